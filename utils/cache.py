@@ -1,0 +1,145 @@
+"""The cache of preprocessing: all rolls of a corpus in two compact arrays, and windows into them.
+
+One file, cache.npz, holds everything, so that putting it in place is one rename.
+"""
+
+import io
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+CACHE_FILE = "cache.npz"
+FORMAT = 1  # raised when a cache written before can't be read any more
+SPLITS = ("train", "validation", "test")
+_OFFSET_UNIT = 65536  # int16 covers [-0.5, 0.5); finer than any MIDI resolution in use
+
+
+@dataclass
+class Cache:
+    """The rolls of a corpus, performances one after the other; N steps in all.
+
+    vel: uint8 (N, 9), MIDI velocity, 0 where there is no hit. offset: int16 (N, 9), 65536ths of a step.
+    files: one dict per performance: name, split ("train", "validation", "test"), style (id), bpm,
+    beat_type (str or None), start (step in the arrays), n_steps (whole bars).
+    normalize_factor: {"density": [mean, deviation], "intensity": [mean, deviation]} of the train bars.
+    settings: what the cache was made of. report: what preprocessing counted.
+    """
+
+    vel: np.ndarray
+    offset: np.ndarray
+    files: list
+    normalize_factor: dict
+    settings: dict
+    report: dict
+
+    def rolls(self, start, stop):
+        """onset, vel, timeoffset of the steps start..stop, float32 (stop - start, 9)."""
+        return decode(self.vel[start:stop], self.offset[start:stop])
+
+
+def encode(onset, vel, timeoffset):
+    """Rolls (..., 9) as they are stored: velocity uint8, offset int16."""
+    velocity = np.where(onset > 0, np.rint(vel * 127), 0).astype(np.uint8)
+    offset = np.where(onset > 0, np.rint(timeoffset * _OFFSET_UNIT), 0)
+    return velocity, np.clip(offset, -32768, 32767).astype(np.int16)
+
+
+def decode(velocity, offset):
+    """onset, vel, timeoffset, float32, of stored arrays of any shape."""
+    onset = (velocity > 0).astype(np.float32)
+    return onset, velocity / np.float32(127), offset / np.float32(_OFFSET_UNIT)
+
+
+def windows(cache, split, clip_steps, hop_steps, whole=False, beat_type=None):
+    """Windows of clip_steps, hop_steps apart, each within one performance of the split.
+
+    A window that would run over the end of its performance is left out. A performance that is itself
+    shorter than clip_steps gives one window of its own length, or none with whole=True.
+    beat_type: only performances of this kind ("beat", "fill").
+
+    The usual evaluation sets (2 or 4 bars of the test split that don't overlap) are
+    windows(cache, "test", clip, clip, whole=True, beat_type="beat"): a performance reaches to the end
+    of the bar of its last hit, and a tail shorter than the window is dropped.
+
+    Returns start (W,) and length (W,), int64, in steps of the cache's arrays.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
+    if clip_steps < 1 or hop_steps < 1:
+        raise ValueError(f"clip_steps and hop_steps must be at least 1, not {clip_steps} and {hop_steps}")
+    starts, lengths = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for file in cache.files:
+        if file["split"] != split or beat_type not in (None, file["beat_type"]):
+            continue
+        if file["n_steps"] < clip_steps:
+            if whole:
+                continue
+            inside, length = np.zeros(1, np.int64), file["n_steps"]
+        else:
+            inside, length = np.arange(0, file["n_steps"] - clip_steps + 1, hop_steps), clip_steps
+        starts.append(file["start"] + inside)
+        lengths.append(np.full(len(inside), length))
+    return np.concatenate(starts).astype(np.int64), np.concatenate(lengths).astype(np.int64)
+
+
+def save_cache(cache, folder):
+    """Write the cache to folder/cache.npz: the same cache gives the same bytes, and the file that was
+    there stays until the new one is complete. Raises ValueError where the folder can't be written."""
+    path = Path(folder) / CACHE_FILE
+    aside = path.with_name(f"{CACHE_FILE}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(aside, "wb") as file:
+            _write_members(cache, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError as error:
+        raise ValueError(f"can't write the cache to {path}: {error.strerror}") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _write_members(cache, file):
+    meta = {
+        "files": cache.files,
+        "normalize_factor": cache.normalize_factor,
+        "settings": cache.settings,
+        "report": cache.report,
+    }
+    members = {"meta.json": json.dumps(meta, sort_keys=True, ensure_ascii=False).encode()}
+    for name in ("vel", "offset"):
+        buffer = io.BytesIO()
+        np.lib.format.write_array(buffer, getattr(cache, name), allow_pickle=False)
+        members[f"{name}.npy"] = buffer.getvalue()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in members.items():
+            # np.savez would stamp the time of day on each member
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            archive.writestr(info, data, zipfile.ZIP_DEFLATED, compresslevel=6)
+
+
+def load_cache(folder):
+    """The Cache in the folder. Raises ValueError, with the remedy, where there is none or it's unfit."""
+    path = Path(folder) / CACHE_FILE
+    if not path.is_file():
+        raise ValueError(f"no cache at {path}; python preprocessing.py makes one")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            meta = json.loads(archive["meta.json"])
+            cache = Cache(archive["vel"], archive["offset"], **meta)
+        fit = cache.settings["format"] == FORMAT
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+        raise ValueError(
+            f"the cache {path} is damaged ({error}); python preprocessing.py --force makes it anew"
+        ) from error
+    if not fit:
+        raise ValueError(
+            f"the cache {path} is of format {cache.settings['format']}, not {FORMAT}; "
+            "python preprocessing.py --force makes it anew"
+        )
+    return cache

@@ -1,0 +1,223 @@
+"""MIDI files in, piano rolls out, and back.
+
+Legend: T steps of the grid, V = 9 voices. A roll is three arrays (T, V):
+onset {0, 1}; vel [0, 1], MIDI velocity / 127; timeoffset [-0.5, 0.5) of a step, negative is early.
+vel and timeoffset are 0 where there is no hit.
+"""
+
+import io
+import os
+from dataclasses import dataclass
+
+import mido
+import numpy as np
+import pretty_midi
+import symusic
+
+from utils.drums import N_VOICES, RHYTHM_CHANNEL, VOICE_PITCHES, mapping
+
+TICKS_PER_QUARTER = 480  # of the files that are written
+MAX_BARS = 4096  # more is a stray event far out, not music; it would fill the memory with silence
+
+_PARSE_ERRORS = (RuntimeError, ValueError, IndexError, OverflowError, OSError)
+_VOICE_OF_PITCH = np.array([VOICE_PITCHES.index(mapping[pitch]) for pitch in range(128)])
+
+
+class MidiError(ValueError):
+    """A file that can't be read as MIDI; the message names the file and the reason."""
+
+
+@dataclass
+class MidiNotes:
+    """The notes of a MIDI file, one entry per note, in order of time. Times are ticks, int64.
+
+    tick, pitch (0..127), velocity (1..127), duration (>= 0), track (index into the two lists below):
+    int64 (n,). is_drum, track_names: per track (a file's track with several channels counts as
+    several). tpq: ticks per quarter note. tempos: [(tick, bpm)]; meters: [(tick, numerator,
+    denominator)]; both in order of time, empty where the file has none.
+    """
+
+    tick: np.ndarray
+    pitch: np.ndarray
+    velocity: np.ndarray
+    duration: np.ndarray
+    track: np.ndarray
+    is_drum: np.ndarray
+    track_names: list
+    tpq: int
+    tempos: list
+    meters: list
+
+    def of_tracks(self, tracks):
+        """The same file with only the notes of these tracks (indices)."""
+        keep = np.isin(self.track, tracks)
+        columns = {name: getattr(self, name)[keep] for name in _COLUMNS}
+        return MidiNotes(**{**self.__dict__, **columns})
+
+    def drums(self):
+        """The notes on drum tracks (channel 10); all notes where no drum track has any."""
+        drums = self.of_tracks(np.flatnonzero(self.is_drum))
+        return drums if len(drums.tick) else self
+
+
+_COLUMNS = ("tick", "pitch", "velocity", "duration", "track")
+
+
+def read_midi(path_or_bytes, name=None):
+    """Read a MIDI file (a path, or its bytes) into MidiNotes; `name` stands for it in messages.
+
+    A note-on of velocity 0 ends a note and is no hit. A file without notes gives empty arrays.
+    Raises MidiError where the file is missing or is no readable MIDI.
+    """
+    is_bytes = isinstance(path_or_bytes, (bytes, bytearray))
+    name = name or ("MIDI data" if is_bytes else str(path_or_bytes))
+    try:
+        if not is_bytes:
+            with open(path_or_bytes, "rb") as file:
+                path_or_bytes = file.read()
+        score = symusic.Score.from_midi(bytes(path_or_bytes), ttype="tick")
+        track_names = [track.name for track in score.tracks]
+    except _PARSE_ERRORS as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise MidiError(f"{name}: not a readable MIDI file ({reason})") from None
+    if score.ticks_per_quarter <= 0:
+        raise MidiError(f"{name}: not a readable MIDI file (0 ticks per quarter note)")
+
+    columns = [track.notes.numpy() for track in score.tracks]
+    notes = {
+        column: np.concatenate([c[key] for c in columns] + [np.empty(0)]).astype(np.int64)
+        for column, key in zip(_COLUMNS, ("time", "pitch", "velocity", "duration"))
+    }
+    notes["track"] = np.repeat(np.arange(len(columns)), [len(c["time"]) for c in columns])
+    sounding = notes["velocity"] > 0
+    order = np.flatnonzero(sounding)[np.argsort(notes["tick"][sounding], kind="stable")]
+    return MidiNotes(
+        **{column: values[order] for column, values in notes.items()},
+        is_drum=np.array([track.is_drum for track in score.tracks], bool),
+        track_names=track_names,
+        tpq=score.ticks_per_quarter,
+        tempos=sorted((t.time, t.qpm) for t in score.tempos),
+        meters=sorted(((m.time, m.numerator, m.denominator) for m in score.time_signatures), key=lambda m: m[0]),
+    )
+
+
+def notes_to_roll(tick, pitch, velocity, tpq, down_sample_tpq=4):
+    """Notes to a roll of whole 4/4 bars, up to and with the bar of the last hit.
+
+    tick (>= 0), pitch (0..127; any pitch finds a voice), velocity (1..127; 0 is no hit): integer (n,).
+    tpq: ticks per quarter note; down_sample_tpq: steps per quarter note.
+
+    A note belongs to the step floor(x + 0.5): half a step early is -0.5, half a step late is the next
+    step at -0.5. Of two hits in one cell the louder stays (of equal ones the earlier).
+
+    Returns onset, vel, timeoffset, float32 (T, 9), and the number of hits lost to a louder one.
+    Raises ValueError past MAX_BARS bars.
+    """
+    tick, pitch, velocity = (np.asarray(a, np.int64) for a in (tick, pitch, velocity))
+    hit = velocity > 0
+    tick, voice, velocity = tick[hit], _VOICE_OF_PITCH[pitch[hit]], velocity[hit]
+    # in whole numbers, so that a note on the edge between two steps never depends on rounding
+    step = (2 * tick * down_sample_tpq + tpq) // (2 * tpq)
+    offset = (tick * down_sample_tpq - step * tpq) / tpq
+
+    steps_per_bar = 4 * down_sample_tpq
+    n_bars = int(step.max()) // steps_per_bar + 1 if len(step) else 0
+    if n_bars > MAX_BARS:
+        raise ValueError(f"the last note is in bar {n_bars}; at most {MAX_BARS} bars are read")
+    roll = np.zeros((3, n_bars * steps_per_bar, N_VOICES), np.float32)
+    # later writes win: the quietest first, of equally loud ones the latest first
+    order = np.lexsort((-tick, velocity))
+    roll[:, step[order], voice[order]] = 1, velocity[order] / 127, offset[order]
+    return (*roll, len(step) - int(roll[0].sum()))
+
+
+def rhythm_roll(onset, vel, timeoffset):
+    """The rhythm that the encoder reads: per step the loudest hit, in channel 3 of nine.
+
+    Takes and returns onset, vel, timeoffset, (..., T, 9). Of equally loud hits the lowest voice's.
+    """
+    rolls = [np.asarray(a, np.float32) for a in (onset, vel, timeoffset)]
+    loudest = np.where(rolls[0] > 0, rolls[1], -1).argmax(-1)[..., None]
+    rhythm = [np.zeros_like(a) for a in rolls]
+    for target, source in zip(rhythm, rolls):
+        target[..., RHYTHM_CHANNEL] = np.take_along_axis(source, loudest, -1)[..., 0]
+    return tuple(rhythm)
+
+
+def roll_to_midi(
+    onset, vel, timeoffset, inverse_mapping, path=None, tempo=120.0, down_sample_tpq=4, lead_in=False
+):
+    """A roll as channel-10 drums: a pretty_midi.PrettyMIDI, also written to `path` where given.
+
+    onset, vel, timeoffset: (T, V). inverse_mapping: voice index -> pitch. tempo: quarter notes per
+    minute. The file has a tempo event, a 4/4 event, 480 ticks per quarter note, notes of at most one
+    step that never overlap on a pitch, and ends on the bar line. Reading it back gives the same roll,
+    but for velocities in 127ths and offsets in ticks.
+
+    A MIDI file can't start before 0, so a hit of the very first step that is early plays at 0, on
+    the beat; everything else stays where it is. With lead_in=True one empty bar is put in front
+    instead, and every hit keeps its time.
+
+    Raises ValueError for shapes that differ, values that aren't finite, or a tempo that MIDI can't hold.
+    """
+    onset, vel, timeoffset = (np.asarray(a, np.float64) for a in (onset, vel, timeoffset))
+    _check_roll(onset, vel, timeoffset, inverse_mapping, tempo, down_sample_tpq)
+    ticks_per_step = TICKS_PER_QUARTER // down_sample_tpq
+    ticks_per_bar = 4 * TICKS_PER_QUARTER
+
+    step, voice = np.nonzero(onset > 0.5)
+    # at most half a step either way, so that a hit never slips into its neighbour's cell
+    late = np.floor(timeoffset[step, voice] * ticks_per_step + 0.5)
+    late = np.clip(late, -(ticks_per_step // 2), (ticks_per_step - 1) // 2).astype(np.int64)
+    tick = np.maximum(step * ticks_per_step + late + (ticks_per_bar if lead_in else 0), 0)
+    velocity = np.clip(np.floor(vel[step, voice] * 127 + 0.5), 1, 127).astype(int)
+    end = -(-len(onset) * ticks_per_step // ticks_per_bar) * ticks_per_bar + (ticks_per_bar if lead_in else 0)
+
+    score = pretty_midi.PrettyMIDI(resolution=TICKS_PER_QUARTER, initial_tempo=float(tempo))
+    score.time_signature_changes.append(pretty_midi.TimeSignature(4, 4, 0))
+    drums = pretty_midi.Instrument(program=0, is_drum=True, name="Drums")
+    seconds = 60 / (tempo * TICKS_PER_QUARTER)
+    next_tick = {}
+    for t, v, loudness in sorted(zip(tick.tolist(), voice.tolist(), velocity.tolist()), reverse=True):
+        pitch = int(inverse_mapping[v])
+        stop = min(t + ticks_per_step, next_tick.get(pitch, end), end)
+        next_tick[pitch] = t
+        drums.notes.append(pretty_midi.Note(loudness, pitch, t * seconds, max(stop, t + 1) * seconds))
+    drums.notes.reverse()
+    score.instruments.append(drums)
+    if path is not None:
+        _write(score, path, end)
+    return score
+
+
+def _check_roll(onset, vel, timeoffset, inverse_mapping, tempo, down_sample_tpq):
+    if onset.ndim != 2 or not onset.shape == vel.shape == timeoffset.shape:
+        shapes = ", ".join(str(a.shape) for a in (onset, vel, timeoffset))
+        raise ValueError(f"onset, vel and timeoffset must be of one shape (T, V), not {shapes}")
+    if not all(np.isfinite(a).all() for a in (onset, vel, timeoffset)):
+        raise ValueError("onset, vel and timeoffset must be finite numbers")
+    missing = [v for v in range(onset.shape[1]) if v not in inverse_mapping]
+    if missing:
+        raise ValueError(f"inverse_mapping must give a pitch to each voice; none for {missing}")
+    if not 4 <= tempo <= 1000:
+        raise ValueError(f"tempo must be between 4 and 1000 quarter notes per minute, not {tempo}")
+    if TICKS_PER_QUARTER % down_sample_tpq:
+        raise ValueError(f"down_sample_tpq must divide {TICKS_PER_QUARTER}, not {down_sample_tpq}")
+
+
+def _write(score, path, end):
+    """Write the score with every track ending at the tick `end`; a half-written file never shows."""
+    buffer = io.BytesIO()
+    score.write(buffer)
+    buffer.seek(0)
+    file = mido.MidiFile(file=buffer)
+    for track in file.tracks:
+        events = [event for event in track if event.type != "end_of_track"]
+        rest = max(end - sum(event.time for event in events), 0)
+        track[:] = events + [mido.MetaMessage("end_of_track", time=rest)]
+    aside = f"{os.fspath(path)}.part"
+    try:
+        file.save(aside)
+        os.replace(aside, path)
+    except OSError as error:
+        raise ValueError(f"can't write {path}: {error.strerror}") from error

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 from utils import augment
 from utils.attributes import bar_attributes
-from utils.cache import windows
+from utils.cache import decode, windows
 from utils.drums import N_VOICES, RHYTHM_CHANNEL, STYLE_NONE
 
 SHORTEST_INFILL = 4  # steps
@@ -103,7 +103,8 @@ def collate(clips, n_steps):
         offset[row, : len(clip_offset)] = clip_offset
     length = np.array([len(clip_vel) for clip_vel, _ in clips])
     mask = np.arange(n_steps) < length[:, None]
-    return vel.astype(np.float32) / 127, offset.astype(np.float32) / 65536, mask
+    _, vel, offset = decode(vel, offset)
+    return vel, offset, mask
 
 
 def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None):

@@ -50,7 +50,7 @@ class DrumBatches(Dataset):
     def __init__(self, cache, split, data, batch_size, seed=0, augment=True, hop_bars=None):
         self.cache, self.data, self.batch_size = cache, data, batch_size
         self.seed, self.augment = seed, augment
-        self.steps_per_bar = 4 * data.down_sample_tpq
+        self.steps_per_bar = data.steps_per_bar
         self.n_steps = data.clip_bar * self.steps_per_bar
         hop = (data.hop_size if hop_bars is None else hop_bars) * self.steps_per_bar
         self.start, self.length = windows(cache, split, self.n_steps, hop)
@@ -120,7 +120,7 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None):
     style (B, T) int64                            STYLE_NONE = unset
     use_context, use_latent (B, T) bool           False = unset at that step
     """
-    steps_per_bar = 4 * data.down_sample_tpq
+    steps_per_bar = data.steps_per_bar
     if rng is not None:
         vel, offset = vary_target(vel, offset, mask, data.augmentation, rng)
     batch = {"onset": (vel > 0).astype(np.float32), "vel": vel, "timeoffset": offset, "mask": mask}

@@ -14,7 +14,6 @@ from utils.drums import N_VOICES, voice_index
 
 LATEST = np.nextafter(np.float32(0.5), np.float32(0))  # offsets lie in [-0.5, 0.5)
 SOFTEST = np.float32(1 / 127)  # the smallest velocity that MIDI can write
-OFF_GRID = 0.4  # of a step; see half_time
 
 # Which part moves where. A voice that is not named stays.
 VOICE_MOVES = {
@@ -49,15 +48,6 @@ RHYTHM_VOICES = {
 # ---------------------------------------------------------------------------- what is played
 
 
-def place_hits(shape, row, step, voice, vel, offset):
-    """Rolls (vel, offset) of `shape` (B, T, V) from lists of hits; of two in a cell the louder stays."""
-    new_vel, new_offset = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    order = np.argsort(vel, kind="stable")  # numpy keeps the last value assigned to a cell
-    cell = row[order], step[order], voice[order]
-    new_vel[cell], new_offset[cell] = vel[order], offset[order]
-    return new_vel, new_offset
-
-
 def voice_shift(vel, offset, rng):
     """Moves one part of each window to a neighbouring voice (VOICE_MOVES).
 
@@ -68,50 +58,35 @@ def voice_shift(vel, offset, rng):
     possible = (plays[:, None] & MOVED).any(2)  # (B, moves)
     move = (rng.random(possible.shape) * possible).argmax(1)
     row, step, voice = np.nonzero(vel)
+    order = np.argsort(vel[row, step, voice], kind="stable")  # of two hits in a cell numpy keeps the last
+    row, step, voice = row[order], step[order], voice[order]
     there = DESTINATION[move[row], voice]
-    return place_hits(vel.shape, row, step, there, vel[row, step, voice], offset[row, step, voice])
+    new_vel, new_offset = np.zeros_like(vel), np.zeros_like(offset)
+    new_vel[row, step, there] = vel[row, step, voice]
+    new_offset[row, step, there] = offset[row, step, voice]
+    return new_vel, new_offset
 
 
 def double_time(vel, offset):
-    """The first half of each window, stretched to twice its length.
+    """The first half of each window, stretched to twice its length: step t goes to step 2t.
 
-    A hit at the time t + offset then sounds at exactly twice that time, so that triplets stay
-    triplets; its step is the nearest one. A downbeat so early that it would leave the window
-    is kept as early as its step allows.
+    Offsets stay as they are: a drummer's deviations, in milliseconds, hardly depend on how far
+    apart the hits are, and doubled ones would leave their steps.
     """
     n_steps = vel.shape[1]
-    row, step, voice = np.nonzero(vel[:, : n_steps // 2])
-    hit = row, step, voice
-    time = np.maximum(2 * (step + offset[hit]), -0.5)
-    return _place_times(vel.shape, row, time, voice, vel[hit])
+    new_vel, new_offset = np.zeros_like(vel), np.zeros_like(offset)
+    new_vel[:, ::2] = vel[:, : n_steps // 2]
+    new_offset[:, ::2] = offset[:, : n_steps // 2]
+    return new_vel, new_offset
 
 
 def half_time(vel, offset):
-    """Each window at half its length, played twice.
+    """Each window at half its length, played twice: step 2t goes to the steps t and t + T/2.
 
-    A hit sounds at exactly half its time. What comes to lie more than OFF_GRID from every step
-    (plain sixteenths on odd steps, which turn into thirty-seconds) has no place on this grid
-    and goes, as does what would sound beyond the repeat's last step.
+    Offsets stay, as in double_time. Odd steps would turn into thirty-seconds, for which this
+    grid has no place: they go.
     """
-    half = vel.shape[1] // 2
-    hit = np.nonzero(vel)
-    row, step, voice = hit
-    time = (step + offset[hit]) / 2
-    nearest = np.floor(time + 0.5)
-    kept = (np.abs(time - nearest) <= OFF_GRID) & (nearest < half)
-    row, time, voice, hit_vel = row[kept], time[kept], voice[kept], vel[hit][kept]
-    return _place_times(
-        vel.shape,
-        np.concatenate([row, row]),
-        np.concatenate([time, time + half]),
-        np.concatenate([voice, voice]),
-        np.concatenate([hit_vel, hit_vel]),
-    )
-
-
-def _place_times(shape, row, time, voice, vel):
-    step = np.floor(time + 0.5).astype(np.int64)
-    return place_hits(shape, row, step, voice, vel, inside((time - step).astype(np.float32)))
+    return np.concatenate([vel[:, ::2]] * 2, 1), np.concatenate([offset[:, ::2]] * 2, 1)
 
 
 def inside(offset):

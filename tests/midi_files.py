@@ -1,6 +1,7 @@
-"""Small MIDI files, written event by event, so that a test says exactly what is in them."""
+"""Small MIDI files, written event by event, so that a test says exactly what is in them; and corpora of them."""
 
 import io
+import zipfile
 
 import mido
 
@@ -41,3 +42,32 @@ def beat(bars=1, tpq=480, velocity=100, channel=9):
         events += note(quarter * tpq, 38 if quarter % 2 else 36, velocity, tpq // 8, channel)
         events += note(quarter * tpq, 42, velocity - 20, tpq // 8, channel)
     return events
+
+
+def write(folder, files):
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    return folder
+
+
+def table(**rows):
+    """info.csv of these: file name without suffix -> (style, split)."""
+    lines = [f"{name}.mid,{style},{split}" for name, (style, split) in rows.items()]
+    return "\n".join(["midi_filename,style,split", *lines, ""])
+
+
+def small_corpus(folder, **more):
+    """Two performances that are fine, and more."""
+    info = table(a=("funk/groove1", "train"), b=("rock", "validation"), **{name: ("rock", "train") for name in more})
+    files = {"a.mid": midi_bytes(beat(bars=5)), "b.mid": midi_bytes(beat(bars=2, velocity=60)), "info.csv": info}
+    return write(folder, files | {f"{name}.mid": data for name, data in more.items()})
+
+
+def zipped(folder, path, top=""):
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                archive.write(file, top + file.relative_to(folder).as_posix())
+    return path

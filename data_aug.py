@@ -127,7 +127,7 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None):
     if rng is not None:
         vel, offset = vary_target(vel, offset, mask, data.augmentation, rng)
     batch = {"onset": (vel > 0).astype(np.float32), "vel": vel, "timeoffset": offset, "mask": mask}
-    batch |= labels(vel, offset, style, steps_per_bar, normalize_factor)
+    batch |= labels(vel, style, steps_per_bar, normalize_factor)
     if rng is None:
         rhythm = augment.loudest(vel, offset)
         batch |= {name: np.zeros(vel.shape, bool) for name in ("known_onset", "known_vel")}
@@ -178,7 +178,7 @@ def vary_target(vel, offset, mask, chance, rng):
     return vel, offset
 
 
-def labels(vel, offset, style, steps_per_bar, normalize_factor):
+def labels(vel, style, steps_per_bar, normalize_factor):
     """The controls that describe what is played, per step: density, intensity, instrument, style."""
     n_steps = vel.shape[1]
     onset = (vel > 0).astype(np.float32)

@@ -66,7 +66,8 @@ import numpy as np
 import torch
 
 from model.sampling import sample
-from utils.checkpoints import check_fit, load_checkpoint
+from utils.checkpoints import load_checkpoint, load_weights
+from utils.config import config_from_dict
 from utils.controls import (
     ask, bar_means, control_curve, measure, nearest_possible, parse_voices, read_controls, receipt, style_steps,
     to_model_units,
@@ -214,29 +215,23 @@ def generate(
     weight = next(model.parameters())
     generator = torch.Generator(device=weight.device)
     generator.manual_seed(int.from_bytes(os.urandom(7), "big") if seed is None else _seed(seed))
-    whole = torch.arange(-(-seq_len // bar) * bar)  # the model works on whole bars; the steps beyond are masked
 
     def prepare(x):
-        """(seq_len, ...) -> (num_samples, whole bars, ...) on the model's device and, if it is no category, dtype."""
-        x = x[whole.clamp(max=seq_len - 1)]
+        """(seq_len, ...) -> (num_samples, seq_len, ...) on the model's device and, if it is no category, dtype."""
         x = x.expand(num_samples, *x.shape).to(weight.device)
         return x.to(weight.dtype) if x.is_floating_point() else x
 
     inputs = [prepare(x) for x in (*rhythm, *curves, style, mask)]
-    inputs[-1] = inputs[-1] & (whole < seq_len).to(weight.device)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        with torch.no_grad():
-            rolls = sample(
-                model, *inputs, use_context=prepare(use_context), use_latent=prepare(use_latent),
-                forbid=prepare(instrument < 0), temperature=temperature, guidance=guidance, generator=generator,
-            )  # fmt: skip
+        return sample(
+            model, *inputs, use_context=prepare(use_context), use_latent=prepare(use_latent),
+            forbid=prepare(instrument < 0), temperature=temperature, guidance=guidance, generator=generator,
+        )  # fmt: skip
     finally:
         for module, training in modes:
             module.training = training
-    played = mask.to(weight.device)[:, None]
-    return tuple(torch.where(played, roll[:, :seq_len].float(), 0.0) for roll in rolls)
 
 
 def _whole(value, name):
@@ -322,9 +317,8 @@ def run(arguments):
         device = "cuda" if torch.cuda.is_available() else "cpu"
     path = Path(arguments.checkpoint or Path(__file__).parent / "checkpoints" / "drummer.pt")
     checkpoint = load_checkpoint(path)
-    check_fit(checkpoint, path)
-    model = get_model(checkpoint["config"])
-    model.load_state_dict(checkpoint["vae_model"])
+    model = get_model(config_from_dict(checkpoint["config"], source=str(path)).to_dict())
+    load_weights(model, checkpoint["vae_model"], path)
     model.to(_available(device)).eval()
     bar = model.steps_per_bar
 

@@ -7,13 +7,12 @@ velocities and names. Asking and getting have the same shape, `Bars`, so that on
 import difflib
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 
 from utils.attributes import bar_attributes
+from utils.config_yaml import read_file
 from utils.drums import N_VOICES, STYLE_NONE, STYLES, VOICES, style_id, voice_index
 
 CONTROL_KEYS = ("hits_per_bar", "velocity", "voices", "forbid", "style")
@@ -98,12 +97,9 @@ def read_controls(path):
 
     Returns a dict of arguments for `ask`. Raises ValueError naming the file, the key and the rule.
     """
-    try:
-        controls = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
+    controls, problems = read_file(path)
+    if problems:
+        raise ValueError(f"{path}: {'; '.join(problems)}")
     controls = {} if controls is None else controls
     if not isinstance(controls, dict):
         raise ValueError(f"{path}: holds a {type(controls).__name__}; it must hold keys out of {', '.join(CONTROL_KEYS)}")

@@ -24,7 +24,7 @@ _VOICE_OF_PITCH = np.array([VOICE_PITCHES.index(mapping[pitch]) for pitch in ran
 
 
 class MidiError(ValueError):
-    """A file that can't be read as MIDI; the message names the file and the reason."""
+    """A file that can't be used as MIDI; the message names the file and the reason."""
 
 
 @dataclass
@@ -111,7 +111,7 @@ def notes_to_roll(tick, pitch, velocity, tpq, down_sample_tpq=4):
     step at -0.5. Of two hits in one cell the louder stays (of equal ones the earlier).
 
     Returns onset, vel, timeoffset, float32 (T, 9), and the number of hits lost to a louder one.
-    Raises ValueError past MAX_BARS bars.
+    Raises MidiError past MAX_BARS bars.
     """
     tick, pitch, velocity = (np.asarray(a, np.int64) for a in (tick, pitch, velocity))
     hit = velocity > 0
@@ -123,12 +123,15 @@ def notes_to_roll(tick, pitch, velocity, tpq, down_sample_tpq=4):
     steps_per_bar = 4 * down_sample_tpq
     n_bars = int(step.max()) // steps_per_bar + 1 if len(step) else 0
     if n_bars > MAX_BARS:
-        raise ValueError(f"the last note is in bar {n_bars}; at most {MAX_BARS} bars are read")
-    roll = np.zeros((3, n_bars * steps_per_bar, N_VOICES), np.float32)
+        raise MidiError(f"the last note is in bar {n_bars}; at most {MAX_BARS} bars are read")
+    onset, vel, timeoffset = np.zeros((3, n_bars * steps_per_bar, N_VOICES), np.float32)
     # later writes win: the quietest first, of equally loud ones the latest first
     order = np.lexsort((-tick, velocity))
-    roll[:, step[order], voice[order]] = 1, velocity[order] / 127, offset[order]
-    return (*roll, len(step) - int(roll[0].sum()))
+    cells = step[order], voice[order]
+    onset[cells] = 1
+    vel[cells] = velocity[order] / 127
+    timeoffset[cells] = offset[order]
+    return onset, vel, timeoffset, len(step) - int(onset.sum())
 
 
 def rhythm_roll(onset, vel, timeoffset):

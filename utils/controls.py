@@ -57,7 +57,7 @@ def ask(bars, hits_per_bar=None, velocity=None, voices=None, forbid=(), style=No
     )
     for name, value in (voices or {}).items():
         asked.voices[:, voice_index(name)] = _numbers(value, bars, f"voices: {name}")
-    for name in _items(forbid):
+    for name in filter(None, _items(forbid)):
         asked.voices[:, voice_index(name)] = -1.0
     return asked
 
@@ -116,7 +116,7 @@ def read_controls(path):
 def parse_voices(words):
     """Read "kick=4 snare=2,2,4,2" (words of a command line, commas between voices allowed too) into a dict."""
     text = " ".join(words)
-    before, *parts = re.split(r"([A-Za-z_]+)\s*=", text)
+    before, *parts = re.split(r"([A-Za-z][\w-]*)\s*=", text)
     if before.strip(" ,") or not parts:
         raise ValueError(f"--voice: {text!r}; it must read name=hits, as kick=4 or snare=2,2,4,2")
     return {name: hits.strip(" ,") for name, hits in zip(parts[::2], parts[1::2])}

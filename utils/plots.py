@@ -14,7 +14,7 @@ from utils.controls import asked_voices, style_name
 from utils.drums import N_VOICES, STYLE_NONE, VOICES
 
 INK, FAINT, GRID, BAND = "#26323a", "#8a969c", "#dfe4e6", "#f6f7f8"
-ASKED, GOT, RHYTHM, FORBIDDEN = "#d1495b", "#7fa6b8", "#5b6770", "#efd3d6"
+ASKED, GOT, RHYTHM, FORBIDDEN = "#c0394d", "#c3d8df", "#5b6770", "#f3dadd"
 LOUDNESS = LinearSegmentedColormap.from_list("loudness", ["#c9dde2", "#3d8296", "#0b3142"])
 HIT_HEIGHT = 0.72
 
@@ -26,11 +26,12 @@ def draw_result(path, drums, rhythm, asked, got, steps_per_bar, title):
     any length, or None. asked, got: Bars of utils.controls, or asked None: nothing was asked.
     """
     bars = len(got)
-    figure = Figure(figsize=(max(8, 2 + 2.6 * min(bars, 8)), 7.6), dpi=110, facecolor="white")
+    figure = Figure(figsize=(max(10, 2 + 2.6 * min(bars, 8)), 7.6), dpi=110, facecolor="white")
     FigureCanvasAgg(figure)
     above, roll, hits, velocity = figure.subplots(
         4, 1, sharex=True, gridspec_kw={"height_ratios": [0.8, 4.2, 1.1, 1.1], "hspace": 0.12}
     )
+    figure.subplots_adjust(left=1.2 / figure.get_figwidth(), right=1 - 0.8 / figure.get_figwidth(), bottom=0.05, top=0.87)
     for axis in (above, roll, hits, velocity):
         _prepare(axis, bars, steps_per_bar)
 
@@ -39,15 +40,15 @@ def draw_result(path, drums, rhythm, asked, got, steps_per_bar, title):
     if asked is not None:
         _draw_voices(roll, asked, got, steps_per_bar)
         _draw_styles(above, asked, steps_per_bar)
-    _draw_control(hits, "hits per bar", got.hits, None if asked is None else asked.hits, steps_per_bar)
-    _draw_control(velocity, "mean velocity", got.velocity, None if asked is None else asked.velocity, steps_per_bar)
-    hits.set_ylim(0)
-    velocity.set_ylim(0, 127)
+    most = np.nanmax([20, *got.hits, *([] if asked is None else asked.hits)])
+    _draw_control(hits, "hits per bar", got.hits, asked and asked.hits, 1.15 * most, steps_per_bar)
+    _draw_control(velocity, "mean velocity", got.velocity, asked and asked.velocity, 127, steps_per_bar)
 
     velocity.set_xticks([(bar + 0.5) * steps_per_bar - 0.5 for bar in range(bars)], [f"bar {bar + 1}" for bar in range(bars)])
     velocity.tick_params(axis="x", length=0, labelsize=9, labelcolor=INK)
-    figure.suptitle(title, x=0.125, y=0.965, ha="left", color=INK, fontsize=12, fontweight="bold")
-    _legend(figure, asked)
+    left, right = roll.get_position().x0, roll.get_position().x1
+    figure.suptitle(title, x=left, y=0.965, ha="left", color=INK, fontsize=12, fontweight="bold")
+    _legend(figure, asked, right)
     _save(figure, path)
 
 
@@ -112,12 +113,13 @@ def _draw_styles(axis, asked, steps_per_bar):
             axis.text(bar * steps_per_bar - 0.3, 1.12, style_name(style), color=ASKED, fontsize=9, va="bottom")
 
 
-def _draw_control(axis, name, got, asked, steps_per_bar):
+def _draw_control(axis, name, got, asked, top, steps_per_bar):
     """One bar of the chart for each bar of music, with a line at what was asked of it, and both in figures."""
     left = np.arange(len(got)) * steps_per_bar - 0.5
     axis.bar(left + 0.5, np.nan_to_num(got), steps_per_bar - 1, align="edge", color=GOT, zorder=2)
-    axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9, color=INK, labelpad=22)
-    axis.margins(y=0.45)
+    axis.set_ylim(0, top)
+    axis.set_yticks([top / 2], [name])
+    axis.tick_params(axis="y", labelsize=9, labelcolor=INK)
     for bar, played in enumerate(got):
         wish = np.nan if asked is None else asked[bar]
         text = "silent" if np.isnan(played) else f"{played:.0f}"
@@ -128,15 +130,15 @@ def _draw_control(axis, name, got, asked, steps_per_bar):
                       ha="right", color=ASKED, fontsize=9, zorder=5)
 
 
-def _legend(figure, asked):
+def _legend(figure, asked, right):
     entries = [Line2D([], [], color=RHYTHM, marker="o", markersize=4, linewidth=2, label="rhythm"), Patch(color=GOT, label="played")]
     if asked is not None:
-        entries.append(Line2D([], [], color=ASKED, linewidth=2, label="asked"))
+        entries.append(Line2D([], [], color=ASKED, linewidth=2, label="asked (in the roll: played/asked)"))
         if (asked.voices < 0).any():
             entries.append(Patch(color=FORBIDDEN, label="forbidden"))
-    figure.legend(handles=entries, loc="upper right", bbox_to_anchor=(0.9, 0.985), ncols=len(entries), frameon=False,
+    figure.legend(handles=entries, loc="upper right", bbox_to_anchor=(right + 0.01, 0.985), ncols=len(entries), frameon=False,
                   fontsize=9, labelcolor=INK)
-    scale = figure.add_axes([0.915, 0.42, 0.008, 0.3])
+    scale = figure.add_axes([right + 0.012, 0.4, 0.007, 0.3])
     scale.imshow(np.linspace(0, 1, 64)[:, None], cmap=LOUDNESS, norm=Normalize(0, 1), aspect="auto", origin="lower", extent=(0, 1, 1, 127))
     scale.set_xticks([])
     scale.set_yticks([1, 64, 127])

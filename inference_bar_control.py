@@ -360,7 +360,8 @@ def _wishes(arguments):
     if arguments.voice:
         wishes["voices"] = {**wishes.get("voices", {}), **parse_voices(arguments.voice)}
     if arguments.forbid:
-        wishes["forbid"] = ",".join(arguments.forbid)
+        named = wishes.get("forbid", [])
+        wishes["forbid"] = [*([named] if isinstance(named, str) else named), *",".join(arguments.forbid).split(",")]
     return wishes
 
 

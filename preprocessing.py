@@ -11,12 +11,13 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from utils.attributes import bar_attributes
-from utils.cache import FORMAT, SPLITS, Cache, decode, encode, load_cache, save_cache
+from utils.cache import CACHE_FILE, FORMAT, SPLITS, Cache, decode, encode, load_cache, save_cache
 from utils.config import load_config
 from utils.corpus import download_groove, download_place, find_corpus, open_corpus, read_member
 from utils.drums import STYLE_NONE, STYLES, mapping, style_id
@@ -53,11 +54,12 @@ def preprocess(cfg, midi_dir=None, force=False):
 
 
 def _cache_in_place(folder):
+    if not (Path(folder) / CACHE_FILE).exists():
+        return None
     try:
         return load_cache(folder)
     except ValueError as error:
-        if "no cache at" not in str(error):
-            print(f"cache: {error}")
+        print(f"cache: {folder} is made anew: {error}")
         return None
 
 
@@ -83,7 +85,7 @@ def _misfit(cached, wanted, midi_dir):
         differing -= other_corpus  # the user chose this corpus, or has only the cache of it
     if differing & other_corpus:
         return "the corpus is another or has changed"
-    return f"Data.{' and '.join(sorted(differing))} changed" if differing else ""
+    return f"{' and '.join(sorted(differing))} changed" if differing else ""
 
 
 def _origin(cached):
@@ -105,15 +107,16 @@ def _read_all(corpus, down_sample_tpq, workers):
             return list(bar(pool.map(work, jobs, chunksize=25)))
         except BrokenProcessPool:
             raise ValueError(
-                f"a process that read {corpus.path} died; Data.preprocess_workers=1 shows at which file"
+                f"a process that read {corpus.path} died (out of memory, or killed); try Data.preprocess_workers=1"
             ) from None
 
 
 def _read_one(path, down_sample_tpq, job):
-    """(None, rolls as stored, bpm, hits lost) of a file, or (why it's skipped, which file)."""
+    """(None, rolls as stored, bpm, hits lost, has drums) of a file, or (why it's skipped, which file)."""
     member, name, time_signature = job
     try:
         notes = read_midi(read_member(path, member), name=name).drums()
+        has_drums = notes.is_drum[notes.track].any()
     except MidiError as error:
         return "unreadable", str(error)
     if not len(notes.tick):
@@ -125,7 +128,7 @@ def _read_one(path, down_sample_tpq, job):
         *roll, lost = notes_to_roll(notes.tick, notes.pitch, notes.velocity, notes.tpq, down_sample_tpq)
     except MidiError as error:
         return "too long", f"{name}: {error}"
-    return None, encode(*roll), notes.tempos[0][1] if notes.tempos else 120.0, lost
+    return None, encode(*roll), notes.tempos[0][1] if notes.tempos else 120.0, lost, bool(has_drums)
 
 
 def _meter_problem(notes, time_signature):
@@ -142,13 +145,14 @@ def _meter_problem(notes, time_signature):
 
 def _assemble(corpus, results, data, settings):
     """The Cache of what was read."""
-    skipped, kept, unknown_styles, lost = {}, [], Counter(), 0
+    skipped, kept, unknown_styles, lost, without_drums = {}, [], Counter(), 0, 0
     for member, (reason, *result) in zip(corpus.members, results):
         if reason:
             skipped.setdefault(reason, []).append(result[0])
             continue
-        (vel, offset), bpm, lost_here = result
+        (vel, offset), bpm, lost_here, has_drums = result
         lost += lost_here
+        without_drums += not has_drums
         kept.append((vel, offset, _describe(corpus, member, bpm, len(vel), data.splits, unknown_styles)))
     if not kept:
         raise ValueError(f"nothing is left of {corpus.path}: {_reasons(skipped)}")
@@ -165,6 +169,8 @@ def _assemble(corpus, results, data, settings):
         "splits": {split: sum(file["split"] == split for file in files) for split in SPLITS},
         "skipped": skipped,
         "unknown_styles": dict(unknown_styles),
+        "without_drums": without_drums,
+        "rows_without_file": len(corpus.table.keys() - set(corpus.members)),
         "hits": int((vel > 0).sum()),
         "lost": lost,
     }
@@ -252,6 +258,10 @@ def report_text(cache):
         lines.append(f"  {reason}: {', '.join(files[:3])}{more}")
     for style, count in sorted(report["unknown_styles"].items()):
         lines.append(f"  style {style!r} of {count} files isn't known and counts as none")
+    if report["without_drums"]:
+        lines.append(f"  {report['without_drums']} kept files have no drum track; all their notes were read")
+    if report["rows_without_file"]:
+        lines.append(f"  {report['rows_without_file']} rows of the table name no file of the corpus")
     lines.append(", ".join(f"{split} {count}" for split, count in report["splits"].items()))
     share = report["lost"] / (report["hits"] + report["lost"])
     lines.append(f"{report['hits']} hits; {report['lost']} lost ({share:.1%}) to a louder one in their cell")

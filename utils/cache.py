@@ -3,10 +3,12 @@
 One file, cache.npz, holds everything, so that putting it in place is one rename.
 """
 
+import contextlib
 import io
 import json
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import numpy as np
 CACHE_FILE = "cache.npz"
 FORMAT = 1  # raised when a cache written before can't be read any more
 SPLITS = ("train", "validation", "test")
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 _OFFSET_UNIT = 65536  # int16 covers [-0.5, 0.5); finer than any MIDI resolution in use
 
 
@@ -101,7 +104,8 @@ def save_cache(cache, folder):
     except OSError as error:
         raise ValueError(f"can't write the cache to {path}: {error.strerror}") from error
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink()
 
 
 def _write_members(cache, file):
@@ -133,7 +137,7 @@ def load_cache(folder):
             meta = json.loads(archive["meta.json"])
             cache = Cache(archive["vel"], archive["offset"], **meta)
         fit = cache.settings["format"] == FORMAT
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+    except _DAMAGE as error:
         raise ValueError(
             f"the cache {path} is damaged ({error}); python preprocessing.py --force makes it anew"
         ) from error

@@ -1,5 +1,6 @@
 """A corpus of MIDI files: a folder or a zip of them, found in place or downloaded."""
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -128,7 +129,8 @@ def _read_table(path, name):
     if not rows or "midi_filename" not in rows[0]:
         return None
     folder = PurePosixPath(name).parent
-    return {(folder / (row["midi_filename"] or "").strip()).as_posix(): row for row in rows}
+    files = [(row["midi_filename"] or "").strip().replace("\\", "/") for row in rows]
+    return {(folder / file).as_posix(): row for file, row in zip(files, rows)}
 
 
 def _common_folder(names):
@@ -192,5 +194,6 @@ def download_groove(target, url=GMD_URL, sha256=GMD_SHA256):
             "or a MIDI folder with --midi-dir"
         ) from None
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink()
     return target

@@ -5,6 +5,7 @@ onset {0, 1}; vel [0, 1], MIDI velocity / 127; timeoffset [-0.5, 0.5) of a step,
 vel and timeoffset are 0 where there is no hit.
 """
 
+import contextlib
 import io
 import os
 from dataclasses import dataclass
@@ -164,17 +165,19 @@ def roll_to_midi(
     Raises ValueError for shapes that differ, values that aren't finite, or a tempo that MIDI can't hold.
     """
     onset, vel, timeoffset = (np.asarray(a, np.float64) for a in (onset, vel, timeoffset))
-    _check_roll(onset, vel, timeoffset, inverse_mapping, tempo, down_sample_tpq)
-    ticks_per_step = TICKS_PER_QUARTER // down_sample_tpq
-    ticks_per_bar = 4 * TICKS_PER_QUARTER
-
+    _check_roll(onset, vel, timeoffset, inverse_mapping, tempo)
+    steps_per_bar, ticks_per_bar = 4 * down_sample_tpq, 4 * TICKS_PER_QUARTER
     step, voice = np.nonzero(onset > 0.5)
-    # at most half a step either way, so that a hit never slips into its neighbour's cell
-    late = np.floor(timeoffset[step, voice] * ticks_per_step + 0.5)
-    late = np.clip(late, -(ticks_per_step // 2), (ticks_per_step - 1) // 2).astype(np.int64)
-    tick = np.maximum(step * ticks_per_step + late + (ticks_per_bar if lead_in else 0), 0)
     velocity = np.clip(np.floor(vel[step, voice] * 127 + 0.5), 1, 127).astype(int)
-    end = -(-len(onset) * ticks_per_step // ticks_per_bar) * ticks_per_bar + (ticks_per_bar if lead_in else 0)
+    timeoffset = timeoffset[step, voice]
+    step = step + (steps_per_bar if lead_in else 0)
+    tick = np.clip(
+        np.floor((step + timeoffset) * TICKS_PER_QUARTER / down_sample_tpq + 0.5).astype(np.int64),
+        np.maximum(_first_tick(step, down_sample_tpq), 0),
+        _first_tick(step + 1, down_sample_tpq) - 1,  # rounding must not push a hit into the next step
+    )
+    n_bars = -(-len(onset) // steps_per_bar) + (1 if lead_in else 0)
+    end = n_bars * ticks_per_bar
 
     score = pretty_midi.PrettyMIDI(resolution=TICKS_PER_QUARTER, initial_tempo=float(tempo))
     score.time_signature_changes.append(pretty_midi.TimeSignature(4, 4, 0))
@@ -183,7 +186,7 @@ def roll_to_midi(
     next_tick = {}
     for t, v, loudness in sorted(zip(tick.tolist(), voice.tolist(), velocity.tolist()), reverse=True):
         pitch = int(inverse_mapping[v])
-        stop = min(t + ticks_per_step, next_tick.get(pitch, end), end)
+        stop = min(t + TICKS_PER_QUARTER // down_sample_tpq, next_tick.get(pitch, end), end)
         next_tick[pitch] = t
         drums.notes.append(pretty_midi.Note(loudness, pitch, t * seconds, max(stop, t + 1) * seconds))
     drums.notes.reverse()
@@ -193,7 +196,7 @@ def roll_to_midi(
     return score
 
 
-def _check_roll(onset, vel, timeoffset, inverse_mapping, tempo, down_sample_tpq):
+def _check_roll(onset, vel, timeoffset, inverse_mapping, tempo):
     if onset.ndim != 2 or not onset.shape == vel.shape == timeoffset.shape:
         shapes = ", ".join(str(a.shape) for a in (onset, vel, timeoffset))
         raise ValueError(f"onset, vel and timeoffset must be of one shape (T, V), not {shapes}")
@@ -204,8 +207,11 @@ def _check_roll(onset, vel, timeoffset, inverse_mapping, tempo, down_sample_tpq)
         raise ValueError(f"inverse_mapping must give a pitch to each voice; none for {missing}")
     if not 4 <= tempo <= 1000:
         raise ValueError(f"tempo must be between 4 and 1000 quarter notes per minute, not {tempo}")
-    if TICKS_PER_QUARTER % down_sample_tpq:
-        raise ValueError(f"down_sample_tpq must divide {TICKS_PER_QUARTER}, not {down_sample_tpq}")
+
+
+def _first_tick(step, down_sample_tpq):
+    """The first tick that belongs to a step: at half a step before it, or the next one after that."""
+    return -(-(2 * step - 1) * TICKS_PER_QUARTER // (2 * down_sample_tpq))
 
 
 def _write(score, path, end):
@@ -223,4 +229,6 @@ def _write(score, path, end):
         file.save(aside)
         os.replace(aside, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(aside)
         raise ValueError(f"can't write {path}: {error.strerror}") from error

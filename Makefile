@@ -1,0 +1,35 @@
+# make demo: drums from a tapped rhythm, into output/.   make test: the tests.
+# Both need Python 3.10 or later and install into .venv first; again only when requirements.txt changes.
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv/bin/python
+INSTALLED := .venv/installed
+
+# Idle OpenMP threads that spin take the cores from those that work.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: demo test preprocess train clean
+
+demo: $(INSTALLED)
+	$(VENV) inference_bar_control.py --rhythm examples/clave_taps.mid --controls examples/controls.yaml --seed 1 --out output
+
+test: $(INSTALLED)
+	$(VENV) -m pytest $(ARGS)
+
+# More arguments for these two: make train ARGS="--set Training.steps=500"
+preprocess: $(INSTALLED)
+	$(VENV) preprocessing.py $(ARGS)
+
+train: $(INSTALLED)
+	$(VENV) training_script_causal_decoder.py $(ARGS)
+
+$(INSTALLED): requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed: make PYTHON=python3.x")'
+	$(PYTHON) -m venv .venv
+	$(VENV) -m pip install --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+# Corpus, cache and training runs stay: data/ and runs/ are yours to delete.
+clean:
+	rm -rf .venv .pytest_cache .hypothesis output
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

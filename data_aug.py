@@ -1,0 +1,345 @@
+"""From the cache to batches: the dataset, its augmentations and what the encoder gets to know.
+
+A batch is made as a whole, in numpy over (B, T, V), in this order:
+
+1. windows are gathered and padded                                  (collate)
+2. what is played varies: voices, time, swing, velocities           (vary_target)
+3. the labels are computed from what is now played                  (labels)
+4. a rhythm is taken from it and partly masked                      (hear_rhythm)
+5. a task shows some of the answer to the encoder                   (known_cells)
+6. some controls, the context or the latent are unset               (drop_controls, drop_rhythm)
+
+Validation and test skip 2, 5 and 6 and hear the loudest hit of every step.
+
+B windows, T = clip_bar * S steps, S = 4 * down_sample_tpq steps a bar, V = 9 voices.
+"""
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from utils import augment
+from utils.attributes import bar_attributes
+from utils.cache import decode, windows
+from utils.drums import N_VOICES, RHYTHM_CHANNEL, STYLE_NONE
+
+SHORTEST_INFILL = 4  # steps
+LONGEST_INFILL = 0.75  # of the window
+KNOWN_VOICES = 0.5  # share of the playing voices that add_voice shows
+KNOWN_SILENCE = 0.2  # share of the silent voices that it shows to be silent
+PART_WITH_VOICES_UNSET = 0.5  # of the windows: drop.voice strikes there
+
+RHYTHM_KEYS = ("rhythm_onset", "rhythm_vel", "rhythm_timeoffset")
+_ORDER, _BATCH = 0, 1  # tags of the two streams of random numbers
+
+
+class DrumBatches(Dataset):
+    """Item n is a whole batch (see `make_batch` for what is in it).
+
+    cache: utils.cache.Cache; split: "train", "validation" or "test"; data: the config's Data.
+    hop_bars: bars between the starts of two windows, data.hop_size where None.
+
+    With augment=True, n counts on over the epochs without end: epoch n // len(self) has its own
+    order, every batch is full (the last of an epoch is filled from the epoch's beginning), and
+    the batch depends on (seed, n) alone. So any number of workers gives the same batches, and a
+    run resumes at any n:
+        DataLoader(batches, batch_size=None, sampler=range(start, stop), num_workers=k)
+    With augment=False the windows come in order, once, plain; the last batch may be short.
+    """
+
+    def __init__(self, cache, split, data, batch_size, seed=0, augment=True, hop_bars=None):
+        self.cache, self.data, self.batch_size = cache, data, batch_size
+        self.seed, self.augment = seed, augment
+        self.steps_per_bar = data.steps_per_bar
+        self.n_steps = data.clip_bar * self.steps_per_bar
+        hop = (data.hop_size if hop_bars is None else hop_bars) * self.steps_per_bar
+        self.start, self.length = windows(cache, split, self.n_steps, hop)
+        if len(self.start) == 0:
+            raise ValueError(f"split {split!r} of the cache has no windows: a split needs at least one file")
+        file_starts = np.array([file["start"] for file in cache.files])
+        file_styles = np.array([file["style"] for file in cache.files])
+        by_start = np.argsort(file_starts)
+        file = by_start[np.searchsorted(file_starts[by_start], self.start, side="right") - 1]
+        self.style = file_styles[file].astype(np.int64)
+        self._epoch, self._order = None, None
+
+    def __len__(self):
+        return -(-len(self.start) // self.batch_size)
+
+    def __getitem__(self, n):
+        if n < 0 or (n >= len(self) and not self.augment):
+            raise IndexError(f"batch {n} of {len(self)}")
+        chosen = self._windows_of(n)
+        spans = zip(self.start[chosen], self.length[chosen])
+        clips = [(self.cache.vel[a : a + t], self.cache.offset[a : a + t]) for a, t in spans]
+        rng = np.random.default_rng([self.seed, n, _BATCH]) if self.augment else None
+        return make_batch(*collate(clips, self.n_steps), self.style[chosen], self.data,
+                          self.cache.normalize_factor, rng)
+
+    def _windows_of(self, n):
+        epoch, within = divmod(n, len(self))
+        place = np.arange(within * self.batch_size, (within + 1) * self.batch_size)
+        if not self.augment:
+            return place[place < len(self.start)]
+        if epoch != self._epoch:
+            rng = np.random.default_rng([self.seed, epoch, _ORDER])
+            self._epoch, self._order = epoch, rng.permutation(len(self.start))
+        return self._order[place % len(self.start)]
+
+
+def collate(clips, n_steps):
+    """Pads clips to n_steps: (vel, offset, mask), each (B, n_steps, V), mask (B, n_steps) bool.
+
+    clips: pairs as the cache stores them, vel (t, V) uint8 MIDI velocity and offset (t, V) int16
+    in 1/65536 of a step, 1 <= t <= n_steps. Out: float32 in [0, 1] and [-0.5, 0.5); the mask is
+    False on the padding.
+    """
+    vel = np.zeros((len(clips), n_steps, N_VOICES), np.uint8)
+    offset = np.zeros((len(clips), n_steps, N_VOICES), np.int16)
+    for row, (clip_vel, clip_offset) in enumerate(clips):
+        if not 1 <= len(clip_vel) <= n_steps:
+            raise ValueError(f"clip {row} has {len(clip_vel)} steps; the window takes 1 to {n_steps}")
+        vel[row, : len(clip_vel)] = clip_vel
+        offset[row, : len(clip_offset)] = clip_offset
+    length = np.array([len(clip_vel) for clip_vel, _ in clips])
+    mask = np.arange(n_steps) < length[:, None]
+    _, vel, offset = decode(vel, offset)
+    return vel, offset, mask
+
+
+def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None):
+    """A batch, as a dict of tensors, from padded windows; plain where rng is None.
+
+    onset, vel, timeoffset (B, T, V) float32      what is played: the target
+    rhythm_onset, rhythm_vel, rhythm_timeoffset   the same shape; what is heard, in channel 3
+    known_onset, known_vel (B, T, V) bool         cells of the target that the encoder may see:
+                                                  whether there is a hit; its velocity and timing
+    mask (B, T) bool                              True = a valid step
+    density, intensity (B, T) float32             z-score of the step's bar, NaN = unset
+    instrument (B, T, V) float32                  share of the bar's steps, NaN = unset
+    style (B, T) int64                            STYLE_NONE = unset
+    use_context, use_latent (B, T) bool           False = unset at that step
+    """
+    steps_per_bar = data.steps_per_bar
+    if rng is not None:
+        vel, offset = vary_target(vel, offset, mask, data.augmentation, rng)
+    batch = {"onset": (vel > 0).astype(np.float32), "vel": vel, "timeoffset": offset, "mask": mask}
+    batch |= labels(vel, offset, style, steps_per_bar, normalize_factor)
+    if rng is None:
+        rhythm = augment.loudest(vel, offset)
+        batch |= {name: np.zeros(vel.shape, bool) for name in ("known_onset", "known_vel")}
+        batch |= {name: np.ones(mask.shape, bool) for name in ("use_context", "use_latent")}
+        batch |= rhythm_rolls(rhythm[0] > 0, *rhythm)
+    else:
+        batch |= rhythm_rolls(*hear_rhythm(vel, offset, mask, data, rng))
+        batch |= known_cells(vel, mask, steps_per_bar, data.task, rng)
+        drop_rhythm(batch, steps_per_bar, data, rng)
+        drop_controls(batch, data.drop, rng)
+    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in batch.items()}
+
+
+# ------------------------------------------------------------------------- the stages of a batch
+
+
+def vary_target(vel, offset, mask, chance, rng):
+    """What is played, varied by the probabilities of Data.augmentation; (vel, offset) (B, T, V).
+
+    Double and half time leave clips shorter than the window alone.
+    """
+    n_rows = len(vel)
+
+    def struck(probability):
+        return np.flatnonzero(rng.random(n_rows) < probability)
+
+    rows = struck(chance.voice_shift)
+    vel[rows], offset[rows] = augment.voice_shift(vel[rows], offset[rows], rng)
+
+    stretch = np.where(mask.all(1), rng.random(n_rows), 1)
+    rows = np.flatnonzero(stretch < chance.double_time)
+    vel[rows], offset[rows] = augment.double_time(vel[rows], offset[rows])
+    stretch -= chance.double_time
+    rows = np.flatnonzero((stretch >= 0) & (stretch < chance.half_time))
+    vel[rows], offset[rows] = augment.half_time(vel[rows], offset[rows])
+
+    rows = struck(chance.swing)
+    amount = (rng.random(len(rows)) * chance.swing_max).astype(np.float32)
+    offset[rows] = augment.swing(vel[rows], offset[rows], amount)
+
+    rows = struck(chance.tightness)
+    factor = rng.uniform(*chance.tightness_range, len(rows)).astype(np.float32)
+    offset[rows] = augment.tighten(offset[rows], factor)
+
+    rows = struck(chance.velocity_scale)
+    power = rng.uniform(*chance.velocity_power_range, len(rows)).astype(np.float32)
+    vel[rows] = augment.scale_velocity(vel[rows], power)
+    return vel, offset
+
+
+def labels(vel, offset, style, steps_per_bar, normalize_factor):
+    """The controls that describe what is played, per step: density, intensity, instrument, style."""
+    n_steps = vel.shape[1]
+    onset = (vel > 0).astype(np.float32)
+    density, intensity, instrument = bar_attributes(onset, vel, steps_per_bar)
+
+    def per_step(bars):
+        return np.repeat(bars, steps_per_bar, 1)[:, :n_steps].astype(np.float32)
+
+    def z_score(bars, name):
+        mean, deviation = normalize_factor[name]
+        return (bars - mean) / deviation
+
+    return {
+        "density": per_step(z_score(density, "density")),
+        "intensity": per_step(z_score(intensity, "intensity")),
+        "instrument": per_step(instrument),
+        "style": np.repeat(style[:, None], n_steps, 1),
+    }
+
+
+def hear_rhythm(vel, offset, mask, data, rng):
+    """The rhythm that is heard: (onset bool, vel, offset), each (B, T), partly masked.
+
+    It comes from the voices of Data.rhythm_source; Data.augmentation says what of it is changed
+    or goes unheard. The target stays as it is.
+    """
+    chance, (n_rows, n_steps) = data.augmentation, mask.shape
+    voices = augment.heard_voices(rng, weights_of(data.rhythm_source), n_rows)
+    rhythm_vel, rhythm_offset = augment.loudest(vel, offset, voices)
+
+    def struck(probability):
+        return rng.random((n_rows, 1)) < probability
+
+    jitter = rng.normal(0, chance.timing_jitter_std, mask.shape).astype(np.float32)
+    jitter *= struck(chance.timing_jitter)
+    rhythm_offset = augment.inside(rhythm_offset + jitter)
+    single = struck(chance.mask_steps) & (rng.random(mask.shape) < chance.mask_steps_share)
+    length = mask.sum(1)
+    span = augment.between(*augment.random_span(rng, length, 1, length // 2), n_steps)
+    span &= struck(chance.mask_span)
+
+    onset = (rhythm_vel > 0) & ~single & ~span
+    rhythm_vel = np.where(struck(chance.flat_velocity), np.float32(1), rhythm_vel)
+    rhythm_vel = np.where(onset & ~struck(chance.mask_velocity), rhythm_vel, np.float32(0))
+    rhythm_offset = np.where(onset & ~struck(chance.mask_offset), rhythm_offset, np.float32(0))
+    return onset, rhythm_vel, rhythm_offset
+
+
+def rhythm_rolls(*rhythm):
+    """The three rolls (B, T, V) that hold a rhythm (onset, vel, offset), each (B, T), in channel 3."""
+    rolls = {}
+    for name, part in zip(RHYTHM_KEYS, rhythm):
+        rolls[name] = np.zeros((*part.shape, N_VOICES), np.float32)
+        rolls[name][..., RHYTHM_CHANNEL] = part
+    return rolls
+
+
+def known_cells(vel, mask, steps_per_bar, weights, rng):
+    """Which cells of the answer the encoder sees, (B, T, V) bool each, by a task drawn per window.
+
+    tap: none. humanise: all onsets. add_voice: all of a random non-empty proper subset of the
+    voices, playing ones preferred. infill: all but a span of steps, in half of the windows whole
+    bars. continue: all before a random bar line; a window of one bar has none and is infilled.
+    """
+    n_rows, n_steps = mask.shape
+    length = mask.sum(1)
+    n_bars = length // steps_per_bar
+    weights = {name: weight for name, weight in weights_of(weights).items() if name != "keep_rhythm"}
+    names = np.array(list(weights))
+    task = names[augment.choose(rng, weights, n_rows)]
+    task[(task == "continue") & (n_bars < 2)] = "infill"
+
+    whole = (rng.random(n_rows) < 0.5) & (n_bars > 1)
+    unit = np.where(whole, steps_per_bar, 1)
+    shortest = np.minimum(np.where(whole, 1, SHORTEST_INFILL), length)
+    longest = (LONGEST_INFILL * length / unit).astype(int)
+    start, stop = augment.random_span(rng, length // unit, shortest, longest)
+    outside_span = ~augment.between(start * unit, stop * unit, n_steps)
+    bar_line = rng.integers(1, np.maximum(n_bars, 2)) * steps_per_bar
+    before = np.arange(n_steps) < bar_line[:, None]
+
+    def when(name):
+        return (task == name)[:, None]
+
+    steps = (when("infill") & outside_span) | (when("continue") & before)
+    voices = when("add_voice") & some_voices((vel > 0).any(1), rng)
+    known_vel = (steps[..., None] | voices[:, None]) & mask[..., None]
+    known_onset = known_vel | (when("humanise") & mask)[..., None]
+    return {"known_onset": known_onset, "known_vel": known_vel}
+
+
+def some_voices(plays, rng):
+    """A random non-empty proper subset of the voices, (B, V) bool, from which voices play (B, V).
+
+    At least one playing voice is in it, and at least one is left out where two play.
+    """
+    score = rng.random(plays.shape)
+    known = score < np.where(plays, KNOWN_VOICES, KNOWN_SILENCE)
+    ranked = np.argsort(rng.random(plays.shape) + plays, 1)
+    row = np.arange(len(plays))
+    known[row, ranked[:, -1]] = True
+    known[row, ranked[:, -2]] = False
+    return known
+
+
+def drop_rhythm(batch, steps_per_bar, data, rng):
+    """Unsets the context and the latent by Data.drop, and silences rhythms; changes the batch.
+
+    Known cells reach the decoder through the context alone. So a window that has some keeps its
+    context, loses the latent only by drop.latent, and has a silent rhythm with the probability
+    1 - task.keep_rhythm. After rhythm_tail struck, the encoder hears nothing of the tail either.
+    """
+    drop, (n_rows, n_steps) = data.drop, batch["mask"].shape
+    length = batch["mask"].sum(1)
+    taps = ~batch["known_onset"].any((1, 2))
+
+    def struck(probability):
+        return rng.random(n_rows) < probability
+
+    both = taps & struck(drop.rhythm)
+    no_context = both | (taps & struck(drop.context))
+    no_latent = both | struck(drop.latent)
+    cut = np.where(taps & struck(drop.rhythm_tail), rng.integers(1, np.maximum(length, 2)), n_steps)
+
+    step = np.arange(n_steps)
+    batch["use_context"] = (step < cut[:, None]) & ~no_context[:, None]
+    cut_bar = cut // steps_per_bar
+    batch["use_latent"] = (step // steps_per_bar < cut_bar[:, None]) & ~no_latent[:, None]
+    unheard = ~taps & ~struck(data.task.keep_rhythm)
+    silent = (step >= cut[:, None]) | unheard[:, None]
+    for name in RHYTHM_KEYS:
+        batch[name][silent] = 0
+
+
+def drop_controls(batch, drop, rng):
+    """Unsets controls by the probabilities of Data.drop, window by window; changes the batch."""
+    n_rows = len(batch["mask"])
+
+    def struck(probability):
+        return rng.random(n_rows) < probability
+
+    everything = struck(drop.all_controls)
+    for name in ("density", "intensity", "instrument"):
+        batch[name][everything | struck(getattr(drop, name))] = np.nan
+    batch["style"][everything | struck(drop.style)] = STYLE_NONE
+    voices = rng.random((n_rows, N_VOICES)) < drop.voice
+    voices &= struck(PART_WITH_VOICES_UNSET)[:, None]
+    batch["instrument"][np.broadcast_to(voices[:, None], batch["instrument"].shape)] = np.nan
+
+
+def weights_of(section):
+    """The relative weights of a config section, as a dict."""
+    return dict(section)
+
+
+# ------------------------------------------------------------------------- batches made of batches
+
+
+def unset_controls(batch):
+    """A copy of the batch with density, intensity, instrument and style unset everywhere."""
+    unset = {name: torch.full_like(batch[name], torch.nan) for name in ("density", "intensity", "instrument")}
+    return {**batch, **unset, "style": torch.full_like(batch["style"], STYLE_NONE)}
+
+
+def swap_rhythm(batch):
+    """A copy of the batch in which each window hears the rhythm of the one before it."""
+    return {**batch, **{name: torch.roll(batch[name], 1, 0) for name in RHYTHM_KEYS}}

@@ -1,0 +1,288 @@
+"""The parts that encoder and decoder are made of.
+
+Shapes: B batch, T steps, V voices (9), D model width, H heads, Z latent width, C condition width,
+L layers, K bins of a token, S steps in a bar, N bars (T / S, rounded up).
+"""
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+NORM_EPS = 1e-5  # as in the published Phi-3
+
+
+def rotary_table(positions, d_head, theta):
+    """cos and sin of the rotary embedding (Su et al. 2021), each (len(positions), d_head)."""
+    inverse_frequency = theta ** (-torch.arange(0, d_head, 2, device=positions.device).float() / d_head)
+    angle = positions.float()[:, None] * inverse_frequency
+    angle = torch.cat((angle, angle), dim=-1)
+    return angle.cos(), angle.sin()
+
+
+def rotate(x, cos, sin):
+    """Rotate x (B, H, T, D/H) by its positions; the two halves of a head are the pairs, as in Phi-3."""
+    first, second = x.chunk(2, dim=-1)
+    turned = torch.cat((-second, first), dim=-1)
+    return x * cos.to(x.dtype) + turned * sin.to(x.dtype)
+
+
+class RMSNorm(nn.RMSNorm):
+    """torch's, with the weight in the input's precision: under autocast the fused kernel wants them alike."""
+
+    def forward(self, x):
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
+class Attention(nn.Module):
+    """Self-attention with one fused query-key-value matrix and rotary positions."""
+
+    def __init__(self, d_model, n_head):
+        super().__init__()
+        self.n_head, self.d_head = n_head, d_model // n_head
+        self.qkv_proj = nn.Linear(d_model, 3 * d_model, bias=False)
+        self.o_proj = nn.Linear(d_model, d_model, bias=False)
+
+    def forward(self, x, rotary, attention_mask=None, is_causal=False, cache=None, position=None, window=None):
+        """x (B, T, D) -> (B, T, D).
+
+        Without a cache: `attention_mask` (broadcast to (B, H, T, T), True = may look) or `is_causal`.
+        With a cache (a pair of (B, H, T_max, D/H) buffers): x is the one step at `position`, its key and
+        value are written there, and it looks at the last `window` steps up to itself.
+        """
+        B, T, D = x.shape
+        q, k, v = self.qkv_proj(x).view(B, T, 3, self.n_head, self.d_head).permute(2, 0, 3, 1, 4)
+        q, k = rotate(q, *rotary), rotate(k, *rotary)
+        if cache is not None:
+            keys, values = cache
+            keys[:, :, position] = k[:, :, 0]
+            values[:, :, position] = v[:, :, 0]
+            seen = slice(max(0, position + 1 - window), position + 1)
+            k, v = keys[:, :, seen], values[:, :, seen]
+            is_causal = False  # one query, and the cache holds nothing that lies ahead of it
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask, is_causal=is_causal)
+        return self.o_proj(y.transpose(1, 2).reshape(B, T, D))
+
+
+class SwiGLU(nn.Module):
+    """Gated MLP with gate and up projection fused (Shazeer 2020)."""
+
+    def __init__(self, d_model, d_ff):
+        super().__init__()
+        self.gate_up_proj = nn.Linear(d_model, 2 * d_ff, bias=False)
+        self.down_proj = nn.Linear(d_ff, d_model, bias=False)
+
+    def forward(self, x):
+        gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
+        return self.down_proj(up * F.silu(gate))
+
+
+class Block(nn.Module):
+    """The Phi-3 block (Abdin et al. 2024): pre-norm attention and pre-norm SwiGLU, each on the residual.
+
+    The decoder runs it causally, the encoder in both directions.
+    """
+
+    def __init__(self, d_model, n_head, d_ff, dropout):
+        super().__init__()
+        self.input_layernorm = RMSNorm(d_model, eps=NORM_EPS)
+        self.self_attn = Attention(d_model, n_head)
+        self.post_attention_layernorm = RMSNorm(d_model, eps=NORM_EPS)
+        self.mlp = SwiGLU(d_model, d_ff)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x, rotary, **attention):
+        x = x + self.dropout(self.self_attn(self.input_layernorm(x), rotary, **attention))
+        return x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
+
+
+class RollEmbedding(nn.Module):
+    """Onsets, velocities and offsets, each projected, concatenated, and projected to the model's width."""
+
+    def __init__(self, n_channel, d_model):
+        super().__init__()
+        self.onset = nn.Linear(n_channel, d_model)
+        self.vel = nn.Linear(n_channel, d_model)
+        self.timeoffset = nn.Linear(n_channel, d_model)
+        self.mix = nn.Linear(3 * d_model, d_model)
+
+    def forward(self, onset, vel, timeoffset):
+        parts = (self.onset(onset), self.vel(vel), self.timeoffset(timeoffset))
+        return self.mix(F.silu(torch.cat(parts, dim=-1)))
+
+
+class ScalarControl(nn.Module):
+    """A control with one value a step, (B, T) -> (B, T, d); NaN is a learned "unset"."""
+
+    def __init__(self, d_control):
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(1, d_control), nn.SiLU(), nn.Linear(d_control, d_control))
+        self.unset = nn.Parameter(torch.zeros(d_control))
+
+    def forward(self, value):
+        unset = value.isnan()
+        embedded = self.mlp(value.masked_fill(unset, 0.0).unsqueeze(-1))
+        return torch.where(unset.unsqueeze(-1), self.unset.to(embedded.dtype), embedded)
+
+
+class VoiceControl(nn.Module):
+    """A control with one value a voice, (B, T, V) -> (B, T, d); NaN unsets a voice for itself."""
+
+    def __init__(self, n_voice, d_control):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(n_voice, d_control))
+        self.bias = nn.Parameter(torch.zeros(n_voice, d_control))
+        self.unset = nn.Parameter(torch.zeros(n_voice, d_control))
+        self.mix = nn.Sequential(nn.SiLU(), nn.Linear(d_control, d_control))
+
+    def forward(self, value):
+        unset = value.isnan().to(self.weight.dtype)
+        value = value.nan_to_num(0.0)
+        # the sum over voices of (unset ? its unset vector : value x weight + bias), as three matrix products
+        return self.mix(value @ self.weight + (1 - unset) @ self.bias + unset @ self.unset)
+
+
+class BarLatent(nn.Module):
+    """One Gaussian latent per bar from the mean of the bar's valid steps (a VAE; Kingma & Welling 2014)."""
+
+    def __init__(self, d_model, d_latent):
+        super().__init__()
+        self.to_mu = nn.Linear(d_model, d_latent)
+        self.to_logvar = nn.Linear(d_model, d_latent)
+
+    def forward(self, hidden, mask, steps_per_bar):
+        """hidden (B, T, D), mask (B, T), T whole bars -> mu, logvar (B, N, Z) and the valid bars (B, N)."""
+        B, T, D = hidden.shape
+        hidden = hidden.view(B, T // steps_per_bar, steps_per_bar, D)
+        weight = mask.view(B, T // steps_per_bar, steps_per_bar, 1).to(hidden.dtype)
+        mean = (hidden * weight).sum(2) / weight.sum(2).clamp(min=1)
+        # a bounded log-variance keeps the exponential of an untrained or half-precision encoder finite
+        return self.to_mu(mean), self.to_logvar(mean).clamp(-8.0, 4.0), weight.sum(2).squeeze(-1) > 0
+
+
+def kl_per_unit(mu, logvar):
+    """KL(N(mu, exp(logvar)) || N(0, 1)) in nats, elementwise."""
+    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar)
+
+
+class OnsetChain(nn.Module):
+    """Nine binary tokens, each voice given the voices before it in the same step.
+
+    logit[v] = base[v] + sum over u < v of pair[v, u] * onset[u]; base and pair are read off the hidden
+    state. With the pairs at zero, where they start, it is nine independent Bernoulli outputs.
+    """
+
+    def __init__(self, d_model, n_voice):
+        super().__init__()
+        self.n_voice = n_voice
+        self.base = nn.Linear(d_model, n_voice)
+        self.pair = nn.Linear(d_model, n_voice * n_voice)
+        nn.init.zeros_(self.pair.weight)
+        nn.init.zeros_(self.pair.bias)
+        below = torch.ones(n_voice, n_voice).tril(diagonal=-1)
+        self.register_buffer("below", below, persistent=False)
+
+    def parts(self, hidden):
+        """hidden (..., D) -> base (..., V) and pair (..., V, V), strictly lower triangular."""
+        pair = self.pair(hidden).unflatten(-1, (self.n_voice, self.n_voice))
+        return self.base(hidden), pair * self.below
+
+    def forward(self, hidden, onset):
+        """Logits (..., V) of every voice given the true onsets (..., V) of the voices before it."""
+        base, pair = self.parts(hidden)
+        return base + (pair * onset.to(pair.dtype).unsqueeze(-2)).sum(-1)
+
+
+class BinHead(nn.Module):
+    """Logits over K bins for each voice of a step, from the hidden state, the step's onsets, and `past`:
+    what was already drawn in this step, as vectors of the head's hidden width."""
+
+    def __init__(self, d_model, n_voice, d_head, n_bin, dropout):
+        super().__init__()
+        self.n_voice = n_voice
+        self.from_hidden = nn.Linear(d_model, n_voice * d_head)
+        self.from_onset = nn.Linear(n_voice, n_voice * d_head, bias=False)
+        self.mlp = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), nn.Linear(d_head, d_head), nn.SiLU())
+        self.out = nn.Linear(d_head, n_bin)
+        self.voice_bias = nn.Parameter(torch.zeros(n_voice, n_bin))
+
+    def prepare(self, hidden, onset):
+        """What is known of the step before its first token is drawn: (..., V, d_head)."""
+        known = self.from_hidden(hidden) + self.from_onset(onset.to(hidden.dtype))
+        return known.unflatten(-1, (self.n_voice, -1))
+
+    def read(self, prepared, past, voice):
+        """Logits (..., K) for prepared and past (..., d_head) of the voice or voices (...) named."""
+        return self.out(self.mlp(prepared + past)) + self.voice_bias[voice]
+
+
+class HitChain(nn.Module):
+    """Velocity and offset tokens of the hits of a step, voice by voice.
+
+    A voice's velocity is given the velocities and offsets of the voices before it in the step; its offset
+    is given those and its own velocity. Hits that share a step share most of their timing.
+    """
+
+    def __init__(self, d_model, n_voice, d_head, velocity_bins, offset_bins, dropout):
+        super().__init__()
+        self.velocity = BinHead(d_model, n_voice, d_head, velocity_bins, dropout)
+        self.offset = BinHead(d_model, n_voice, d_head, offset_bins, dropout)
+        # one table row per voice and bin; two columns of vectors: what the velocity head reads, what the offset head reads
+        self.velocity_token = nn.Embedding(n_voice * velocity_bins, 2 * d_head)
+        self.offset_token = nn.Embedding(n_voice * offset_bins, 2 * d_head)
+        self.own_velocity = nn.Embedding(n_voice * velocity_bins, d_head)
+        for table in (self.velocity_token, self.offset_token, self.own_velocity):
+            nn.init.normal_(table.weight, std=0.02)
+        self.register_buffer("velocity_row", torch.arange(n_voice) * velocity_bins, persistent=False)
+        self.register_buffer("offset_row", torch.arange(n_voice) * offset_bins, persistent=False)
+        self.register_buffer("pairs", torch.tril_indices(n_voice, n_voice, offset=-1), persistent=False)
+
+    def note(self, velocity_bin, offset_bin, voice):
+        """What a drawn hit of a voice tells the voices after it: (..., 2 x d_head)."""
+        told = self.velocity_token(velocity_bin + self.velocity_row[voice])
+        return told + self.offset_token(offset_bin + self.offset_row[voice])
+
+    def own(self, velocity_bin, voice):
+        """What a hit's own velocity tells its offset: (..., d_head)."""
+        return self.own_velocity(velocity_bin + self.velocity_row[voice])
+
+    def forward(self, hidden, onset, velocity_bin, offset_bin):
+        """Logits (n_hit, K) of velocity and of offset at the true tokens, for the cells where onset
+        (B, T, V) is set, in the order of onset.nonzero(); the bins are (B, T, V) as well."""
+        hit = onset > 0
+        voice = hit.nonzero()[:, -1]
+        velocity_bin, offset_bin = velocity_bin[hit], offset_bin[hit]
+        told = self.note(velocity_bin, offset_bin, voice)
+
+        # few steps have more than one hit: sum over the pairs of hits there are, not over all voices of all steps
+        row = (hit.flatten().cumsum(0) - 1).view_as(hit)
+        later, earlier = self.pairs
+        step_pair = (hit[..., later] & hit[..., earlier]).nonzero(as_tuple=True)
+        step, pair = step_pair[:-1], step_pair[-1]
+        past = torch.zeros_like(told)
+        past = past.index_add(0, row[(*step, later[pair])], told[row[(*step, earlier[pair])]])
+
+        past_velocity, past_offset = past.chunk(2, dim=-1)
+        past_offset = past_offset + self.own(velocity_bin, voice)
+        velocity = self.velocity.read(self.velocity.prepare(hidden, onset)[hit], past_velocity, voice)
+        offset = self.offset.read(self.offset.prepare(hidden, onset)[hit], past_offset, voice)
+        return velocity, offset
+
+
+def velocity_to_bin(vel, n_bin):
+    """Velocity in (0, 1] -> token 0 .. n_bin - 1 (0 where there is no hit)."""
+    return (torch.ceil(vel * n_bin).long() - 1).clamp(0, n_bin - 1)
+
+
+def offset_to_bin(timeoffset, n_bin):
+    """Offset in [-0.5, 0.5) -> token 0 .. n_bin - 1."""
+    return torch.floor((timeoffset + 0.5) * n_bin).long().clamp(0, n_bin - 1)
+
+
+def bin_to_velocity(velocity_bin, within, n_bin):
+    """A velocity of the bin; `within` in [0, 1) says where. Never below MIDI velocity 1."""
+    return ((velocity_bin + 1 - within) / n_bin).clamp(min=1 / 127)
+
+
+def bin_to_offset(offset_bin, within, n_bin):
+    """An offset of the bin; `within` in [0, 1) says where. Always below 0.5, in float32 too."""
+    return ((offset_bin + within) / n_bin - 0.5).clamp(max=0.5 - 1e-6)

@@ -1,0 +1,223 @@
+"""The drummer: an encoder hears the rhythm, a causal decoder plays it, told bar by bar what is wanted.
+
+Shapes: B batch, T steps (whole bars), V voices (9), D model width, Z latent width, C condition width,
+N bars (T / S), S steps in a bar (16).
+"""
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from model.layers import (
+    NORM_EPS,
+    BarLatent,
+    Block,
+    HitChain,
+    OnsetChain,
+    RMSNorm,
+    RollEmbedding,
+    ScalarControl,
+    VoiceControl,
+    kl_per_unit,
+    offset_to_bin,
+    rotary_table,
+    velocity_to_bin,
+)
+from model.phi3_arch_model import Budget, Phi3Decoder, attention_band
+
+N_VOICE = 9
+N_STYLE = 19  # the last id, UNSET_STYLE, is "none"
+UNSET_STYLE = N_STYLE - 1
+BEATS_PER_BAR = 4
+
+
+class RhythmEncoder(nn.Module):
+    """Bidirectional transformer over the rhythm and whatever drum cells are already known."""
+
+    def __init__(self, d_model, n_layer, n_head, d_ff, dropout, rope_theta, window, steps_per_bar):
+        super().__init__()
+        self.d_head, self.rope_theta, self.window = d_model // n_head, rope_theta, window
+        self.steps_per_bar = steps_per_bar
+        self.embed = RollEmbedding(3 * N_VOICE, d_model)  # the rhythm, the known cells, and which are known
+        self.position = nn.Embedding(steps_per_bar, d_model)
+        self.layers = nn.ModuleList(Block(d_model, n_head, d_ff, dropout) for _ in range(n_layer))
+        self.norm = RMSNorm(d_model, eps=NORM_EPS)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.normal_(self.position.weight, std=0.02)
+
+    def forward(self, rhythm, known, known_onset, known_vel, heard):
+        """rhythm and known: three rolls (B, T, V) each, onset, vel and timeoffset; known_onset, known_vel
+        (B, T, V) bool: which cells of `known` may be seen, their onsets (hit or not), their velocity and
+        offset; heard (B, T) bool: steps to attend to. Returns (B, T, D)."""
+        seen = known_onset.to(known[0].dtype), known_vel.to(known[0].dtype)
+        x = self.embed(
+            torch.cat((rhythm[0], known[0] * seen[0], seen[0]), dim=-1),
+            torch.cat((rhythm[1], known[1] * seen[1], seen[1]), dim=-1),
+            torch.cat((rhythm[2], known[2] * seen[1], seen[1]), dim=-1),
+        )
+        T = x.shape[1]
+        steps = torch.arange(T, device=x.device)
+        x = self.dropout(x + self.position(steps % self.steps_per_bar))
+        rotary = rotary_table(steps, self.d_head, self.rope_theta)
+        mask = heard[:, None, None, :]
+        if T > self.window:
+            mask = mask & attention_band(T, self.window, x.device, causal=False)
+        # a step may always look at itself: a row with nothing to look at would be NaN
+        mask = mask | torch.eye(T, dtype=torch.bool, device=x.device)
+        for layer in self.layers:
+            x = layer(x, rotary, attention_mask=mask)
+        return self.norm(x)
+
+
+class Condition(nn.Module):
+    """Everything that a step is told from outside, as one vector; each part can be unset."""
+
+    def __init__(self, d_context, d_latent, d_control, d_condition, steps_per_bar):
+        super().__init__()
+        self.steps_per_bar = steps_per_bar
+        self.density = ScalarControl(d_control)
+        self.intensity = ScalarControl(d_control)
+        self.instrument = VoiceControl(N_VOICE, d_control)
+        self.style = nn.Embedding(N_STYLE, d_control)
+        self.position = nn.Embedding(steps_per_bar, d_control)
+        self.unset_context = nn.Parameter(torch.zeros(d_context))
+        self.unset_latent = nn.Parameter(torch.zeros(d_latent))
+        self.mix = nn.Linear(5 * d_control + d_context + d_latent, d_condition)
+
+    def forward(self, context, latent, use_context, use_latent, density, intensity, instrument, style):
+        """context (B, T, D), latent (B, N, Z), use_context and use_latent (B, T) bool, controls as in
+        DrumVAE.forward -> (B, T, C)."""
+        T = context.shape[1]
+        latent = latent.repeat_interleave(self.steps_per_bar, dim=1)
+        position = torch.arange(T, device=context.device) % self.steps_per_bar
+        parts = (
+            self.density(density),
+            self.intensity(intensity),
+            self.instrument(instrument),
+            self.style(style),
+            self.position(position).expand(context.shape[0], -1, -1),
+            torch.where(use_context.unsqueeze(-1), context, self.unset_context.to(context.dtype)),
+            torch.where(use_latent.unsqueeze(-1), latent, self.unset_latent.to(latent.dtype)),
+        )
+        dtype = context.dtype
+        return F.silu(self.mix(torch.cat([part.to(dtype) for part in parts], dim=-1)))
+
+
+class DrumVAE(nn.Module):
+    """Encoder, latent, decoder and heads. Built from a checkpoint's config by utils.get_model."""
+
+    def __init__(self, config):
+        """config: the plain dict that a checkpoint carries, Data.normalize_factor included."""
+        super().__init__()
+        encoder, latent = config["Model"]["Encoder"], config["Model"]["Intermediate"]
+        decoder, output = config["Model"]["Decoder"], config["Model"]["Output"]
+        condition = decoder["condition_params"]
+        if config["Data"]["normalize_factor"] is None:
+            raise ValueError("Data.normalize_factor: None; a model needs the statistics that preprocessing.py makes")
+        self.config = config
+        self.normalize_factor = config["Data"]["normalize_factor"]
+        self.steps_per_bar = BEATS_PER_BAR * config["Data"]["down_sample_tpq"]
+        self.unset_style = UNSET_STYLE
+        self.velocity_bins, self.offset_bins = output["velocity_bins"], output["offset_bins"]
+
+        shared = {"rope_theta": decoder["rope_theta"], "window": decoder["window"]}
+        self.encoder = RhythmEncoder(**encoder, **shared, steps_per_bar=self.steps_per_bar)
+        self.latent = BarLatent(encoder["d_model"], latent["d_latent"])
+        self.condition = Condition(
+            encoder["d_model"], latent["d_latent"], condition["d_control"], condition["d_condition"], self.steps_per_bar
+        )
+        sizes = {key: decoder[key] for key in ("d_model", "n_layer", "n_head", "d_ff", "dropout")}
+        self.decoder = Phi3Decoder(N_VOICE, **sizes, **shared, d_condition=condition["d_condition"])
+        self.budget = Budget(
+            N_VOICE,
+            self.steps_per_bar,
+            self.normalize_factor,
+            condition["d_control"] * 2,
+            decoder["n_layer"] * decoder["d_model"],
+        )
+        self.onset_head = OnsetChain(decoder["d_model"], N_VOICE)
+        self.hit_head = HitChain(
+            decoder["d_model"],
+            N_VOICE,
+            output["d_head"],
+            self.velocity_bins,
+            self.offset_bins,
+            output["dropout"],
+        )
+
+    def hear(self, rhythm, known, known_onset, known_vel, mask, use_context, use_latent):
+        """The encoder's side: context (B, T, D), mu and logvar (B, N, Z), and the bars that have any (B, N).
+
+        A step that neither context nor latent may use is not attended to: nobody has played there yet.
+        """
+        heard = mask & (use_context | use_latent)
+        context = self.encoder(rhythm, known, known_onset, known_vel, heard)
+        mu, logvar, bars = self.latent(context, heard, self.steps_per_bar)
+        return context, mu, logvar, bars
+
+    def add_budget(self, added, features):
+        """added (..., L, D) plus what the remaining budget (..., F) says to each layer."""
+        return added + self.budget(features).unflatten(-1, added.shape[-2:])
+
+    def forward(self, batch, sample_latent=True):
+        """Teacher-forced pass over a batch (the dict that data_aug makes) -> dict of summed figures.
+
+        onset, vel, timeoffset (B, T, V): the target. density, intensity (B, T) z-scores and instrument
+        (B, T, V) shares, NaN = unset; style (B, T) long, 18 = unset. use_context, use_latent, mask (B, T).
+        Returned, each a 0-d tensor: onset_nats, velocity_nats, offset_nats (sums), steps, hits (counts),
+        kl_units (Z,) (sums over bars),
+        bars (count). Known cells and steps outside the mask count nowhere.
+        """
+        onset, vel, timeoffset, mask = batch["onset"], batch["vel"], batch["timeoffset"], batch["mask"]
+        use_context, use_latent = batch["use_context"], batch["use_latent"]
+        controls = [batch[name] for name in ("density", "intensity", "instrument", "style")]
+
+        rhythm = batch["rhythm_onset"], batch["rhythm_vel"], batch["rhythm_timeoffset"]
+        context, mu, logvar, bars = self.hear(
+            rhythm, (onset, vel, timeoffset), batch["known_onset"], batch["known_vel"], mask, use_context, use_latent
+        )
+        mu, logvar = mu.float(), logvar.float()
+        latent = mu + torch.randn_like(mu) * (0.5 * logvar).exp() if sample_latent else mu
+
+        condition = self.condition(context, latent, use_context, use_latent, *controls)
+        hidden = self.play(onset, vel, timeoffset, condition, controls)
+
+        velocity_bin = velocity_to_bin(vel, self.velocity_bins)
+        offset_bin = offset_to_bin(timeoffset, self.offset_bins)
+        open_cells = mask.unsqueeze(-1) & ~batch["known_onset"]
+        hit = onset > 0
+        open_hit = (mask.unsqueeze(-1) & ~batch["known_vel"])[hit]
+        onset_logits = self.onset_head(hidden, onset).float()
+        onset_nats = F.binary_cross_entropy_with_logits(onset_logits, onset, reduction="none") * open_cells
+        velocity_logits, offset_logits = self.hit_head(hidden, onset, velocity_bin, offset_bin)
+        velocity_nats = F.cross_entropy(velocity_logits.float(), velocity_bin[hit], reduction="none") * open_hit
+        offset_nats = F.cross_entropy(offset_logits.float(), offset_bin[hit], reduction="none") * open_hit
+        kl_units = kl_per_unit(mu, logvar) * bars.unsqueeze(-1)
+        return {
+            "onset_nats": onset_nats.sum(),
+            "velocity_nats": velocity_nats.sum(),
+            "offset_nats": offset_nats.sum(),
+            "steps": mask.sum(),
+            "hits": open_hit.sum(),
+            "kl_units": kl_units.sum((0, 1)),
+            "bars": bars.sum(),
+        }
+
+    def play(self, onset, vel, timeoffset, condition, controls):
+        """Hidden states (B, T, D) of the decoder over what is played, given condition (B, T, C) and controls."""
+        density, intensity, instrument, _ = controls
+        position = torch.arange(onset.shape[1], device=onset.device) % self.steps_per_bar
+        features = self.budget.features(
+            self.budget.played_before(onset), self.budget.played_before(vel), position, density, intensity, instrument
+        )
+        added = self.add_budget(self.decoder.project_condition(condition), features)
+        return self.decoder(self.decoder.embed_previous(onset, vel, timeoffset), added)
+
+
+def training_loss(figures, loss_weight, kl_weight, free_bits):
+    """The minimised sum: nats per step of each head, plus the KL per bar over the free bits (Kingma et al.
+    2016). `figures` as DrumVAE.forward returns them; loss_weight: dict onset, velocity, offset."""
+    steps = figures["steps"].clamp(min=1)
+    loss = sum(weight * figures[f"{head}_nats"] / steps for head, weight in loss_weight.items())
+    kl = (figures["kl_units"] / figures["bars"].clamp(min=1)).clamp(min=free_bits).sum()
+    return loss + kl_weight * kl

@@ -1,0 +1,60 @@
+"""What the tests share: the repository, its config, a small model's config, the real corpus where there is one."""
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from utils.config import load_config
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+TINY = [
+    "Model.Encoder={d_model: 32, n_layer: 2, n_head: 2, d_ff: 64, dropout: 0}",
+    "Model.Intermediate.d_latent=8",
+    "Model.Decoder.d_model=32", "Model.Decoder.n_layer=2", "Model.Decoder.n_head=2", "Model.Decoder.d_ff=64",
+    "Model.Decoder.dropout=0",
+    "Model.Decoder.condition_params={d_condition: 32, d_control: 8}",
+    "Model.Output.d_head=16", "Model.Output.dropout=0",
+]
+
+
+def pytest_configure():
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+@pytest.fixture(scope="session")
+def repository():
+    """Path of the repository's root."""
+    return REPOSITORY
+
+
+def _shared_config(overrides=()):
+    """A config for the whole session; a test that changes it in place fails the session."""
+    config = load_config(REPOSITORY / "config.yaml", overrides)
+    as_loaded = config.to_dict()
+    yield config
+    assert config.to_dict() == as_loaded, "a test changed the shared config; change config.model_copy(deep=True)"
+
+
+@pytest.fixture(scope="session")
+def config():
+    """The config of config.yaml. Shared: change a config.model_copy(deep=True)."""
+    yield from _shared_config()
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """The same with a model of two narrow layers and no dropout. Shared, too."""
+    yield from _shared_config(TINY)
+
+
+@pytest.fixture(scope="session")
+def groove_zip():
+    """Path of groove-v1.0.0-midionly.zip, from the environment variable GROOVE_ZIP; skips where there is none."""
+    named = os.environ.get("GROOVE_ZIP")
+    if not named:
+        pytest.skip("real data: GROOVE_ZIP does not name a copy of groove-v1.0.0-midionly.zip")
+    if not Path(named).is_file():
+        pytest.skip(f"real data: GROOVE_ZIP names {named}, where there is no file")
+    return Path(named).resolve()

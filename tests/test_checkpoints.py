@@ -1,0 +1,202 @@
+"""Checkpoints: whole or not at all, read safely, exported small."""
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from utils.checkpoints import (checkpoint_path, export_checkpoint, latest_checkpoint, load_checkpoint, load_weights,
+                               prune_checkpoints, save_checkpoint)
+
+
+def make_model(width=8):
+    return torch.nn.Sequential(torch.nn.Linear(4, width), torch.nn.BatchNorm1d(width))
+
+
+@pytest.fixture
+def training(config):
+    """A model after a step, with all that a training checkpoint holds of it."""
+    torch.manual_seed(0)
+    model = make_model()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+    model(torch.randn(16, 4)).square().sum().backward()
+    optimizer.step()
+    scheduler.step()
+    average = {name: value / 3 for name, value in model.state_dict().items() if value.is_floating_point()}
+    return {"config": config.to_dict(), "vae_model": model.state_dict(), "vae_optimizer": optimizer.state_dict(),
+            "scheduler": scheduler.state_dict(), "step": 7, "ema": average, "rng": torch.get_rng_state(),
+            "figures": {"onset": 0.6, "epochs": [1, 2]}}
+
+
+def same(a, b):
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b and type(a) is type(b)
+
+
+def test_round_trip_is_exact(training, tmp_path):
+    path = tmp_path / "new" / "last.pt"
+    save_checkpoint(training, path)
+    assert same(load_checkpoint(path), training)
+    assert same(torch.load(path), training), "torch.load with its defaults"
+    assert os.listdir(path.parent) == ["last.pt"]
+
+
+def test_resumes_optimizer_and_scheduler(training, tmp_path):
+    save_checkpoint(training, tmp_path / "a.pt")
+    found = load_checkpoint(tmp_path / "a.pt")
+    model = make_model()
+    optimizer = torch.optim.AdamW(model.parameters())
+    optimizer.load_state_dict(found["vae_optimizer"])
+    assert same(optimizer.state_dict(), training["vae_optimizer"])
+
+
+def test_crash_while_writing_leaves_the_old_file(training, tmp_path, monkeypatch):
+    path = tmp_path / "last.pt"
+    save_checkpoint(training, path)
+    before = path.read_bytes()
+
+    def half_written(checkpoint, file):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", half_written)
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint({**training, "step": 8}, path)
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["last.pt"]
+
+
+@pytest.mark.parametrize("value, kind", [(np.float64(0.5), "numpy.float64"), (np.zeros(2), "numpy.ndarray"),
+                                         (object(), "builtins.object"), ({1, 2}, "builtins.set")])
+def test_what_would_not_load_is_not_written(training, tmp_path, value, kind):
+    training["figures"] = {"loss": [1.0, value]}
+    with pytest.raises(ValueError, match=rf"checkpoint\['figures'\]\['loss'\]\[1\] is a {kind}"):
+        save_checkpoint(training, tmp_path / "a.pt")
+    assert os.listdir(tmp_path) == []
+
+
+# ---- Files that are no checkpoint
+
+class RunsCode:
+    def __reduce__(self):
+        return (os.mkdir, ("code_ran",))
+
+
+def _flip_a_weight(path):
+    """One bit of a tensor's bytes: torch.load alone reads it without a word."""
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda entry: entry.file_size)
+        data = archive.read(largest)
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(data) + 3] ^= 1
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("spoil, reason", [
+    (lambda path: path.unlink(), "no such checkpoint file"),
+    (lambda path: path.write_bytes(b""), "truncated, damaged or not a checkpoint"),
+    (lambda path: path.write_text("hello"), "truncated, damaged or not a checkpoint"),
+    (lambda path: path.write_bytes(path.read_bytes()[:-100]), "truncated, damaged or not a checkpoint"),
+    (_flip_a_weight, "damaged, the checksum of"),
+    (lambda path: path.write_bytes(pickle.dumps(RunsCode())), "truncated, damaged or not a checkpoint"),
+    (lambda path: torch.save({"config": {}, "vae_model": RunsCode()}, path), "could run code when loaded; refused"),
+    (lambda path: torch.save(make_model(), path), "could run code when loaded; refused"),
+    (lambda path: torch.save([1, 2], path), "holds a list, a dict is expected"),
+    (lambda path: torch.save({"config": {}}, path), "it lacks vae_model"),
+    (lambda path: torch.save({"config": None, "model": {}}, path), "it lacks config and vae_model"),
+])
+def test_bad_files_are_named_with_the_reason(training, tmp_path, monkeypatch, spoil, reason):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "spoiled.pt"
+    save_checkpoint(training, path)
+    spoil(path)
+    with pytest.raises(ValueError) as caught:
+        load_checkpoint(path)
+    assert str(caught.value).startswith(f"{path}: ") and reason in str(caught.value)
+    assert not (tmp_path / "code_ran").exists()
+
+
+# ---- Weights into a model
+
+def test_weights_that_fit_are_cast(training):
+    model = make_model()
+    load_weights(model, {name: value.half() if value.is_floating_point() else value
+                         for name, value in training["vae_model"].items()}, "a.pt")
+    assert model[0].weight.dtype == torch.float32
+    assert torch.allclose(model[0].weight, training["vae_model"]["0.weight"], atol=1e-3)
+
+
+def test_weights_that_do_not_fit_are_listed_and_leave_the_model(training):
+    model = make_model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    weights = {**training["vae_model"], "2.weight": torch.zeros(1), "0.bias": torch.zeros(3)}
+    del weights["1.weight"]
+    with pytest.raises(ValueError) as caught:
+        load_weights(model, weights, "a.pt")
+    assert str(caught.value) == ("a.pt: the weights do not fit the model; 1 missing: 1.weight; 1 unexpected: 2.weight; "
+                                 "1 of another shape: 0.bias (3,), (8,) is expected")
+    assert same(dict(model.state_dict()), before)
+
+
+def test_long_lists_are_cut():
+    with pytest.raises(ValueError, match="6 unexpected: a, b, c, d and 2 more$"):
+        load_weights(torch.nn.Identity(), dict.fromkeys("abcdef", torch.zeros(1)), "a.pt")
+
+
+# ---- Export
+
+@pytest.mark.parametrize("half, dtype", [(True, torch.float16), (False, torch.float32)])
+def test_export_ships_the_averaged_weights(training, tmp_path, half, dtype):
+    save_checkpoint(training, tmp_path / "best.pt")
+    export_checkpoint(tmp_path / "best.pt", tmp_path / "shipped.pt", half=half)
+    shipped = load_checkpoint(tmp_path / "shipped.pt")
+    assert list(shipped) == ["config", "vae_model", "vae_optimizer", "scheduler", "step", "figures"]
+    assert shipped["vae_optimizer"] == shipped["scheduler"] == {}
+    assert shipped["config"] == training["config"] and shipped["figures"] == training["figures"]
+    assert shipped["step"] == 7
+    assert shipped["vae_model"].keys() == training["vae_model"].keys()
+    for name, average in training["ema"].items():
+        assert same(shipped["vae_model"][name], average.to(dtype)), name
+    assert same(shipped["vae_model"]["1.num_batches_tracked"], training["vae_model"]["1.num_batches_tracked"])
+    make_model().load_state_dict(shipped["vae_model"])
+
+
+@pytest.mark.parametrize("average, reason", [
+    (None, "holds no averaged weights"),
+    ({"0.wait": torch.zeros(8, 4)}, "averaged weights that do not fit the model: 0.wait"),
+    ({"0.weight": torch.zeros(3)}, "averaged weights that do not fit the model: 0.weight"),
+    ({"0.bias": torch.full((8,), 1e5)}, "0.bias reaches 100000, more than float16 can hold"),
+])
+def test_export_refuses_what_can_not_be_shipped(training, tmp_path, average, reason):
+    save_checkpoint({**training, "ema": average}, tmp_path / "best.pt")
+    with pytest.raises(ValueError, match=f"best.pt: {reason}"):
+        export_checkpoint(tmp_path / "best.pt", tmp_path / "shipped.pt")
+    assert not (tmp_path / "shipped.pt").exists()
+
+
+# ---- A run's folder
+
+def test_last_checkpoints_stay(tmp_path):
+    names = [checkpoint_path(tmp_path, step).name for step in (500, 1000, 1500, 123_456_789)]
+    assert names[0] == "step_00000500.pt"
+    others = ["best.pt", "step_old.pt", ".step_00002000.pt.tmp", "step_00000100.pt.bak"]
+    for name in names + others:
+        (tmp_path / name).touch()
+    assert latest_checkpoint(tmp_path) == tmp_path / names[-1]
+    prune_checkpoints(tmp_path, 2)
+    assert sorted(os.listdir(tmp_path)) == sorted(names[-2:] + others)
+    prune_checkpoints(tmp_path, 5)
+    assert sorted(os.listdir(tmp_path)) == sorted(names[-2:] + others)
+
+
+def test_folder_without_checkpoints(tmp_path):
+    assert latest_checkpoint(tmp_path) is None and latest_checkpoint(tmp_path / "nowhere") is None
+    with pytest.raises(ValueError, match="keep_last: 0"):
+        prune_checkpoints(tmp_path, 0)

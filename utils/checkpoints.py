@@ -1,0 +1,183 @@
+"""Checkpoints: written whole or not at all, read without running code, exported for shipping.
+
+A checkpoint is a dict of tensors, numbers, text, lists and dicts, so that `torch.load` reads it with its
+defaults (weights only). Keys: config (plain dict), vae_model, vae_optimizer, scheduler, step; a training
+checkpoint adds `ema` (name -> tensor, the averaged weights) and what an exact resume needs.
+"""
+import os
+import pickle
+import re
+import zipfile
+from pathlib import Path
+
+import torch
+
+_PLAIN = (type(None), bool, int, float, str)
+_STEP_FILE = re.compile(r"step_(\d+)\.pt")
+
+
+def checkpoint_path(folder, step):
+    """Where the checkpoint of an optimizer step lies, such as folder/step_00000500.pt."""
+    return Path(folder) / f"step_{step:08d}.pt"
+
+
+def save_checkpoint(checkpoint, path):
+    """Writes a dict to `path`, tensors moved to the CPU so that it loads on any machine.
+
+    A temporary file beside it is renamed when all is on disk: a crash leaves the old file or the new one.
+    Raises ValueError, before anything is written, for a value that a weights-only load would refuse.
+    """
+    checkpoint = _portable(checkpoint, "checkpoint")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if os.name == "posix":  # elsewhere a folder can't be opened, and the rename is all there is
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _portable(value, name):
+    """The same structure, tensors on the CPU; ValueError for what isn't plain (a NumPy number, an object)."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu()
+    if isinstance(value, dict):
+        return {_portable(key, f"a key of {name}"): _portable(item, f"{name}[{key!r}]")
+                for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_portable(item, f"{name}[{index}]") for index, item in enumerate(value))
+    if type(value) in _PLAIN:
+        return value
+    raise ValueError(f"{name} is a {type(value).__module__}.{type(value).__name__}; "
+                     "a checkpoint holds only tensors, numbers, text, lists and dicts")
+
+
+def load_checkpoint(path, map_location="cpu"):
+    """The dict in a checkpoint file, tensors on `map_location`. It runs no code of the file's.
+
+    Raises ValueError, naming the file and the reason: missing, truncated or damaged, not a checkpoint,
+    with objects in it, without `config` or `vae_model`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such checkpoint file")
+    _check_whole(path)
+    try:
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError:
+        raise ValueError(f"{path}: holds more than tensors, numbers, text, lists and dicts, which could run code "
+                         "when loaded; refused") from None
+    except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: can't be read as a checkpoint: {reason}") from None
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f"{path}: holds a {type(checkpoint).__name__}, a dict is expected")
+    lacking = [key for key in ("config", "vae_model") if not isinstance(checkpoint.get(key), dict)]
+    if lacking:
+        raise ValueError(f"{path}: not a checkpoint of this program, it lacks {' and '.join(lacking)}")
+    return checkpoint
+
+
+def _check_whole(path):
+    """torch.load reads damaged tensors without a word; the checksums in the file tell."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError) as error:
+        raise ValueError(f"{path}: truncated, damaged or not a checkpoint ({error})") from None
+    if damaged:
+        raise ValueError(f"{path}: damaged, the checksum of {damaged} does not fit")
+
+
+def load_weights(model, state_dict, path):
+    """Copies a checkpoint's `vae_model` into the model, cast to its dtypes; `path` is named in errors.
+
+    Raises ValueError, the model untouched, that lists missing, unexpected and misshapen weights.
+    """
+    own = model.state_dict()
+    misfits = {
+        "missing": [name for name in own if name not in state_dict],
+        "unexpected": [name for name in state_dict if name not in own],
+        "of another shape": [f"{name} {_shape(state_dict[name])}, {_shape(own[name])} is expected" for name in own
+                             if name in state_dict and _shape(state_dict[name]) != _shape(own[name])],
+    }
+    problems = [f"{len(names)} {kind}: {_some(names)}" for kind, names in misfits.items() if names]
+    if problems:
+        raise ValueError(f"{path}: the weights do not fit the model; {'; '.join(problems)}")
+    model.load_state_dict(state_dict)
+
+
+def _shape(value):
+    return tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+
+
+def _some(names, limit=4):
+    rest = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def export_checkpoint(source, target, half=True):
+    """Writes what is shipped of a training checkpoint: config, averaged weights, step, figures.
+
+    vae_model in the target is that of the source with the averaged weights (`ema`) in place; floating
+    tensors become float16 where `half` is set. `figures` is passed through. The keys vae_optimizer and
+    scheduler stay, empty. Raises ValueError for a source that can't be read or holds no averaged weights
+    that fit, and for a weight that float16 can't hold.
+    """
+    checkpoint = load_checkpoint(source)
+    weights, average = dict(checkpoint["vae_model"]), checkpoint.get("ema")
+    if not average:
+        raise ValueError(f"{source}: holds no averaged weights (key ema) to export")
+    misfits = [name for name in average if name not in weights or _shape(average[name]) != _shape(weights[name])]
+    if misfits:
+        raise ValueError(f"{source}: averaged weights that do not fit the model: {_some(misfits)}")
+    weights.update(average)
+    if half:
+        weights = {name: _halved(tensor, name, source) for name, tensor in weights.items()}
+    save_checkpoint({
+        "config": checkpoint["config"],
+        "vae_model": weights,
+        "vae_optimizer": {},
+        "scheduler": {},
+        "step": checkpoint.get("step", 0),
+        "figures": checkpoint.get("figures", {}),
+    }, target)
+
+
+def _halved(tensor, name, source):
+    if not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    if not torch.equal(torch.isfinite(half), torch.isfinite(tensor)):
+        raise ValueError(f"{source}: {name} reaches {tensor.abs().max():g}, more than float16 can hold")
+    return half
+
+
+def latest_checkpoint(folder):
+    """The checkpoint of the last step in a folder, or None where there is none."""
+    steps = _step_files(folder)
+    return steps[-1] if steps else None
+
+
+def prune_checkpoints(folder, keep_last):
+    """Deletes all but the last `keep_last` (at least 1) of a folder's step files; best.pt and others stay."""
+    if keep_last < 1:
+        raise ValueError(f"keep_last: {keep_last}, but at least 1 is expected")
+    for path in _step_files(folder)[:-keep_last]:
+        path.unlink()
+
+
+def _step_files(folder):
+    matches = [_STEP_FILE.fullmatch(path.name) for path in Path(folder).glob("step_*.pt")]
+    steps = sorted((int(match[1]), match.string) for match in matches if match)
+    return [Path(folder) / name for _, name in steps]

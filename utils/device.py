@@ -1,0 +1,21 @@
+"""Which device to run on."""
+
+import warnings
+
+import torch
+
+
+def pick_device(name="auto"):
+    """torch.device for a name such as "cpu", "cuda:1", "mps" or "auto"; one that is absent gives the CPU and a warning."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = torch.device(name)
+    there = {
+        "cpu": lambda: True,
+        "cuda": lambda: (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available,
+    }
+    if device.type not in there or not there[device.type]():
+        warnings.warn(f"device {name} is not here; the CPU is used instead", stacklevel=2)
+        return torch.device("cpu")
+    return device

@@ -59,7 +59,6 @@ arguments = parse_arguments() if __name__ == "__main__" else None
 
 import operator
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +71,7 @@ from utils.controls import (
     ask, bar_means, control_curve, measure, nearest_possible, parse_voices, read_controls, receipt, style_steps,
     to_model_units,
 )  # fmt: skip
+from utils.device import pick_device
 from utils.drums import N_VOICES, inverse_mapping, mapping, mapping_table
 from utils.get_model import get_model, last_model
 from utils.midi import notes_to_roll, read_midi, rhythm_roll, roll_to_midi
@@ -144,24 +144,14 @@ def generate_control_params(control_points, values, seq_len, mode="linear", devi
         left = np.searchsorted(points, step, side="right") - 1
         curve = table[np.clip(left + (mode == "right"), 0, len(points) - 1)]
     dtype = torch.int64 if is_cat else torch.float32
-    return torch.as_tensor(curve).to(dtype)[None].to(_available(device))
+    return torch.as_tensor(curve).to(dtype)[None].to(_device(device))
 
 
-def _available(name):
+def _device(name):
     try:
-        device = torch.device(name)
+        return pick_device(name)
     except RuntimeError:
-        raise ValueError(f"device: {name!r}; it must be a device such as cpu, cuda:0 or mps") from None
-    there = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not there.get(device.type, False):
-        # Warned from this one line, so that Python shows it once however often it happens.
-        warnings.warn(f"device {device} is not available here: using the CPU")
-        return torch.device("cpu")
-    return device
+        raise ValueError(f"device: {name!r}; it must be auto, or a device such as cpu, cuda:0 or mps") from None
 
 
 def generate(
@@ -312,14 +302,11 @@ def main(arguments):
 def run(arguments):
     from utils.plots import draw_result  # matplotlib is for the command alone
 
-    device = arguments.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     path = Path(arguments.checkpoint or Path(__file__).parent / "checkpoints" / "drummer.pt")
     checkpoint = load_checkpoint(path)
     model = get_model(config_from_dict(checkpoint["config"], source=str(path)).to_dict())
     load_weights(model, checkpoint["vae_model"], path)
-    model.to(_available(device)).eval()
+    model.to(_device(arguments.device)).eval()
     bar = model.steps_per_bar
 
     rhythm = process_midi(arguments.rhythm, arguments.track, bar // 4)

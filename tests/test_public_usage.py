@@ -4,12 +4,10 @@ import warnings
 
 import numpy as np
 import pretty_midi
-import pytest
 import torch
 
-from test_inference import ROOT, tiny_config
-from utils.checkpoints import save_checkpoint
-from utils.get_model import get_model
+from inference_helpers import save_tiny_checkpoint
+from utils.drums import VOICE_PITCHES, inverse_mapping, mapping, mapping_table
 
 USAGE = '''
 mapping_table = {n: idx for idx, n in enumerate(set(mapping.values()))}
@@ -65,18 +63,10 @@ np_score = convert_to_midi(
 '''
 
 
-@pytest.fixture
-def checkpoint(tmp_path):
-    torch.manual_seed(0)
-    model = get_model(tiny_config())
-    path = tmp_path / "tiny.pt"
-    save_checkpoint({"config": model.config, "vae_model": model.state_dict(), "step": 0}, path)
-    return path
-
-
-def test_public_usage_runs_as_it_stands(checkpoint, tmp_path):
+def test_public_usage_runs_as_it_stands(repository, tiny_config, tmp_path):
+    checkpoint = save_tiny_checkpoint(tiny_config, tmp_path / "tiny.pt")
     script = USAGE.replace("CKPT_PATH", str(checkpoint)).replace("/home/test.midi", str(tmp_path / "test.midi"))
-    script = script.replace("rhythmic_pattern_midi.mid", str(ROOT / "examples" / "clave_taps.mid"))
+    script = script.replace("rhythmic_pattern_midi.mid", str(repository / "examples" / "clave_taps.mid"))
     names = {}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
@@ -99,7 +89,5 @@ def test_public_usage_runs_as_it_stands(checkpoint, tmp_path):
 
 
 def test_voices_walk_in_pitch_order_out_of_the_set():
-    from utils.drums import VOICE_PITCHES, inverse_mapping, mapping, mapping_table
-
     assert list(set(mapping.values())) == VOICE_PITCHES == list(mapping_table)
     assert inverse_mapping == {index: pitch for pitch, index in mapping_table.items()}

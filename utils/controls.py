@@ -1,0 +1,236 @@
+"""What is asked of each bar: control curves made fit for the model, and a musician's units turned into them.
+
+The model is asked in z-scores of density and intensity and in shares of steps; a musician in hits per bar, MIDI
+velocities and names. Asking and getting have the same shape, `Bars`, so that one can stand beside the other.
+"""
+
+import difflib
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from utils.attributes import bar_attributes
+from utils.config_yaml import read_file
+from utils.drums import N_VOICES, STYLE_NONE, STYLES, VOICES, style_id, voice_index
+
+CONTROL_KEYS = ("hits_per_bar", "velocity", "voices", "forbid", "style")
+UNSET_WORDS = ("", "-", "none")
+
+
+@dataclass
+class Bars:
+    """Per bar: what is asked or what was played. NaN (style: STYLE_NONE) where nothing is asked.
+
+    hits: (bars,) hits of all voices together
+    velocity: (bars,) mean MIDI velocity of the hits, 1 to 127
+    voices: (bars, 9) hits of each voice; negative where the voice is forbidden
+    style: (bars,) int, style id
+    """
+
+    hits: np.ndarray
+    velocity: np.ndarray
+    voices: np.ndarray
+    style: np.ndarray
+
+    def __len__(self):
+        return len(self.hits)
+
+
+def ask(bars, hits_per_bar=None, velocity=None, voices=None, forbid=(), style=None):
+    """Lay a musician's wishes out over `bars` bars.
+
+    hits_per_bar, velocity, style and each value of the dict `voices` (name -> hits per bar) are one value for
+    all bars or several: a list, or text with commas. A list shorter than the bars is stretched evenly, each
+    value held until the next one's turn. None or "-" leaves a bar to the model. `forbid` lists voice names.
+
+    Returns Bars. Raises ValueError naming the argument, the value and the rule.
+    """
+    asked = Bars(
+        hits=_numbers(hits_per_bar, bars, "hits_per_bar"),
+        velocity=_numbers(velocity, bars, "velocity", least=1),
+        voices=np.full((bars, N_VOICES), np.nan),
+        style=np.array(
+            [STYLE_NONE if name is None else style_id(name) for name in _per_bar(style, bars, "style")], dtype=np.int64
+        ),
+    )
+    for name, value in (voices or {}).items():
+        asked.voices[:, voice_index(name)] = _numbers(value, bars, f"voices: {name}")
+    for name in filter(None, _items(forbid)):
+        asked.voices[:, voice_index(name)] = -1.0
+    return asked
+
+
+def _numbers(value, bars, name, least=0):
+    numbers = []
+    for item in _per_bar(value, bars, name):
+        try:
+            number = np.nan if item is None else float(item)
+        except (TypeError, ValueError):
+            number = None
+        if number is None or isinstance(item, bool) or number < least or np.isinf(number):
+            raise ValueError(f"{name}: {item!r}; it must be a number, {least} or more, or '-' to leave it to the model")
+        numbers.append(number)
+    return np.array(numbers)
+
+
+def _per_bar(value, bars, name):
+    """One item for each bar; None where nothing is asked."""
+    items = _items(value) or [None]
+    if len(items) > bars:
+        raise ValueError(f"{name}: {len(items)} values for {bars} bars; give one for all, or at most one for each bar")
+    return [items[bar * len(items) // bars] for bar in range(bars)]
+
+
+def _items(value):
+    if isinstance(value, str):
+        value = value.split(",")
+    elif not isinstance(value, (list, tuple)):
+        value = [value]
+    items = [item.strip() if isinstance(item, str) else item for item in value]
+    return [None if isinstance(item, str) and item.lower() in UNSET_WORDS else item for item in items]
+
+
+def read_controls(path):
+    """Read a control file: YAML with any of hits_per_bar, velocity, voices, forbid and style, as `ask` takes them.
+
+    Returns a dict of arguments for `ask`. Raises ValueError naming the file, the key and the rule.
+    """
+    controls, problems = read_file(path)
+    if problems:
+        raise ValueError(f"{path}: {'; '.join(problems)}")
+    controls = {} if controls is None else controls
+    if not isinstance(controls, dict):
+        raise ValueError(f"{path}: holds a {type(controls).__name__}; it must hold keys out of {', '.join(CONTROL_KEYS)}")
+    for key in controls:
+        if key not in CONTROL_KEYS:
+            near = difflib.get_close_matches(str(key), CONTROL_KEYS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(CONTROL_KEYS)}"
+            raise ValueError(f"{path}: unknown key {key!r}; {hint}")
+    if not isinstance(controls.get("voices") or {}, dict):
+        raise ValueError(f"{path}: voices: {controls['voices']!r}; it must be voice names with hits per bar, as 'kick: 4'")
+    return {key: value for key, value in controls.items() if value is not None}
+
+
+def parse_voices(words):
+    """Read "kick=4 snare=2,2,4,2" (words of a command line, commas between voices allowed too) into a dict."""
+    text = " ".join(words)
+    before, *parts = re.split(r"([A-Za-z][\w-]*)\s*=", text)
+    if before.strip(" ,") or not parts:
+        raise ValueError(f"--voice: {text!r}; it must read name=hits, as kick=4 or snare=2,2,4,2")
+    return {name: hits.strip(" ,") for name, hits in zip(parts[::2], parts[1::2])}
+
+
+def to_model_units(asked, normalize_factor, steps_per_bar):
+    """Turn Bars into the controls of `generate`.
+
+    Returns density (1, T), intensity (1, T), instrument (1, T, 9), float32 with NaN where unset and a negative
+    instrument value where a voice is forbidden, and style (1, T) int64, with T = bars * steps_per_bar.
+    """
+    density_mean, density_std = normalize_factor["density"]
+    intensity_mean, intensity_std = normalize_factor["intensity"]
+    density = (asked.hits / (steps_per_bar * N_VOICES) - density_mean) / density_std
+    intensity = (asked.velocity / 127 - intensity_mean) / intensity_std
+    instrument = asked.voices / steps_per_bar
+
+    def steps(per_bar):
+        return np.repeat(per_bar, steps_per_bar, axis=0)[None]
+
+    return (
+        steps(density).astype(np.float32),
+        steps(intensity).astype(np.float32),
+        steps(instrument).astype(np.float32),
+        steps(asked.style),
+    )
+
+
+def measure(onset, vel, steps_per_bar):
+    """Count what was played. onset, vel: (T, 9) arrays, T any length. Returns Bars without styles."""
+    density, intensity, instrument = bar_attributes(onset, vel, steps_per_bar)
+    return Bars(
+        hits=density * steps_per_bar * N_VOICES,
+        velocity=intensity * 127,
+        voices=instrument * steps_per_bar,
+        style=np.full(len(density), STYLE_NONE),
+    )
+
+
+def asked_voices(asked):
+    """The indices of the voices of which anything is asked in any bar, in voice order."""
+    return [voice for voice in range(N_VOICES) if not np.isnan(asked.voices[:, voice]).all()]
+
+
+def receipt(asked, got):
+    """A table for the terminal: bar by bar, what was asked and what came out. '-' where nothing was asked."""
+    columns = [("hits", asked.hits, got.hits), ("velocity", asked.velocity, got.velocity)]
+    columns += [(VOICES[voice], asked.voices[:, voice], got.voices[:, voice]) for voice in asked_voices(asked)]
+    styled = (asked.style != STYLE_NONE).any()
+    width = max(len(name) for name, _, _ in columns) + 3
+    width = max(width, len("asked got") + 3)
+
+    lines = ["bar" + "".join(name.rjust(width) for name, _, _ in columns) + ("   style" if styled else "")]
+    lines.append("   " + "asked got".rjust(width) * len(columns))
+    for bar in range(len(got)):
+        cells = [f"{_cell(wish[bar]):>5} {_cell(played[bar]):>3}".rjust(width) for _, wish, played in columns]
+        style = f"   {style_name(asked.style[bar])}" if styled else ""
+        lines.append(f"{bar + 1:>3}" + "".join(cells) + style)
+    return "\n".join(lines)
+
+
+def style_name(style):
+    return "-" if style == STYLE_NONE else STYLES[style]
+
+
+def _cell(value):
+    if np.isnan(value):
+        return "-"
+    return "none" if value < 0 else f"{value:.0f}" if value == round(value) or value >= 20 else f"{value:.1f}"
+
+
+def control_curve(value, name, seq_len, dim=None):
+    """A control as the user gave it, as float32 (seq_len,), or (seq_len, dim), on the CPU; NaN where unset.
+
+    value: None (unset throughout), or a tensor or array of at least seq_len steps, with or without a leading 1
+    and, where dim is None, a trailing 1. Raises ValueError naming `name`.
+    """
+    if value is None:
+        return torch.full((seq_len,) if dim is None else (seq_len, dim), torch.nan)
+    curve = torch.as_tensor(value).detach().to("cpu", torch.float32)
+    shape = tuple(curve.shape)
+    if dim is None and curve.ndim > 1 and shape[-1] == 1:
+        curve = curve[..., 0]
+    rank = 1 if dim is None else 2
+    if curve.ndim == rank + 1 and len(curve) == 1:
+        curve = curve[0]
+    if curve.ndim != rank or (dim is not None and curve.shape[1] != dim):
+        raise ValueError(f"{name}: shape {shape}; it must be (1, steps{f', {dim}' if dim else ''})")
+    if len(curve) < seq_len:
+        raise ValueError(f"{name}: {len(curve)} steps; seq_len, {seq_len}, must be no longer than the controls")
+    return curve[:seq_len]
+
+
+def nearest_possible(curve, mean, std):
+    """Bring z-scores to the nearest that a bar can have: density and intensity themselves lie in [0, 1]."""
+    return ((curve * std + mean).clamp(0, 1) - mean) / std
+
+
+def bar_means(curve, mask, steps_per_bar):
+    """Give all steps of a bar the mean of its steps that are valid and set; NaN where there are none.
+
+    curve: (T,) or (T, D) tensor, NaN where unset. mask: (T,) bool. The last bar may be cut short.
+    """
+    valid = mask.reshape(-1, *[1] * (curve.ndim - 1))
+    bars = curve.masked_fill(~valid, torch.nan).split(steps_per_bar)
+    return torch.cat([bar.nanmean(0, keepdim=True).expand_as(bar) for bar in bars])
+
+
+def style_steps(style, seq_len):
+    """Style ids (seq_len,) int64 of a curve of ids or one style's name; STYLE_NONE where None, NaN or above 17."""
+    if isinstance(style, str):
+        return torch.full((seq_len,), style_id(style))
+    ids = control_curve(style, "style", seq_len).nan_to_num(STYLE_NONE).clamp(max=STYLE_NONE)
+    wrong = ids[(ids < 0) | (ids != ids.round())]
+    if len(wrong):
+        raise ValueError(f"style: {wrong[0]:g}; it must be a style's id, 0 to {STYLE_NONE - 1}, or {STYLE_NONE} for none")
+    return ids.long()

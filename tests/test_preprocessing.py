@@ -143,7 +143,8 @@ def test_nothing_left_is_an_error_and_writes_nothing(cfg, tmp_path):
 def test_style_comes_from_the_table_else_the_folder_else_none(cfg, tmp_path):
     one = midi_bytes(beat())
     write(tmp_path / "corpus", {
-        "Latin/deep/a.mid": one, "jazz/Funk/f.mid": one, "unsorted/b.mid": one, "Hip-Hop/c.mid": one, "Latin/d.mid": one, "Latin/e.mid": one,
+        "Latin/deep/a.mid": one, "jazz/Funk/f.mid": one, "unsorted/b.mid": one,
+        "Hip-Hop/c.mid": one, "Latin/d.mid": one, "Latin/e.mid": one,
         "info.csv": table(**{"Latin/d": ("jazz/fast", "train"), "Latin/e": ("polka", "validation")}),
     })
     cfg.Data.splits.validation = cfg.Data.splits.test = 0.0
@@ -251,6 +252,9 @@ def test_a_cache_of_midi_dir_stays_until_forced(cfg, tmp_path, capsys):
     assert len(preprocess(cfg, tmp_path / "mine").files) == 3
     assert len(preprocess(cfg).files) == 3
     assert "made with --midi-dir; python preprocessing.py --force goes back" in capsys.readouterr().out
+    cfg.Data.down_sample_tpq = 6
+    with pytest.raises(ValueError, match="made with --midi-dir, and down_sample_tpq changed: run .* --midi-dir again"):
+        preprocess(cfg)
     assert len(preprocess(cfg, force=True).files) == 2
     assert len(preprocess(cfg, tmp_path / "mine").files) == 3
 

@@ -67,6 +67,11 @@ def test_any_printed_float_is_read_back(repository, number):
     assert found.Training.weight_decay == number
 
 
+@pytest.mark.parametrize("text", ["2024-01-01", "1:30", "no", "cuda:1", "1_000"])
+def test_text_stays_text(repository, text):
+    assert load_config(repository / "config.yaml", [f"Data.corpus={text}"]).Data.corpus == text
+
+
 def test_numbers_in_the_file_follow_the_same_rules(repository, tmp_path):
     text = (repository / "config.yaml").read_text().replace("learning_rate: 1.0e-3 ", "learning_rate: 1e-3 ")
     (tmp_path / "config.yaml").write_text(text)
@@ -95,6 +100,7 @@ def test_statistics_can_be_filled_in_but_not_wrongly(config):
 @pytest.mark.parametrize("override, complaint", [
     ("Model.Encoder.n_layr=3", "unknown key Model.Encoder.n_layr; did you mean n_layer?"),
     ("training.steps=3", "unknown key training; did you mean Training?"),
+    ("TRAINING.steps=3", "unknown key TRAINING; did you mean Training?"),
     ("steps=3", "unknown key steps; did you mean Training.steps?"),
     ("n_head=3", "unknown key n_head; did you mean Model.Encoder.n_head or Model.Decoder.n_head?"),
     ("Data.xyzzy=3", "unknown key Data.xyzzy"),
@@ -127,6 +133,7 @@ def test_statistics_can_be_filled_in_but_not_wrongly(config):
                                  "(the rotary embedding turns pairs)"),
     ("Model.Decoder.dropout=1", "Model.Decoder.dropout: 1, but less than 1 is expected"),
     ("Data.augmentation.swing=1.5", "Data.augmentation.swing: 1.5, but at most 1 is expected"),
+    ("Data.augmentation.swing_max=0.6", "Data.augmentation.swing_max: 0.6, but at most 0.5 is expected"),
     ("Data.augmentation.swing=-0.1", "Data.augmentation.swing: -0.1, but at least 0 is expected"),
     ("Data.augmentation.tightness_range=[2, 1]",
      "Data.augmentation.tightness_range: [2, 1], but the lower end must come first"),
@@ -184,6 +191,7 @@ def test_all_problems_at_once(repository, tmp_path):
     (b"a: !!python/object/apply:os.getcwd []", "is not valid YAML"),
     (b"Data: 1\n---\nData: 2", "is not valid YAML"),
     (b"&a [*a]", "[[...]] is a list, a section is expected"),
+    (b"x: &a {b: *a}", "4 problems"),
 ])
 def test_files_that_are_no_config(tmp_path, content, complaint):
     path = tmp_path / "bad.yaml"

@@ -110,6 +110,9 @@ def collate(clips, n_steps):
 def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None):
     """A batch, as a dict of tensors, from padded windows; plain where rng is None.
 
+    vel, offset (B, T, V) and mask (B, T) as collate gives them (they become the batch and may be
+    changed in place), style (B,) int64 ids; data: the config's Data.
+
     onset, vel, timeoffset (B, T, V) float32      what is played: the target
     rhythm_onset, rhythm_vel, rhythm_timeoffset   the same shape; what is heard, in channel 3
     known_onset, known_vel (B, T, V) bool         cells of the target that the encoder may see:
@@ -124,7 +127,7 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None):
     if rng is not None:
         vel, offset = vary_target(vel, offset, mask, data.augmentation, rng)
     batch = {"onset": (vel > 0).astype(np.float32), "vel": vel, "timeoffset": offset, "mask": mask}
-    batch |= labels(vel, offset, style, steps_per_bar, normalize_factor)
+    batch |= labels(vel, style, steps_per_bar, normalize_factor)
     if rng is None:
         rhythm = augment.loudest(vel, offset)
         batch |= {name: np.zeros(vel.shape, bool) for name in ("known_onset", "known_vel")}
@@ -142,7 +145,7 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None):
 
 
 def vary_target(vel, offset, mask, chance, rng):
-    """What is played, varied by the probabilities of Data.augmentation; (vel, offset) (B, T, V).
+    """What is played, varied in place by the probabilities of Data.augmentation; (vel, offset).
 
     Double and half time leave clips shorter than the window alone.
     """
@@ -175,7 +178,7 @@ def vary_target(vel, offset, mask, chance, rng):
     return vel, offset
 
 
-def labels(vel, offset, style, steps_per_bar, normalize_factor):
+def labels(vel, style, steps_per_bar, normalize_factor):
     """The controls that describe what is played, per step: density, intensity, instrument, style."""
     n_steps = vel.shape[1]
     onset = (vel > 0).astype(np.float32)
@@ -203,7 +206,7 @@ def hear_rhythm(vel, offset, mask, data, rng):
     or goes unheard. The target stays as it is.
     """
     chance, (n_rows, n_steps) = data.augmentation, mask.shape
-    voices = augment.heard_voices(rng, weights_of(data.rhythm_source), n_rows)
+    voices = augment.heard_voices(rng, dict(data.rhythm_source), n_rows)
     rhythm_vel, rhythm_offset = augment.loudest(vel, offset, voices)
 
     def struck(probability):
@@ -243,7 +246,7 @@ def known_cells(vel, mask, steps_per_bar, weights, rng):
     n_rows, n_steps = mask.shape
     length = mask.sum(1)
     n_bars = length // steps_per_bar
-    weights = {name: weight for name, weight in weights_of(weights).items() if name != "keep_rhythm"}
+    weights = {name: weight for name, weight in weights if name != "keep_rhythm"}
     names = np.array(list(weights))
     task = names[augment.choose(rng, weights, n_rows)]
     task[(task == "continue") & (n_bars < 2)] = "infill"
@@ -324,11 +327,6 @@ def drop_controls(batch, drop, rng):
     voices = rng.random((n_rows, N_VOICES)) < drop.voice
     voices &= struck(PART_WITH_VOICES_UNSET)[:, None]
     batch["instrument"][np.broadcast_to(voices[:, None], batch["instrument"].shape)] = np.nan
-
-
-def weights_of(section):
-    """The relative weights of a config section, as a dict."""
-    return dict(section)
 
 
 # ------------------------------------------------------------------------- batches made of batches

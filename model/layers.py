@@ -176,6 +176,7 @@ class OnsetChain(nn.Module):
         self.n_voice = n_voice
         self.base = nn.Linear(d_model, n_voice)
         self.pair = nn.Linear(d_model, n_voice * n_voice)
+        nn.init.constant_(self.base.bias, -2.0)  # about one cell in eight is hit
         nn.init.zeros_(self.pair.weight)
         nn.init.zeros_(self.pair.bias)
         below = torch.ones(n_voice, n_voice).tril(diagonal=-1)

@@ -3,7 +3,6 @@ import re
 
 import pytest
 from hypothesis import given, strategies as st
-from pydantic import BaseModel
 
 from utils.config import Config, ConfigError, config_from_dict, load_config
 from utils.config_errors import shorten
@@ -27,7 +26,7 @@ def leaves(section, prefix=()):
 def sections(model):
     yield model
     for field in model.model_fields.values():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        if hasattr(field.annotation, "model_fields"):
             yield from sections(field.annotation)
 
 

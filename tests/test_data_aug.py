@@ -1,331 +1,26 @@
-"""Batches: what every augmentation must keep, what the encoder may know, and that seeds decide."""
+"""Batches: what the encoder knows, what is unset, and that the seed alone decides."""
 
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-import data_aug
-from data_aug import RHYTHM_KEYS, DrumBatches, collate, make_batch, swap_rhythm, unset_controls
-from utils import augment
-from utils.attributes import bar_attributes
+from data_aug import RHYTHM_KEYS, DrumBatches, collate, swap_rhythm, unset_controls
+from drum_windows import CONFIG, NORMALIZE, S, T, batch_of, data_config, hits, rhythm_of, windows_of_hits
 from utils.cache import Cache
 from utils.config import load_config
-from utils.drums import RHYTHM_CHANNEL, STYLE_NONE, VOICES
+from utils.drums import STYLE_NONE
 from utils.midi import rhythm_roll
 
-CONFIG = Path(__file__).parents[1] / "config.yaml"
-S, T = 16, 64
-NORMALIZE = {"density": [0.12, 0.05], "intensity": [0.55, 0.15]}
-KICK, SNARE, CLOSED, FLOOR, OPEN, MID, CRASH, HIGH, RIDE = range(9)
 FLOAT_CONTROLS = ("density", "intensity", "instrument")
 
 
-# ------------------------------------------------------------------------------------ material
-
-
-def data_config(**sections):
-    """The config's Data with every probability 0 and the plain rhythm and task, but for `sections`.
-
-    data_config(augmentation={"swing": 1}) strikes every window with swing and nothing else.
-    """
-    plain = load_config(CONFIG).Data
-    values = {}
-    for section in ("augmentation", "drop"):
-        for name, value in dict(getattr(plain, section)).items():
-            if not name.endswith(("_max", "_range", "_std", "_share")):
-                values[f"{section}.{name}"] = 0.0
-    for section, only in (("rhythm_source", "loudest"), ("task", "tap")):
-        for name in dict(getattr(plain, section)):
-            values[f"{section}.{name}"] = float(name == only)
-    for section, changed in sections.items():
-        values.update({f"{section}.{name}": value for name, value in changed.items()})
-    return load_config(CONFIG, [f"Data.{key}={value}" for key, value in values.items()]).Data
+# -------------------------------------------------------------------------------- what is known
 
 
 def task_config(name, **sections):
     return data_config(task={"tap": 0.0, name: 1.0, "keep_rhythm": 1.0}, **sections)
-
-
-def hits(rng, n_steps, share=0.2):
-    """Random rolls as the cache stores them: vel uint8 and offset int16, (n_steps, 9)."""
-    vel = (rng.random((n_steps, 9)) < share) * rng.integers(1, 128, (n_steps, 9))
-    offset = np.where(vel > 0, rng.integers(-32768, 32768, vel.shape), 0)
-    return vel.astype(np.uint8), offset.astype(np.int16)
-
-
-def windows_of_hits(n_rows=32, seed=0, share=0.2, n_steps=T):
-    rng = np.random.default_rng(seed)
-    return collate([hits(rng, n_steps, share) for _ in range(n_rows)], T)
-
-
-def one_window(*events, n_steps=T):
-    """(vel, offset), each (1, n_steps, 9), from (step, voice, velocity, offset) events."""
-    vel, offset = np.zeros((2, 1, n_steps, 9), np.float32)
-    for step, voice, velocity, late in events:
-        vel[0, step, voice], offset[0, step, voice] = velocity, late
-    return vel, offset
-
-
-def events_of(vel, offset, row=0):
-    """[(step, voice, velocity, offset)], the inverse of one_window."""
-    return [(int(t), int(v), float(vel[row, t, v]), float(offset[row, t, v])) for t, v in zip(*np.nonzero(vel[row]))]
-
-
-def batch_of(data, vel_offset_mask=None, seed=0):
-    vel, offset, mask = vel_offset_mask or windows_of_hits()
-    style = np.arange(len(vel)) % 18
-    return make_batch(vel.copy(), offset.copy(), mask, style, data, NORMALIZE, np.random.default_rng(seed))
-
-
-def rhythm_of(batch):
-    return [batch[name][..., RHYTHM_CHANNEL].numpy() for name in RHYTHM_KEYS]
-
-
-@pytest.fixture(scope="module")
-def cache():
-    """Twelve performances of 1 to 9 bars, nine of them for training."""
-    rng, files, start, rolls = np.random.default_rng(1), [], 0, []
-    for index in range(12):
-        n_steps = S * (1 + index * 3 % 10)
-        split = ("train", "train", "train", "validation")[index % 4]
-        files.append({"name": f"{index}.mid", "split": split, "style": index, "bpm": 120.0,
-                      "beat_type": "beat", "start": start, "n_steps": n_steps})
-        start += n_steps
-        rolls.append(hits(rng, n_steps))
-    vel, offset = (np.concatenate(part) for part in zip(*rolls))
-    return Cache(vel=vel, offset=offset, files=files, normalize_factor=NORMALIZE, settings={}, report={})
-
-
-def assert_same(batch, other):
-    assert batch.keys() == other.keys()
-    for name in batch:
-        assert torch.equal(torch.nan_to_num(batch[name].double(), 99), torch.nan_to_num(other[name].double(), 99)), name
-
-
-# ------------------------------------------------------------------------------- what is played
-
-
-def test_voice_shift_moves_one_part_and_keeps_the_rest():
-    vel, offset, _ = windows_of_hits(200, share=0.1)
-    new_vel, new_offset = augment.voice_shift(vel, offset, np.random.default_rng(0))
-    moves_seen = set()
-    for row in range(len(vel)):
-        before, after = events_of(vel, offset, row), events_of(new_vel, new_offset, row)
-        matching = [name for name, move in augment.VOICE_MOVES.items() if _moved(before, move) == after]
-        assert len(matching) == 1
-        moves_seen.add(matching[0])
-    assert moves_seen == set(augment.VOICE_MOVES)
-
-
-def _moved(events, move):
-    """The same move, hit by hit: the louder of two hits in a cell stays."""
-    to = {VOICES.index(a): VOICES.index(b) for a, b in move.items()}
-    cells = {}
-    for step, voice, velocity, late in sorted(events, key=lambda event: event[2]):
-        cells[step, to.get(voice, voice)] = velocity, late
-    return [(step, voice, *rest) for (step, voice), rest in sorted(cells.items())]
-
-
-def test_voice_shift_draws_a_move_that_changes_the_window():
-    vel, offset = one_window((0, KICK, 0.5, 0.0), (4, RIDE, 0.5, 0.1))
-    for seed in range(20):
-        shifted, _ = augment.voice_shift(vel, offset, np.random.default_rng(seed))
-        assert shifted[0, 4, RIDE] == 0 and shifted[0, 4].any()
-    silent = np.zeros_like(vel)
-    assert not augment.voice_shift(silent, silent, np.random.default_rng(0))[0].any()
-
-
-def test_double_time_puts_the_first_half_on_even_steps():
-    vel, offset = one_window((0, KICK, 0.5, -0.25), (5, RIDE, 0.25, 0.375), (31, CRASH, 0.75, 0.125), (32, KICK, 1.0, 0.0))
-    expected = [(0, KICK, 0.5, -0.25), (10, RIDE, 0.25, 0.375), (62, CRASH, 0.75, 0.125)]
-    assert events_of(*augment.double_time(vel, offset)) == expected
-
-
-def test_half_time_plays_the_even_steps_twice():
-    vel, offset = one_window((0, KICK, 0.5, -0.25), (7, CLOSED, 0.75, 0.0), (8, SNARE, 0.25, 0.375), (62, RIDE, 1.0, 0.125))
-    once = [(0, KICK, 0.5, -0.25), (4, SNARE, 0.25, 0.375), (31, RIDE, 1.0, 0.125)]
-    assert events_of(*augment.half_time(vel, offset)) == once + [(step + 32, *rest) for step, *rest in once]
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.floats(0.0, 0.5))
-def test_half_time_undoes_double_time(seed, share):
-    vel, offset, _ = windows_of_hits(4, seed, share)
-    for got, played in zip(augment.half_time(*augment.double_time(vel, offset)), (vel, offset)):
-        np.testing.assert_array_equal(got[:, : T // 2], played[:, : T // 2])
-        np.testing.assert_array_equal(got[:, T // 2 :], played[:, : T // 2])
-
-
-def test_clips_shorter_than_the_window_keep_their_time():
-    short = windows_of_hits(8, n_steps=40)
-    batch = batch_of(data_config(augmentation={"double_time": 0.5, "half_time": 0.5}), short)
-    np.testing.assert_array_equal(batch["vel"], short[0])
-    full = windows_of_hits(8)
-    batch = batch_of(data_config(augmentation={"double_time": 0.5, "half_time": 0.5}), full)
-    assert (batch["vel"].numpy() != full[0]).any((1, 2)).all()
-
-
-def test_swing_makes_every_second_step_later():
-    vel, offset, _ = windows_of_hits()
-    amount = np.linspace(0, 0.25, len(vel)).astype(np.float32)
-    swung = augment.swing(vel, offset, amount)
-    np.testing.assert_array_equal(swung[:, 0::2], offset[:, 0::2])
-    expected = np.minimum(offset[:, 1::2] + amount[:, None, None], augment.LATEST)
-    np.testing.assert_array_equal(swung[:, 1::2], np.where(vel[:, 1::2] > 0, expected, 0))
-
-
-def test_tightness_scales_every_offset():
-    vel, offset, _ = windows_of_hits()
-    tight = augment.tighten(offset, np.full(len(vel), 0.5, np.float32))
-    np.testing.assert_array_equal(tight, offset / 2)
-    loose = augment.tighten(offset, np.full(len(vel), 1.3, np.float32))
-    assert loose.min() == -0.5 and loose.max() == augment.LATEST
-    inner = np.abs(offset) < 0.35
-    np.testing.assert_allclose(loose[inner], offset[inner] * 1.3, rtol=1e-6)
-
-
-def test_velocity_scaling_keeps_hits_and_their_order():
-    vel, _, _ = windows_of_hits()
-    power = np.random.default_rng(0).uniform(0.7, 1.4, len(vel)).astype(np.float32)
-    scaled = augment.scale_velocity(vel, power)
-    np.testing.assert_array_equal(scaled > 0, vel > 0)
-    assert scaled.max() <= 1 and scaled[scaled > 0].min() >= augment.SOFTEST
-    for row, exponent in enumerate(power):
-        before, after = vel[row][vel[row] > 0], scaled[row][vel[row] > 0]
-        assert (np.diff(after[np.argsort(before)]) >= 0).all()
-        np.testing.assert_allclose(after, np.maximum(before**exponent, augment.SOFTEST), rtol=1e-5)
-
-
-@pytest.mark.parametrize("name, share", [("voice_shift", 1.0), ("swing", 0.3), ("tightness", 1.0), ("velocity_scale", 0.25)])
-def test_each_probability_strikes_its_share_of_the_windows(name, share):
-    windows = windows_of_hits(1000)
-    batch = batch_of(data_config(augmentation={name: share}), windows)
-    changed = (batch["vel"].numpy() != windows[0]) | (batch["timeoffset"].numpy() != windows[1])
-    assert abs(changed.any((1, 2)).mean() - share) < 0.05
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_every_batch_keeps_the_rules_of_a_roll(cache, seed):
-    chances = dict(load_config(CONFIG).Data.augmentation)
-    often = {name: 0.5 for name in chances if not name.endswith(("_max", "_range", "_std", "_share"))}
-    data = data_config(augmentation={**often, "mask_velocity": 0.0})
-    batch = DrumBatches(cache, "train", data, 32, seed)[0]
-    mask = batch["mask"][..., None]
-    for prefix in ("", "rhythm_"):
-        onset, vel, late = (batch[prefix + name] for name in ("onset", "vel", "timeoffset"))
-        assert ((onset == 0) | (onset == 1)).all()
-        assert torch.equal(onset > 0, vel > 0) and vel.max() <= 1
-        assert late.min() >= -0.5 and late.max() < 0.5
-        assert not late[onset == 0].any() and not onset[~mask.expand_as(onset)].any()
-    assert all(batch[name].dtype == torch.float32 for name in ("onset", "vel", "timeoffset", *RHYTHM_KEYS, *FLOAT_CONTROLS))
-    assert batch["style"].dtype == torch.int64
-    assert all(batch[name].dtype == torch.bool for name in ("mask", "known_onset", "known_vel", "use_context", "use_latent"))
-
-
-def test_labels_are_those_of_what_is_played():
-    data = data_config(augmentation={"voice_shift": 1.0, "velocity_scale": 1.0, "half_time": 0.5})
-    batch = batch_of(data)
-    density, intensity, instrument = bar_attributes(batch["onset"].numpy(), batch["vel"].numpy(), S)
-    for name, bars in (("density", density), ("intensity", intensity)):
-        mean, deviation = NORMALIZE[name]
-        np.testing.assert_allclose(batch[name][:, ::S] * deviation + mean, bars, atol=1e-5)
-    np.testing.assert_allclose(batch["instrument"][:, ::S], instrument, atol=1e-6)
-    per_bar = batch["density"].reshape(-1, T // S, S)
-    assert (per_bar == per_bar[..., :1]).all()
-    assert (batch["style"] == (torch.arange(32) % 18)[:, None]).all()
-
-
-def test_a_bar_without_hits_has_no_intensity():
-    vel, offset = one_window((0, KICK, 0.5, 0.0), (40, SNARE, 0.5, 0.0))
-    batch = batch_of(data_config(), (vel, offset, np.ones((1, T), bool)))
-    assert batch["intensity"][0, ::S].isnan().tolist() == [False, True, False, True]
-    assert not batch["density"].isnan().any() and not batch["instrument"].isnan().any()
-
-
-# -------------------------------------------------------------------------------- what is heard
-
-
-def test_the_loudest_rhythm_is_that_of_rhythm_roll():
-    windows = windows_of_hits(8)
-    batch = batch_of(data_config(), windows)
-    for row in range(8):
-        expected = rhythm_roll((windows[0][row] > 0).astype(np.float32), windows[0][row], windows[1][row])
-        for name, roll in zip(RHYTHM_KEYS, expected):
-            np.testing.assert_array_equal(batch[name][row], roll)
-
-
-@pytest.mark.parametrize("source, voices", [("kick_snare", [KICK, SNARE]), ("hats", [CLOSED, OPEN, RIDE])])
-def test_a_rhythm_of_some_voices_hears_only_these(source, voices):
-    vel, offset, mask = windows_of_hits()
-    vel[0][:, voices] = offset[0][:, voices] = 0
-    batch = batch_of(data_config(rhythm_source={"loudest": 0.0, source: 1.0}), (vel, offset, mask))
-    onset, heard, _ = rhythm_of(batch)
-    np.testing.assert_array_equal(heard[1:], vel[1:][..., voices].max(2))
-    np.testing.assert_array_equal(heard[0], vel[0].max(1))  # none of them plays: all are heard
-    assert np.array_equal(batch["vel"], vel)
-
-
-def test_a_random_subset_of_voices_is_heard():
-    vel, offset, mask = windows_of_hits(100, share=0.3)
-    _, heard, late = rhythm_of(batch_of(data_config(rhythm_source={"loudest": 0.0, "voice_subset": 1.0}), (vel, offset, mask)))
-    subsets = (np.arange(1, 512)[:, None] >> np.arange(9) & 1).astype(bool)
-    seen = set()
-    for row in range(100):
-        of_subset = (vel[row][None] * subsets[:, None]).max(2)
-        explains = np.flatnonzero((of_subset == heard[row]).all(1))
-        assert len(explains) == 1
-        seen.add(int(explains[0]))
-    assert len(seen) > 80
-    assert ((vel == heard[..., None]) & (offset == late[..., None])).any(2).all()
-
-
-def heard_with(seed=0, n_rows=400, **chances):
-    windows = windows_of_hits(n_rows, share=0.3)
-    plain = rhythm_of(batch_of(data_config(), windows))
-    batch = batch_of(data_config(augmentation=chances), windows, seed)
-    np.testing.assert_array_equal(batch["vel"], windows[0])  # the target never changes with what is heard
-    np.testing.assert_array_equal(batch["timeoffset"], windows[1])
-    return plain, rhythm_of(batch)
-
-
-def test_masked_steps_go_unheard():
-    (onset, vel, late), (new_onset, new_vel, new_late) = heard_with(mask_steps=1.0, mask_steps_share=0.25)
-    assert abs(1 - new_onset.sum() / onset.sum() - 0.25) < 0.02
-    for plain, new in ((onset, new_onset), (vel, new_vel), (late, new_late)):
-        np.testing.assert_array_equal(new, plain * new_onset)
-
-
-def test_a_masked_span_is_one_run_of_at_most_half_the_window():
-    windows = windows_of_hits(400, share=1.0)
-    onset, *_ = rhythm_of(batch_of(data_config(augmentation={"mask_span": 1.0}), windows))
-    edges = np.abs(np.diff(np.pad(onset, ((0, 0), (1, 1)), constant_values=1))).sum(1)
-    assert (edges == 2).all()
-    missing = (onset == 0).sum(1)
-    assert missing.min() == 1 and missing.max() == T // 2
-
-
-@pytest.mark.parametrize("chance, part, value", [("mask_velocity", 1, 0.0), ("mask_offset", 2, 0.0), ("flat_velocity", 1, 1.0)])
-def test_a_feature_of_the_rhythm_is_replaced_and_the_others_stay(chance, part, value):
-    plain, new = heard_with(**{chance: 1.0})
-    for index in range(3):
-        expected = plain[0] * value if index == part else plain[index]
-        np.testing.assert_array_equal(new[index], expected)
-
-
-def test_jitter_moves_the_heard_hits_a_little():
-    (onset, vel, late), (new_onset, new_vel, new_late) = heard_with(timing_jitter=1.0, timing_jitter_std=0.04)
-    np.testing.assert_array_equal(new_onset, onset)
-    np.testing.assert_array_equal(new_vel, vel)
-    inner = (onset > 0) & (np.abs(late) < 0.3)
-    assert abs((new_late - late)[inner].std() - 0.04) < 0.002
-    assert not new_late[onset == 0].any() and np.abs(new_late).max() <= 0.5
-
-
-# -------------------------------------------------------------------------------- what is known
 
 
 def known_in(name, windows=None, **sections):
@@ -370,8 +65,9 @@ def test_infill_knows_all_but_one_span(n_steps):
     missing = (~known[..., 0]).sum(1)
     assert (edges == 2).all() and missing.min() == min(4, n_steps)
     assert missing.max() == max(int(0.75 * n_steps), min(4, n_steps))
+    first = known[..., 0].argmin(1)
+    assert first.min() == 0 and (first + missing).max() == n_steps
     if n_steps == T:
-        first = known[..., 0].argmin(1)
         assert ((missing % S == 0) & (first % S == 0)).mean() > 0.45
 
 
@@ -458,6 +154,45 @@ def test_after_a_dropped_tail_nothing_of_the_rhythm_is_left():
 # ----------------------------------------------------------------------------- the dataset itself
 
 
+@pytest.fixture(scope="module")
+def cache():
+    """Twelve performances of 1 to 9 bars, nine of them for training."""
+    rng, files, start, rolls = np.random.default_rng(1), [], 0, []
+    for index in range(12):
+        n_steps = S * (1 + index * 3 % 10)
+        split = ("train", "train", "train", "validation")[index % 4]
+        files.append({"name": f"{index}.mid", "split": split, "style": index, "bpm": 120.0,
+                      "beat_type": "beat", "start": start, "n_steps": n_steps})
+        start += n_steps
+        rolls.append(hits(rng, n_steps))
+    vel, offset = (np.concatenate(part) for part in zip(*rolls))
+    return Cache(vel=vel, offset=offset, files=files, normalize_factor=NORMALIZE, settings={}, report={})
+
+
+def assert_same(batch, other):
+    assert batch.keys() == other.keys()
+    for name in batch:
+        assert torch.equal(torch.nan_to_num(batch[name].double(), 99), torch.nan_to_num(other[name].double(), 99)), name
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_batch_keeps_the_rules_of_a_roll(cache, seed):
+    chances = dict(load_config(CONFIG).Data.augmentation)
+    often = {name: 0.5 for name in chances if not name.endswith(("_max", "_range", "_std", "_share"))}
+    data = data_config(augmentation={**often, "mask_velocity": 0.0})
+    batch = DrumBatches(cache, "train", data, 32, seed)[0]
+    mask = batch["mask"][..., None]
+    for prefix in ("", "rhythm_"):
+        onset, vel, late = (batch[prefix + name] for name in ("onset", "vel", "timeoffset"))
+        assert ((onset == 0) | (onset == 1)).all()
+        assert torch.equal(onset > 0, vel > 0) and vel.max() <= 1
+        assert late.min() >= -0.5 and late.max() < 0.5
+        assert not late[onset == 0].any() and not onset[~mask.expand_as(onset)].any()
+    kinds = {torch.float32: ("onset", "vel", "timeoffset", *RHYTHM_KEYS, *FLOAT_CONTROLS), torch.int64: ("style",),
+             torch.bool: ("mask", "known_onset", "known_vel", "use_context", "use_latent")}
+    assert {name: tensor.dtype for name, tensor in batch.items()} == {n: kind for kind in kinds for n in kinds[kind]}
+
+
 def loaded(batches, n_workers, start=0, stop=6):
     loader = torch.utils.data.DataLoader(batches, batch_size=None, sampler=range(start, stop), num_workers=n_workers)
     return list(loader)
@@ -470,8 +205,16 @@ def test_workers_do_not_change_the_batches(cache):
         assert_same(first, second)
     resumed = loaded(DrumBatches(cache, "train", data, 16, seed=5), 0, start=4)
     assert_same(resumed[1], alone[5])
-    with pytest.raises(AssertionError):
-        assert_same(alone[0], DrumBatches(cache, "train", data, 16, seed=6)[0])
+
+
+def test_the_seed_decides_the_order_and_the_augmentation(cache):
+    plain = [DrumBatches(cache, "train", data_config(), 16, seed)[0]["vel"] for seed in (5, 6)]
+    assert not torch.equal(*plain)
+    one_window = replace(cache, files=cache.files[:1])
+    jittered = data_config(augmentation={"timing_jitter": 1.0})
+    heard = [DrumBatches(one_window, "train", jittered, 16, seed)[0]["rhythm_timeoffset"] for seed in (5, 6, 5)]
+    assert torch.equal(heard[0], heard[2]) and not torch.equal(heard[0], heard[1])
+    assert not torch.equal(heard[0][0], heard[0][1])
 
 
 def test_each_epoch_shows_every_window_in_an_order_of_its_own(cache):
@@ -505,7 +248,8 @@ def test_windows_are_those_of_their_performance(cache):
 
 def test_validation_is_plain_and_in_order(cache):
     data = load_config(CONFIG).Data
-    batches = DrumBatches(cache, "validation", data, 4, augment=False, hop_bars=data.clip_bar)
+    batches = DrumBatches(cache, "validation", data, 3, augment=False, hop_bars=data.clip_bar)
+    assert len(batches.start) % 3  # so that the last batch is short
     assert (np.diff(batches.start) > 0).all() and (batches.start[:-1] + batches.length[:-1] <= batches.start[1:]).all()
     made = [batches[n] for n in range(len(batches))]
     assert sum(len(batch["vel"]) for batch in made) == len(batches.start)

@@ -6,7 +6,7 @@ import pytest
 
 # /home/test.midi stands in the public usage, which runs as it stands.
 MACHINE_PATH = re.compile(r"(?<![\w.])/(home(?!/test\.midi)|root|work|srv|mnt|opt|Users)/[\w.]")
-PACKAGE_INDEX = re.compile(r"pypi\.org|python[h]osted|download\.pytorch|--(extra-)?index-url|--find-links")
+PACKAGE_INDEX = re.compile(r"pypi\.org|python[h]osted|download\.pytorch|--(extra-)?index-url|--find[-]links")
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,6 @@
 """Problems of a configuration in words: key, value, rule."""
 import difflib
 
-from pydantic import BaseModel
-
 _WANTED = {"int_type": "a whole number", "float_type": "a number", "string_type": "text", "list_type": "a list",
            "dict_type": "a section", "model_type": "a section"}
 _RULES = {
@@ -100,5 +98,5 @@ def _nearest(loc, model):
 def _paths(model):
     for name, field in model.model_fields.items():
         yield (name,)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        if hasattr(field.annotation, "model_fields"):
             yield from ((name, *path) for path in _paths(field.annotation))

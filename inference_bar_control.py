@@ -294,7 +294,8 @@ def main(arguments):
     try:
         run(arguments)
     except (ValueError, OSError) as error:
-        print(f"inference_bar_control.py: {' '.join(str(error).split())}", file=sys.stderr)
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        print(f"inference_bar_control.py: {' '.join(reason.split())}", file=sys.stderr)
         return 2
     return 0
 
@@ -324,11 +325,11 @@ def run(arguments):
         num_samples=arguments.num_samples,
     )  # fmt: skip
 
+    folder = Path(arguments.out)
+    folder.mkdir(parents=True, exist_ok=True)
     print(f"{arguments.rhythm}: {rhythm_bars} bars at {tempo:g} bpm; playing {bars}, seed {seed}")
     for remark in _remarks(midi, rhythm_bars, rhythm[0].shape[1] // bar):
         print(remark)
-    folder = Path(arguments.out)
-    folder.mkdir(parents=True, exist_ok=True)
     for number, drums in enumerate(zip(onset.cpu(), vel.cpu(), timeoffset.cpu()), start=1):
         name = folder / f"{Path(arguments.rhythm).stem}_{number}"
         got = measure(drums[0], drums[1], bar)

@@ -220,12 +220,15 @@ def test_a_masked_span_is_one_run_of_at_most_half_the_window():
 
 
 @pytest.mark.parametrize(
-    "chance, part, value", [("mask_velocity", 1, 0.0), ("mask_offset", 2, 0.0), ("flat_velocity", 1, 1.0)]
+    "chance, part, value", [("mask_velocity", 1, 0.0), ("mask_offset", 2, 0.0), ("flat_velocity", 1, None)]
 )
 def test_a_feature_of_the_rhythm_is_replaced_and_the_others_stay(chance, part, value):
     plain, new = heard_with(**{chance: 1.0})
     for index in range(3):
-        expected = plain[0] * value if index == part else plain[index]
+        expected = plain[index]
+        if index == part:
+            level = new[part].max(-1, keepdims=True)  # one for the whole window
+            expected = plain[0] * (level if value is None else value)
         np.testing.assert_array_equal(new[index], expected)
 
 
@@ -236,3 +239,9 @@ def test_jitter_moves_the_heard_hits_a_little():
     inner = (onset > 0) & (np.abs(late) < 0.3)
     assert abs((new_late - late)[inner].std() - 0.04) < 0.002
     assert not new_late[onset == 0].any() and np.abs(new_late).max() <= 0.5
+
+
+def test_flat_velocities_differ_from_window_to_window_within_their_range():
+    onset, vel, _ = heard_with(flat_velocity=1.0)[1]
+    levels = vel.max(-1)[onset.any(-1)]
+    assert len(np.unique(levels)) > 10 and levels.min() >= 0.3 and levels.max() <= 1.0

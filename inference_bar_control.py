@@ -65,15 +65,13 @@ import numpy as np
 import torch
 
 from model.sampling import sample
-from utils.checkpoints import load_checkpoint, load_weights
-from utils.config import config_from_dict
 from utils.controls import (
     ask, bar_means, control_curve, measure, nearest_possible, parse_voices, read_controls, receipt, style_steps,
     to_model_units,
 )  # fmt: skip
 from utils.device import pick_device
 from utils.drums import N_VOICES, inverse_mapping, mapping, mapping_table
-from utils.get_model import get_model, last_model
+from utils.get_model import get_model, last_model, load_model
 from utils.midi import notes_to_roll, read_midi, rhythm_roll, roll_to_midi
 
 __all__ = [
@@ -144,14 +142,7 @@ def generate_control_params(control_points, values, seq_len, mode="linear", devi
         left = np.searchsorted(points, step, side="right") - 1
         curve = table[np.clip(left + (mode == "right"), 0, len(points) - 1)]
     dtype = torch.int64 if is_cat else torch.float32
-    return torch.as_tensor(curve).to(dtype)[None].to(_device(device))
-
-
-def _device(name):
-    try:
-        return pick_device(name)
-    except RuntimeError:
-        raise ValueError(f"device: {name!r}; it must be auto, or a device such as cpu, cuda:0 or mps") from None
+    return torch.as_tensor(curve).to(dtype)[None].to(pick_device(device))
 
 
 def generate(
@@ -294,7 +285,8 @@ def main(arguments):
     try:
         run(arguments)
     except (ValueError, OSError) as error:
-        print(f"inference_bar_control.py: {' '.join(str(error).split())}", file=sys.stderr)
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        print(f"inference_bar_control.py: {' '.join(reason.split())}", file=sys.stderr)
         return 2
     return 0
 
@@ -303,10 +295,7 @@ def run(arguments):
     from utils.plots import draw_result  # matplotlib is for the command alone
 
     path = Path(arguments.checkpoint or Path(__file__).parent / "checkpoints" / "drummer.pt")
-    checkpoint = load_checkpoint(path)
-    model = get_model(config_from_dict(checkpoint["config"], source=str(path)).to_dict())
-    load_weights(model, checkpoint["vae_model"], path)
-    model.to(_device(arguments.device)).eval()
+    model = load_model(path, pick_device(arguments.device))
     bar = model.steps_per_bar
 
     rhythm = process_midi(arguments.rhythm, arguments.track, bar // 4)
@@ -324,11 +313,11 @@ def run(arguments):
         num_samples=arguments.num_samples,
     )  # fmt: skip
 
+    folder = Path(arguments.out)
+    folder.mkdir(parents=True, exist_ok=True)
     print(f"{arguments.rhythm}: {rhythm_bars} bars at {tempo:g} bpm; playing {bars}, seed {seed}")
     for remark in _remarks(midi, rhythm_bars, rhythm[0].shape[1] // bar):
         print(remark)
-    folder = Path(arguments.out)
-    folder.mkdir(parents=True, exist_ok=True)
     for number, drums in enumerate(zip(onset.cpu(), vel.cpu(), timeoffset.cpu()), start=1):
         name = folder / f"{Path(arguments.rhythm).stem}_{number}"
         got = measure(drums[0], drums[1], bar)

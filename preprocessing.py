@@ -42,6 +42,11 @@ def preprocess(cfg, midi_dir=None, force=False):
         if not reason:
             print(f"cache: {data.cache_dir} ({len(cached.files)} performances, {_origin(cached)})")
             return cached
+        if midi_dir is None and cached.settings["source"] == "--midi-dir":
+            raise ValueError(  # rather than train on another corpus than the one that was chosen
+                f"the cache {data.cache_dir} was made with --midi-dir, and {reason}: run python preprocessing.py "
+                "--midi-dir again, or with --force for Data.corpus"
+            )
         print(f"cache: {data.cache_dir} is made anew, because {reason}")
     if corpus is None:
         corpus = open_corpus(download_groove(download_place(data.corpus)))

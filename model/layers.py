@@ -168,22 +168,26 @@ class OnsetChain(nn.Module):
     """Nine binary tokens, each voice given the voices before it in the same step.
 
     logit[v] = base[v] + sum over u < v of pair[v, u] * onset[u]; base and pair are read off the hidden
-    state. With the pairs at zero, where they start, it is nine independent Bernoulli outputs.
+    state. With the pairs at zero, where they start, it is nine independent Bernoulli outputs; with
+    chained=False it stays that.
     """
 
-    def __init__(self, d_model, n_voice):
+    def __init__(self, d_model, n_voice, chained):
         super().__init__()
         self.n_voice = n_voice
         self.base = nn.Linear(d_model, n_voice)
-        self.pair = nn.Linear(d_model, n_voice * n_voice)
         nn.init.constant_(self.base.bias, -2.0)  # about one cell in eight is hit
-        nn.init.zeros_(self.pair.weight)
-        nn.init.zeros_(self.pair.bias)
+        self.pair = nn.Linear(d_model, n_voice * n_voice) if chained else None
+        if chained:
+            nn.init.zeros_(self.pair.weight)
+            nn.init.zeros_(self.pair.bias)
         below = torch.ones(n_voice, n_voice).tril(diagonal=-1)
         self.register_buffer("below", below, persistent=False)
 
     def parts(self, hidden):
         """hidden (..., D) -> base (..., V) and pair (..., V, V), strictly lower triangular."""
+        if self.pair is None:
+            return self.base(hidden), hidden.new_zeros(*hidden.shape[:-1], self.n_voice, self.n_voice)
         pair = self.pair(hidden).unflatten(-1, (self.n_voice, self.n_voice))
         return self.base(hidden), pair * self.below
 

@@ -23,7 +23,7 @@ from model.layers import (
     rotary_table,
     velocity_to_bin,
 )
-from model.phi3_arch_model import Budget, Phi3Decoder, attention_band
+from model.phi3_arch_model import Budget, Phi3Decoder, attention_band, played_before
 
 N_VOICE = 9
 N_STYLE = 19  # the last id, UNSET_STYLE, is "none"
@@ -128,14 +128,11 @@ class DrumVAE(nn.Module):
         )
         sizes = {key: decoder[key] for key in ("d_model", "n_layer", "n_head", "d_ff", "dropout")}
         self.decoder = Phi3Decoder(N_VOICE, **sizes, **shared, d_condition=condition["d_condition"])
-        self.budget = Budget(
-            N_VOICE,
-            self.steps_per_bar,
-            self.normalize_factor,
-            condition["d_control"] * 2,
-            decoder["n_layer"] * decoder["d_model"],
-        )
-        self.onset_head = OnsetChain(decoder["d_model"], N_VOICE)
+        self.budget = None
+        if condition["remaining_budget"]:
+            n_out = decoder["n_layer"] * decoder["d_model"]
+            self.budget = Budget(N_VOICE, self.steps_per_bar, self.normalize_factor, 2 * condition["d_control"], n_out)
+        self.onset_head = OnsetChain(decoder["d_model"], N_VOICE, output["onset_chain"])
         self.hit_head = HitChain(
             decoder["d_model"],
             N_VOICE,
@@ -155,8 +152,11 @@ class DrumVAE(nn.Module):
         mu, logvar, bars = self.latent(context, heard, self.steps_per_bar)
         return context, mu, logvar, bars
 
-    def add_budget(self, added, features):
-        """added (..., L, D) plus what the remaining budget (..., F) says to each layer."""
+    def add_budget(self, added, played_onset, played_vel, position_in_bar, density, intensity, instrument):
+        """added (..., L, D) plus what the remaining budget says to each layer; see Budget.features."""
+        if self.budget is None:
+            return added
+        features = self.budget.features(played_onset, played_vel, position_in_bar, density, intensity, instrument)
         return added + self.budget(features).unflatten(-1, added.shape[-2:])
 
     def forward(self, batch, sample_latent=True):
@@ -205,12 +205,10 @@ class DrumVAE(nn.Module):
 
     def play(self, onset, vel, timeoffset, condition, controls):
         """Hidden states (B, T, D) of the decoder over what is played, given condition (B, T, C) and controls."""
-        density, intensity, instrument, _ = controls
-        position = torch.arange(onset.shape[1], device=onset.device) % self.steps_per_bar
-        features = self.budget.features(
-            self.budget.played_before(onset), self.budget.played_before(vel), position, density, intensity, instrument
-        )
-        added = self.add_budget(self.decoder.project_condition(condition), features)
+        S = self.steps_per_bar
+        position = torch.arange(onset.shape[1], device=onset.device) % S
+        played = played_before(onset, S), played_before(vel, S)
+        added = self.add_budget(self.decoder.project_condition(condition), *played, position, *controls[:3])
         return self.decoder(self.decoder.embed_previous(onset, vel, timeoffset), added)
 
 

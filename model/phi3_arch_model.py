@@ -17,6 +17,13 @@ def attention_band(T, window, device, causal):
     return distance.abs() < window
 
 
+def played_before(x, steps_per_bar):
+    """x (B, T, V), T whole bars -> sums over the earlier steps of the same bar, (B, T, V)."""
+    B, T, V = x.shape
+    bars = x.view(B, T // steps_per_bar, steps_per_bar, V)
+    return (bars.cumsum(2) - bars).view(B, T, V)
+
+
 class Budget(nn.Module):
     """What the user asked of the bar, less what was played of it so far: exact, causal, cheap.
 
@@ -61,12 +68,6 @@ class Budget(nn.Module):
         )
         per_voice = (voice_left / 4, voice_left / steps_left.unsqueeze(-1), has_voice.to(hits.dtype))
         return torch.cat((torch.stack(scalars, dim=-1), *per_voice), dim=-1)
-
-    def played_before(self, x):
-        """x (B, T, V), T whole bars -> sums over the earlier steps of the same bar, (B, T, V)."""
-        B, T, V = x.shape
-        bars = x.view(B, T // self.steps_per_bar, self.steps_per_bar, V)
-        return (bars.cumsum(2) - bars).view(B, T, V)
 
     def forward(self, features):
         return self.mlp(features)

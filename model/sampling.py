@@ -166,23 +166,17 @@ def sample(
         if t % S == 0:
             played_onset.zero_()
             played_vel.zero_()
-        features = model.budget.features(
-            guide.double(played_onset),
-            guide.double(played_vel),
-            position[t % S],
-            controls[0][:, t],
-            controls[1][:, t],
-            controls[2][:, t],
-        )
         if t == 0:
             x = model.decoder.start.expand(added.shape[0], 1, -1)
         else:
             last = (guide.double(roll[:, t - 1 : t]) for roll in (onset, vel, timeoffset))
             x = model.decoder.embed(*last)
-        hidden = model.decoder.step(x, model.add_budget(added[:, t], features), cache, t)
+        played = guide.double(played_onset), guide.double(played_vel)
+        here = model.add_budget(added[:, t], *played, position[t % S], *(control[:, t] for control in controls[:3]))
+        hidden = model.decoder.step(x, here, cache, t)
         uniform = torch.rand(B, V, UNIFORMS_PER_VOICE, generator=generator, device=device)
-        here = None if known is None else {name: roll[:, t] for name, roll in known.items()}
-        step = draw_step(model, hidden, uniform, guide, temperature, forbid[:, t] | ~mask[:, t, None], here)
+        fixed = None if known is None else {name: roll[:, t] for name, roll in known.items()}
+        step = draw_step(model, hidden, uniform, guide, temperature, forbid[:, t] | ~mask[:, t, None], fixed)
         for roll, value in zip((onset, vel, timeoffset), step):
             roll[:, t] = value * mask[:, t, None]
         played_onset += onset[:, t]

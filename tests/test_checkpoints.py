@@ -73,6 +73,15 @@ def test_crash_while_writing_leaves_the_old_file(training, tmp_path, monkeypatch
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["last.pt"]
 
 
+def test_file_is_on_disk_before_it_gets_its_name(training, tmp_path, monkeypatch):
+    calls = []
+    for name in ("fsync", "replace"):
+        original = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *args, name=name, original=original: (calls.append(name), original(*args)))
+    save_checkpoint(training, tmp_path / "a.pt")
+    assert calls == ["fsync", "replace", "fsync"][:3 if os.name == "posix" else 2]
+
+
 @pytest.mark.parametrize("value, kind", [(np.float64(0.5), "numpy.float64"), (np.zeros(2), "numpy.ndarray"),
                                          (object(), "builtins.object"), ({1, 2}, "builtins.set")])
 def test_what_would_not_load_is_not_written(training, tmp_path, value, kind):
@@ -184,10 +193,10 @@ def test_export_refuses_what_can_not_be_shipped(training, tmp_path, average, rea
 # ---- A run's folder
 
 def test_last_checkpoints_stay(tmp_path):
-    names = [checkpoint_path(tmp_path, step).name for step in (500, 1000, 1500, 123_456_789)]
+    names = [checkpoint_path(tmp_path, step).name for step in (500, 1500, 99_999_999, 100_000_000)]
     assert names[0] == "step_00000500.pt"
-    others = ["best.pt", "step_old.pt", ".step_00002000.pt.tmp", "step_00000100.pt.bak"]
-    for name in names + others:
+    others = ["best.pt", "step_old.pt", ".step_00002000.pt.tmp", "step_00000100.pt.pt"]
+    for name in names[::-1] + others:
         (tmp_path / name).touch()
     assert latest_checkpoint(tmp_path) == tmp_path / names[-1]
     prune_checkpoints(tmp_path, 2)

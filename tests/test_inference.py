@@ -30,7 +30,7 @@ def heard(monkeypatch):
     names = ("rhythm_onset", "rhythm_vel", "rhythm_timeoffset", "density", "intensity", "instrument", "style", "mask")
 
     def sample(model, *inputs, **more):
-        asked.update(zip(names, inputs), **more)
+        asked.update(zip(names, inputs), training=any(module.training for module in model.modules()), **more)
         return [torch.zeros_like(asked["rhythm_onset"]) for _ in range(3)]
 
     monkeypatch.setattr(inference, "sample", sample)
@@ -141,6 +141,12 @@ def test_generate_leaves_no_trace(rhythm, tiny_model):
     assert torch.equal(torch.get_rng_state(), before[0]) and random.getstate() == before[2]
     assert (np.random.get_state()[1] == before[1]).all()
     assert all(torch.equal(a, b) for a, b in zip(trained, tiny_model.parameters()))
+
+
+def test_model_samples_in_eval_mode(heard, rhythm, tiny_model):
+    tiny_model.train()
+    generate(*rhythm, *UNSET, 16, model=tiny_model)
+    assert heard["training"] is False and tiny_model.training
 
 
 def test_mode_is_restored_when_sampling_fails(rhythm, tiny_model, monkeypatch):

@@ -62,6 +62,7 @@ def test_command_hears_the_first_eight_bars_of_a_long_rhythm_and_says_so(checkpo
         (["--track", "flute"], "no track 'flute'"),
         (["--temperature", "-1"], "temperature: -1"),
         (["--device", "abacus"], "device: 'abacus'"),
+        (["--out", "config.yaml/out"], "config.yaml/out: Not a directory"),
     ],
 )
 def test_command_errors_are_one_line_and_leave_nothing(repository, checkpoint, tmp_path, capsys, words, named):

@@ -219,6 +219,7 @@ def test_the_file_is_channel_ten_with_tempo_and_meter_and_ends_on_the_bar_line(t
     assert [(m.numerator, m.denominator) for m in messages if m.type == "time_signature"] == [(4, 4)]
     assert [sum(event.time for event in track) for track in file.tracks] == [2 * 1920] * len(file.tracks)
     assert isinstance(score, pretty_midi.PrettyMIDI)
+    assert [(m.numerator, m.denominator, m.time) for m in score.time_signature_changes] == [(4, 4, 0)]
     assert [(n.pitch, n.velocity) for n in score.instruments[0].notes] == [(36, 64), (38, 64)]
     assert [n.start for n in score.instruments[0].notes] == [0, pytest.approx(17 / 4 * 60 / 90)]
 

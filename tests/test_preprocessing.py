@@ -2,6 +2,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -142,14 +143,16 @@ def test_nothing_left_is_an_error_and_writes_nothing(cfg, tmp_path):
 def test_style_comes_from_the_table_else_the_folder_else_none(cfg, tmp_path):
     one = midi_bytes(beat())
     write(tmp_path / "corpus", {
-        "Latin/deep/a.mid": one, "unsorted/b.mid": one, "Hip-Hop/c.mid": one, "Latin/d.mid": one, "Latin/e.mid": one,
+        "Latin/deep/a.mid": one, "jazz/Funk/f.mid": one, "unsorted/b.mid": one,
+        "Hip-Hop/c.mid": one, "Latin/d.mid": one, "Latin/e.mid": one,
         "info.csv": table(**{"Latin/d": ("jazz/fast", "train"), "Latin/e": ("polka", "validation")}),
     })
     cfg.Data.splits.validation = cfg.Data.splits.test = 0.0
     cache = preprocess(cfg)
     styles = {file["name"]: file["style"] for file in cache.files}
     assert styles == {
-        "Latin/deep/a.mid": style_id("latin"), "unsorted/b.mid": STYLE_NONE, "Hip-Hop/c.mid": style_id("hiphop"),
+        "Latin/deep/a.mid": style_id("latin"), "jazz/Funk/f.mid": style_id("funk"),
+        "unsorted/b.mid": STYLE_NONE, "Hip-Hop/c.mid": style_id("hiphop"),
         "Latin/d.mid": style_id("jazz"), "Latin/e.mid": STYLE_NONE,
     }
     assert cache.report["unknown_styles"] == {"polka": 1} and "style 'polka' of 1 files" in report_text(cache)
@@ -249,6 +252,9 @@ def test_a_cache_of_midi_dir_stays_until_forced(cfg, tmp_path, capsys):
     assert len(preprocess(cfg, tmp_path / "mine").files) == 3
     assert len(preprocess(cfg).files) == 3
     assert "made with --midi-dir; python preprocessing.py --force goes back" in capsys.readouterr().out
+    cfg.Data.down_sample_tpq = 6
+    with pytest.raises(ValueError, match="made with --midi-dir, and down_sample_tpq changed: run .* --midi-dir again"):
+        preprocess(cfg)
     assert len(preprocess(cfg, force=True).files) == 2
     assert len(preprocess(cfg, tmp_path / "mine").files) == 3
 
@@ -290,6 +296,13 @@ def groove(groove_zip, config, tmp_path_factory):
     mine = config.model_copy(deep=True)
     mine.Data.cache_dir = str(tmp_path_factory.mktemp("groove") / "cache")
     return preprocess(mine, groove_zip)
+
+
+def test_groove_takes_less_than_ten_seconds_on_two_cores(groove_zip, cfg):
+    cfg.Data.preprocess_workers = 2
+    started = time.perf_counter()
+    preprocess(cfg, groove_zip)
+    assert time.perf_counter() - started < 10
 
 
 def test_groove_is_kept_by_the_official_split(groove):

@@ -164,6 +164,7 @@ class Intermediate(Section):
 class ConditionParams(Section):
     d_condition: Count
     d_control: Count
+    remaining_budget: bool
 
 
 class Decoder(Stack):
@@ -175,6 +176,7 @@ class Decoder(Stack):
 class Output(Section):
     velocity_bins: Annotated[int, Field(ge=2)]
     offset_bins: Annotated[int, Field(ge=2)]
+    onset_chain: bool
     d_head: Count
     dropout: BelowOne
 

@@ -75,14 +75,9 @@ def _parse(text, prefix=""):
 
 
 def _duplicates(node, prefix, seen):
-    if id(node) in seen:  # an alias
+    if not isinstance(node, yaml.MappingNode) or id(node) in seen:  # seen: an alias
         return
     seen.add(id(node))
-    if isinstance(node, yaml.SequenceNode):
-        for child in node.value:
-            yield from _duplicates(child, prefix, seen)
-    if not isinstance(node, yaml.MappingNode):
-        return
     first_line = {}
     for key, value in node.value:
         name, line = f"{prefix}{key.value}", key.start_mark.line + 1

@@ -6,10 +6,16 @@ import torch
 
 
 def pick_device(name="auto"):
-    """torch.device for a name such as "cpu", "cuda:1", "mps" or "auto"; one that is absent gives the CPU and a warning."""
+    """torch.device for a name such as "cpu", "cuda:1", "mps" or "auto"; one that is absent gives the CPU and a warning.
+
+    ValueError for a name that means no device anywhere.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device: {name!r}; it must be auto, or a device such as cpu, cuda:0 or mps") from None
     there = {
         "cpu": lambda: True,
         "cuda": lambda: (device.index or 0) < torch.cuda.device_count(),

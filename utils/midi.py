@@ -67,7 +67,8 @@ _COLUMNS = ("tick", "pitch", "velocity", "duration", "track")
 def read_midi(path_or_bytes, name=None):
     """Read a MIDI file (a path, or its bytes) into MidiNotes; `name` stands for it in messages.
 
-    A note-on of velocity 0 ends a note and is no hit. A file without notes gives empty arrays.
+    A note-on of velocity 0 ends a note and is no hit; a note that nothing ends isn't read. A file
+    without notes gives empty arrays.
     Raises MidiError where the file is missing or is no readable MIDI.
     """
     is_bytes = isinstance(path_or_bytes, (bytes, bytearray))

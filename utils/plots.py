@@ -47,7 +47,7 @@ def draw_result(path, drums, rhythm, asked, got, steps_per_bar, title):
     velocity.set_xticks([(bar + 0.5) * steps_per_bar - 0.5 for bar in range(bars)], [f"bar {bar + 1}" for bar in range(bars)])
     velocity.tick_params(axis="x", length=0, labelsize=9, labelcolor=INK)
     left, right = roll.get_position().x0, roll.get_position().x1
-    figure.suptitle(title, x=left, y=0.965, ha="left", color=INK, fontsize=12, fontweight="bold")
+    figure.suptitle(title, x=left, y=0.985, ha="left", color=INK, fontsize=12, fontweight="bold")
     _legend(figure, asked, right)
     _save(figure, path)
 
@@ -136,7 +136,7 @@ def _legend(figure, asked, right):
         entries.append(Line2D([], [], color=ASKED, linewidth=2, label="asked (in the roll: played/asked)"))
         if (asked.voices < 0).any():
             entries.append(Patch(color=FORBIDDEN, label="forbidden"))
-    figure.legend(handles=entries, loc="upper right", bbox_to_anchor=(right + 0.01, 0.985), ncols=len(entries), frameon=False,
+    figure.legend(handles=entries, loc="upper right", bbox_to_anchor=(right + 0.01, 0.957), ncols=len(entries), frameon=False,
                   fontsize=9, labelcolor=INK)
     scale = figure.add_axes([right + 0.012, 0.4, 0.007, 0.3])
     scale.imshow(np.linspace(0, 1, 64)[:, None], cmap=LOUDNESS, norm=Normalize(0, 1), aspect="auto", origin="lower", extent=(0, 1, 1, 127))

@@ -1,0 +1,311 @@
+"""The model is the one that the design describes: causal, chained, conditioned, deaf to padding."""
+
+import math
+
+import pytest
+import torch
+from model_batches import FACTOR, hidden_states, random_batch, sampling_inputs, small_model
+
+from model.layers import (
+    Block,
+    HitChain,
+    OnsetChain,
+    bin_to_offset,
+    bin_to_velocity,
+    offset_to_bin,
+    rotary_table,
+    velocity_to_bin,
+)
+from model.model import DrumVAE, training_loss
+from model.phi3_arch_model import played_before
+from model.sampling import sample
+from utils.optim import make_optimizer
+
+LOSS_WEIGHT = {"onset": 1.0, "velocity": 0.2, "offset": 0.2}
+
+
+@pytest.fixture(scope="module")
+def model(tiny_config):
+    return small_model(tiny_config)
+
+
+def test_block_gives_the_numbers_of_the_published_phi3_block():
+    """A plain reference, written out head by head: RMSNorm, fused qkv, rotary halves, causal softmax, SwiGLU."""
+    torch.manual_seed(0)
+    B, T, D, H, theta = 2, 7, 24, 3, 10000.0
+    block = Block(D, H, 40, dropout=0.0).double().eval()
+    for p in block.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    x = torch.randn(B, T, D, dtype=torch.float64)
+
+    def norm(x, weight):
+        return weight * x / (x.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt()
+
+    def turned(vector, position):
+        half = len(vector) // 2
+        out = torch.zeros_like(vector)
+        for i in range(half):
+            angle = position * theta ** (-2 * i / len(vector))
+            a, b = vector[i], vector[i + half]
+            out[i] = a * math.cos(angle) - b * math.sin(angle)
+            out[i + half] = b * math.cos(angle) + a * math.sin(angle)
+        return out
+
+    qkv = norm(x, block.input_layernorm.weight) @ block.self_attn.qkv_proj.weight.T
+    attended = torch.zeros_like(x)
+    for b in range(B):
+        for h in range(H):
+            q, k, v = (qkv[b, :, part * D + h * D // H : part * D + (h + 1) * D // H] for part in range(3))
+            q = torch.stack([turned(q[t], t) for t in range(T)])
+            k = torch.stack([turned(k[t], t) for t in range(T)])
+            for t in range(T):
+                share = torch.softmax(k[: t + 1] @ q[t] / math.sqrt(D // H), dim=0)
+                attended[b, t, h * D // H : (h + 1) * D // H] = share @ v[: t + 1]
+    y = x + attended @ block.self_attn.o_proj.weight.T
+    gate, up = (norm(y, block.post_attention_layernorm.weight) @ block.mlp.gate_up_proj.weight.T).split(40, dim=-1)
+    y = y + (up * gate * torch.sigmoid(gate)) @ block.mlp.down_proj.weight.T
+
+    rotary = tuple(table.double() for table in rotary_table(torch.arange(T), D // H, theta))
+    torch.testing.assert_close(block(x, rotary, is_causal=True), y, atol=1e-6, rtol=1e-6)
+
+
+def test_hidden_states_do_not_depend_on_what_is_played_later_by_gradient(model):
+    batch = random_batch(B=2)
+    played = {name: batch[name].clone().requires_grad_() for name in ("onset", "vel", "timeoffset")}
+    hidden = hidden_states(model, batch | played, condition_from=batch)
+    for t in (0, 15, 16, 40):
+        gradients = torch.autograd.grad(hidden[:, t].sum(), list(played.values()), retain_graph=True)
+        for gradient in gradients:
+            assert (gradient[:, t:] == 0).all()
+        if t:  # timing reaches the decoder through its input alone; onsets and velocities through the budget as well
+            assert all((gradient[:, t - 1] != 0).any() for gradient in gradients)
+
+
+def test_changing_a_bar_leaves_the_bars_before_bit_identical(model):
+    batch = random_batch()
+    other = random_batch(seed=1)
+    changed = {name: torch.cat((batch[name][:, :32], other[name][:, 32:]), 1) for name in ("onset", "vel", "timeoffset")}
+    before, after = hidden_states(model, batch), hidden_states(model, batch | changed, condition_from=batch)
+    assert torch.equal(before[:, :33], after[:, :33])
+    assert not torch.allclose(before[:, 33:], after[:, 33:])
+
+
+def test_attention_looks_no_further_back_than_the_window(tiny_config):
+    config = tiny_config.model_copy(deep=True)
+    config.Model.Decoder.window = 4
+    config.Model.Decoder.n_layer = 2
+    model = small_model(config)
+    embedded = torch.randn(1, 20, config.Model.Decoder.d_model, requires_grad=True)
+    added = torch.zeros(1, 20, 2, config.Model.Decoder.d_model)
+    gradient = torch.autograd.grad(model.decoder(embedded, added)[:, 19].sum(), embedded)[0].abs().sum(-1)[0]
+    assert (gradient[19 - 6 :] > 0).all() and (gradient[: 19 - 6] == 0).all()  # two layers of three steps back
+
+
+def test_chain_of_onsets_is_a_distribution_over_all_512_sets():
+    torch.manual_seed(0)
+    head = OnsetChain(16, 9, chained=True)
+    for p in head.parameters():
+        torch.nn.init.normal_(p)
+    every_set = torch.tensor([[float(n >> v & 1) for v in range(9)] for n in range(512)])
+    logits = head(torch.randn(1, 16).expand(512, -1), every_set)
+    log_probability = torch.nn.functional.logsigmoid(torch.where(every_set > 0, logits, -logits)).sum(-1)
+    assert log_probability.exp().sum().item() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_chain_without_interaction_is_the_independent_model():
+    head = OnsetChain(16, 9, chained=True)
+    hidden = torch.randn(5, 16)
+    assert torch.equal(head(hidden, torch.ones(5, 9)), head(hidden, torch.zeros(5, 9)))
+
+
+def test_voices_hear_only_the_voices_before_them_in_a_step():
+    torch.manual_seed(0)
+    head = HitChain(16, 9, 8, 4, 4, dropout=0.0).eval()
+    for p in head.parameters():
+        torch.nn.init.normal_(p)
+    hidden, onset = torch.randn(1, 1, 16), torch.ones(1, 1, 9)
+    bins = torch.zeros(1, 1, 9, dtype=torch.long)
+    velocity, offset = head(hidden, onset, bins, bins)
+    for v in range(9):
+        changed = bins.clone()
+        changed[..., v] = 3
+        by_velocity = head(hidden, onset, changed, bins)
+        by_offset = head(hidden, onset, bins, changed)
+        for now in (by_velocity, by_offset):
+            assert torch.equal(now[0][: v + 1], velocity[: v + 1]) and torch.equal(now[1][:v], offset[:v])
+            assert not (now[0][v + 1 :] == velocity[v + 1 :]).all(-1).any()
+            assert not (now[1][v + 1 :] == offset[v + 1 :]).all(-1).any()
+        assert not torch.equal(by_velocity[1][v], offset[v])  # its own velocity, yes
+        assert torch.equal(by_offset[1][v], offset[v])  # its own offset, no
+
+
+def test_hit_logits_are_those_of_the_cells_one_by_one():
+    """The pairs of hits summed at once, against a walk through each step."""
+    torch.manual_seed(0)
+    head = HitChain(16, 9, 8, 4, 5, dropout=0.0).eval()
+    hidden, onset = torch.randn(3, 6, 16), (torch.rand(3, 6, 9) < 0.4).float()
+    velocity_bin, offset_bin = torch.randint(0, 4, (3, 6, 9)), torch.randint(0, 5, (3, 6, 9))
+    velocity, offset = head(hidden, onset, velocity_bin, offset_bin)
+    for row, (b, t, v) in enumerate(onset.nonzero().tolist()):
+        past = torch.zeros(16)
+        for u in range(v):
+            if onset[b, t, u]:
+                past = past + head.note(velocity_bin[b, t, u], offset_bin[b, t, u], u)
+        prepared = head.velocity.prepare(hidden[b, t], onset[b, t])[v]
+        torch.testing.assert_close(velocity[row], head.velocity.read(prepared, past[:8], v))
+        prepared = head.offset.prepare(hidden[b, t], onset[b, t])[v]
+        own = head.own(velocity_bin[b, t, v], v)
+        torch.testing.assert_close(offset[row], head.offset.read(prepared, past[8:] + own, v))
+
+
+def test_tokens_cover_their_ranges():
+    vel = torch.arange(1, 128) / 127
+    for within in (0.0, 0.5, 0.999):
+        back = bin_to_velocity(velocity_to_bin(vel, 32), torch.full_like(vel, within), 32)
+        assert ((back > 0) & (back <= 1) & ((back - vel).abs() <= 1 / 32 + 1e-6)).all()
+        assert torch.equal(velocity_to_bin(back, 32), velocity_to_bin(vel, 32))
+    offset = torch.arange(-480, 480) / 960
+    for within in (0.0, 0.5, 0.999):
+        back = bin_to_offset(offset_to_bin(offset, 32), torch.full_like(offset, within), 32)
+        assert ((back >= -0.5) & (back < 0.5) & ((back - offset).abs() <= 1 / 32 + 1e-6)).all()
+
+
+def test_what_lies_outside_the_mask_changes_nothing(model):
+    batch = random_batch()
+    batch["mask"][1:, 48:] = False
+    other = random_batch(seed=5)
+    changed = {}
+    for name, tensor in batch.items():
+        if name != "mask":
+            changed[name] = tensor.clone()
+            changed[name][1:, 48:] = other[name][1:, 48:]
+    plain, padded = model(batch, sample_latent=False), model(batch | changed, sample_latent=False)
+    for name in ("onset_nats", "velocity_nats", "offset_nats", "kl_units"):
+        torch.testing.assert_close(plain[name], padded[name], rtol=1e-5, atol=1e-4)
+    assert plain["steps"] == padded["steps"] == 64 + 2 * 48 and plain["bars"] == padded["bars"] == 4 + 2 * 3
+    assert plain["hits"] == padded["hits"] == batch["onset"][batch["mask"]].sum()
+
+
+@pytest.mark.parametrize("name", ["density", "intensity", "instrument", "style"])
+def test_every_control_is_heard_and_unset_is_something_else(model, name):
+    batch = random_batch()
+    unset = torch.full_like(batch[name], 18 if name == "style" else math.nan)
+    other = (batch[name] + 1) % 17 if name == "style" else batch[name] + 0.3
+    base = hidden_states(model, batch)
+    for value in (unset, other):
+        assert not torch.allclose(base, hidden_states(model, batch | {name: value}), atol=1e-3)
+    assert torch.isfinite(hidden_states(model, batch | {name: unset})).all()
+
+
+def test_each_voice_can_be_unset_for_itself(model):
+    batch = random_batch()
+    states = [hidden_states(model, batch)]
+    for v in range(9):
+        instrument = batch["instrument"].clone()
+        instrument[..., v] = math.nan
+        states.append(hidden_states(model, batch | {"instrument": instrument}))
+    assert all(not torch.allclose(a, b) for i, a in enumerate(states) for b in states[:i])
+
+
+def test_rhythm_is_heard_through_context_through_latent_or_not_at_all(model):
+    batch, other = random_batch(), random_batch(seed=9)
+    swapped = {name: other[name] for name in ("rhythm_onset", "rhythm_vel", "rhythm_timeoffset")}
+    off = torch.zeros_like(batch["use_context"])
+    for context, latent, heard in ((True, True, True), (True, False, True), (False, True, True), (False, False, False)):
+        use = {"use_context": off | context, "use_latent": off | latent}
+        same = torch.allclose(hidden_states(model, batch | use), hidden_states(model, batch | swapped | use), atol=1e-5)
+        assert same is not heard
+
+
+def test_encoder_sees_known_cells_and_no_others(model):
+    batch, other = random_batch(), random_batch(seed=3)
+    changed = {name: other[name] for name in ("onset", "vel", "timeoffset")}
+
+    def context(known_onset, known_vel, rolls):
+        rhythm = tuple(batch[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset"))
+        known = tuple(rolls[name] for name in ("onset", "vel", "timeoffset"))
+        masks = (known_onset, known_vel, batch["mask"], batch["use_context"], batch["use_latent"])
+        return model.hear(rhythm, known, *masks)[0]
+
+    nothing, everything = batch["known_onset"], ~batch["known_onset"]
+    assert torch.equal(context(nothing, nothing, batch), context(nothing, nothing, changed))
+    assert not torch.allclose(context(everything, nothing, batch), context(everything, nothing, changed))
+    only_vel = batch | {"vel": other["vel"]}
+    assert torch.equal(context(everything, nothing, batch), context(everything, nothing, only_vel))
+    assert not torch.allclose(context(everything, everything, batch), context(everything, everything, only_vel))
+
+
+def test_known_cells_count_in_no_loss(model):
+    batch = random_batch()
+    everything = torch.ones_like(batch["known_onset"])
+    figures = model(batch | {"known_onset": everything, "known_vel": everything}, sample_latent=False)
+    assert figures["onset_nats"] == figures["velocity_nats"] == figures["offset_nats"] == figures["hits"] == 0
+
+
+def test_budget_counts_what_is_left(model):
+    """Bar one: twelve hits asked, of which two are kicks; a kick at steps 0 and 4, a snare at step 4."""
+    onset = torch.zeros(1, 32, 9)
+    onset[0, 0, 0] = onset[0, 4, 0] = onset[0, 4, 1] = 1
+    vel = onset * 0.8
+    mean, std = FACTOR["density"]
+    density = torch.full((1, 32), (12 / 144 - mean) / std)
+    intensity = torch.full((1, 32), (0.6 - FACTOR["intensity"][0]) / FACTOR["intensity"][1])
+    instrument = torch.full((1, 32, 9), math.nan)
+    instrument[..., 0] = 2 / 16
+    budget = model.budget
+    played = played_before(onset, 16), played_before(vel, 16)
+    features = budget.features(*played, torch.arange(32) % 16, density, intensity, instrument)[0]
+    hits_left, per_step, deficit, _, needed, has, left = features[:, :7].T
+    for t, hits, kicks in ((0, 12, 2), (1, 11, 1), (4, 11, 1), (5, 9, 0), (15, 9, 0), (16, 12, 2)):
+        assert hits_left[t].item() * 8 == pytest.approx(hits, abs=1e-4)
+        assert per_step[t].item() == pytest.approx(hits / (16 - t % 16), abs=1e-4)
+        assert features[t, 7].item() * 4 == pytest.approx(kicks, abs=1e-4)
+        assert (features[t, 8:16] == 0).all()  # voices that nobody asked for
+    assert deficit[5].item() == pytest.approx(3 * 0.6 - 3 * 0.8, abs=1e-4)
+    assert needed[5].item() == pytest.approx((12 * 0.6 - 3 * 0.8) / 9, abs=1e-4)
+    assert (has == 1).all() and left[3].item() == pytest.approx(13 / 16)
+    unset = budget.features(*played, torch.arange(32) % 16, density * math.nan, intensity, instrument)[0]
+    assert (unset[:, [0, 1, 4, 5]] == 0).all() and (unset[:, 2] == features[:, 2]).all()
+
+
+def test_one_batch_is_learnt_by_heart(tiny_config):
+    model = small_model(tiny_config)
+    batch = random_batch(B=4, T=16)
+    training = tiny_config.Training.model_copy(update={"learning_rate": 1e-2, "weight_decay": 0.0})
+    optimizer = make_optimizer(model, training)
+    model.train()
+    for _ in range(250):
+        optimizer.zero_grad()
+        figures = model(batch)
+        training_loss(figures, LOSS_WEIGHT, 0.0, 0.0).backward()
+        optimizer.step()
+    figures = model.eval()(batch, sample_latent=False)
+    assert figures["onset_nats"] / figures["steps"] < 0.15
+    assert figures["velocity_nats"] / figures["hits"] < 0.5 and figures["offset_nats"] / figures["hits"] < 0.5
+
+
+def test_free_bits_cost_nothing_and_more_does():
+    zero = torch.tensor(0.0)
+    figures = {"onset_nats": zero, "velocity_nats": zero, "offset_nats": zero, "steps": torch.tensor(4), "bars": torch.tensor(2)}
+
+    def loss(units):
+        return training_loss(figures | {"kl_units": torch.tensor(units)}, LOSS_WEIGHT, 1.0, 0.5).item()
+
+    assert loss([0.0, 0.0]) == loss([1.0, 0.6]) == pytest.approx(1.0)
+    assert loss([3.0, 0.0]) == pytest.approx(1.5 + 0.5)
+
+
+def test_model_needs_the_statistics(tiny_config):
+    with pytest.raises(ValueError, match="normalize_factor.*preprocessing"):
+        DrumVAE(tiny_config.to_dict())
+
+
+def test_chain_and_budget_can_be_left_out(tiny_config):
+    config = tiny_config.model_copy(deep=True)
+    config.Model.Output.onset_chain = False
+    config.Model.Decoder.condition_params.remaining_budget = False
+    model, batch = small_model(config), random_batch()
+    hidden = hidden_states(model, batch)
+    assert torch.equal(model.onset_head(hidden, batch["onset"]), model.onset_head(hidden, 1 - batch["onset"]))
+    assert not any("budget" in name for name in model.state_dict())
+    assert torch.isfinite(sample(model, *sampling_inputs(batch), generator=torch.Generator())[0]).all()

@@ -1,0 +1,140 @@
+"""Drawing is the model that was trained, step by step: same numbers, and it does as it is told."""
+
+import math
+
+import pytest
+import torch
+from model_batches import random_batch, sampling_inputs, small_model
+
+from model.sampling import Guide, draw_step, pick, sample
+
+
+@pytest.fixture(scope="module")
+def model(tiny_config):
+    return small_model(tiny_config)
+
+
+def forced(model, batch, known_all=True):
+    """sample() with every cell known: it plays the batch back, and goes through the cached path doing so."""
+    everything = torch.full_like(batch["known_onset"], known_all)
+    rolls = {name: batch[name] for name in ("onset", "vel", "timeoffset")}
+    return sample(model, *sampling_inputs(batch), known=rolls | {"known_onset": everything, "known_vel": everything},
+                  generator=torch.Generator().manual_seed(0))  # fmt: skip
+
+
+@pytest.mark.parametrize("T", [64, 96])
+def test_cached_steps_give_the_hidden_states_of_the_full_forward(model, T, monkeypatch):
+    """With padding, with guidance's doubled batch, and past the attention window."""
+    batch = random_batch(T=T)
+    batch["mask"][1, 48:] = False
+    for name in ("onset", "vel", "timeoffset"):
+        batch[name] = batch[name] * batch["mask"].unsqueeze(-1)
+    cached = []
+    step = model.decoder.step
+    monkeypatch.setattr(model.decoder, "step", lambda *a: cached.append(step(*a)) or cached[-1])
+    everything = torch.ones_like(batch["known_onset"])
+    rolls = {name: batch[name] for name in ("onset", "vel", "timeoffset")}
+    known = rolls | {"known_onset": everything, "known_vel": everything}
+    played = sample(model, *sampling_inputs(batch), known=known, guidance=2.0, generator=torch.Generator())
+    for roll, name in zip(played, rolls):
+        assert torch.equal(roll, batch[name])
+
+    from model_batches import hidden_states
+
+    with torch.no_grad():
+        full = batch | {"known_onset": everything, "known_vel": everything}
+        told = hidden_states(model, full)
+        unset = {name: torch.full_like(batch[name], math.nan) for name in ("density", "intensity", "instrument")}
+        untold = hidden_states(model, full | unset | {"style": torch.full_like(batch["style"], 18)})
+    torch.testing.assert_close(torch.stack(cached, dim=1), torch.cat((told, untold)), atol=1e-5, rtol=1e-5)
+
+
+def test_samples_have_the_probabilities_of_the_heads(model):
+    """Onset, velocity and offset frequencies of one step drawn many times, against the heads' own numbers."""
+    torch.manual_seed(0)
+    n = 20000
+    hidden = torch.randn(1, model.decoder.d_model)
+    uniform = torch.rand(n, 9, 5)
+    nowhere = torch.zeros(n, 9, dtype=torch.bool)
+    with torch.no_grad():
+        onset, vel, timeoffset = draw_step(model, hidden.expand(n, -1), uniform, Guide(1.0), 1.0, nowhere, None)
+        log_p = torch.nn.functional.logsigmoid
+        sets = torch.tensor([[float(k >> v & 1) for v in range(9)] for k in range(512)])
+        logits = model.onset_head(hidden.expand(512, -1), sets)
+        expected = log_p(torch.where(sets > 0, logits, -logits)).sum(-1).exp()
+    drawn = torch.bincount((onset * 2 ** torch.arange(9)).sum(-1).long(), minlength=512) / n
+    assert (drawn - expected).abs().max() < 0.02
+    assert ((vel > 0) == (onset > 0)).all() and (timeoffset.abs() <= 0.5).all()
+    alone = (onset[:, :1].sum(-1) == 1) & (onset[:, 1:].sum(-1) == 0)  # the first voice and nothing else
+    if alone.sum() > 300:
+        with torch.no_grad():
+            only = torch.zeros(1, 1, 9).index_fill_(2, torch.tensor(0), 1.0)
+            bins = torch.zeros(1, 1, 9, dtype=torch.long)
+            expected = model.hit_head(hidden[None], only, bins, bins)[0].softmax(-1)[0]
+        k = model.velocity_bins
+        drawn = torch.bincount((vel[alone, 0] * k).ceil().long() - 1, minlength=k) / alone.sum()
+        assert (drawn - expected).abs().max() < 0.06
+
+
+def test_pick_inverts_the_distribution():
+    logits = torch.log(torch.tensor([[0.2, 0.5, 0.3]])).expand(4, -1)
+    assert pick(logits, torch.tensor([0.1, 0.3, 0.69, 0.99]), 1.0).tolist() == [0, 1, 1, 2]
+    assert pick(logits, torch.full((4,), 1.0), 1.0).max() == 2
+    assert pick(logits, torch.tensor([0.01, 0.2, 0.8, 0.99]), 0.01).tolist() == [1, 1, 1, 1]
+
+
+def test_same_seed_same_drums_and_no_other_source_of_chance(model):
+    batch = random_batch()
+    draws = []
+    for global_seed in (1, 2):
+        torch.manual_seed(global_seed)
+        before = torch.get_rng_state()
+        draws.append(sample(model, *sampling_inputs(batch), generator=torch.Generator().manual_seed(7)))
+        assert torch.equal(torch.get_rng_state(), before)
+    other = sample(model, *sampling_inputs(batch), generator=torch.Generator().manual_seed(8))
+    assert all(torch.equal(a, b) for a, b in zip(*draws))
+    assert not torch.equal(draws[0][0], other[0])
+
+
+def test_known_cells_come_back_as_they_are(model):
+    batch = random_batch()
+    g = torch.Generator().manual_seed(3)
+    known_onset = torch.rand(batch["onset"].shape, generator=g) < 0.5
+    known_vel = known_onset & (torch.rand(batch["onset"].shape, generator=g) < 0.5)
+    known = {name: batch[name] for name in ("onset", "vel", "timeoffset")}
+    known |= {"known_onset": known_onset, "known_vel": known_vel}
+    onset, vel, timeoffset = sample(model, *sampling_inputs(batch), known=known, generator=g)
+    assert torch.equal(onset[known_onset], batch["onset"][known_onset])
+    assert torch.equal(vel[known_vel], batch["vel"][known_vel])
+    assert torch.equal(timeoffset[known_vel], batch["timeoffset"][known_vel])
+    assert not torch.equal(onset, batch["onset"]) and not torch.equal(vel[known_onset], batch["vel"][known_onset])
+
+
+def test_forbidden_and_masked_cells_are_silent(model):
+    batch = random_batch()
+    batch["mask"][:, 40:] = False
+    forbid = torch.zeros_like(batch["known_onset"])
+    forbid[:, 8:24, 2] = True
+    onset, vel, timeoffset = sample(model, *sampling_inputs(batch), forbid=forbid, generator=torch.Generator())
+    for roll in (onset, vel, timeoffset):
+        assert (roll[:, 40:] == 0).all() and (roll[:, 8:24, 2] == 0).all()
+    assert onset[:, :8, 2].any() or onset[:, 24:40, 2].any()
+
+
+def test_length_may_end_within_a_bar(model):
+    batch = {name: tensor[:, :20] for name, tensor in random_batch().items()}
+    onset, _, _ = sample(model, *sampling_inputs(batch), generator=torch.Generator())
+    assert onset.shape == (3, 20, 9) and onset.any()
+
+
+def test_guidance_of_one_is_none_at_all_and_more_changes_the_drums(model):
+    batch = random_batch()
+    draw = [sample(model, *sampling_inputs(batch), guidance=g, generator=torch.Generator().manual_seed(1))[0] for g in (1.0, 3.0)]
+    assert not torch.equal(*draw)
+    logits = torch.tensor([[1.0], [3.0]])
+    assert Guide(1.0).blend(logits).equal(logits) and Guide(2.0).blend(logits).item() == 3.0 + 2.0 * (1.0 - 3.0)
+
+
+def test_temperature_must_be_positive(model):
+    with pytest.raises(ValueError, match="temperature: 0"):
+        sample(model, *sampling_inputs(random_batch()), temperature=0)

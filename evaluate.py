@@ -24,13 +24,13 @@ from model.sampling import sample
 from preprocessing import preprocess
 from utils.baselines import baseline_scores, taps
 from utils.cache import SPLITS, decode, windows
-from utils.checkpoints import load_checkpoint, load_weights
+from utils.checkpoints import load_checkpoint
 from utils.config import config_from_dict
 from utils.config_errors import ConfigError
 from utils.config_yaml import apply_override
 from utils.device import pick_device
 from utils.evaluation_table import tables
-from utils.get_model import get_model
+from utils.get_model import load_model
 from utils.metrics import SETTINGS, likelihood, to_device
 from utils.realism import adherence, describe, onset_scores, tap_answers
 
@@ -157,21 +157,16 @@ def play(model, batch, samples, seed, title):
 # ------------------------------------------------------------------------- the command
 
 
-def load(path, overrides, device):
-    """The model in eval mode on the device, with the averaged weights where the checkpoint is of a training; its
-    config, changed by overrides of Data; and its step."""
-    checkpoint = load_checkpoint(path)
-    values, problems = copy.deepcopy(checkpoint["config"]), []
+def changed_config(config, overrides, source):
+    """A checkpoint's config (a plain dict) as utils.config gives it, changed by overrides of Data."""
+    config, problems = copy.deepcopy(config), []
     for override in overrides:
         if not override.strip().startswith("Data."):
             problems.append(f"--set {override}: only Data can be changed here, the model is as it was trained")
-        problems += apply_override(values, override)
+        problems += apply_override(config, override)
     if problems:
-        raise ConfigError(path, problems)
-    config = config_from_dict(values, source=str(path))
-    model = get_model(config.to_dict())
-    load_weights(model, {**checkpoint["vae_model"], **checkpoint.get("ema", {})}, path)
-    return model.to(device).eval(), config, checkpoint.get("step", 0)
+        raise ConfigError(source, problems)
+    return config_from_dict(config, source)
 
 
 def write_json(figures, path):
@@ -214,13 +209,12 @@ def run(args):
         value = getattr(args, name)
         if value is not None and not lowest <= value < 2**63:
             raise ValueError(f"--{name}: {value}; it must be at least {lowest}")
-    try:
-        device = pick_device(args.device)
-    except RuntimeError:
-        raise ValueError(f"--device: {args.device!r}; it must be auto, or a device such as cpu, cuda:0 or mps") from None
-    model, config, step = load(args.checkpoint, args.set, device)
+    device = pick_device(args.device)
+    checkpoint = load_checkpoint(args.checkpoint)
+    config = changed_config(checkpoint["config"], args.set, args.checkpoint)
+    model = load_model(args.checkpoint, device)
     cache = preprocess(config, args.midi_dir)
-    figures = {"checkpoint": args.checkpoint, "step": step}
+    figures = {"checkpoint": args.checkpoint, "step": checkpoint.get("step", 0)}
     figures |= evaluate(model, config, cache, args.split, args.windows, args.samples, args.seed)
     seconds = figures.pop("seconds")  # the JSON is the same every time
     print(tables(figures))

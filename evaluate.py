@@ -143,7 +143,7 @@ def play(model, batch, samples, seed, title):
     (samples * W, T, V), the whole set again and again."""
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
-    again = {name: batch[name].repeat(samples, *[1] * (batch[name].ndim - 1)) for name in (*RHYTHM_KEYS, *CONTROLS, "mask")}
+    again = {name: torch.cat([batch[name]] * samples) for name in (*RHYTHM_KEYS, *CONTROLS, "mask")}
     played = []
     progress = tqdm(total=len(again["mask"]), desc=title, unit="window", disable=None)
     for part in in_batches(again):

@@ -14,7 +14,8 @@ from preprocessing import preprocess
 from utils import realism
 from utils.baselines import baseline_scores, best_threshold, taps, training_mean, training_mean_given_tap
 from utils.checkpoints import save_checkpoint
-from utils.drums import STYLE_NONE, VOICES, style_id
+from utils.drums import VOICES, style_id
+from utils.metrics import likelihood
 
 KICK, SNARE, CLOSED, OPEN, RIDE = (VOICES.index(name) for name in ("kick", "snare", "closed_hat", "open_hat", "ride"))
 
@@ -115,15 +116,17 @@ def test_spearman_shares_ranks_among_equals():
 
 
 def test_adherence_compares_bars_in_a_musicians_units():
-    asked = rolls(48, (0, KICK, 1.0, 0), (4, SNARE, 0.5, 0), (16, KICK, 0.5, 0))  # the third bar is silent
-    got = rolls(48, (2, KICK, 0.5, 0), (20, KICK, 0.25, 0), (24, RIDE, 0.25, 0), (32, KICK, 1.0, 0))
+    # four bars: a snare short, a ride too many, a kick where silence is asked, silence where a hat is
+    asked = rolls(64, (0, KICK, 1.0, 0), (4, SNARE, 0.5, 0), (16, KICK, 0.5, 0), (48, CLOSED, 1.0, 0))
+    got = rolls(64, (2, KICK, 0.5, 0), (20, KICK, 0.25, 0), (24, RIDE, 0.25, 0), (32, KICK, 1.0, 0))
     figures = realism.adherence(asked, got, 16)
-    assert figures["hits"]["error"] == pytest.approx((1 + 1 + 1) / 3) and figures["hits"]["asked"] == pytest.approx(1)
-    assert figures["hits"]["spearman"] == pytest.approx(0)  # asked 2, 1, 0; got 1, 2, 1
+    assert figures["hits"]["error"] == pytest.approx(1) and figures["hits"]["asked"] == pytest.approx(1)
+    assert figures["hits"]["spearman"] == pytest.approx(0)  # asked 2, 1, 0, 1; got 1, 2, 1, 0
     assert figures["velocity"]["error"] == pytest.approx(127 * 0.25)  # of the two bars with hits on both sides
     assert figures["velocity"]["asked"] == pytest.approx(127 * 0.625) and figures["velocity"]["spearman"] == 1
-    assert figures["kick"]["error"] == pytest.approx(1 / 3) and figures["ride"]["error"] == pytest.approx(1 / 3)
-    assert figures["snare"]["error"] == pytest.approx(1 / 3) and isnan(figures["crash"]["spearman"])
+    for voice in ("kick", "snare", "closed_hat", "ride"):
+        assert figures[voice]["error"] == pytest.approx(1 / 4)
+    assert isnan(figures["crash"]["spearman"])
 
 
 def test_rhythms_are_swapped_between_performances_only():
@@ -196,6 +199,10 @@ def test_a_deaf_model_loses_nothing_by_a_swap(cache, small):
     assert heard["given_swapped"]["cost"] != 0 and heard["unset_latent_swapped"]["cost"] != 0
     assert heard["given_latent"]["onset"] != heard["given"]["onset"] != heard["unset"]["onset"]
     assert heard["given_swapped"]["cost"] == heard["given_swapped"]["onset"] - heard["given"]["onset"]
+    swapped = swap_rhythm(batch, torch.from_numpy(partners(performance)))
+    unheard = ("given_no_rhythm", "unset_no_rhythm")
+    silent = likelihood(build_tiny_model(small).eval(), [swapped], torch.device("cpu"), unheard)
+    assert all(scores == heard[setting] for setting, scores in silent.items())
     deaf = teacher_forced(deafened(build_tiny_model(small)), batch, performance)
     for controls in ("given", "unset"):
         for rhythm in ("_latent", "_no_rhythm", "_swapped", "_latent_swapped"):

@@ -26,7 +26,8 @@ def describe(rolls, real):
     onset, vel, timeoffset = rolls
     figures = {"onset rate": mean(onset)}
     figures |= {f"onset rate, {name}": mean(onset[..., v]) for v, name in enumerate(VOICES)}
-    for name, cells in {"": (Ellipsis,), **{f", {VOICES[v]}": (Ellipsis, v) for v in commonest_voices(real[0])}}.items():
+    all_voices = [("", (Ellipsis,))]
+    for name, cells in all_voices + [(f", {VOICES[v]}", (Ellipsis, v)) for v in commonest_voices(real[0])]:
         hit = onset[cells] > 0
         velocities, offsets = vel[cells][hit], timeoffset[cells][hit]
         figures[f"velocity mean{name}"] = mean(velocities)
@@ -129,7 +130,9 @@ def adherence(asked, got, steps_per_bar):
     Hits and the nine voices are in hits per bar, velocity in MIDI's 0 to 127 (of the bars with hits on both sides).
     """
     figures = {}
-    for name, (wanted, played) in _bar_pairs(asked, got, steps_per_bar).items():
+    asked, got = (_bars_in_hits(*rolls[:2], steps_per_bar) for rolls in (asked, got))
+    for name in asked:
+        wanted, played = asked[name], got[name]
         there = ~np.isnan(wanted) & ~np.isnan(played)
         wanted, played = wanted[there].astype(np.float64), played[there].astype(np.float64)
         error = mean(np.abs(wanted - played))
@@ -137,16 +140,10 @@ def adherence(asked, got, steps_per_bar):
     return figures
 
 
-def _bar_pairs(asked, got, steps_per_bar):
-    (density, intensity, instrument), played = (bar_attributes(onset, vel, steps_per_bar) for onset, vel, *_ in (asked, got))
-    cells = steps_per_bar * asked[0].shape[-1]
-    pairs = {
-        "hits": (density * cells, played[0] * cells),
-        "velocity": (intensity * MIDI_VELOCITY, played[1] * MIDI_VELOCITY),
-    }
-    for v, name in enumerate(VOICES):
-        pairs[name] = (instrument[..., v] * steps_per_bar, played[2][..., v] * steps_per_bar)
-    return pairs
+def _bars_in_hits(onset, vel, steps_per_bar):
+    density, intensity, instrument = bar_attributes(onset, vel, steps_per_bar)
+    bars = {"hits": density * steps_per_bar * onset.shape[-1], "velocity": intensity * MIDI_VELOCITY}
+    return bars | {name: instrument[..., v] * steps_per_bar for v, name in enumerate(VOICES)}
 
 
 def spearman(a, b):

@@ -22,6 +22,7 @@ from model.model import training_loss
 from preprocessing import preprocess
 from utils.checkpoints import (
     checkpoint_path,
+    export_checkpoint,
     latest_checkpoint,
     load_checkpoint,
     load_weights,
@@ -178,6 +179,8 @@ def train(cfg, resume=False, init_from=None, midi_dir=None):
             with ema.swapped_in(model):
                 write_samples(model, validation[0], run_dir / "samples" / f"step_{step:08d}")
     log.close()
+    export_checkpoint(run_dir / "checkpoints" / "best.pt", run_dir / "drummer.pt")
+    print(f"{run_dir / 'drummer.pt'}: the averaged weights of the best validation, in half precision, to play with")
     return figures
 
 

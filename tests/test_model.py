@@ -7,6 +7,7 @@ import torch
 from model_batches import FACTOR, hidden_states, random_batch, sampling_inputs, small_model
 
 from model.layers import (
+    BarLatent,
     Block,
     HitChain,
     OnsetChain,
@@ -293,6 +294,19 @@ def test_free_bits_cost_nothing_and_more_does():
 
     assert loss([0.0, 0.0]) == loss([1.0, 0.6]) == pytest.approx(1.0)
     assert loss([3.0, 0.0]) == pytest.approx(1.5 + 0.5)
+
+
+def test_latent_is_the_mean_of_the_valid_steps():
+    torch.manual_seed(0)
+    latent = BarLatent(6, 3)
+    hidden = torch.randn(1, 1, 6).repeat(1, 32, 1)
+    mask = torch.ones(1, 32, dtype=torch.bool)
+    mask[:, 20:] = False
+    hidden[:, 20:] = 9.0
+    mu, logvar, bars = latent(hidden, mask, 16)
+    torch.testing.assert_close(mu[:, 0], mu[:, 1])
+    torch.testing.assert_close(logvar[:, 0], logvar[:, 1])
+    assert bars.all() and not latent(hidden, mask & False, 16)[2].any()
 
 
 def test_model_needs_the_statistics(tiny_config):

@@ -76,6 +76,23 @@ def test_samples_have_the_probabilities_of_the_heads(model):
         assert (drawn - expected).abs().max() < 0.06
 
 
+def test_a_value_lies_anywhere_in_its_bin(model):
+    """Uniformly, whichever bin was drawn: the chance that picked the bin must not place the value in it as well."""
+    torch.manual_seed(0)
+    n, everywhere = 20000, torch.ones(20000, 9)
+    known = {"known_onset": everywhere.bool(), "known_vel": everywhere.bool() & False}
+    known |= {"onset": everywhere, "vel": everywhere, "timeoffset": everywhere * 0}
+    with torch.no_grad():
+        hidden = torch.randn(1, model.decoder.d_model).expand(n, -1)
+        _, vel, timeoffset = draw_step(model, hidden, torch.rand(n, 9, 5), Guide(1.0), 1.0, known["known_vel"], known)
+    for value, bins in ((vel[:, 0], model.velocity_bins), (timeoffset[:, 0] + 0.5, model.offset_bins)):
+        place = value * bins
+        for drawn in torch.bincount(place.ceil().long() - 1, minlength=bins).topk(2).indices.tolist():
+            within = place[(place > drawn) & (place <= drawn + 1)] - drawn
+            assert within.mean().item() == pytest.approx(0.5, abs=0.06)
+            assert within.std().item() == pytest.approx(12**-0.5, abs=0.04)
+
+
 def test_pick_inverts_the_distribution():
     logits = torch.log(torch.tensor([[0.2, 0.5, 0.3]])).expand(4, -1)
     assert pick(logits, torch.tensor([0.1, 0.3, 0.69, 0.99]), 1.0).tolist() == [0, 1, 1, 2]

@@ -1,0 +1,83 @@
+"""What the README says can be done, can be done."""
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import TINY, REPOSITORY
+from midi_files import beat, midi_bytes, small_corpus
+
+from utils.drums import STYLES, VOICES
+
+README = (REPOSITORY / "README.md").read_text()
+COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines()]
+QUICK = [
+    *TINY, "Training.steps=2", "Training.warmup_steps=1", "Training.minimum_learning_rate=0", "Training.sample_every=2",
+    "Data.batch_size=2", "Training.precision=float32",
+]  # fmt: skip
+
+
+def quick(command, folder, first_training):
+    """The words of a README command, made small: a tiny model, a tiny corpus, everything under `folder`."""
+    words = shlex.split(command)
+    if words[0] == "make":
+        return ["make", "--dry-run", *words[1:]]
+    words = [sys.executable, *(word.replace("runs/", f"{folder}/runs/") for word in words[1:])]
+    script = words[1]
+    if script == "inference_bar_control.py":
+        return [*words, "--out", f"{folder}/output"]
+    if script == "evaluate.py":
+        return [*words, "--windows", "4", "--json", f"{folder}/figures.json", "--set", f"Data.cache_dir={folder}/groove"]
+    sets = [f"Data.corpus={folder}/my_drums", f"Data.cache_dir={folder}/cache"]
+    if script == "training_script_causal_decoder.py" and "--resume" in words:
+        sets = ["Training.steps=3"]
+    elif script == "training_script_causal_decoder.py":
+        small = [item for item in QUICK if not item.startswith("Model")] if "--init-from" in words else QUICK
+        run = [f"Training.run_dir={folder}/runs/default"] if "run_dir" not in command else []
+        sets += [*small, *run]
+    words = [word.replace("my_drums", f"{folder}/my_drums") if word == "my_drums" else word for word in words]
+    return words + [word for item in sets for word in ("--set", item)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "my_drums").mkdir()
+    small_corpus(folder / "my_drums", more=midi_bytes(beat(bars=4, velocity=80)))
+    return folder
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_runs(command, folder, request):
+    if "evaluate.py" in command:
+        request.getfixturevalue("groove_zip")
+    if "benchmarks/" in command:
+        pytest.skip("a benchmark takes longer than a test may")
+    words = quick(command, folder, command)
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+def test_python_example_runs(tmp_path, monkeypatch):
+    example = re.search(r"```python\n(.*?)```", README, re.S)[1]
+    scope = {}
+    exec(example.replace("output/from_python.mid", str(tmp_path / "drums.mid")), scope)
+    assert (tmp_path / "drums.mid").is_file() and len(scope["notes"]) == scope["onset"].sum()
+    assert isinstance(scope["model"], torch.nn.Module)
+
+
+def test_flags_voices_and_styles_are_those_of_the_program(repository):
+    words = [sys.executable, "inference_bar_control.py", "--help"]
+    said = subprocess.run(words, cwd=repository, capture_output=True, text=True, check=True).stdout
+    flags = set(re.findall(r"--[a-z][a-z-]+", said)) - {"--help"}
+    table = "\n".join(line for line in README.splitlines() if line.startswith("|"))
+    assert flags == set(re.findall(r"--[a-z][a-z-]+", table))
+    assert ", ".join(VOICES) in README and ", ".join(STYLES) in README
+
+
+def test_files_that_it_names_are_there(repository):
+    named = re.findall(r"`((?:examples|checkpoints|benchmarks|docs)/[\w./]+)`", README)
+    assert len(named) > 4 and all((repository / name).exists() for name in named)

@@ -221,7 +221,8 @@ def hear_rhythm(vel, offset, mask, data, rng):
     span &= struck(chance.mask_span)
 
     onset = (rhythm_vel > 0) & ~single & ~span
-    rhythm_vel = np.where(struck(chance.flat_velocity), np.float32(1), rhythm_vel)
+    level = rng.uniform(*chance.flat_velocity_range, (n_rows, 1)).astype(np.float32)
+    rhythm_vel = np.where(struck(chance.flat_velocity), level, rhythm_vel)
     rhythm_vel = np.where(onset & ~struck(chance.mask_velocity), rhythm_vel, np.float32(0))
     rhythm_offset = np.where(onset & ~struck(chance.mask_offset), rhythm_offset, np.float32(0))
     return onset, rhythm_vel, rhythm_offset

@@ -65,6 +65,7 @@ class Augmentation(Section):
     mask_velocity: Probability
     mask_offset: Probability
     flat_velocity: Probability
+    flat_velocity_range: Range
 
 
 class Weights(Section):

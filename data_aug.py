@@ -339,6 +339,11 @@ def unset_controls(batch):
     return {**batch, **unset, "style": torch.full_like(batch["style"], STYLE_NONE)}
 
 
-def swap_rhythm(batch):
-    """A copy of the batch in which each window hears the rhythm of the one before it."""
-    return {**batch, **{name: torch.roll(batch[name], 1, 0) for name in RHYTHM_KEYS}}
+def swap_rhythm(batch, other=None):
+    """A copy of the batch in which each window hears another's rhythm.
+
+    other (B,) int: whose; the one before it where None, which is often of the same performance.
+    """
+    if other is None:
+        other = torch.arange(len(batch["mask"])).roll(1)
+    return {**batch, **{name: batch[name][other] for name in RHYTHM_KEYS}}

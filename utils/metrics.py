@@ -2,7 +2,7 @@
 
 import torch
 
-from data_aug import swap_rhythm, unset_controls
+from data_aug import unset_controls
 
 
 def to_device(batch, device):
@@ -23,11 +23,10 @@ def unset_rhythm(batch):
 SETTINGS = {
     "given": lambda batch: batch,  # true controls
     "unset": unset_controls,  # the rhythm alone
-    "given_latent": unset_context,
+    "given_latent": unset_context,  # the rhythm through the bar's latent alone
     "unset_latent": lambda batch: unset_context(unset_controls(batch)),
     "given_no_rhythm": unset_rhythm,
-    "given_swapped": swap_rhythm,  # another window's rhythm
-    "unset_swapped": lambda batch: swap_rhythm(unset_controls(batch)),
+    "unset_no_rhythm": lambda batch: unset_rhythm(unset_controls(batch)),
 }
 
 

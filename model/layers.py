@@ -146,11 +146,15 @@ class BarLatent(nn.Module):
 
     def __init__(self, d_model, d_latent):
         super().__init__()
-        self.to_mu = nn.Linear(d_model, d_latent)
-        self.to_logvar = nn.Linear(d_model, d_latent)
+        self.spread = nn.Linear(d_model, 2 * d_model)  # room for what each step has to say before all are averaged
+        self.to_mu = nn.Linear(2 * d_model, d_latent)
+        self.to_logvar = nn.Linear(2 * d_model, d_latent)
+        # little noise at first, or the decoder never learns to listen and the KL switches the latent off
+        nn.init.constant_(self.to_logvar.bias, -3.0)
 
     def forward(self, hidden, mask, steps_per_bar):
         """hidden (B, T, D), mask (B, T), T whole bars -> mu, logvar (B, N, Z) and the valid bars (B, N)."""
+        hidden = F.silu(self.spread(hidden))
         B, T, D = hidden.shape
         hidden = hidden.view(B, T // steps_per_bar, steps_per_bar, D)
         weight = mask.view(B, T // steps_per_bar, steps_per_bar, 1).to(hidden.dtype)

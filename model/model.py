@@ -80,15 +80,17 @@ class Condition(nn.Module):
         self.instrument = VoiceControl(N_VOICE, d_control)
         self.style = nn.Embedding(N_STYLE, d_control)
         self.position = nn.Embedding(steps_per_bar, d_control)
+        # a bar's latent is unfolded into what it says to each of the bar's steps
+        self.unfold = nn.Linear(d_latent, steps_per_bar * d_control)
         self.unset_context = nn.Parameter(torch.zeros(d_context))
-        self.unset_latent = nn.Parameter(torch.zeros(d_latent))
-        self.mix = nn.Linear(5 * d_control + d_context + d_latent, d_condition)
+        self.unset_latent = nn.Parameter(torch.zeros(d_control))
+        self.mix = nn.Linear(6 * d_control + d_context, d_condition)
 
     def forward(self, context, latent, use_context, use_latent, density, intensity, instrument, style):
         """context (B, T, D), latent (B, N, Z), use_context and use_latent (B, T) bool, controls as in
         DrumVAE.forward -> (B, T, C)."""
         T = context.shape[1]
-        latent = latent.repeat_interleave(self.steps_per_bar, dim=1)
+        latent = self.unfold(latent).view(len(latent), T, -1)
         position = torch.arange(T, device=context.device) % self.steps_per_bar
         parts = (
             self.density(density),

@@ -1,0 +1,118 @@
+"""The shipped checkpoint: small, complete, in tune with its figures, and it hears the rhythm and obeys."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from conftest import REPOSITORY
+
+from evaluate import evaluation_windows, play, rolls_of, teacher_forced
+from inference_bar_control import generate, generate_control_params, process_midi
+from preprocessing import preprocess
+from utils.config import config_from_dict, load_config
+from utils.controls import measure
+from utils.drums import voice_index
+from utils.get_model import load_model
+from utils.metrics import SETTINGS
+from utils.realism import adherence, describe
+
+CHECKPOINT = REPOSITORY / "checkpoints" / "drummer.pt"
+WINDOWS = 64
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+    return torch.load(CHECKPOINT)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model(CHECKPOINT)
+
+
+@pytest.fixture(scope="module")
+def test_windows(groove_zip, model, tmp_path_factory):
+    """An evenly spaced part of the real test split, and the performance that each window is of."""
+    folder = tmp_path_factory.mktemp("groove")
+    config = load_config(REPOSITORY / "config.yaml", [f"Data.corpus={groove_zip}", f"Data.cache_dir={folder}"])
+    return evaluation_windows(preprocess(config), "test", config.Data, model.normalize_factor, WINDOWS)
+
+
+def test_it_is_small_and_loads_anywhere(checkpoint):
+    assert CHECKPOINT.stat().st_size <= 20e6
+    assert {"config", "vae_model", "vae_optimizer", "scheduler", "step"} <= checkpoint.keys()
+    assert "/" not in checkpoint["config"]["Data"]["corpus"].removeprefix("data/")
+
+
+def test_config_yaml_is_its_recipe(checkpoint):
+    recipe = load_config(REPOSITORY / "config.yaml").to_dict()
+    trained = config_from_dict(checkpoint["config"]).to_dict()
+    assert trained["Data"].pop("normalize_factor") and not recipe["Data"].pop("normalize_factor")
+    assert trained["Training"].pop("precision") in ("float32", "bfloat16") and recipe["Training"].pop("precision")
+    assert trained == recipe
+
+
+def test_likelihood_is_what_was_promised_and_the_rhythm_is_heard(model, test_windows):
+    figures = teacher_forced(model, *test_windows)
+    assert figures["given"]["onset"] <= 0.65
+    assert figures["unset"]["onset"] <= 0.95
+    assert figures["given_swapped"]["cost"] >= 1.0
+    assert figures["unset_swapped"]["cost"] >= 1.0
+    assert figures["unset_latent_swapped"]["cost"] >= 0.1  # the latent alone tells of the rhythm, too
+
+
+def test_sampled_bars_are_like_real_ones_and_obey(model, test_windows):
+    batch, _ = test_windows
+    real = rolls_of(batch)
+    played = play(model, SETTINGS["given"](batch), 1, 0, "")
+    ours, theirs = describe(played, real), describe(real, real)
+    for name in ("onset rate", "velocity mean", "velocity deviation", "offset deviation"):
+        assert ours[name] == pytest.approx(theirs[name], rel=0.1), name
+    obeyed = adherence(real, played, model.steps_per_bar)
+    assert obeyed["hits"]["spearman"] > 0.97 and obeyed["velocity"]["spearman"] > 0.95
+    assert all(obeyed[voice]["spearman"] > 0.95 for voice in ("kick", "snare", "closed_hat"))
+
+
+def drums(model, **controls):
+    rhythm = process_midi(REPOSITORY / "examples" / "bass_line.mid")
+    asked = {name: controls.pop(name, None) for name in ("density", "intensity", "instrument", "style", "masks")}
+    return generate(*rhythm, *asked.values(), 64, model=model, seed=5, num_samples=8, **controls)
+
+
+def test_density_and_intensity_are_obeyed_bar_by_bar(model):
+    curve = generate_control_params([0, 0.25, 0.5, 0.75], [-1.5, 1.5, -0.5, 0.5], 64, "left")
+    onset, vel, _ = drums(model, density=curve, intensity=-curve)
+    got = [measure(o, v, 16) for o, v in zip(onset.numpy(), vel.numpy())]
+    hits, velocity = (np.mean([getattr(bars, name) for bars in got], axis=0) for name in ("hits", "velocity"))
+    assert (np.argsort(hits) == [0, 2, 3, 1]).all() and (np.argsort(velocity) == [1, 3, 2, 0]).all()
+    mean, deviation = model.normalize_factor["density"]
+    asked = (np.array([-1.5, 1.5, -0.5, 0.5]) * deviation + mean) * 144
+    assert np.abs(hits - asked).max() < 2.5
+
+
+def test_a_voice_is_played_as_often_as_asked(model):
+    share = generate_control_params([0, 0.5], [[math.nan] * 8 + [0.0], [math.nan] * 8 + [0.5]], 64, "left")
+    onset, _, _ = drums(model, instrument=share)
+    ride = onset[:, :, voice_index("ride")].view(8, 4, 16).sum(-1).mean(0)
+    assert ride[:2].max() <= 0.5 and (ride[2:] - 8).abs().max() < 2
+
+
+def test_another_rhythm_gives_other_drums(model):
+    bass = process_midi(REPOSITORY / "examples" / "bass_line.mid")
+    clave = process_midi(REPOSITORY / "examples" / "clave_taps.mid")
+    answered = []
+    for rhythm in (bass, clave):
+        onset, _, _ = generate(*rhythm, None, None, None, None, None, 64, model=model, seed=1, num_samples=8)
+        played = onset.any(-1).float()
+        answered.append([(played[:, other[0][0, :64].any(-1)] > 0).float().mean().item() for other in (bass, clave)])
+    assert answered[0][0] > 0.9 and answered[1][1] > 0.9
+    assert answered[0][0] > answered[0][1] + 0.2 and answered[1][1] > answered[1][0] + 0.2
+
+
+def test_its_card_names_data_licence_recipe_and_figures():
+    card = (REPOSITORY / "checkpoints" / "README.md").read_text()
+    for word in ("Groove MIDI Dataset", "CC BY 4.0", "python training_script_causal_decoder.py", "python evaluate.py"):
+        assert word in card
+    assert re.search(r"\|.*\d\.\d+", card)

@@ -142,25 +142,30 @@ class VoiceControl(nn.Module):
 
 
 class BarLatent(nn.Module):
-    """One Gaussian latent per bar from the mean of the bar's valid steps (a VAE; Kingma & Welling 2014)."""
+    """One Gaussian latent per bar from the mean over the bar's valid steps (a VAE; Kingma & Welling 2014).
 
-    def __init__(self, d_model, d_latent):
+    Each place in the bar has a projection of its own before the mean: of a mean of equals nobody could say
+    which of the steps was hit.
+    """
+
+    def __init__(self, d_model, d_latent, steps_per_bar):
         super().__init__()
-        self.spread = nn.Linear(d_model, 2 * d_model)  # room for what each step has to say before all are averaged
-        self.to_mu = nn.Linear(2 * d_model, d_latent)
-        self.to_logvar = nn.Linear(2 * d_model, d_latent)
+        self.steps_per_bar = steps_per_bar
+        self.fold = nn.Parameter(torch.randn(steps_per_bar, d_model, 2 * d_latent) * (steps_per_bar / d_model) ** 0.5)
         # little noise at first, or the decoder never learns to listen and the KL switches the latent off
-        nn.init.constant_(self.to_logvar.bias, -3.0)
+        self.bias = nn.Parameter(torch.cat((torch.zeros(d_latent), torch.full((d_latent,), -3.0))))
+        with torch.no_grad():
+            self.fold[..., d_latent:] *= 0.1
 
-    def forward(self, hidden, mask, steps_per_bar):
+    def forward(self, hidden, mask):
         """hidden (B, T, D), mask (B, T), T whole bars -> mu, logvar (B, N, Z) and the valid bars (B, N)."""
-        hidden = F.silu(self.spread(hidden))
-        B, T, D = hidden.shape
-        hidden = hidden.view(B, T // steps_per_bar, steps_per_bar, D)
-        weight = mask.view(B, T // steps_per_bar, steps_per_bar, 1).to(hidden.dtype)
-        mean = (hidden * weight).sum(2) / weight.sum(2).clamp(min=1)
+        hidden = hidden.unflatten(1, (-1, self.steps_per_bar))
+        weight = mask.unflatten(1, (-1, self.steps_per_bar)).to(hidden.dtype)
+        projected = torch.einsum("bnsd,sdz->bnz", hidden * weight.unsqueeze(-1), self.fold)
+        n_steps = weight.sum(2, keepdim=True)
+        mu, logvar = (projected / n_steps.clamp(min=1) + self.bias).chunk(2, dim=-1)
         # a bounded log-variance keeps the exponential of an untrained or half-precision encoder finite
-        return self.to_mu(mean), self.to_logvar(mean).clamp(-8.0, 4.0), weight.sum(2).squeeze(-1) > 0
+        return mu, logvar.clamp(-8.0, 4.0), n_steps.squeeze(-1) > 0
 
 
 def kl_per_unit(mu, logvar):

@@ -124,7 +124,7 @@ class DrumVAE(nn.Module):
 
         shared = {"rope_theta": decoder["rope_theta"], "window": decoder["window"]}
         self.encoder = RhythmEncoder(**encoder, **shared, steps_per_bar=self.steps_per_bar)
-        self.latent = BarLatent(encoder["d_model"], latent["d_latent"])
+        self.latent = BarLatent(encoder["d_model"], latent["d_latent"], self.steps_per_bar)
         self.condition = Condition(
             encoder["d_model"], latent["d_latent"], condition["d_control"], condition["d_condition"], self.steps_per_bar
         )
@@ -151,7 +151,7 @@ class DrumVAE(nn.Module):
         """
         heard = mask & (use_context | use_latent)
         context = self.encoder(rhythm, known, known_onset, known_vel, heard)
-        mu, logvar, bars = self.latent(context, heard, self.steps_per_bar)
+        mu, logvar, bars = self.latent(context, heard)
         return context, mu, logvar, bars
 
     def add_budget(self, added, played_onset, played_vel, position_in_bar, density, intensity, instrument):

@@ -296,17 +296,24 @@ def test_free_bits_cost_nothing_and_more_does():
     assert loss([3.0, 0.0]) == pytest.approx(1.5 + 0.5)
 
 
-def test_latent_is_the_mean_of_the_valid_steps():
+def test_latent_is_a_mean_over_the_valid_steps_that_tells_them_apart():
     torch.manual_seed(0)
-    latent = BarLatent(6, 3)
+    latent = BarLatent(6, 3, 16)
+    with torch.no_grad():
+        latent.fold[:] = torch.randn(1, 6, 6) * 0.1  # the same for all places: a plain mean
     hidden = torch.randn(1, 1, 6).repeat(1, 32, 1)
     mask = torch.ones(1, 32, dtype=torch.bool)
     mask[:, 20:] = False
     hidden[:, 20:] = 9.0
-    mu, logvar, bars = latent(hidden, mask, 16)
+    mu, logvar, bars = latent(hidden, mask)
     torch.testing.assert_close(mu[:, 0], mu[:, 1])
     torch.testing.assert_close(logvar[:, 0], logvar[:, 1])
-    assert bars.all() and not latent(hidden, mask & False, 16)[2].any()
+    assert bars.all() and not latent(hidden, mask & False)[2].any()
+    order = torch.randn(1, 16, 6)
+    everything = torch.ones(1, 16, dtype=torch.bool)
+    torch.testing.assert_close(latent(order, everything)[0], latent(order.flip(1), everything)[0])
+    latent = BarLatent(6, 3, 16)
+    assert not torch.allclose(latent(order, everything)[0], latent(order.flip(1), everything)[0], atol=0.05)
 
 
 def test_model_needs_the_statistics(tiny_config):

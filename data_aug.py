@@ -44,12 +44,13 @@ class DrumBatches(Dataset):
     the batch depends on (seed, n) alone. So any number of workers gives the same batches, and a
     run resumes at any n:
         DataLoader(batches, batch_size=None, sampler=range(start, stop), num_workers=k)
+    From batch plain_from on, nothing varies but the tasks and what is dropped.
     With augment=False the windows come in order, once, plain; the last batch may be short.
     """
 
-    def __init__(self, cache, split, data, batch_size, seed=0, augment=True, hop_bars=None):
+    def __init__(self, cache, split, data, batch_size, seed=0, augment=True, hop_bars=None, plain_from=None):
         self.cache, self.data, self.batch_size = cache, data, batch_size
-        self.seed, self.augment = seed, augment
+        self.seed, self.augment, self.plain_from = seed, augment, plain_from
         self.steps_per_bar = data.steps_per_bar
         self.n_steps = data.clip_bar * self.steps_per_bar
         hop = (data.hop_size if hop_bars is None else hop_bars) * self.steps_per_bar
@@ -73,8 +74,9 @@ class DrumBatches(Dataset):
         spans = zip(self.start[chosen], self.length[chosen])
         clips = [(self.cache.vel[a : a + t], self.cache.offset[a : a + t]) for a, t in spans]
         rng = np.random.default_rng([self.seed, n, _BATCH]) if self.augment else None
+        varied = self.plain_from is None or n < self.plain_from
         return make_batch(*collate(clips, self.n_steps), self.style[chosen], self.data,
-                          self.cache.normalize_factor, rng)
+                          self.cache.normalize_factor, rng, varied)
 
     def _windows_of(self, n):
         epoch, within = divmod(n, len(self))
@@ -107,8 +109,10 @@ def collate(clips, n_steps):
     return vel, offset, mask
 
 
-def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None):
+def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varied=True):
     """A batch, as a dict of tensors, from padded windows; plain where rng is None.
+
+    With varied=False the windows are as they were played and the whole tap is heard; tasks and drops stay.
 
     vel, offset (B, T, V) and mask (B, T) as collate gives them (they become the batch and may be
     changed in place), style (B,) int64 ids; data: the config's Data.
@@ -124,17 +128,20 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None):
     use_context, use_latent (B, T) bool           False = unset at that step
     """
     steps_per_bar = data.steps_per_bar
-    if rng is not None:
+    varied = varied and rng is not None
+    if varied:
         vel, offset = vary_target(vel, offset, mask, data.augmentation, rng)
     batch = {"onset": (vel > 0).astype(np.float32), "vel": vel, "timeoffset": offset, "mask": mask}
     batch |= labels(vel, style, steps_per_bar, normalize_factor)
-    if rng is None:
+    if varied:
+        batch |= rhythm_rolls(*hear_rhythm(vel, offset, mask, data, rng))
+    else:
         rhythm = augment.loudest(vel, offset)
+        batch |= rhythm_rolls(rhythm[0] > 0, *rhythm)
+    if rng is None:
         batch |= {name: np.zeros(vel.shape, bool) for name in ("known_onset", "known_vel")}
         batch |= {name: np.ones(mask.shape, bool) for name in ("use_context", "use_latent")}
-        batch |= rhythm_rolls(rhythm[0] > 0, *rhythm)
     else:
-        batch |= rhythm_rolls(*hear_rhythm(vel, offset, mask, data, rng))
         batch |= known_cells(vel, mask, steps_per_bar, data.task, rng)
         drop_rhythm(batch, steps_per_bar, data, rng)
         drop_controls(batch, data.drop, rng)

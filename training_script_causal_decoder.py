@@ -56,7 +56,8 @@ def train(cfg, resume=False, init_from=None, midi_dir=None):
     cache = preprocess(cfg, midi_dir)
     cfg.Data.normalize_factor = cache.normalize_factor
     data = cfg.Data
-    batches = DrumBatches(cache, "train", data, data.batch_size, training.seed, augment=True)
+    plain_from = training.steps - training.plain_steps
+    batches = DrumBatches(cache, "train", data, data.batch_size, training.seed, plain_from=plain_from)
     validation = DrumBatches(
         cache, "validation", data, data.validation_batch_size, augment=False, hop_bars=data.clip_bar
     )

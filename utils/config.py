@@ -208,6 +208,7 @@ class Training(Section):
     run_dir: Place
     seed: CountOrZero
     steps: Count
+    plain_steps: CountOrZero
     learning_rate: Positive
     minimum_learning_rate: NotNegative
     warmup_steps: CountOrZero

@@ -298,3 +298,20 @@ def test_unset_controls_and_swap_rhythm_change_only_what_they_name():
         else:
             assert swapped[name] is batch[name]
     assert_same(batch, before)
+
+
+def test_last_steps_of_a_run_are_plain_but_for_tasks_and_drops(cache):
+    """From plain_from on, what is played is what the corpus holds, and the whole of it is tapped."""
+    data = load_config(CONFIG, ["Data.drop.rhythm_tail=0"]).Data
+    plain = DrumBatches(cache, "train", data, 8, seed=1, plain_from=3)
+    varied = DrumBatches(cache, "train", data, 8, seed=1)
+    assert_same(plain[2], varied[2])
+    batch = plain[3]
+    onset, heard = batch["onset"].numpy(), batch["rhythm_onset"].numpy()[..., 3]
+    originals = {cache.vel[s : s + n].tobytes() for s, n in zip(plain.start, plain.length)}
+    for row in range(8):
+        length = int(batch["mask"][row].sum())
+        played = np.rint(batch["vel"][row, :length].numpy() * 127).astype(np.uint8)
+        assert played.tobytes() in originals
+        assert not heard[row].any() or (heard[row] == onset[row].any(-1)).all()
+    assert batch["density"].isnan().any() and not batch["density"].isnan().all()

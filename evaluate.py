@@ -10,10 +10,8 @@ writes the same figures as JSON. One seed gives one result on one kind of device
 import argparse
 import copy
 import json
-import os
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -30,6 +28,7 @@ from utils.config_errors import ConfigError
 from utils.config_yaml import apply_override
 from utils.device import pick_device
 from utils.evaluation_table import tables
+from utils.files import write_text
 from utils.get_model import load_model
 from utils.metrics import SETTINGS, likelihood, to_device
 from utils.realism import adherence, describe, onset_scores, tap_answers
@@ -171,16 +170,10 @@ def changed_config(config, overrides, source):
 
 def write_json(figures, path):
     """The figures, NaN as null; the file appears whole or not at all."""
-    path = Path(path)
-    aside = path.with_name(f"{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps(_without_nan(figures), indent=1, allow_nan=False) + "\n")
-        os.replace(aside, path)
+        write_text(path, json.dumps(_without_nan(figures), indent=1, allow_nan=False) + "\n")
     except OSError as error:
         raise ValueError(f"--json: {path} can't be written: {error.strerror}") from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _without_nan(value):

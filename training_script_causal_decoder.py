@@ -32,6 +32,7 @@ from utils.checkpoints import (
 from utils.config import load_config
 from utils.device import pick_device
 from utils.ema import EMA
+from utils.files import write_text
 from utils.get_model import get_model
 from utils.metrics import likelihood, to_device
 from utils.optim import choose_precision, kl_weight, make_optimizer, make_scheduler
@@ -86,8 +87,7 @@ def train(cfg, resume=False, init_from=None, midi_dir=None):
     # ---- the run folder
     config = cfg.to_dict()
     model.config = config
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    write_text(run_dir / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     log = RunLog(run_dir, from_step=step)
     n_parameters = sum(p.numel() for p in model.parameters())
     print(

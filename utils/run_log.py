@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from utils.files import write_text
+
 
 class RunLog:
     def __init__(self, folder, from_step):
@@ -12,7 +14,7 @@ class RunLog:
         self.path = Path(folder) / "metrics.jsonl"
         if self.path.exists():
             kept = [line for line in self.path.read_text().splitlines() if _step_of(line) <= from_step]
-            self.path.write_text("".join(line + "\n" for line in kept))
+            write_text(self.path, "".join(line + "\n" for line in kept))
         self.file = open(self.path, "a")
         self.events = SummaryWriter(str(Path(folder) / "tensorboard"), purge_step=from_step + 1)
 

@@ -1,25 +1,19 @@
 """Drawing is the model that was trained, step by step: same numbers, and it does as it is told."""
 
+import copy
 import math
 
 import pytest
 import torch
-from model_batches import random_batch, sampling_inputs, small_model
+from model_batches import hidden_states, random_batch, sampling_inputs, small_model
 
+from model.layers import offset_to_bin, velocity_to_bin
 from model.sampling import Guide, draw_step, pick, sample
 
 
 @pytest.fixture(scope="module")
 def model(tiny_config):
     return small_model(tiny_config)
-
-
-def forced(model, batch, known_all=True):
-    """sample() with every cell known: it plays the batch back, and goes through the cached path doing so."""
-    everything = torch.full_like(batch["known_onset"], known_all)
-    rolls = {name: batch[name] for name in ("onset", "vel", "timeoffset")}
-    return sample(model, *sampling_inputs(batch), known=rolls | {"known_onset": everything, "known_vel": everything},
-                  generator=torch.Generator().manual_seed(0))  # fmt: skip
 
 
 @pytest.mark.parametrize("T", [64, 96])
@@ -38,8 +32,6 @@ def test_cached_steps_give_the_hidden_states_of_the_full_forward(model, T, monke
     played = sample(model, *sampling_inputs(batch), known=known, guidance=2.0, generator=torch.Generator())
     for roll, name in zip(played, rolls):
         assert torch.equal(roll, batch[name])
-
-    from model_batches import hidden_states
 
     with torch.no_grad():
         full = batch | {"known_onset": everything, "known_vel": everything}
@@ -65,15 +57,35 @@ def test_samples_have_the_probabilities_of_the_heads(model):
     drawn = torch.bincount((onset * 2 ** torch.arange(9)).sum(-1).long(), minlength=512) / n
     assert (drawn - expected).abs().max() < 0.02
     assert ((vel > 0) == (onset > 0)).all() and (timeoffset.abs() <= 0.5).all()
-    alone = (onset[:, :1].sum(-1) == 1) & (onset[:, 1:].sum(-1) == 0)  # the first voice and nothing else
-    if alone.sum() > 300:
-        with torch.no_grad():
-            only = torch.zeros(1, 1, 9).index_fill_(2, torch.tensor(0), 1.0)
-            bins = torch.zeros(1, 1, 9, dtype=torch.long)
-            expected = model.hit_head(hidden[None], only, bins, bins)[0].softmax(-1)[0]
-        k = model.velocity_bins
-        drawn = torch.bincount((vel[alone, 0] * k).ceil().long() - 1, minlength=k) / alone.sum()
-        assert (drawn - expected).abs().max() < 0.06
+
+
+def test_tokens_of_a_hit_have_the_probabilities_of_the_heads(model):
+    """Two hits in a step, drawn many times: the first voice's velocity, then the second's tokens given the first."""
+    torch.manual_seed(0)
+    model = copy.deepcopy(model)
+    for table in (model.hit_head.velocity_token, model.hit_head.offset_token, model.hit_head.own_velocity):
+        table.weight.data *= 20  # so that what was drawn before in the step is plain to see in what comes after
+    n, k = 20000, model.offset_bins
+    hidden, nothing = torch.randn(1, model.decoder.d_model), torch.zeros(n, 9, dtype=torch.bool)
+    onset = torch.zeros(n, 9).index_fill_(1, torch.tensor([1, 4]), 1.0)
+    known = {"onset": onset, "vel": onset, "timeoffset": onset * 0, "known_onset": ~nothing, "known_vel": nothing.clone()}
+    with torch.no_grad():
+        _, vel, _ = draw_step(model, hidden.expand(n, -1), torch.rand(n, 9, 5), Guide(1.0), 1.0, nothing, known)
+        bins = torch.zeros(1, 1, 9, dtype=torch.long)
+        expected = model.hit_head(hidden[None], onset[:1, None], bins, bins)[0].softmax(-1)[0]
+        drawn = torch.bincount((vel[:, 1] * k).ceil().long() - 1, minlength=k) / n
+        assert (drawn - expected).abs().sum() < 0.06
+
+        known["known_vel"][:, 1] = True  # the first voice at full velocity, on the beat
+        _, vel, timeoffset = draw_step(model, hidden.expand(n, -1), torch.rand(n, 9, 5), Guide(1.0), 1.0, nothing, known)
+        velocity_bin = velocity_to_bin(vel, model.velocity_bins)[:, None]
+        offset_bin = offset_to_bin(timeoffset, k)[:, None]
+        hits = onset[:, None]
+        logits = model.hit_head(hidden.expand(n, 1, -1), hits, velocity_bin, offset_bin)
+    for head, bins in zip(logits, (velocity_bin, offset_bin)):
+        expected = head[1::2].softmax(-1).mean(0)  # of the second hit of every step
+        drawn = torch.bincount(bins[:, 0, 4], minlength=k) / n
+        assert (drawn - expected).abs().sum() < 0.06
 
 
 def test_a_value_lies_anywhere_in_its_bin(model):

@@ -2,7 +2,8 @@
 
 config.yaml explains each key; the classes below mirror it key by key and hold the types and limits.
 Whole numbers pass where a number is expected, text and truth values never do. Every key must be there,
-so that the config in a checkpoint rebuilds the same model anywhere.
+so that the config in a checkpoint rebuilds the same model anywhere. Only a key that is younger than a
+shipped checkpoint has a default: what the program did before there was the key.
 """
 from typing import Annotated, Literal
 
@@ -208,6 +209,7 @@ class Training(Section):
     run_dir: Place
     seed: CountOrZero
     steps: Count
+    accumulation_steps: Count = 1
     plain_steps: CountOrZero
     learning_rate: Positive
     minimum_learning_rate: NotNegative
@@ -217,6 +219,7 @@ class Training(Section):
     clip_norm: Positive
     ema_decay: BelowOne
     precision: Literal["float32", "bfloat16", "auto"]
+    compile: bool = False
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$")]
     VAE_params: VAEParams
     loss_weight: LossWeight
@@ -225,6 +228,7 @@ class Training(Section):
     checkpoint_every: Count
     sample_every: Count
     keep_last: Count
+    keep_every: CountOrZero = 0
 
     @field_validator("minimum_learning_rate")
     @classmethod

@@ -20,10 +20,14 @@ def rotary_table(positions, d_head, theta):
 
 
 def rotate(x, cos, sin):
-    """Rotate x (B, H, T, D/H) by its positions; the two halves of a head are the pairs, as in Phi-3."""
-    first, second = x.chunk(2, dim=-1)
-    turned = torch.cat((-second, first), dim=-1)
-    return x * cos.to(x.dtype) + turned * sin.to(x.dtype)
+    """Rotate x (B, T, n D/H), whole heads side by side, by its positions; the two halves of a head are the
+    pairs, as in Phi-3."""
+    d_head = cos.shape[-1]
+    n = x.shape[-1] // d_head
+    other_half = x.unflatten(-1, (n, d_head)).roll(d_head // 2, dims=-1).flatten(-2)
+    # the first half is cos a - sin b, the second sin a + cos b
+    sin = torch.cat((-sin[:, : d_head // 2], sin[:, d_head // 2 :]), dim=-1)
+    return x * cos.repeat(1, n).to(x.dtype) + other_half * sin.repeat(1, n).to(x.dtype)
 
 
 class RMSNorm(nn.RMSNorm):
@@ -31,6 +35,45 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x):
         return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
+def attend(q, k, v, attention_mask, is_causal):
+    """softmax(q k / sqrt(d)) v for q, k, v (B, H, T, d): torch's own, but on the CPU written out for training.
+
+    There the backward of torch's kernel takes many times as long as the few matrix products that it consists of.
+    """
+    if q.device.type != "cpu" or not q.requires_grad:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask, is_causal=is_causal)
+    T = q.shape[-2]
+    if is_causal:
+        attention_mask = torch.ones(T, T, dtype=torch.bool, device=q.device).tril()
+    bias = torch.zeros(attention_mask.shape, dtype=q.dtype).masked_fill(~attention_mask, -torch.inf)
+    scores = torch.add(bias, q @ k.transpose(-2, -1), alpha=q.shape[-1] ** -0.5)
+    return scores.softmax(-1) @ v
+
+
+class Dropout(nn.Module):
+    """nn.Dropout, with the chance drawn four elements at a time where drawing is slow, on the CPU.
+
+    There every element gets 16 random bits, so `p` is met to 1/65536, and what is kept is scaled by the true
+    share. As everywhere in torch, torch.manual_seed decides, and the number of threads does not.
+    """
+
+    def __init__(self, p):
+        super().__init__()
+        self.p = p
+        self.threshold = round(p * 65536)
+
+    def forward(self, x):
+        if x.device.type != "cpu" or not self.training or self.threshold == 0:
+            return F.dropout(x, self.p, self.training)
+        bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+        # ones and zeros in x's own precision: products of unlike types are slow
+        kept = torch.ge(bits[: x.numel()].view(x.shape), self.threshold - 32768, out=torch.empty_like(x))
+        return x * kept * (65536 / (65536 - self.threshold))
+
+    def extra_repr(self):
+        return f"p={self.p}"
 
 
 class Attention(nn.Module):
@@ -50,8 +93,9 @@ class Attention(nn.Module):
         value are written there, and it looks at the last `window` steps up to itself.
         """
         B, T, D = x.shape
-        q, k, v = self.qkv_proj(x).view(B, T, 3, self.n_head, self.d_head).permute(2, 0, 3, 1, 4)
-        q, k = rotate(q, *rotary), rotate(k, *rotary)
+        qk, v = self.qkv_proj(x).split((2 * D, D), dim=-1)
+        q, k = rotate(qk, *rotary).view(B, T, 2, self.n_head, self.d_head).permute(2, 0, 3, 1, 4)
+        v = v.view(B, T, self.n_head, self.d_head).transpose(1, 2)
         if cache is not None:
             keys, values = cache
             keys[:, :, position] = k[:, :, 0]
@@ -59,7 +103,7 @@ class Attention(nn.Module):
             seen = slice(max(0, position + 1 - window), position + 1)
             k, v = keys[:, :, seen], values[:, :, seen]
             is_causal = False  # one query, and the cache holds nothing that lies ahead of it
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask, is_causal=is_causal)
+        y = attend(q, k, v, attention_mask, is_causal)
         return self.o_proj(y.transpose(1, 2).reshape(B, T, D))
 
 
@@ -88,7 +132,7 @@ class Block(nn.Module):
         self.self_attn = Attention(d_model, n_head)
         self.post_attention_layernorm = RMSNorm(d_model, eps=NORM_EPS)
         self.mlp = SwiGLU(d_model, d_ff)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x, rotary, **attention):
         x = x + self.dropout(self.self_attn(self.input_layernorm(x), rotary, **attention))
@@ -215,7 +259,7 @@ class BinHead(nn.Module):
         self.n_voice = n_voice
         self.from_hidden = nn.Linear(d_model, n_voice * d_head)
         self.from_onset = nn.Linear(n_voice, n_voice * d_head, bias=False)
-        self.mlp = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), nn.Linear(d_head, d_head), nn.SiLU())
+        self.mlp = nn.Sequential(nn.SiLU(), Dropout(dropout), nn.Linear(d_head, d_head), nn.SiLU())
         self.out = nn.Linear(d_head, n_bin)
         self.voice_bias = nn.Parameter(torch.zeros(n_voice, n_bin))
 

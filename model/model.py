@@ -12,6 +12,7 @@ from model.layers import (
     NORM_EPS,
     BarLatent,
     Block,
+    Dropout,
     HitChain,
     OnsetChain,
     RMSNorm,
@@ -42,7 +43,7 @@ class RhythmEncoder(nn.Module):
         self.position = nn.Embedding(steps_per_bar, d_model)
         self.layers = nn.ModuleList(Block(d_model, n_head, d_ff, dropout) for _ in range(n_layer))
         self.norm = RMSNorm(d_model, eps=NORM_EPS)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         nn.init.normal_(self.position.weight, std=0.02)
 
     def forward(self, rhythm, known, known_onset, known_vel, heard):

@@ -6,7 +6,7 @@ Shapes: B batch, T steps, D model width, H heads, C condition width, L layers, V
 import torch
 import torch.nn as nn
 
-from model.layers import NORM_EPS, Block, RMSNorm, RollEmbedding, rotary_table
+from model.layers import NORM_EPS, Block, Dropout, RMSNorm, RollEmbedding, rotary_table
 
 
 def attention_band(T, window, device, causal):
@@ -87,7 +87,7 @@ class Phi3Decoder(nn.Module):
         self.in_attention = nn.Linear(d_condition, n_layer * d_model)
         self.layers = nn.ModuleList(Block(d_model, n_head, d_ff, dropout) for _ in range(n_layer))
         self.norm = RMSNorm(d_model, eps=NORM_EPS)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def project_condition(self, condition):
         """condition (B, T, C) -> what each layer adds, (B, T, L, D)."""
@@ -108,8 +108,8 @@ class Phi3Decoder(nn.Module):
         else:
             attention = {"is_causal": True}
         x = self.dropout(x)
-        for i, layer in enumerate(self.layers):
-            x = layer(x + added[:, :, i], rotary, **attention)
+        for layer, told in zip(self.layers, added.unbind(2)):
+            x = layer(x + told, rotary, **attention)
         return self.norm(x)
 
     def empty_cache(self, batch_size, T):

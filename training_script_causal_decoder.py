@@ -242,9 +242,9 @@ def main(arguments=None):
     args = parser.parse_args(arguments)
     processes = join_processes()
     try:
-        planned = None
+        planned, again = None, processes.any(restarted())
         if processes.main:
-            cfg, resume = run_config(args.config, args.set, args.resume, restarted())
+            cfg, resume = run_config(args.config, args.set, args.resume, again)
             planned = cfg.to_dict(), resume
         config, resume = processes.from_main(planned)
         with nullcontext() if processes.main else redirect_stdout(None):

@@ -62,8 +62,14 @@ def join_processes():
     """The Processes that torchrun started this one among, ready to talk; by its environment variables."""
     if "LOCAL_RANK" not in os.environ:
         return Processes()
-    if not dist.is_initialized():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        # torchrun's own store outlives a restart, and with it the addresses of processes that are dead by now
+        store, rank, count = next(dist.rendezvous("env://"))
+        store = dist.PrefixStore(f"attempt_{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count)
+    else:
+        dist.init_process_group(backend)
     return Processes(dist.get_rank(), int(os.environ["LOCAL_RANK"]), dist.get_world_size())
 
 
@@ -73,7 +79,7 @@ def leave_processes():
 
 
 def restarted():
-    """Whether torchrun started this process anew, after one of the run had died."""
+    """Whether torchrun started this process anew, after one of its machine had died."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
 
 

@@ -240,8 +240,8 @@ def main(arguments=None):
     parser.add_argument("--init-from", metavar="CHECKPOINT", help="start from these weights (fine-tuning)")
     parser.add_argument("--midi-dir", metavar="FOLDER", help="train on this folder of MIDI in place of Data.corpus")
     args = parser.parse_args(arguments)
-    processes = join_processes()
     try:
+        processes = join_processes()
         planned, again = None, processes.any(restarted())
         if processes.main:
             cfg, resume = run_config(args.config, args.set, args.resume, again)

@@ -70,6 +70,17 @@ def test_two_machines_of_one_process_each_give_the_same_curve(tmp_path, corpus, 
 def test_a_dead_process_is_reported_and_torchrun_resumes_the_same_curve(tmp_path, corpus, alone):
     """Two processes that take their share in two pieces each; the second dies after step 10 was saved."""
     die = """
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+class Counted(script.DistributedDataParallel):
+    '''A line for every time that all gradients were shared.'''
+    def __init__(self, *a, **k):
+        super().__init__(*a, **k)
+        self.register_comm_hook(None, share)
+def share(_, bucket, real=allreduce_hook):
+    if bucket.is_last() and os.environ["RANK"] == "0":
+        print("shared", flush=True)
+    return real(None, bucket)
+script.DistributedDataParallel = Counted
 def update(self, model, step, real=script.EMA.update):
     real(self, model, step)
     if step == 11 and os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
@@ -81,6 +92,7 @@ script.EMA.update = update"""
     assert returned == 0, said
     assert "exitcode: -9" in said and "local_rank: 1" in said
     assert "steps 0 to 12" in said and "steps 10 to 12" in said
+    assert 11 + 2 <= said.count("shared") <= 12 + 2, "once a step, not once a piece"
     assert_same_curves(folder, alone)
 
 
@@ -88,6 +100,14 @@ def test_a_process_on_its_own_is_asked_nothing():
     alone = Processes()
     assert alone.main and alone.any(True) and not alone.any(False)
     assert alone.from_main("what it was") == "what it was" and alone.in_turn(lambda: 3) == 3
+
+
+def test_restarts_that_would_hang_are_refused(monkeypatch, capsys):
+    told = {"LOCAL_RANK": "0", "TORCHELASTIC_USE_AGENT_STORE": "True", "GROUP_WORLD_SIZE": "2"}
+    for name, value in (told | {"TORCHELASTIC_MAX_RESTARTS": "1"}).items():
+        monkeypatch.setenv(name, value)
+    assert script.main([]) == 2
+    assert "it needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in capsys.readouterr().err
 
 
 def test_processes_do_not_share_a_gpu():

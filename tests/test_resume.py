@@ -10,6 +10,7 @@ from midi_files import beat, midi_bytes, note, small_corpus
 from training_runs import arguments, assert_same_run, checkpoint, finish, lines, start
 
 import training_script_causal_decoder as script
+from utils.checkpoints import load_checkpoint, save_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,15 @@ def test_resuming_takes_what_it_says_from_the_checkpoint(tmp_path, corpus, whole
     assert script.main(arguments(tmp_path, corpus, "Training.seed=1")) == 0
     with pytest.raises(AssertionError):
         assert_same_run(tmp_path, whole_run)
+
+
+def test_resumed_run_knows_its_best(tmp_path, corpus):
+    assert script.main(arguments(tmp_path, corpus, steps=10)) == 0
+    path = tmp_path / "run" / "checkpoints" / "step_00000010.pt"
+    save_checkpoint(load_checkpoint(path) | {"best": -1.0}, path)
+    assert script.main(["--resume", str(tmp_path / "run"), "--set", "Training.steps=20"]) == 0
+    assert checkpoint(tmp_path, 20)["best"] == -1
+    assert load_checkpoint(path.with_name("best.pt"))["step"] == 10
 
 
 KILLS = {

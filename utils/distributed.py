@@ -59,12 +59,19 @@ class Processes:
 
 
 def join_processes():
-    """The Processes that torchrun started this one among, ready to talk; by its environment variables."""
+    """The Processes that torchrun started this one among, ready to talk; by its environment variables.
+
+    ValueError where torchrun was started so that a restart would hang.
+    """
     if "LOCAL_RANK" not in os.environ:
         return Processes()
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        # torchrun's own store outlives a restart, and with it the addresses of processes that are dead by now
+        # torchrun's own store outlives a restart, and with it the addresses of processes that are dead by now; the
+        # number of the attempt tells old from new, but each machine counts for itself
+        if int(os.environ["GROUP_WORLD_SIZE"]) > 1 and int(os.environ["TORCHELASTIC_MAX_RESTARTS"]) > 0:
+            raise ValueError("--max-restarts: with several machines it needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the "
+                             "environment of torchrun, or a restart would hang")  # fmt: skip
         store, rank, count = next(dist.rendezvous("env://"))
         store = dist.PrefixStore(f"attempt_{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
         dist.init_process_group(backend, store=store, rank=rank, world_size=count)

@@ -7,8 +7,11 @@ from utils.files import write_text
 
 
 class RunLog:
-    def __init__(self, folder, from_step):
+    def __init__(self, folder, from_step, enabled=True):
         """Figures after `from_step` that an earlier, interrupted run wrote are cut off: they come again."""
+        self.enabled = enabled
+        if not enabled:
+            return
         from torch.utils.tensorboard import SummaryWriter
 
         self.path = Path(folder) / "metrics.jsonl"
@@ -20,12 +23,19 @@ class RunLog:
 
     def write(self, step, figures, kind):
         """One line of figures, a dict of floats; `kind` is "train" or "validation"."""
+        if not self.enabled:
+            return
         self.file.write(json.dumps({"step": step, "kind": kind, **figures}) + "\n")
         self.file.flush()
         for name, value in figures.items():
             self.events.add_scalar(f"{kind}/{name}", value, step)
 
+    def flush(self):
+        pass
+
     def close(self):
+        if not self.enabled:
+            return
         self.file.close()
         self.events.close()
 

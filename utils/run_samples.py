@@ -15,7 +15,7 @@ N_RHYTHMS = 4
 INPUTS = ("rhythm_onset", "rhythm_vel", "rhythm_timeoffset", "density", "intensity", "instrument", "style", "mask")
 
 
-def write_samples(model, batch, folder):
+def write_samples(model, batch, folder, log=None, step=None):
     """Play the rhythms of the first windows of a batch, controls unset, always by the same chance; the real
     drums are drawn beside them."""
     device = next(model.parameters()).device

@@ -24,7 +24,7 @@ PANELS = [
     ("onset, nats per step", "log", _head("onset")),
     ("velocity, nats per hit", "linear", _head("velocity")),
     ("offset, nats per hit", "linear", _head("offset")),
-    ("validation score, nats per step", "log", [("validation", "score", GIVEN)]),
+    ("validation score, nats per step", "linear", [("validation", "score", GIVEN)]),
     ("KL per bar, nats", "log", [("train", "kl_per_bar", ALONE)]),
     ("active latent units", "from 0", [("train", "active_units", ALONE)]),
     ("gradient norm", "log", [("train", "gradient_norm", ALONE)]),

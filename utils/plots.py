@@ -49,7 +49,7 @@ def draw_takes(path, takes, rhythm, steps_per_bar, title):
     the rhythm heard. Above each bar of a roll stands how many hits it has and how loud they are on average.
     """
     bars = max(-(-len(onset) // steps_per_bar) for onset, _, _ in takes.values())
-    figure, (above, *rolls) = _panels(bars, steps_per_bar, [0.8] + [4.0] * len(takes), 2.2 + 3.1 * len(takes), gap=0.2)
+    figure, (above, *rolls) = _panels(bars, steps_per_bar, [0.8] + [4.0] * len(takes), 1.7 + 3.1 * len(takes), 0.5, 0.2)
     _draw_rhythm(above, rhythm, bars * steps_per_bar)
     for axis, (name, drums) in zip(rolls, takes.items()):
         draw_roll(axis, *drums)
@@ -60,7 +60,7 @@ def draw_takes(path, takes, rhythm, steps_per_bar, title):
             text = f"{hits:.0f} hits, velocity {velocity:.0f}" if hits else "silent"
             axis.annotate(text, (bar * steps_per_bar - 0.3, 1), (0, 4), ("data", "axes fraction"),
                           textcoords="offset points", color=FAINT, fontsize=8)  # fmt: skip
-    _finish(figure, title, [RHYTHM_ENTRY], path)
+    _finish(figure, title, [], path)
 
 
 def draw_roll(axis, onset, vel, timeoffset):
@@ -78,12 +78,12 @@ def draw_roll(axis, onset, vel, timeoffset):
         axis.axhline(voice, color=GRID, linewidth=0.8, zorder=1)
 
 
-def _panels(bars, steps_per_bar, heights, height, gap=0.12):
-    """A figure, `height` inches high, with panels below each other, and these: all with lines on bars and quarters."""
+def _panels(bars, steps_per_bar, heights, height, top=1, gap=0.12):
+    """A figure, `height` inches high, `top` of them above the panels, and the panels, with lines on bars and quarters."""
     figure = new_figure(max(10, 2 + 2.6 * min(bars, 8)), height)
     axes = figure.subplots(len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights, "hspace": gap})
     width = figure.get_figwidth()
-    figure.subplots_adjust(left=1.2 / width, right=1 - 0.8 / width, bottom=0.38 / height, top=1 - 1 / height)
+    figure.subplots_adjust(left=1.2 / width, right=1 - 0.8 / width, bottom=0.38 / height, top=1 - top / height)
     for axis in axes:
         _prepare(axis, bars, steps_per_bar)
     middles = [(bar + 0.5) * steps_per_bar - 0.5 for bar in range(bars)]
@@ -158,8 +158,9 @@ def _finish(figure, title, entries, path):
     below, height = figure.axes[1].get_position(), figure.get_figheight()
     left, right = below.x0, below.x1
     figure.suptitle(title, x=left, y=1 - 0.11 / height, ha="left", color=INK, fontsize=12, fontweight="bold")
-    figure.legend(handles=entries, loc="upper right", bbox_to_anchor=(right + 0.01, 1 - 0.33 / height), ncols=len(entries),
-                  frameon=False, fontsize=9, labelcolor=INK)
+    if entries:
+        figure.legend(handles=entries, loc="upper right", bbox_to_anchor=(right + 0.01, 1 - 0.33 / height),
+                      ncols=len(entries), frameon=False, fontsize=9, labelcolor=INK)  # fmt: skip
     scale = figure.add_axes([right + 0.012, below.y1 - 2.8 / height, 0.007, 2.3 / height])
     scale.imshow(np.linspace(0, 1, 64)[:, None], cmap=LOUDNESS, norm=Normalize(0, 1), aspect="auto", origin="lower", extent=(0, 1, 1, 127))
     bare(scale)

@@ -70,7 +70,7 @@ def read_run(folder):
     folder = os.fspath(folder)
     metrics, config = Path(folder) / METRICS_FILE, Path(folder) / CONFIG_FILE
     if not Path(folder).is_dir():
-        raise ValueError(f"{folder}: no such folder")
+        raise ValueError(f"{folder}: not a folder")
     if not metrics.is_file():
         raise ValueError(f"{folder}: no run, it holds no {METRICS_FILE}")
     lines = read_metrics(metrics)

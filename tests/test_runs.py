@@ -75,7 +75,7 @@ def test_a_run_is_read_with_its_best_step(sweep):
 
 
 def test_a_figure_that_was_not_finite_is_never_the_best(tmp_path):
-    lines = [validation(10, None), validation(20, 4.0), validation(30, float("nan")), validation(40, 3.0)]
+    lines = [validation(10, float("nan")), validation(20, None), validation(30, 4.0), validation(40, 3.0)]
     assert read_run(write_run(tmp_path / "run", lines)).best("score")["step"] == 40
 
 
@@ -210,6 +210,7 @@ def test_every_panel_shows_every_run(sweep, drawn):
     onset, score, norm = figure.axes[0], figure.axes[3], figure.axes[6]
     assert len(onset.lines) == 3 * 3 and len(score.lines) == 3 and norm.get_yscale() == "log"
     assert [list(line.get_xdata()) for line in score.lines] == [[20, 40], [10], []]
+    assert [list(line.get_ydata()) for line in onset.lines[:3]] == [[2, 2, 2], [1, 1], [0.5, 0.75]]
     assert list(score.lines[0].get_ydata()) == [5, 6]
     assert math.isnan(onset.lines[6].get_ydata()[0])  # null
     assert len({line.get_color() for line in score.lines}) == 3

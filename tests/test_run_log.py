@@ -55,6 +55,7 @@ def test_figures_are_there_before_the_log_is_closed(tmp_path):
     log = RunLog(tmp_path, from_step=0)
     log.write(20, {"loss": 1.5, "active_units": 7, "samples_per_second": 80.25}, "train")
     log.write(20, {"onset_given": 0.25, "anything_else": 2}, "validation")
+    log.flush()
     assert lines(tmp_path) == [
         {"step": 20, "kind": "train", "loss": 1.5, "active_units": 7, "samples_per_second": 80.25},
         {"step": 20, "kind": "validation", "onset_given": 0.25, "anything_else": 2},
@@ -135,6 +136,7 @@ def test_a_silent_log_touches_nothing(tmp_path):
     log = RunLog(place, from_step=0, enabled=False)
     log.write(1, {"loss": 1.0}, "train")
     log.image(1, "rhythm_0", place / "none.png")
+    log.flush()
     log.close()
     assert not place.exists()
     before = text_of(interrupted(tmp_path))

@@ -29,20 +29,15 @@ class RunLog:
         self.events = SummaryWriter(str(Path(folder) / "tensorboard"), purge_step=from_step + 1)
 
     def write(self, step, figures, kind):
-        """One line of figures, a dict of numbers; `kind` is "train" or "validation".
-
-        It is on the disk when this returns, so that no checkpoint outlives the figures before it.
-        """
+        """One line of figures, a dict of numbers; `kind` is "train" or "validation"."""
         if not self.enabled:
             return
         figures = {name: _plain(value) for name, value in figures.items()}
         self.file.write(json_text({"step": step, "kind": kind, **figures}) + "\n")
         self.file.flush()
-        os.fsync(self.file.fileno())
         for name, value in figures.items():
             if value is not None:
                 self.events.add_scalar(f"{kind}/{name}", value, step)
-        self.events.flush()
 
     def image(self, step, name, path):
         """A picture, the PNG at `path`, under "samples" in TensorBoard."""
@@ -51,10 +46,17 @@ class RunLog:
         from matplotlib.image import imread
 
         self.events.add_image(f"samples/{name}", imread(path)[..., :3], step, dataformats="HWC")
-        self.events.flush()
+
+    def flush(self):
+        """All that was logged is on the disk when this returns: called before a checkpoint is saved, so that
+        none outlives the figures of its steps."""
+        if self.enabled:
+            os.fsync(self.file.fileno())
+            self.events.flush()
 
     def close(self):
         if self.enabled:
+            self.flush()
             self.file.close()
             self.events.close()
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from model.model import count_tokens
 from utils import augment
 from utils.attributes import bar_attributes
 from utils.cache import decode, windows
@@ -30,7 +31,7 @@ KNOWN_SILENCE = 0.2  # share of the silent voices that it shows to be silent
 PART_WITH_VOICES_UNSET = 0.5  # of the windows: drop.voice strikes there
 
 RHYTHM_KEYS = ("rhythm_onset", "rhythm_vel", "rhythm_timeoffset")
-_ORDER, _BATCH = 0, 1  # tags of the two streams of random numbers
+_ORDER, _BATCH, _NOISE = 0, 1, 2  # tags of the streams of random numbers
 
 
 class DrumBatches(Dataset):
@@ -58,10 +59,9 @@ class DrumBatches(Dataset):
         if len(self.start) == 0:
             raise ValueError(f"split {split!r} of the cache has no windows: a split needs at least one file")
         file_starts = np.array([file["start"] for file in cache.files])
-        file_styles = np.array([file["style"] for file in cache.files])
         by_start = np.argsort(file_starts)
-        file = by_start[np.searchsorted(file_starts[by_start], self.start, side="right") - 1]
-        self.style = file_styles[file].astype(np.int64)
+        self.file = by_start[np.searchsorted(file_starts[by_start], self.start, side="right") - 1]
+        self.style = np.array([file["style"] for file in cache.files], np.int64)[self.file]
         self._epoch, self._order = None, None
 
     def __len__(self):
@@ -87,6 +87,35 @@ class DrumBatches(Dataset):
             rng = np.random.default_rng([self.seed, epoch, _ORDER])
             self._epoch, self._order = epoch, rng.permutation(len(self.start))
         return self._order[place % len(self.start)]
+
+    def names_of(self, n):
+        """The names of the performances that the windows of batch n are of, sorted."""
+        return sorted({self.cache.files[index]["name"] for index in self.file[self._windows_of(n)]})
+
+
+class Pieces(Dataset):
+    """Item n: what one process trains on of batch n, and what to divide its loss by.
+
+    A batch is cut into n_processes * n_each pieces of equal size, none shared; `rank` (from 0) gets n_each of
+    them, one after the other. Every process makes the whole batch, so that it is the same however it is cut.
+    A piece has the noise of its latents (see DrumVAE.forward) with it, d_latent numbers a bar.
+
+    Returns the pieces (a list of batches) and the count_tokens of the whole batch.
+    """
+
+    def __init__(self, batches, d_latent, n_each=1, rank=0, n_processes=1):
+        self.batches, self.d_latent = batches, d_latent
+        size, rest = divmod(batches.batch_size, n_processes * n_each)
+        assert rest == 0, "the batch must be cut evenly"
+        self.rows = [slice(k * size, (k + 1) * size) for k in range(rank * n_each, (rank + 1) * n_each)]
+
+    def __getitem__(self, n):
+        batch = self.batches[n]
+        rng = np.random.default_rng([self.batches.seed, n, _NOISE])
+        shape = self.batches.batch_size, self.batches.data.clip_bar, self.d_latent
+        batch["noise"] = torch.from_numpy(rng.standard_normal(shape, np.float32))
+        tokens = count_tokens(batch, self.batches.steps_per_bar)
+        return [{name: tensor[rows] for name, tensor in batch.items()} for rows in self.rows], tokens
 
 
 def collate(clips, n_steps):

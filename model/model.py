@@ -161,14 +161,15 @@ class DrumVAE(nn.Module):
         features = self.budget.features(played_onset, played_vel, position_in_bar, density, intensity, instrument)
         return added + self.budget(features).unflatten(-1, added.shape[-2:])
 
-    def forward(self, batch, sample_latent=True):
-        """Teacher-forced pass over a batch (the dict that data_aug makes) -> dict of summed figures.
+    def forward(self, batch):
+        """Teacher-forced pass over a batch (the dict that data_aug makes) -> dict of figures.
 
         onset, vel, timeoffset (B, T, V): the target. density, intensity (B, T) z-scores and instrument
         (B, T, V) shares, NaN = unset; style (B, T) long, 18 = unset. use_context, use_latent, mask (B, T).
-        Returned, each a 0-d tensor: onset_nats, velocity_nats, offset_nats (sums), steps, hits (counts),
-        kl_units (Z,) (sums over bars),
-        bars (count). Known cells and steps outside the mask count nowhere.
+        noise (B, N, Z), standard normal, makes the latent a sample; without that key it is the mean.
+        Returned: onset_nats, velocity_nats, offset_nats (sums), steps, hits (counts), each a 0-d tensor;
+        kl (B, N, Z), the nats of each unit of each bar; bars (B, N) bool, those that were heard. Known cells
+        and steps outside the mask count nowhere.
         """
         onset, vel, timeoffset, mask = batch["onset"], batch["vel"], batch["timeoffset"], batch["mask"]
         use_context, use_latent = batch["use_context"], batch["use_latent"]
@@ -179,7 +180,7 @@ class DrumVAE(nn.Module):
             rhythm, (onset, vel, timeoffset), batch["known_onset"], batch["known_vel"], mask, use_context, use_latent
         )
         mu, logvar = mu.float(), logvar.float()
-        latent = mu + torch.randn_like(mu) * (0.5 * logvar).exp() if sample_latent else mu
+        latent = mu + batch["noise"] * (0.5 * logvar).exp() if "noise" in batch else mu
 
         condition = self.condition(context, latent, use_context, use_latent, *controls)
         hidden = self.play(onset, vel, timeoffset, condition, controls)
@@ -194,15 +195,14 @@ class DrumVAE(nn.Module):
         velocity_logits, offset_logits = self.hit_head(hidden, onset, velocity_bin, offset_bin)
         velocity_nats = F.cross_entropy(velocity_logits.float(), velocity_bin[hit], reduction="none") * open_hit
         offset_nats = F.cross_entropy(offset_logits.float(), offset_bin[hit], reduction="none") * open_hit
-        kl_units = kl_per_unit(mu, logvar) * bars.unsqueeze(-1)
         return {
             "onset_nats": onset_nats.sum(),
             "velocity_nats": velocity_nats.sum(),
             "offset_nats": offset_nats.sum(),
             "steps": mask.sum(),
             "hits": open_hit.sum(),
-            "kl_units": kl_units.sum((0, 1)),
-            "bars": bars.sum(),
+            "kl": kl_per_unit(mu, logvar),
+            "bars": bars,
         }
 
     def play(self, onset, vel, timeoffset, condition, controls):
@@ -214,10 +214,20 @@ class DrumVAE(nn.Module):
         return self.decoder(self.decoder.embed_previous(onset, vel, timeoffset), added)
 
 
-def training_loss(figures, loss_weight, kl_weight, free_bits):
-    """The minimised sum: nats per step of each head, plus the KL per bar over the free bits (Kingma et al.
-    2016). `figures` as DrumVAE.forward returns them; loss_weight: dict onset, velocity, offset."""
-    steps = figures["steps"].clamp(min=1)
+def count_tokens(batch, steps_per_bar):
+    """How many steps (in the mask) and bars (that are heard) of a batch count in its loss: {"steps", "bars"}."""
+    heard = batch["mask"] & (batch["use_context"] | batch["use_latent"])
+    return {"steps": int(batch["mask"].sum()), "bars": int(heard.unflatten(1, (-1, steps_per_bar)).any(2).sum())}
+
+
+def training_loss(figures, tokens, loss_weight, kl_weight, free_bits):
+    """The minimised sum: nats per step of each head, plus the KL per bar, of which each unit of each bar has
+    free_bits nats for nothing (after Kingma et al. 2016).
+
+    figures: as DrumVAE.forward returns them. tokens: count_tokens of the whole batch, of which the figures may
+    be a piece: the losses of all pieces add up to that of the batch. loss_weight: dict onset, velocity, offset.
+    """
+    steps, bars = max(1, tokens["steps"]), max(1, tokens["bars"])
     loss = sum(weight * figures[f"{head}_nats"] / steps for head, weight in loss_weight.items())
-    kl = (figures["kl_units"] / figures["bars"].clamp(min=1)).clamp(min=free_bits).sum()
-    return loss + kl_weight * kl
+    kl = figures["kl"].clamp(min=free_bits) * figures["bars"].unsqueeze(-1)
+    return loss + kl_weight * kl.sum() / bars

@@ -195,14 +195,22 @@ def test_export_refuses_what_can_not_be_shipped(training, tmp_path, average, rea
 def test_last_checkpoints_stay(tmp_path):
     names = [checkpoint_path(tmp_path, step).name for step in (500, 1500, 99_999_999, 100_000_000)]
     assert names[0] == "step_00000500.pt"
-    others = ["best.pt", "step_old.pt", ".step_00002000.pt.tmp", "step_00000100.pt.pt"]
-    for name in names[::-1] + others:
+    others = ["best.pt", "step_old.pt", "step_00000100.pt.pt"]
+    for name in names[::-1] + others + [".step_00002000.pt.tmp"]:
         (tmp_path / name).touch()
     assert latest_checkpoint(tmp_path) == tmp_path / names[-1]
     prune_checkpoints(tmp_path, 2)
     assert sorted(os.listdir(tmp_path)) == sorted(names[-2:] + others)
     prune_checkpoints(tmp_path, 5)
     assert sorted(os.listdir(tmp_path)) == sorted(names[-2:] + others)
+
+
+def test_every_so_many_steps_one_is_kept_for_good(tmp_path):
+    for step in range(100, 1100, 100):
+        checkpoint_path(tmp_path, step).touch()
+    prune_checkpoints(tmp_path, 2, keep_every=300)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [
+        checkpoint_path(tmp_path, step).name for step in (300, 600, 900, 1000)]  # fmt: skip
 
 
 def test_folder_without_checkpoints(tmp_path):

@@ -17,7 +17,7 @@ from model.layers import (
     rotary_table,
     velocity_to_bin,
 )
-from model.model import DrumVAE, training_loss
+from model.model import DrumVAE, count_tokens, training_loss
 from model.phi3_arch_model import played_before
 from model.sampling import sample
 from utils.optim import make_optimizer
@@ -180,10 +180,13 @@ def test_what_lies_outside_the_mask_changes_nothing(model):
         if name != "mask":
             changed[name] = tensor.clone()
             changed[name][1:, 48:] = other[name][1:, 48:]
-    plain, padded = model(batch, sample_latent=False), model(batch | changed, sample_latent=False)
-    for name in ("onset_nats", "velocity_nats", "offset_nats", "kl_units"):
+    plain, padded = model(batch), model(batch | changed)
+    for name in ("onset_nats", "velocity_nats", "offset_nats"):
         torch.testing.assert_close(plain[name], padded[name], rtol=1e-5, atol=1e-4)
-    assert plain["steps"] == padded["steps"] == 64 + 2 * 48 and plain["bars"] == padded["bars"] == 4 + 2 * 3
+    heard = plain["bars"]
+    torch.testing.assert_close(plain["kl"][heard], padded["kl"][heard], rtol=1e-5, atol=1e-4)
+    assert plain["steps"] == padded["steps"] == 64 + 2 * 48 and torch.equal(heard, padded["bars"])
+    assert count_tokens(batch, 16) == {"steps": 64 + 2 * 48, "bars": 4 + 2 * 3} and heard.sum() == 4 + 2 * 3
     assert plain["hits"] == padded["hits"] == batch["onset"][batch["mask"]].sum()
 
 
@@ -239,7 +242,7 @@ def test_encoder_sees_known_cells_and_no_others(model):
 def test_known_cells_count_in_no_loss(model):
     batch = random_batch()
     everything = torch.ones_like(batch["known_onset"])
-    figures = model(batch | {"known_onset": everything, "known_vel": everything}, sample_latent=False)
+    figures = model(batch | {"known_onset": everything, "known_vel": everything})
     assert figures["onset_nats"] == figures["velocity_nats"] == figures["offset_nats"] == figures["hits"] == 0
 
 
@@ -278,22 +281,39 @@ def test_one_batch_is_learnt_by_heart(tiny_config):
     for _ in range(250):
         optimizer.zero_grad()
         figures = model(batch)
-        training_loss(figures, LOSS_WEIGHT, 0.0, 0.0).backward()
+        training_loss(figures, count_tokens(batch, 16), LOSS_WEIGHT, 0.0, 0.0).backward()
         optimizer.step()
-    figures = model.eval()(batch, sample_latent=False)
+    figures = model.eval()(batch)
     assert figures["onset_nats"] / figures["steps"] < 0.15
     assert figures["velocity_nats"] / figures["hits"] < 0.5 and figures["offset_nats"] / figures["hits"] < 0.5
 
 
 def test_free_bits_cost_nothing_and_more_does():
-    zero = torch.tensor(0.0)
-    figures = {"onset_nats": zero, "velocity_nats": zero, "offset_nats": zero, "steps": torch.tensor(4), "bars": torch.tensor(2)}
+    """In the one bar that was heard; each unit has its own."""
+    figures = dict.fromkeys(("onset_nats", "velocity_nats", "offset_nats"), torch.tensor(0.0))
+    figures["bars"] = torch.tensor([[True, False]])
 
     def loss(units):
-        return training_loss(figures | {"kl_units": torch.tensor(units)}, LOSS_WEIGHT, 1.0, 0.5).item()
+        figures["kl"] = torch.tensor([[units, [9.0, 9.0]]])
+        return training_loss(figures, {"steps": 32, "bars": 1}, LOSS_WEIGHT, 1.0, 0.5).item()
 
-    assert loss([0.0, 0.0]) == loss([1.0, 0.6]) == pytest.approx(1.0)
-    assert loss([3.0, 0.0]) == pytest.approx(1.5 + 0.5)
+    assert loss([0.0, 0.0]) == loss([0.5, 0.3]) == pytest.approx(1.0)
+    assert loss([3.0, 0.0]) == pytest.approx(3.0 + 0.5)
+
+
+def test_losses_of_pieces_add_up_to_the_loss_of_the_batch(model):
+    batch = random_batch(B=4)
+    batch["mask"][2:, 32:] = False  # pieces of unequal weight
+    batch["noise"] = torch.randn(4, 4, model.latent.bias.numel() // 2)
+    tokens = count_tokens(batch, 16)
+
+    def loss(rows):
+        return training_loss(model({name: tensor[rows] for name, tensor in batch.items()}), tokens, LOSS_WEIGHT, 1.0, 0.1)
+
+    whole = loss(slice(0, 4))
+    torch.testing.assert_close(loss(slice(0, 1)) + loss(slice(1, 2)) + loss(slice(2, 4)), whole)
+    batch["noise"] = -batch["noise"]
+    assert loss(slice(0, 4)) != whole
 
 
 def test_latent_is_a_mean_over_the_valid_steps_that_tells_them_apart():

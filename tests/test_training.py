@@ -1,27 +1,23 @@
-"""The training script: it trains, resumes to the bit, fine-tunes, and stops before a bad step."""
+"""The training script: what a run leaves, that it learns, fine-tunes, and stops before a bad step."""
 
-import json
-import subprocess
-import sys
+import math
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from conftest import TINY
 from midi_files import beat, midi_bytes, note, small_corpus
+from training_runs import arguments, checkpoint, finish, lines, start
 
 import training_script_causal_decoder as script
+from data_aug import DrumBatches, Pieces
+from preprocessing import preprocess
 from utils.checkpoints import load_checkpoint
+from utils.config import load_config
 from utils.get_model import load_model
 from utils.metrics import likelihood
-from utils.optim import kl_weight, make_optimizer, make_scheduler
-
-SHORT = [
-    "Training.warmup_steps=2", "Training.validate_every=4", "Training.checkpoint_every=4", "Training.log_every=2",
-    "Training.sample_every=1000", "Training.precision=float32", "Training.VAE_params.start_step=2",
-    "Training.VAE_params.cycle_steps=4", "Data.batch_size=4", "Data.preprocess_workers=1",
-]  # fmt: skip
+from utils.optim import check_groups, kl_weight, make_optimizer, make_scheduler
+from utils.stopping import FiniteGuard
 
 
 @pytest.fixture(scope="module")
@@ -32,36 +28,12 @@ def corpus(tmp_path_factory):
     return small_corpus(tmp_path_factory.mktemp("corpus"), busy=midi_bytes(busy))
 
 
-def arguments(folder, corpus, *more, steps=8, dropout=0.1):
-    sets = [*TINY, *SHORT, f"Model.Decoder.dropout={dropout}", f"Training.steps={steps}"]
-    sets += [f"Training.run_dir={folder / 'run'}", f"Data.cache_dir={folder / 'cache'}", f"Data.corpus={corpus}"]
-    return [word for pair in sets for word in ("--set", pair)] + list(more)
-
-
-def checkpoint(folder, step):
-    return load_checkpoint(folder / "run" / "checkpoints" / f"step_{step:08d}.pt")
-
-
-def lines(folder):
-    return [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
-
-
-def assert_same(a, b, path=""):
-    if isinstance(a, dict):
-        assert a.keys() == b.keys(), path
-        for key in a:
-            assert_same(a[key], b[key], f"{path}/{key}")
-    elif isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), path
-    else:
-        assert a == b, path
-
-
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory, corpus):
     """Eight steps in one go."""
     folder = tmp_path_factory.mktemp("whole")
-    assert script.main(arguments(folder, corpus, "--set", "Training.sample_every=8")) == 0
+    sets = ("Training.validate_every=4", "Training.checkpoint_every=4", "Training.log_every=2", "Training.sample_every=8")
+    assert script.main(arguments(folder, corpus, *sets, steps=8)) == 0
     return folder
 
 
@@ -89,25 +61,6 @@ def test_checkpoint_loads_with_torch_defaults_and_rebuilds_the_model(whole_run):
     assert all(torch.equal(p, loaded["ema"][name]) for name, p in model.named_parameters())
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, corpus, whole_run, workers):
-    more = ("--set", f"Data.loader_workers={workers}", "--set", "Training.sample_every=8")
-    assert script.main(arguments(tmp_path, corpus, *more)) == 0
-    run = tmp_path / "run"
-    for name in ("step_00000008.pt", "best.pt"):  # as if it had been killed on its way from step 4 to 8
-        (run / "checkpoints" / name).unlink()
-    (run / "metrics.jsonl").write_text((run / "metrics.jsonl").read_text() + '{"step": 9, "ki')
-    assert script.main(["--resume", str(run)]) == 0
-    ours, theirs = checkpoint(tmp_path, 8), checkpoint(whole_run, 8)
-    for key in ("vae_model", "ema", "vae_optimizer", "scheduler", "step", "best", "figures"):
-        assert_same(ours[key], theirs[key], key)
-
-    def without_clock(folder):
-        return [{k: v for k, v in line.items() if k != "samples_per_second"} for line in lines(folder)]
-
-    assert without_clock(tmp_path) == without_clock(whole_run)
-
-
 def test_a_run_is_not_trained_over(capsys, corpus, whole_run):
     assert script.main(arguments(whole_run, corpus)) == 2
     assert "holds a run already; --resume" in capsys.readouterr().err
@@ -120,14 +73,25 @@ def test_resume_needs_a_run(tmp_path, capsys):
 
 def test_fine_tuning_starts_from_the_weights(tmp_path, corpus, whole_run, capsys):
     source = whole_run / "run" / "checkpoints" / "step_00000008.pt"
-    frozen = ("--set", "Training.learning_rate=1e-12", "--set", "Training.minimum_learning_rate=0")
-    assert script.main(arguments(tmp_path, corpus, "--init-from", str(source), *frozen, steps=2)) == 0
+    frozen = ("Training.learning_rate=1e-12", "Training.minimum_learning_rate=0")
+    assert script.main([*arguments(tmp_path, corpus, *frozen, steps=2), "--init-from", str(source)]) == 0
     for name, weight in load_checkpoint(source)["vae_model"].items():
         torch.testing.assert_close(checkpoint(tmp_path, 2)["vae_model"][name], weight)
-    other = ("--set", "Model.Decoder.d_ff=48", "--set", f"Training.run_dir={tmp_path / 'misfit'}")
-    assert script.main(arguments(tmp_path, corpus, "--init-from", str(source), *other)) == 2
+    misfit = arguments(tmp_path, corpus, "Model.Decoder.d_ff=48", f"Training.run_dir={tmp_path / 'misfit'}")
+    assert script.main([*misfit, "--init-from", str(source)]) == 2
     assert "do not fit the model" in capsys.readouterr().err
     assert not (tmp_path / "misfit").exists()
+
+
+def test_all_that_is_wrong_is_said_at_once_before_data_is_read(tmp_path, whole_run, monkeypatch, capsys):
+    monkeypatch.setattr(script, "preprocess", lambda *_: pytest.fail("data was read"))
+    sets = (f"Training.run_dir={whole_run / 'run'}", "Training.accumulation_steps=3")
+    words = [*arguments(tmp_path, tmp_path, *sets), "--midi-dir", "nowhere", "--init-from", "nothing.pt"]
+    assert script.main(words) == 2
+    said = capsys.readouterr().err
+    assert "this run: 4 problems" in said and "holds a run already; --resume" in said
+    assert "Data.batch_size: 8; it must be a multiple of 3" in said and "--midi-dir: nowhere does not exist" in said
+    assert "--init-from: nothing.pt: no such checkpoint file" in said
 
 
 def test_typo_in_an_override_is_named(capsys):
@@ -136,25 +100,69 @@ def test_typo_in_an_override_is_named(capsys):
     assert "unknown key Training.learning_rat; did you mean learning_rate?" in said and "Training.steps: 'many'" in said
 
 
-def test_it_stops_before_a_step_that_is_not_finite(tmp_path, corpus, monkeypatch):
-    real = script.training_loss
-    monkeypatch.setattr(script, "training_loss", lambda *a: real(*a) * float("nan"))
-    with pytest.raises(RuntimeError, match=r"step 0: the gradient norm is nan .* learning rate"):
-        script.main(arguments(tmp_path, corpus))
+def test_it_stops_before_a_step_that_is_not_finite(tmp_path, corpus, monkeypatch, capsys):
+    def poisoned(*arguments, real=script.training_loss, calls=[]):
+        calls.append(1)
+        return real(*arguments) * (math.nan if len(calls) == 13 else 1)
+
+    monkeypatch.setattr(script, "training_loss", poisoned)
+    assert script.main(arguments(tmp_path, corpus)) == 2
+    said = capsys.readouterr().err
+    assert "error: step 12: loss nan, gradient norm nan; learning rate 0.000" in said
+    assert "batch 12 with windows of a.mid, busy.mid" in said
+    saved = checkpoint(tmp_path, 10)
+    assert all(torch.isfinite(weight).all() for weight in saved["vae_model"].values())
+    assert lines(tmp_path)[-1]["step"] == 12  # the figures of the twelve that were taken
+
+
+@pytest.mark.parametrize("bad", ["loss", "norm"])
+def test_guard_of_a_device_skips_on_the_device_and_tells_when_asked(bad):
+    """As on a GPU, where reading a number at every step would make the host wait; the CPU's optimizer skips, too."""
+    layer = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True)
+    guard = FiniteGuard(optimizer, torch.device("cpu"), lambda step: f"this is {step}")
+    guard.at_once = False
+    for step in range(6):
+        layer(torch.ones(1, 2)).sum().backward()
+        loss, norm = torch.tensor(1.5), torch.tensor(0.5)
+        if step >= 3:
+            layer.weight.grad.fill_(math.nan)
+            loss, norm = (torch.tensor(math.inf), norm) if bad == "loss" else (loss, torch.tensor(math.nan))
+        guard.before_step(step, loss, norm)
+        before = layer.weight.clone()
+        optimizer.step()
+        assert torch.equal(layer.weight, before) == (step >= 3)
+        assert optimizer.state[layer.weight]["step"] == min(step + 1, 3)
+        if step < 3:
+            guard.check()
+    with pytest.raises(FloatingPointError, match=rf"step 3: loss {'inf' if bad == 'loss' else '1.5'}, .*this is 3"):
+        guard.check()
 
 
 def test_it_learns(tmp_path, corpus):
-    fast = ("--set", "Training.learning_rate=1e-2", "--set", "Training.ema_decay=0.5", "--set", "Training.validate_every=40")
+    fast = ("Training.learning_rate=1e-2", "Training.ema_decay=0.5", "Training.validate_every=40")
     assert script.main(arguments(tmp_path, corpus, *fast, steps=40, dropout=0)) == 0
     figures = [line for line in lines(tmp_path) if line["kind"] == "train"]
     assert figures[-1]["onset"] < 0.5 * figures[0]["onset"]
 
 
-def test_script_runs_from_the_shell_and_shows_progress(tmp_path, corpus, repository):
-    command = [sys.executable, str(repository / Path(script.__file__).name), *arguments(tmp_path, corpus, steps=4)]
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert "M parameters, float32 on cpu" in done.stdout and "4/4" in done.stderr and "loss=" in done.stderr
+def test_script_runs_from_the_shell_and_shows_progress(tmp_path, corpus):
+    returned, said = finish(start(tmp_path, arguments(tmp_path, corpus, steps=4)))
+    assert returned == 0, said
+    assert "M parameters, float32 on cpu, " in said and "4/4" in said and "loss=" in said
+
+
+def test_pieces_share_out_the_batch_without_overlap(tmp_path, corpus):
+    cfg = load_config("config.yaml", [f"Data.corpus={corpus}", f"Data.cache_dir={tmp_path}"])
+    batches = DrumBatches(preprocess(cfg), "train", cfg.Data, 12, seed=3)
+    (whole,), tokens = Pieces(batches, 5)[7]
+    shared = [Pieces(batches, 5, n_each=2, rank=rank, n_processes=3)[7] for rank in range(3)]
+    assert all(told == tokens and len(pieces) == 2 for pieces, told in shared)
+    for name in whole:
+        together = torch.cat([piece[name] for pieces, _ in shared for piece in pieces])
+        torch.testing.assert_close(together, whole[name], rtol=0, atol=0, equal_nan=True)
+    assert whole["noise"].shape == (12, cfg.Data.clip_bar, 5) and 0.7 < whole["noise"].std() < 1.3
+    assert tokens["steps"] == whole["mask"].sum()
 
 
 def test_schedules(tiny_config):
@@ -186,13 +194,29 @@ def test_decay_touches_matrices_only(tiny_config):
     assert not any(name.endswith("qkv_proj.weight") for name in kept)
 
 
+def test_optimizer_groups_partition_the_parameters(tiny_config):
+    from model_batches import small_model
+
+    model = small_model(tiny_config)
+    model.decoder.norm.weight.requires_grad_(False)  # frozen: in no group, and none is missed
+    optimizer = make_optimizer(model, tiny_config.Training)
+    check_groups(optimizer, model)
+    lost = optimizer.param_groups[1]["params"].pop()
+    twice = optimizer.param_groups[0]["params"][0]
+    optimizer.param_groups[1]["params"] += [twice, torch.nn.Parameter(torch.zeros(1))]
+    names = {id(p): name for name, p in model.named_parameters()}
+    expected = f"in no group: {names[id(lost)]}; held more than once: {names[id(twice)]}; not the model's: 1 of them"
+    with pytest.raises(RuntimeError, match=expected):
+        check_groups(optimizer, model)
+
+
 def test_likelihood_is_the_models_own_loss(tiny_config):
     from model_batches import random_batch, small_model
 
     model, batch = small_model(tiny_config), random_batch()
     figures = likelihood(model, [batch, batch], torch.device("cpu"))
     with torch.no_grad():
-        sums = model(batch, sample_latent=False)
+        sums = model(batch)
     assert figures["given"]["onset"] == pytest.approx(float(sums["onset_nats"] / sums["steps"]), rel=1e-5)
     assert figures["given"]["velocity"] == pytest.approx(float(sums["velocity_nats"] / sums["hits"]), rel=1e-5)
     assert figures["unset"]["onset"] != pytest.approx(figures["given"]["onset"], rel=1e-3)

@@ -7,6 +7,7 @@ checkpoint adds `ema` (name -> tensor, the averaged weights) and what an exact r
 import os
 import pickle
 import re
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -169,11 +170,31 @@ def latest_checkpoint(folder):
     return steps[-1] if steps else None
 
 
-def prune_checkpoints(folder, keep_last):
-    """Deletes all but the last `keep_last` (at least 1) of a folder's step files; best.pt and others stay."""
+def load_latest(folder, map_location="cpu"):
+    """(path, checkpoint) of the last step in a folder whose file is whole; a damaged one is named in a warning.
+
+    Raises ValueError, naming the last, where none can be read.
+    """
+    problem = ValueError(f"{folder}: holds no checkpoint")
+    for path in reversed(_step_files(folder)):
+        try:
+            return path, load_checkpoint(path, map_location)
+        except ValueError as error:
+            warnings.warn(f"{error}; the checkpoint before it is taken", stacklevel=2)
+            problem = error
+    raise problem
+
+
+def prune_checkpoints(folder, keep_last, keep_every=0):
+    """Deletes all but the last `keep_last` (at least 1) of a folder's step files and, where keep_every is not 0,
+    those of its multiples; best.pt and others stay. What a killed save left half-written goes, too."""
     if keep_last < 1:
         raise ValueError(f"keep_last: {keep_last}, but at least 1 is expected")
     for path in _step_files(folder)[:-keep_last]:
+        step = int(_STEP_FILE.fullmatch(path.name)[1])
+        if not keep_every or step % keep_every:
+            path.unlink()
+    for path in Path(folder).glob(".*.pt.tmp"):
         path.unlink()
 
 

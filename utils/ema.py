@@ -10,6 +10,10 @@ class EMA:
         self.decay = decay
         self.weights = {name: p.detach().clone() for name, p in model.named_parameters()}
 
+    def load(self, weights):
+        """Go on from the averages of a checkpoint, name -> tensor, wherever they lie."""
+        self.weights = {name: weights[name].to(own.device) for name, own in self.weights.items()}
+
     @torch.no_grad()
     def update(self, model, step):
         """After optimizer step number `step` (from 1). The average warms up, so that it forgets the random start."""

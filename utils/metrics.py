@@ -29,31 +29,54 @@ SETTINGS = {
     "unset_no_rhythm": lambda batch: unset_rhythm(unset_controls(batch)),
 }
 
+ACTIVE = 0.05  # nats a bar above which a latent unit counts as in use
+SUMS = ("onset_nats", "velocity_nats", "offset_nats", "steps", "hits")  # of what DrumVAE.forward returns
+
 
 @torch.no_grad()
-def likelihood(model, batches, device, settings=("given", "unset"), autocast=None):
+def likelihood(model, batches, device, settings=("given", "unset"), autocast=None, gather=None):
     """Teacher-forced figures in nats, {setting: {onset, velocity, offset, total}}.
 
     onset: per step, the nine voices summed; velocity, offset: per hit; total: all three per step. The latent
-    is its mean. batches: iterable of batches as data_aug makes them; autocast: a dtype, or None for float32.
+    is its mean. batches: iterable of batches as data_aug makes them; autocast: a dtype, or None for float32;
+    gather: adds up a tensor of sums over the processes that share the batches, None where there is one process.
     """
-    sums = {setting: {} for setting in settings}
+    sums = torch.zeros(len(settings), len(SUMS), dtype=torch.float64)
     for batch in batches:
         batch = to_device(batch, device)
-        for setting in settings:
+        for row, setting in zip(sums, settings):
             with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-                figures = model(SETTINGS[setting](batch), sample_latent=False)
-            for name in ("onset_nats", "velocity_nats", "offset_nats", "steps", "hits"):
-                sums[setting][name] = sums[setting].get(name, 0.0) + figures[name].double()
-    return {setting: _per_step_and_hit(sums[setting]) for setting in settings}
+                figures = model(SETTINGS[setting](batch))
+            row += torch.stack([figures[name].float() for name in SUMS]).cpu()
+    sums = sums if gather is None else gather(sums)
+    return {setting: _per_step_and_hit(*row) for setting, row in zip(settings, sums.tolist())}
 
 
-def _per_step_and_hit(s):
-    steps, hits = float(s["steps"]), max(float(s["hits"]), 1.0)
-    onset, velocity, offset = (float(s[f"{head}_nats"]) for head in ("onset", "velocity", "offset"))
+def _per_step_and_hit(onset, velocity, offset, steps, hits):
+    hits = max(hits, 1.0)
     return {
         "onset": onset / steps,
         "velocity": velocity / hits,
         "offset": offset / hits,
         "total": (onset + velocity + offset) / steps,
     }
+
+
+def training_figures(pieces, losses, gather=None):
+    """What is logged of one optimizer step, over all pieces of its batch: loss, onset (nats per step), velocity,
+    offset (nats per hit), kl_per_bar (nats), active_units (how many units of the latent carry more than ACTIVE).
+
+    pieces: what DrumVAE.forward returned of each; losses: their losses, which add up; gather as in `likelihood`.
+    """
+    sums = 0
+    for figures, loss in zip(pieces, losses):
+        units = (figures["kl"] * figures["bars"].unsqueeze(-1)).sum((0, 1))
+        scalars = [loss, figures["bars"].sum(), *(figures[name] for name in SUMS)]
+        sums = sums + torch.cat((torch.stack([scalar.detach().float() for scalar in scalars]), units.detach()))
+    sums = sums.cpu().double()
+    sums = sums if gather is None else gather(sums)
+    loss, bars, *heads = sums[: 2 + len(SUMS)].tolist()
+    units = sums[2 + len(SUMS) :] / max(1, bars)
+    figures = _per_step_and_hit(*heads)
+    del figures["total"]
+    return {"loss": loss, **figures, "kl_per_bar": units.sum().item(), "active_units": int((units > ACTIVE).sum())}

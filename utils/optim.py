@@ -2,26 +2,43 @@
 
 import math
 import time
+from collections import Counter
 
 import torch
 import torch.nn as nn
 
-from model.model import training_loss
+AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16}  # Training.precision -> the dtype to autocast to
 
 
 def make_optimizer(model, training):
     """AdamW that decays matrices only: no embeddings, norms, biases or lone vectors."""
-    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     matrices = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
     decay, plain = [], []
     for p in model.parameters():
-        (decay if id(p) in matrices and id(p) not in embeddings else plain).append(p)
-    assert len(decay) + len(plain) == len(list(model.parameters()))
+        if p.requires_grad:
+            (decay if id(p) in matrices else plain).append(p)
     groups = [
         {"params": decay, "weight_decay": training.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=training.learning_rate, betas=tuple(training.betas), fused=True)
+    optimizer = torch.optim.AdamW(groups, lr=training.learning_rate, betas=tuple(training.betas), fused=True)
+    check_groups(optimizer, model)
+    return optimizer
+
+
+def check_groups(optimizer, model):
+    """RuntimeError, naming them, unless the optimizer's groups hold every parameter that learns exactly once, and
+    nothing else."""
+    held = Counter(id(p) for group in optimizer.param_groups for p in group["params"])
+    names = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
+    problems = {
+        "in no group": [name for key, name in names.items() if not held[key]],
+        "held more than once": [name for key, name in names.items() if held[key] > 1],
+        "not the model's": [f"{count} of them" for key, count in held.items() if key not in names],
+    }
+    said = [f"{what}: {', '.join(found)}" for what, found in problems.items() if found]
+    if said:
+        raise RuntimeError(f"the optimizer's groups do not partition the parameters; {'; '.join(said)}")
 
 
 def make_scheduler(optimizer, training):
@@ -45,23 +62,23 @@ def kl_weight(step, vae):
     return vae.kl_weight * min(1.0, 2 * within)
 
 
-def choose_precision(precision, model, batch, device, training):
-    """The dtype to autocast to, or None for float32; "auto" on the CPU times a few steps of both."""
+def choose_precision(precision, model, batch, device):
+    """"float32" or "bfloat16" for Training.precision; "auto" on the CPU times a few steps of both on a batch."""
     if precision == "auto" and device.type == "cpu":
-        seconds = {dtype: _step_seconds(model, batch, dtype, training) for dtype in (None, torch.bfloat16)}
+        seconds = {name: _step_seconds(model, batch, dtype) for name, dtype in AUTOCAST.items()}
         return min(seconds, key=seconds.get)
     if precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" else None
-    return torch.bfloat16 if precision == "bfloat16" else None
+        return "bfloat16" if device.type == "cuda" else "float32"
+    return precision
 
 
-def _step_seconds(model, batch, dtype, training, repeats=3):
+def _step_seconds(model, batch, dtype, repeats=3):
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
         with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
             figures = model(batch)
-        training_loss(figures, training.loss_weight.model_dump(), 0.0, 0.0).backward()
+        sum(figures[f"{head}_nats"] for head in ("onset", "velocity", "offset")).backward()
         seconds.append(time.perf_counter() - start)
     model.zero_grad(set_to_none=True)
     return min(seconds)

@@ -1,6 +1,7 @@
 """What a training leaves to look at: metrics.jsonl and TensorBoard say the same, also after a crash; the pictures."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from matplotlib.image import imread
 from model_batches import random_batch, small_model
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from utils import files, plots
 from utils.midi import notes_to_roll, read_midi
@@ -51,7 +53,9 @@ def interrupted(folder, *more):
 # ------------------------------------------------------------------------- figures
 
 
-def test_figures_are_there_before_the_log_is_closed(tmp_path):
+def test_figures_are_there_before_the_log_is_closed(tmp_path, monkeypatch):
+    quick = RecordWriter.write  # TensorBoard's, which another thread calls; here on a slow disk
+    monkeypatch.setattr(RecordWriter, "write", lambda self, data: time.sleep(0.02) or quick(self, data))
     log = RunLog(tmp_path, from_step=0)
     log.write(20, {"loss": 1.5, "active_units": 7, "samples_per_second": 80.25}, "train")
     log.write(20, {"onset_given": 0.25, "anything_else": 2}, "validation")

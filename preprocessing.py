@@ -71,6 +71,8 @@ def _make_cache(data, corpus, midi_dir):
     partial = Path(data.cache_dir) / PARTIAL
     chunks = read_corpus(corpus, data.down_sample_tpq, data.preprocess_workers, partial)
     cache = _assemble(corpus, chunks, data, midi_dir)
+    for litter in partial.parent.glob(f"{CACHE_FILE}.*.part"):  # of processes that were killed while they saved
+        litter.unlink(missing_ok=True)
     save_cache(cache, data.cache_dir)
     shutil.rmtree(partial, ignore_errors=True)
     print(report_text(cache))

@@ -8,6 +8,7 @@ vel and timeoffset are 0 where there is no hit.
 import contextlib
 import io
 import os
+import re
 import stat
 from dataclasses import dataclass
 
@@ -19,14 +20,15 @@ import symusic
 from utils.drums import N_VOICES, RHYTHM_CHANNEL, VOICE_PITCHES, mapping
 
 TICKS_PER_QUARTER = 480  # of the files that are written
+TEMPO_RANGE = 4, 1000  # quarter notes per minute that a file can be written with
 MAX_BYTES = 8 << 20  # of a file that is read; with MAX_TRACKS it bounds memory (0.4 GB) and time (seconds)
 MAX_TRACKS = 65536  # each takes 5 kB, and damage can make one out of 7 bytes
 MAX_BARS = 4096  # more is a stray event far out, not music; it would fill the memory with silence
 
 _PARSE_ERRORS = (RuntimeError, ValueError, IndexError, OverflowError, OSError, MemoryError)
 _PROGRAM_CHANGES = range(0xC0, 0xD0)
-# A tempo or meter without its bytes makes symusic read the next ones: an empty chunk, so that they exist.
-_AFTER_THE_END = b"none" + bytes(4)
+# A last tempo, meter or key of too few bytes: symusic would read on, past the end of the data.
+_CUT_SHORT = re.compile(rb"\xff(\x51\x80*[\x00-\x02].{0,2}|[\x58\x59]\x80*[\x00\x01].?)\Z", re.DOTALL)
 _VOICE_OF_PITCH = np.array([VOICE_PITCHES.index(mapping[pitch]) for pitch in range(128)])
 
 
@@ -83,7 +85,7 @@ def read_midi(path_or_bytes, name=None):
     try:
         data = path_or_bytes if is_bytes else _read_file(path_or_bytes)
         _check_limits(data)
-        score = symusic.Score.from_midi(bytes(data) + _AFTER_THE_END, ttype="tick")
+        score = symusic.Score.from_midi(bytes(data), ttype="tick")
         track_names = [track.name for track in score.tracks]
     except _PARSE_ERRORS as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
@@ -122,7 +124,9 @@ def _read_file(path):
 
 
 def _check_limits(data):
-    """Raises ValueError for bytes that would take too much memory or time to parse."""
+    """Raises ValueError for bytes that would take too much memory or time to parse, or that aren't safe to."""
+    if _CUT_SHORT.search(data, max(len(data) - 20, 0)):
+        raise ValueError("ends within an event")
     if len(data) > MAX_BYTES:
         raise ValueError(f"larger than {MAX_BYTES >> 20} MiB, the most that is read")
     if len(data) <= 7 * MAX_TRACKS:  # a track with a note in it has at least as many bytes
@@ -236,8 +240,9 @@ def _check_roll(onset, vel, timeoffset, inverse_mapping, tempo):
     missing = [v for v in range(onset.shape[1]) if v not in inverse_mapping]
     if missing:
         raise ValueError(f"inverse_mapping must give a pitch to each voice; none for {missing}")
-    if not 4 <= tempo <= 1000:
-        raise ValueError(f"tempo must be between 4 and 1000 quarter notes per minute, not {tempo}")
+    slowest, fastest = TEMPO_RANGE
+    if not slowest <= tempo <= fastest:
+        raise ValueError(f"tempo must be between {slowest} and {fastest} quarter notes per minute, not {tempo}")
 
 
 def _first_tick(step, down_sample_tpq):

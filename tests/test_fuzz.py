@@ -229,6 +229,10 @@ def test_an_odd_file_that_can_be_read_is(tmp_path, case):
     assert time.perf_counter() - started < SECONDS_AT_MOST
 
 
+def test_a_tempo_of_zero_is_none():
+    assert read_midi(header() + track(HIT, meta(0x51, b"\0\0\0"), meta(0x51, b"\7\xa1\x20"))).tempos == [(60, 120.0)]
+
+
 def test_what_is_no_file_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.mid")
     for place in (tmp_path / "pipe.mid", "/dev/zero", tmp_path):

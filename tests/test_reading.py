@@ -12,6 +12,7 @@ import sys
 import termios
 import time
 import tracemalloc
+from functools import partial
 
 import pytest
 
@@ -146,14 +147,15 @@ def test_what_was_read_is_not_read_again_but_what_changed_is(folder, cfg, tmp_pa
     assert [file["n_steps"] for file in changed.files if file["name"] == "0150.mid"] == [16]
 
 
-def test_a_change_of_the_grid_or_of_the_zip_is_noticed(folder, cfg, tmp_path, reads):
-    corpus = zipped(folder, tmp_path / "mine.zip")
+def test_a_change_of_the_grid_is_noticed_and_a_zip_known_by_its_contents(folder, cfg, tmp_path, reads, capsys):
+    corpus, known = zipped(folder, tmp_path / "mine.zip"), []
     for change in (lambda: None, lambda: setattr(cfg.Data, "down_sample_tpq", 6), lambda: zipped(folder, corpus)):
         change()
         reads.count, reads.stop_at = 0, FILES_PER_CHUNK + 1
         with pytest.raises(KeyboardInterrupt):
             preprocess(cfg, corpus)
-    assert n_chunks(cfg) == 3  # one of four steps, two of six: the zip has the same contents
+        known.append(f"goes on from {FILES_PER_CHUNK} of {N_FILES}" in capsys.readouterr().out)
+    assert known == [False, False, True]
 
 
 def test_a_chunk_that_is_damaged_is_read_again(folder, cfg, uninterrupted, reads):
@@ -164,10 +166,13 @@ def test_a_chunk_that_is_damaged_is_read_again(folder, cfg, uninterrupted, reads
     for chunk, damage in zip(chunks, (lambda file: file.truncate(1000), lambda file: file.seek(2000) and file.write(b"!!!"))):
         with open(chunk, "r+b") as file:
             damage(file)
+    with open(f"{cfg.Data.cache_dir}/{CACHE_FILE}.1.part", "wb") as file:
+        file.write(b"of a process that was killed while it saved")
     reads.count, reads.stop_at = 0, None
     preprocess(cfg, folder)
     assert reads.count == N_FILES - FILES_PER_CHUNK
     assert cache_bytes(cfg) == uninterrupted
+    assert sorted(os.listdir(cfg.Data.cache_dir)) == [LOCK_FILE, CACHE_FILE]
 
 
 def test_a_terminal_is_shown_the_rate(folder, cfg, repository):
@@ -210,7 +215,7 @@ def test_two_processes_at_once_make_one_cache(folder, cfg, uninterrupted, reposi
 
 
 @pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="other processes don't see the monkeypatch")
-def test_a_file_that_kills_its_process_is_named_and_passed_over(folder, cfg, monkeypatch):
+def test_a_file_that_kills_its_process_is_named_and_passed_over(folder, cfg, monkeypatch, capsys):
     here, deadly = os.getpid(), {"0000.mid", "0529.mid", "0530.mid"}
 
     def crash(data, name, read=reading.read_midi):
@@ -224,7 +229,15 @@ def test_a_file_that_kills_its_process_is_named_and_passed_over(folder, cfg, mon
     died = [f"{name}: the process that reads it dies" for name in sorted(deadly)]
     assert [why for why in cache.report["skipped"]["unreadable"] if "dies" in why] == died
     assert cache.report["kept"] == N_FILES - 2 - len(deadly)
-    preprocess(cfg, folder)  # fits: no file is read, none kills
+    preprocess(cfg, folder)
+    assert capsys.readouterr().out.endswith("goes back to Data.corpus)\n")  # it fits: no file is read, none kills
+
+
+def test_ctrl_c_is_for_the_one_process_that_knows_what_to_do():
+    blocked = partial(signal.pthread_sigmask, signal.SIG_BLOCK)
+    with reading._processes(1, [()], blocked) as futures:
+        assert [signal.SIGINT in future.result() for future in futures] == [True]
+    assert signal.SIGINT not in blocked(())
 
 
 @pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="other processes don't see the monkeypatch")

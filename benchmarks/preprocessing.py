@@ -54,7 +54,7 @@ def finish(process):
     return process.returncode, usage.ru_maxrss / 1024, said
 
 
-def measure(folder, cache, workers, n):
+def measure(folder, cache, workers, n, what=""):
     begin = time.perf_counter()
     status, peak, said = finish(start(folder, cache, workers))
     taken = time.perf_counter() - begin
@@ -63,7 +63,7 @@ def measure(folder, cache, workers, n):
     made = load_cache(cache)
     arrays = (made.vel.nbytes + made.offset.nbytes) / 2**20
     print(
-        f"{n:7} files, {workers} process{'es' * (workers > 1):2}  {n / taken:6.0f} files/s  {taken:6.2f} s  "
+        f"{n:7} files, {workers} process{'es' * (workers > 1):2}  {what or f'{n / taken:.0f} files/s':>12}  {taken:6.2f} s  "
         f"peak {peak:5.0f} MiB, of which the rolls {arrays:4.0f} MiB"
     )
     return said
@@ -100,7 +100,7 @@ def main():
             process = start(place / "large", place / "stopped", 2)
             status, _, said = stop_when(process, place / "stopped", share * n, how)
             print(f"{how.name} after a share of {share}: exit status {status}; it says: {said.strip() or 'nothing'}")
-        measure(place / "large", place / "stopped", 2, n)
+        measure(place / "large", place / "stopped", 2, n, "the rest")
         of_all = {(place / name / CACHE_FILE).read_bytes() for name in ("one", "two", "stopped")}
         print(f"one process, two, stopped and continued: {'the same bytes' if len(of_all) == 1 else 'THE BYTES DIFFER'}")
 

@@ -128,6 +128,9 @@ def main(arguments=None):
     except ValueError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt as stop:
+        print(f"stopped; {str(stop) or 'nothing was written'}", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -257,8 +257,8 @@ def main(arguments=None):
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted before the first step; nothing was trained", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"stopped before the first step; {str(stop) or 'nothing was trained'}", file=sys.stderr)
         return 130
     return 0
 

@@ -72,7 +72,7 @@ from utils.controls import (
 from utils.device import pick_device
 from utils.drums import N_VOICES, inverse_mapping, mapping, mapping_table
 from utils.get_model import get_model, last_model, load_model
-from utils.midi import notes_to_roll, read_midi, rhythm_roll, roll_to_midi
+from utils.midi import TEMPO_RANGE, MidiError, notes_to_roll, read_midi, rhythm_roll, roll_to_midi
 
 __all__ = [
     "torch", "np", "STYLES", "VOICES", "mapping", "mapping_table", "inverse_mapping", "get_model",
@@ -88,15 +88,18 @@ def process_midi(path, track=None, down_sample_tpq=4):
 
     track: index (from 0) or name of the one track to hear; None merges all. down_sample_tpq: steps per quarter.
     Returns onset, vel, timeoffset, each float32 (1, T, 9), T whole bars of 4/4, the rhythm in channel 3.
-    Raises ValueError naming the file if it is missing, no MIDI, or without notes, or has no such track.
+    Raises ValueError naming the file if it is missing, no MIDI, too large or too long (see utils/midi.py), or
+    without notes, or has no such track.
     """
     midi = read_midi(path)
     heard = np.ones(len(midi.tick), dtype=bool) if track is None else midi.track == _track_index(midi, track, path)
     if not heard.any():
         raise ValueError(f"{path}: {'no notes' if track is None else f'no notes in track {track!r}'}; a rhythm needs one at least")
-    onset, vel, timeoffset, _ = notes_to_roll(
-        midi.tick[heard], midi.pitch[heard], midi.velocity[heard], midi.tpq, down_sample_tpq
-    )
+    notes = (midi.tick[heard], midi.pitch[heard], midi.velocity[heard])
+    try:
+        onset, vel, timeoffset, _ = notes_to_roll(*notes, midi.tpq, down_sample_tpq)
+    except MidiError as error:
+        raise MidiError(f"{path}: {error}") from None
     return tuple(torch.from_numpy(np.ascontiguousarray(roll))[None] for roll in rhythm_roll(onset, vel, timeoffset))
 
 
@@ -104,10 +107,11 @@ def _track_index(midi, track, path):
     names = list(midi.track_names)
     if track in names:
         return names.index(track)
-    if str(track).isdigit() and int(track) < len(names):
+    if str(track).isdecimal() and int(track) < len(names):
         return int(track)
-    there = ", ".join(f"{index} {name!r}" for index, name in enumerate(names))
-    raise ValueError(f"{path}: no track {track!r}; its tracks are {there}")
+    there = ", ".join(f"{index} {name[:40]!r}" for index, name in enumerate(names[:20]))
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    raise ValueError(f"{path}: no track {track!r}; its tracks are {there}{more}")
 
 
 def generate_control_params(control_points, values, seq_len, mode="linear", device="cpu", is_cat=False):
@@ -302,7 +306,7 @@ def run(arguments):
     rhythm_bars = rhythm[0].shape[1] // bar
     rhythm = tuple(roll[:, :MAX_RHYTHM_STEPS] for roll in rhythm)
     midi = read_midi(arguments.rhythm)
-    tempo = midi.tempos[0][1] if midi.tempos else 120.0
+    tempo = float(np.clip(midi.tempos[0][1] if midi.tempos else 120.0, *TEMPO_RANGE))
     bars = _whole(arguments.bars, "--bars") if arguments.bars is not None else rhythm[0].shape[1] // bar
     seed = int.from_bytes(os.urandom(4), "big") if arguments.seed is None else arguments.seed
 
@@ -347,9 +351,12 @@ def _remarks(midi, rhythm_bars, heard_bars):
         yield f"  the rhythm has {rhythm_bars} bars: the first {heard_bars} are heard"
     if len({bpm for _, bpm in midi.tempos}) > 1:
         yield "  its tempo changes: the first is kept throughout"
+    if midi.tempos and not TEMPO_RANGE[0] <= midi.tempos[0][1] <= TEMPO_RANGE[1]:
+        yield f"  its tempo of {midi.tempos[0][1]:g} bpm is beyond what is played: the nearest is taken"
     meters = {f"{numerator}/{denominator}" for _, numerator, denominator in midi.meters} - {"4/4"}
     if meters:
-        yield f"  its meter is {', '.join(sorted(meters))}: it is heard, and answered, in bars of 4/4"
+        more = ", ..." * (len(meters) > 4)
+        yield f"  its meter is {', '.join(sorted(meters)[:4])}{more}: it is heard, and answered, in bars of 4/4"
 
 
 if __name__ == "__main__":

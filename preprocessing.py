@@ -2,28 +2,29 @@
 
     python preprocessing.py                     the corpus of config.yaml
     python preprocessing.py --midi-dir FOLDER   any folder or zip of MIDI files
+
+Stopped, by Ctrl-C or worse, it goes on from where it was when it is started again.
 """
 
 import argparse
 import hashlib
+import math
+import shutil
 import sys
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from utils.attributes import bar_attributes
-from utils.cache import CACHE_FILE, FORMAT, SPLITS, Cache, decode, encode, load_cache, save_cache
+from utils.cache import CACHE_FILE, FORMAT, SPLITS, Cache, decode, load_cache, locked, save_cache
 from utils.config import load_config
-from utils.corpus import download_groove, download_place, find_corpus, open_corpus, read_member
-from utils.drums import STYLE_NONE, STYLES, mapping, style_id
-from utils.midi import MidiError, notes_to_roll, read_midi
+from utils.corpus import download_groove, download_place, find_corpus, open_corpus
+from utils.drums import N_VOICES, STYLE_NONE, STYLES, mapping, style_id
+from utils.reading import read_corpus
 
-FILES_WORTH_A_PROCESS = 100  # starting one takes longer than reading fewer
+PARTIAL = "partial"  # the folder in Data.cache_dir of what a run that was stopped has read
+BARS_AT_ONCE = 4096  # whose statistics are taken, to bound the memory that takes
 
 
 def preprocess(cfg, midi_dir=None, force=False):
@@ -31,29 +32,49 @@ def preprocess(cfg, midi_dir=None, force=False):
 
     midi_dir: a folder or zip of MIDI files in place of cfg.Data.corpus. A cache made that way stays
     in use for later calls without midi_dir, until force=True.
-    Prints what it did. Raises ValueError where the corpus can't be used.
+    Prints what it did. Raises ValueError where the corpus can't be used. What was read before the
+    process was stopped isn't read again by the next call. Of several processes that come at once, one
+    makes the cache and the others wait for it.
     """
     data = cfg.Data
     path = midi_dir or find_corpus(data.corpus)
     corpus = open_corpus(path) if path else None
-    cached = None if force else _cache_in_place(data.cache_dir)
+    cached = None if force else _fitting_cache(data, corpus, midi_dir)
     if cached:
-        reason = _misfit(cached, _settings(data, corpus, midi_dir), midi_dir)
-        if not reason:
-            print(f"cache: {data.cache_dir} ({len(cached.files)} performances, {_origin(cached)})")
-            return cached
-        if midi_dir is None and cached.settings["source"] == "--midi-dir":
-            raise ValueError(  # rather than train on another corpus than the one that was chosen
-                f"the cache {data.cache_dir} was made with --midi-dir, and {reason}: run python preprocessing.py "
-                "--midi-dir again, or with --force for Data.corpus"
-            )
-        print(f"cache: {data.cache_dir} is made anew, because {reason}")
+        return cached
+    with locked(data.cache_dir) as waited:
+        cached = _fitting_cache(data, corpus, midi_dir) if waited and not force else None
+        return cached or _make_cache(data, corpus, midi_dir)
+
+
+def _fitting_cache(data, corpus, midi_dir):
+    """The cache in place, or None if there is none that fits."""
+    cached = _cache_in_place(data.cache_dir)
+    if not cached:
+        return None
+    reason = _misfit(cached, _settings(data, corpus, midi_dir), midi_dir)
+    if not reason:
+        print(f"cache: {data.cache_dir} ({len(cached.files)} performances, {_origin(cached)})")
+        return cached
+    if midi_dir is None and cached.settings["source"] == "--midi-dir":
+        raise ValueError(  # rather than train on another corpus than the one that was chosen
+            f"the cache {data.cache_dir} was made with --midi-dir, and {reason}: run python preprocessing.py "
+            "--midi-dir again, or with --force for Data.corpus"
+        )
+    print(f"cache: {data.cache_dir} is made anew, because {reason}")
+    return None
+
+
+def _make_cache(data, corpus, midi_dir):
     if corpus is None:
         corpus = open_corpus(download_groove(download_place(data.corpus)))
-
-    results = _read_all(corpus, data.down_sample_tpq, data.preprocess_workers)
-    cache = _assemble(corpus, results, data, _settings(data, corpus, midi_dir))
+    partial = Path(data.cache_dir) / PARTIAL
+    chunks = read_corpus(corpus, data.down_sample_tpq, data.preprocess_workers, partial)
+    cache = _assemble(corpus, chunks, data, midi_dir)
+    for litter in partial.parent.glob(f"{CACHE_FILE}.*.part"):  # of processes that were killed while they saved
+        litter.unlink(missing_ok=True)
     save_cache(cache, data.cache_dir)
+    shutil.rmtree(partial, ignore_errors=True)
     print(report_text(cache))
     return cache
 
@@ -68,13 +89,15 @@ def _cache_in_place(folder):
         return None
 
 
-def _settings(data, corpus, midi_dir):
-    """All that the cache's contents hang on, so that a change of any is seen."""
+def _settings(data, corpus, midi_dir, checksums=None):
+    """All that the cache's contents hang on, so that a change of any is seen.
+
+    checksums: of the corpus's members, where they have been read."""
     tables = repr((sorted(mapping.items()), STYLES)).encode()
     return {
         "format": FORMAT,
         "source": "--midi-dir" if midi_dir else "Data.corpus",
-        "corpus": corpus and corpus.identity(),
+        "corpus": corpus and corpus.identity(checksums),
         "style_of_corpus": corpus and corpus.style_of_top(),
         "down_sample_tpq": data.down_sample_tpq,
         "splits": [data.splits.validation, data.splits.test],
@@ -99,93 +122,55 @@ def _origin(cached):
     return "up to date"
 
 
-def _read_all(corpus, down_sample_tpq, workers):
-    """What _read_one says of each member, in order."""
-    jobs = [(m, corpus.name(m), corpus.table.get(m, {}).get("time_signature")) for m in corpus.members]
-    work = partial(_read_one, corpus.path, down_sample_tpq)
-    workers = min(workers, len(jobs) // FILES_WORTH_A_PROCESS)
-    bar = partial(tqdm, total=len(jobs), desc="reading MIDI", unit="file", disable=None)
-    if workers < 2:
-        return list(bar(map(work, jobs)))
-    with ProcessPoolExecutor(workers) as pool:
-        try:
-            return list(bar(pool.map(work, jobs, chunksize=25)))
-        except BrokenProcessPool:
-            raise ValueError(
-                f"a process that read {corpus.path} died (out of memory, or killed); try Data.preprocess_workers=1"
-            ) from None
-
-
-def _read_one(path, down_sample_tpq, job):
-    """(None, rolls as stored, bpm, hits lost, has drums) of a file, or (why it's skipped, which file)."""
-    member, name, time_signature = job
-    try:
-        notes = read_midi(read_member(path, member), name=name).drums()
-        has_drums = notes.is_drum[notes.track].any()
-    except MidiError as error:
-        return "unreadable", str(error)
-    if not len(notes.tick):
-        return "no notes", name
-    reason = _meter_problem(notes, time_signature)
-    if reason:
-        return reason, name
-    try:
-        *roll, lost = notes_to_roll(notes.tick, notes.pitch, notes.velocity, notes.tpq, down_sample_tpq)
-    except MidiError as error:
-        return "too long", f"{name}: {error}"
-    return None, encode(*roll), notes.tempos[0][1] if notes.tempos else 120.0, lost, bool(has_drums)
-
-
-def _meter_problem(notes, time_signature):
-    """Why the file isn't 4/4 throughout, by the corpus's table or by its own events; None if it is."""
-    if time_signature and time_signature.strip().replace("-", "/") != "4/4":
-        return "not 4/4"
-    # of several events at one tick the last holds; without one at 0 a file starts in 4/4
-    meters = {0: (4, 4)} | {tick: (n, d) for tick, n, d in notes.meters if tick <= notes.tick[-1]}
-    if set(meters.values()) == {(4, 4)}:
-        on_bar_lines = all(tick % (4 * notes.tpq) == 0 for tick in meters)
-        return None if on_bar_lines else "meter changes"
-    return "not 4/4" if len(set(meters.values())) == 1 else "meter changes"
-
-
-def _assemble(corpus, results, data, settings):
-    """The Cache of what was read."""
-    skipped, kept, unknown_styles, lost, without_drums = {}, [], Counter(), 0, 0
-    for member, (reason, *result) in zip(corpus.members, results):
-        if reason:
-            skipped.setdefault(reason, []).append(result[0])
-            continue
-        (vel, offset), bpm, lost_here, has_drums = result
-        lost += lost_here
-        without_drums += not has_drums
-        kept.append((vel, offset, _describe(corpus, member, bpm, len(vel), data.splits, unknown_styles)))
-    if not kept:
+def _assemble(corpus, chunks, data, midi_dir):
+    """The Cache of what was read, chunk by chunk, so that no more than its two arrays lies in memory."""
+    skipped, files, unknown_styles, checksums, totals = {}, [], Counter(), [], Counter()
+    members = iter(corpus.members)
+    for chunk in chunks:
+        for about in chunk.load()[0]:
+            member = next(members)
+            checksums.append(about["checksum"])
+            if "skipped" in about:
+                skipped.setdefault(about["skipped"], []).append(about["why"])
+                continue
+            files.append(_describe(corpus, member, about, data.splits, unknown_styles) | {"start": totals["steps"]})
+            totals += Counter(
+                steps=about["n_steps"], hits=about["n_hits"], lost=about["lost"], without_drums=not about["has_drums"]
+            )
+    if not files:
         raise ValueError(f"nothing is left of {corpus.path}: {_reasons(skipped)}")
-
-    vel = np.concatenate([v for v, _, _ in kept])
-    offset = np.concatenate([o for _, o, _ in kept])
-    files = [file for _, _, file in kept]
-    start = 0
-    for file in files:
-        file["start"] = start
-        start += file["n_steps"]
     report = {
         "kept": len(files),
         "splits": {split: sum(file["split"] == split for file in files) for split in SPLITS},
         "skipped": skipped,
         "unknown_styles": dict(unknown_styles),
-        "without_drums": without_drums,
+        "without_drums": totals["without_drums"],
         "rows_without_file": len(corpus.table.keys() - set(corpus.members)),
-        "hits": int((vel > 0).sum()),
-        "lost": lost,
+        "hits": totals["hits"],
+        "lost": totals["lost"],
     }
     _check_splits(corpus, report["splits"])
-    cache = Cache(vel, offset, files, {}, settings, report)
-    cache.normalize_factor = _normalize_factor(cache, 4 * data.down_sample_tpq)
+    settings = _settings(data, corpus, midi_dir, checksums)
+    cache = Cache(*_fill(chunks, totals["steps"]), files, {}, settings, report)
+    cache.normalize_factor = _normalize_factor(cache, data.steps_per_bar)
     return cache
 
 
-def _describe(corpus, member, bpm, n_steps, splits, unknown_styles):
+def _fill(chunks, n_steps):
+    """The hits of all chunks in two arrays (n_steps, 9), vel and offset, of which only they take memory."""
+    vel, offset = np.zeros((n_steps, N_VOICES), np.uint8), np.zeros((n_steps, N_VOICES), np.int16)
+    start = 0
+    for chunk in chunks:
+        about, cell, *hits = chunk.load()
+        kept = [file for file in about if "skipped" not in file]
+        starts = start + np.cumsum([0] + [file["n_steps"] for file in kept])
+        cell = cell + N_VOICES * np.repeat(starts[:-1], [file["n_hits"] for file in kept])
+        vel.ravel()[cell], offset.ravel()[cell] = hits
+        start = starts[-1]
+    return vel, offset
+
+
+def _describe(corpus, member, about, splits, unknown_styles):
     """The cache's entry for a performance, from the corpus's table, else from names."""
     row = {key: (value or "").strip() for key, value in corpus.table.get(member, {}).items() if key}
     style = corpus.style_of_folder(member)
@@ -206,17 +191,18 @@ def _describe(corpus, member, bpm, n_steps, splits, unknown_styles):
         "name": corpus.name(member),
         "split": split,
         "style": style,
-        "bpm": _bpm(row.get("bpm"), bpm),
+        "bpm": _bpm(row.get("bpm"), about["bpm"]),
         "beat_type": row.get("beat_type") or None,
-        "n_steps": n_steps,
+        "n_steps": about["n_steps"],
     }
 
 
 def _bpm(of_table, of_file):
     try:
-        return float(of_table)
+        bpm = float(of_table)
     except (TypeError, ValueError):
-        return round(float(of_file), 3)
+        bpm = math.nan
+    return bpm if math.isfinite(bpm) else round(float(of_file), 3)
 
 
 def _split_by_hash(name, splits):
@@ -238,10 +224,19 @@ def _check_splits(corpus, sizes):
 
 def _normalize_factor(cache, steps_per_bar):
     """Mean and deviation of density over all train bars, of intensity over those with hits."""
-    train = [slice(f["start"], f["start"] + f["n_steps"]) for f in cache.files if f["split"] == "train"]
-    vel = np.concatenate([cache.vel[part] for part in train])
-    onset, vel, _ = decode(vel, np.zeros_like(vel))
-    density, intensity, _ = bar_attributes(onset, vel, steps_per_bar)
+    n_bars = len(cache.vel) // steps_per_bar
+    train = np.zeros(n_bars, bool)  # every performance is of whole bars
+    for file in cache.files:
+        if file["split"] == "train":
+            train[file["start"] // steps_per_bar :][: file["n_steps"] // steps_per_bar] = True
+    density, intensity = [], []
+    for bar in range(0, n_bars, BARS_AT_ONCE):
+        vel = cache.vel[bar * steps_per_bar :][: BARS_AT_ONCE * steps_per_bar]
+        onset, vel, _ = decode(vel, np.zeros((), np.int16))
+        of_bars = bar_attributes(onset, vel, steps_per_bar)
+        for values, some in zip((density, intensity), of_bars):
+            values.append(some[train[bar :][: BARS_AT_ONCE]])
+    density, intensity = np.concatenate(density), np.concatenate(intensity)
     factor = {}
     for name, values in (("density", density), ("intensity", intensity)):
         values = values[~np.isnan(values)].astype(np.float64)
@@ -289,6 +284,9 @@ def main(arguments=None):
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt as stop:
+        print(f"stopped: {stop or 'nothing is lost'}; the same command goes on from there", file=sys.stderr)
+        return 130  # what a shell says of a program that Ctrl-C ended
     return 0
 
 

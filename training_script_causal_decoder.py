@@ -37,6 +37,7 @@ from utils.clock import Clock
 from utils.config import config_from_dict
 from utils.distributed import Processes, device_of, join_processes, leave_processes, restarted
 from utils.ema import EMA
+from utils.environment import record_environment
 from utils.files import write_text
 from utils.get_model import get_model
 from utils.launch import check_corpus, check_run, run_config
@@ -103,6 +104,9 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=Processes(
     model.config = config
     if main:
         write_text(run_dir / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        changes = record_environment(run_dir, step)
+        if changes:
+            print(f"warning: the run goes on under {changes}; its numbers may not be those of an uninterrupted run")
         n_parameters = sum(p.numel() for p in model.parameters())
         print(
             f"{n_parameters / 1e6:.2f} M parameters, {training.precision} on {device}{processes}, "
@@ -153,7 +157,6 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=Processes(
         disable=not main,
     )
     vae, loss_weight = training.VAE_params, training.loss_weight.model_dump()
-    stopping = False
     model.train()
     with StopSignals() as signals:
         for pieces, tokens in progress:
@@ -191,30 +194,31 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=Processes(
                 progress.set_postfix(loss=f"{logged['loss']:.3f}", onset=f"{logged['onset']:.3f}")
 
             last_step = step == training.steps
-            if step % training.validate_every == 0 or last_step:
-                mine = map(validation.__getitem__, range(processes.rank, len(validation), processes.count))
-                with ema.swapped_in(model):
-                    by_setting = likelihood(model, mine, device, autocast=autocast, gather=processes.sum)
-                figures = {f"{name}_{setting}": v for setting, f in by_setting.items() for name, v in f.items()}
-                figures["score"] = (figures["total_given"] + figures["total_unset"]) / 2
-                log.write(step, figures, "validation")
-                if main:
-                    progress.write(
-                        f"step {step}: validation onset {figures['onset_given']:.3f} nats a step with controls, "
-                        f"{figures['onset_unset']:.3f} without; all heads {figures['score']:.3f}"
-                    )
-                if figures["score"] < best:
-                    best = figures["score"]
-                    if main:
-                        save(run_dir / "checkpoints" / "best.pt")
-            if main and (step % training.sample_every == 0 or last_step):
-                with ema.swapped_in(model):
-                    write_samples(model, validation[0], run_dir / "samples" / f"step_{step:08d}", log, step)
             stopping = processes.any(signals.requested)
-            # last of all, so that what is due at a step is done by the time that a resumed run takes it as done
-            if main and (step % training.checkpoint_every == 0 or last_step or stopping):
-                save(checkpoint_path(run_dir / "checkpoints", step))
-                prune_checkpoints(run_dir / "checkpoints", training.keep_last, training.keep_every)
+            with clock.stopped():
+                if step % training.validate_every == 0 or last_step:
+                    mine = map(validation.__getitem__, range(processes.rank, len(validation), processes.count))
+                    with ema.swapped_in(model):
+                        by_setting = likelihood(model, mine, device, autocast=autocast, gather=processes.sum)
+                    figures = {f"{name}_{setting}": v for setting, f in by_setting.items() for name, v in f.items()}
+                    figures["score"] = (figures["total_given"] + figures["total_unset"]) / 2
+                    log.write(step, figures, "validation")
+                    if main:
+                        progress.write(
+                            f"step {step}: validation onset {figures['onset_given']:.3f} nats a step with controls, "
+                            f"{figures['onset_unset']:.3f} without; all heads {figures['score']:.3f}"
+                        )
+                    if figures["score"] < best:
+                        best = figures["score"]
+                        if main:
+                            save(run_dir / "checkpoints" / "best.pt")
+                if main and (step % training.sample_every == 0 or last_step):
+                    with ema.swapped_in(model):
+                        write_samples(model, validation[0], run_dir / "samples" / f"step_{step:08d}", log, step)
+                # last of all: a resumed run takes what is due at this step as done
+                if main and (step % training.checkpoint_every == 0 or last_step or stopping):
+                    save(checkpoint_path(run_dir / "checkpoints", step))
+                    prune_checkpoints(run_dir / "checkpoints", training.keep_last, training.keep_every)
             if stopping:
                 break
     progress.close()
@@ -253,8 +257,8 @@ def main(arguments=None):
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted before the first step; nothing was trained", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"stopped before the first step; {str(stop) or 'nothing was trained'}", file=sys.stderr)
         return 130
     return 0
 

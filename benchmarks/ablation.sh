@@ -32,6 +32,4 @@ run 3_budget "$always"
 run 4_controls_dropped "$latent_alone"
 run 5_context
 
-for folder in "$runs"/*/; do
-  echo "$(basename "$folder") $(grep '"validation"' "$folder/metrics.jsonl" | tail -1)"
-done
+"$python" evaluate.py --runs "$runs"/*/ --curves "$runs/curves.png" --json "$runs/runs.json"

@@ -1,13 +1,18 @@
 import hashlib
 import http.server
+import os
+import struct
 import threading
+import tracemalloc
+import zipfile
 
 import pytest
 
 import preprocessing
 from midi_files import beat, midi_bytes, small_corpus, write, zipped
 from preprocessing import preprocess
-from utils.corpus import GMD_SHA256, download_groove, download_place, find_corpus, open_corpus
+from utils.corpus import GMD_SHA256, checksum, download_groove, download_place, find_corpus, open_corpus, read_member
+from utils.midi import MidiError
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +51,49 @@ def test_hidden_files_and_other_tables_are_passed_over(tmp_path):
     write(tmp_path, {"a.MID": one, "b.midi": one, "._a.mid": one, "__MACOSX/a.mid": one, "notes.csv": "x,y\n1,2\n", "c.txt": ""})
     corpus = open_corpus(tmp_path)
     assert corpus.members == ("a.MID", "b.midi") and corpus.table == {}
+
+
+def test_a_zip_that_lies_or_bursts_costs_little_and_is_named(tmp_path):
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.mid", bytes(40 << 20))
+        archive.writestr("liar.mid", bytes(40 << 20))
+        archive.writestr("broken.mid", b"MThd" * 100, zipfile.ZIP_STORED)
+    data = path.read_bytes()
+    place = data.rindex(b"liar.mid") - 46 + 24  # the unpacked size, in the table at the end
+    data = data[:place] + struct.pack("<I", 1000) + data[place + 4 :]
+    path.write_bytes(data.replace(b"MThd" * 3, b"MThc" * 3))
+    tracemalloc.start()
+    try:
+        assert len(read_member(path, "bomb.mid", 1000)) == 1000
+        with pytest.raises(MidiError, match="liar.mid in .*bomb.zip: can't be read"):
+            read_member(path, "liar.mid", 10**6)
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
+    for member in ("broken.mid", "missing.mid"):
+        with pytest.raises(MidiError, match=f"{member} in .*bomb.zip: can't be read"):
+            read_member(path, member)
+    assert len(open_corpus(path).identity()) == 64
+
+
+def test_a_file_that_is_gone_or_closed_is_named_and_part_of_the_identity(tmp_path):
+    corpus = open_corpus(write(tmp_path, {"a.mid": b"a", "b.mid": b"b"}))
+    whole, stamps = corpus.identity(), corpus.stamps()
+    assert corpus.identity([checksum(b"a"), checksum(b"b")]) == whole
+    (tmp_path / "b.mid").unlink()
+    with pytest.raises(MidiError, match="b.mid in .*: can't be read .No such file"):
+        read_member(tmp_path, "b.mid")
+    assert corpus.identity() == corpus.identity([checksum(b"a"), None]) != whole
+    assert corpus.stamps() == [stamps[0], None]
+
+
+def test_a_stamp_changes_with_the_contents_even_if_size_and_time_do_not(tmp_path):
+    corpus = open_corpus(write(tmp_path, {"a.mid": b"a"}))
+    before, times = corpus.stamps(), (tmp_path / "a.mid").stat()
+    (tmp_path / "a.mid").write_bytes(b"b")
+    os.utime(tmp_path / "a.mid", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert corpus.stamps() != before
 
 
 @pytest.fixture

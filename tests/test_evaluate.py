@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from data_aug import RHYTHM_KEYS, swap_rhythm
-from evaluate import evaluation_windows, main, partners, rolls_of, teacher_forced
+from evaluate import main
 from inference_helpers import FACTOR, build_tiny_model
 from midi_files import beat, midi_bytes, note, write
 from preprocessing import preprocess
@@ -15,6 +15,7 @@ from utils import realism
 from utils.baselines import baseline_scores, best_threshold, taps, training_mean, training_mean_given_tap
 from utils.checkpoints import save_checkpoint
 from utils.drums import VOICES, style_id
+from utils.evaluation import evaluation_windows, partners, rolls_of, teacher_forced
 from utils.metrics import likelihood
 
 KICK, SNARE, CLOSED, OPEN, RIDE = (VOICES.index(name) for name in ("kick", "snare", "closed_hat", "open_hat", "ride"))

@@ -124,18 +124,18 @@ def test_meter_events_that_leave_it_at_four_quarters_are_fine(cfg, tmp_path, eve
 
 def test_the_table_may_tell_a_meter_that_the_file_does_not(cfg, tmp_path):
     small_corpus(tmp_path / "corpus", c=midi_bytes(beat(bars=3)))
-    info = "midi_filename,split,time_signature,bpm,beat_type\na.mid,train,4-4,77,beat\nb.mid,validation,4/4,,\nc.mid,train,6-8,,\n"
+    info = "midi_filename,split,time_signature,bpm,beat_type\na.mid,train,4-4,77,beat\nb.mid,validation,4/4,inf,\nc.mid,train,6-8,,\n"
     write(tmp_path / "corpus", {"info.csv": info})
     cache = preprocess(cfg)
     assert cache.report["skipped"] == {"not 4/4": ["c.mid"]}
     assert [(file["bpm"], file["beat_type"]) for file in cache.files] == [(77.0, "beat"), (120.0, None)]
 
 
-def test_nothing_left_is_an_error_and_writes_nothing(cfg, tmp_path):
+def test_nothing_left_is_an_error_and_makes_no_cache(cfg, tmp_path):
     write(tmp_path / "corpus", {"a.mid": b"junk", "b.mid": midi_bytes(meter(0, 3, 4) + beat())})
     with pytest.raises(ValueError, match="nothing is left of .*corpus: 1 not 4/4; 1 unreadable"):
         preprocess(cfg)
-    assert not (tmp_path / "cache").exists()
+    assert not (tmp_path / "cache" / CACHE_FILE).exists()
 
 
 # ---- styles and splits
@@ -183,7 +183,7 @@ def test_a_split_left_empty_is_an_error_with_remedies(cfg, tmp_path):
     write(tmp_path / "corpus", {"a.mid": midi_bytes(beat())})
     with pytest.raises(ValueError, match="leaves no file for (train|validation) .1 files in all.; add files, change Data.splits"):
         preprocess(cfg)
-    assert not (tmp_path / "cache").exists()
+    assert not (tmp_path / "cache" / CACHE_FILE).exists()
 
 
 def test_an_unknown_split_in_the_table_names_file_and_row(cfg, tmp_path):
@@ -218,7 +218,7 @@ def test_twice_gives_identical_bytes_whatever_the_processes_zipped_or_not(cfg, t
 def test_a_cache_that_fits_is_reused_and_says_so(cfg, tmp_path, capsys, monkeypatch):
     small_corpus(tmp_path / "corpus")
     preprocess(cfg)
-    monkeypatch.setattr(preprocessing, "_read_all", lambda *_: pytest.fail("read the corpus again"))
+    monkeypatch.setattr(preprocessing, "read_corpus", lambda *_: pytest.fail("read the corpus again"))
     preprocess(cfg)
     assert "up to date" in capsys.readouterr().out
 

@@ -1,5 +1,6 @@
 """What the README says can be done, can be done."""
 
+import glob
 import re
 import shlex
 import subprocess
@@ -13,7 +14,16 @@ from midi_files import beat, midi_bytes, small_corpus
 from utils.drums import STYLES, VOICES
 
 README = (REPOSITORY / "README.md").read_text()
-COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines()]
+LINES = [line for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines()]
+
+
+def rounds(line):
+    """The commands that a line stands for: one, or those of a shell loop."""
+    loop = re.fullmatch(r"for (\w+) in (.*?); do (.*); done", line)
+    return [loop[3].replace(f"${loop[1]}", value) for value in loop[2].split()] if loop else [line]
+
+
+COMMANDS = [command for line in LINES for command in rounds(line)]
 QUICK = [
     *TINY, "Training.steps=2", "Training.warmup_steps=1", "Training.minimum_learning_rate=0", "Training.sample_every=2",
     "Data.batch_size=2", "Training.precision=float32",
@@ -25,8 +35,22 @@ def quick(command, folder):
     words = shlex.split(command)
     if words[0] == "make":
         return ["make", "--dry-run", *words[1:]]
-    words = [sys.executable, *(word.replace("runs/", f"{folder}/runs/") for word in words[1:])]
-    script = words[1]
+    if words[0] == "export":
+        return ["bash", "-c", command]
+    launcher, words = words[0], [word.replace("runs/", f"{folder}/runs/") for word in words[1:]]
+    start = [sys.executable]
+    if launcher == "torchrun":  # two processes on this machine alone
+        first = words.index("training_script_causal_decoder.py")
+        small = {"first-machine:29500": "localhost:0"}
+        start += ["-m", "torch.distributed.run", *(small.get(word, word) for word in words[:first])]
+        for flag, value in (("--nnodes", "1"), ("--nproc-per-node", "2")):
+            if flag in start:
+                start[start.index(flag) + 1] = value
+        words = words[first:]
+    script, words = words[0], [*start, *words]
+    if "--runs" in words:
+        folders = sorted(glob.glob(words.pop()))
+        return [*words, *folders, "--curves", f"{folder}/curves.png", "--json", f"{folder}/runs.json"]
     if script == "inference_bar_control.py":
         return [*words, "--out", f"{folder}/output"]
     if script == "evaluate.py":
@@ -34,7 +58,7 @@ def quick(command, folder):
     sets = [f"Data.corpus={folder}/my_drums", f"Data.cache_dir={folder}/cache"]
     if script == "training_script_causal_decoder.py" and "--resume" in words:
         sets = ["Training.steps=3"]
-    elif script == "training_script_causal_decoder.py":
+    elif script == "training_script_causal_decoder.py" and "--config" not in words:
         small = [item for item in QUICK if not item.startswith("Model")] if "--init-from" in words else QUICK
         run = [f"Training.run_dir={folder}/runs/default"] if "run_dir" not in command else []
         sets += [*small, *run]

@@ -127,11 +127,11 @@ def test_signal_finishes_the_step_and_saves(tmp_path, corpus, whole_run, number)
 
 def test_ctrl_c_before_the_first_step_is_one_line(tmp_path, corpus, monkeypatch, capsys):
     def interrupted(*_):
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt("3 of 9 files are read")
 
     monkeypatch.setattr(script, "preprocess", interrupted)
     assert script.main(arguments(tmp_path, corpus)) == 130
-    assert capsys.readouterr().err.startswith("interrupted before the first step")
+    assert capsys.readouterr().err == "stopped before the first step; 3 of 9 files are read\n"
 
 
 def test_a_run_can_be_run_again_from_its_own_folder(tmp_path, corpus, whole_run):

@@ -9,12 +9,12 @@ import torch
 from conftest import REPOSITORY
 
 from data_aug import swap_rhythm
-from evaluate import evaluation_windows, in_batches, partners, play, rolls_of
 from inference_bar_control import generate, generate_control_params, process_midi
 from preprocessing import preprocess
 from utils.config import config_from_dict, load_config
 from utils.controls import measure
 from utils.drums import voice_index
+from utils.evaluation import evaluation_windows, in_batches, partners, play, rolls_of
 from utils.get_model import load_model
 from utils.metrics import SETTINGS, likelihood
 from utils.realism import adherence, describe

@@ -10,6 +10,7 @@ import torch
 from conftest import REPOSITORY, TINY
 
 from utils.checkpoints import load_checkpoint
+from utils.run_log import CLOCKS
 
 SHORT = [
     "Training.warmup_steps=2", "Training.validate_every=10", "Training.checkpoint_every=10", "Training.log_every=1",
@@ -18,7 +19,6 @@ SHORT = [
     "Data.batch_size=8", "Data.preprocess_workers=1",
 ]  # fmt: skip
 STATE = ("vae_model", "ema", "vae_optimizer", "scheduler", "step", "best", "figures")
-CLOCKS = ("samples_per_second", "data_wait")
 
 
 def arguments(folder, corpus, *sets, steps=20, dropout=0.1):
@@ -48,8 +48,10 @@ def start(folder, words, patch="", command=()):
     )
     path = folder / "patched.py"
     path.write_text(code)
-    return subprocess.Popen([sys.executable, *command, str(path), *words], cwd=folder, stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, text=True, start_new_session=True)  # fmt: skip
+    threads = 1 if command else torch.get_num_threads()  # alone, as many as here: sums hang on how they are split
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    return subprocess.Popen([sys.executable, *command, str(path), *words], cwd=folder, env=environment, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
 
 
 def finish(process, timeout=120):

@@ -4,7 +4,6 @@ One file, cache.npz, holds everything, so that putting it in place is one rename
 """
 
 import contextlib
-import io
 import json
 import os
 import zipfile
@@ -14,10 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 CACHE_FILE = "cache.npz"
+LOCK_FILE = "cache.lock"
 FORMAT = 1  # raised when a cache written before can't be read any more
 SPLITS = ("train", "validation", "test")
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 _OFFSET_UNIT = 65536  # int16 covers [-0.5, 0.5); finer than any MIDI resolution in use
 
 
@@ -89,6 +94,31 @@ def windows(cache, split, clip_steps, hop_steps, whole=False, beat_type=None):
     return np.concatenate(starts).astype(np.int64), np.concatenate(lengths).astype(np.int64)
 
 
+@contextlib.contextmanager
+def locked(folder):
+    """Inside, no other process is inside for the same folder, which is made. Yields whether it had to wait.
+
+    Where locks aren't known (Windows, some network file systems) nobody waits; then the last to finish wins.
+    """
+    path = Path(folder) / LOCK_FILE
+    waited = False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "ab")
+    except OSError as error:
+        raise ValueError(f"can't write the cache to {folder}: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waited = True
+            print(f"cache: {folder} is being made by another process; waiting for it")
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        except (AttributeError, OSError):
+            pass
+        yield waited
+
+
 def save_cache(cache, folder):
     """Write the cache to folder/cache.npz: the same cache gives the same bytes, and the file that was
     there stays until the new one is complete. Raises ValueError where the folder can't be written."""
@@ -115,16 +145,21 @@ def _write_members(cache, file):
         "settings": cache.settings,
         "report": cache.report,
     }
-    members = {"meta.json": json.dumps(meta, sort_keys=True, ensure_ascii=False).encode()}
-    for name in ("vel", "offset"):
-        buffer = io.BytesIO()
-        np.lib.format.write_array(buffer, getattr(cache, name), allow_pickle=False)
-        members[f"{name}.npy"] = buffer.getvalue()
+    text = json.dumps(meta, sort_keys=True, ensure_ascii=False).encode()
     with zipfile.ZipFile(file, "w") as archive:
-        for name, data in members.items():
-            # np.savez would stamp the time of day on each member
-            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            archive.writestr(info, data, zipfile.ZIP_DEFLATED, compresslevel=6)
+        with _open_member(archive, "meta.json", len(text)) as member:
+            member.write(text)
+        for name in ("vel", "offset"):
+            array = getattr(cache, name)
+            with _open_member(archive, f"{name}.npy", array.nbytes + 1024) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)  # bit by bit, without a copy
+
+
+def _open_member(archive, name, size):
+    """A file to write to; np.savez would stamp the time of day on it. size: at least what will be written."""
+    info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    info.compress_type, info.file_size = zipfile.ZIP_DEFLATED, size
+    return archive.open(info, "w")
 
 
 def load_cache(folder):
@@ -137,7 +172,7 @@ def load_cache(folder):
             meta = json.loads(archive["meta.json"])
             cache = Cache(archive["vel"], archive["offset"], **meta)
         fit = cache.settings["format"] == FORMAT
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ValueError(
             f"the cache {path} is damaged ({error}); python preprocessing.py --force makes it anew"
         ) from error

@@ -1,6 +1,7 @@
 """The pace of a training loop, and how much of it goes into waiting for batches."""
 
 import time
+from contextlib import contextmanager
 
 
 class Clock:
@@ -17,6 +18,13 @@ class Clock:
             if batch is None:
                 return
             yield batch
+
+    @contextmanager
+    def stopped(self):
+        """Within it no time passes."""
+        since = time.perf_counter()
+        yield
+        self.began += time.perf_counter() - since
 
     def lap(self, n_windows):
         """Figures since the last lap, in which n_windows were trained on: samples_per_second, and data_wait, the

@@ -16,13 +16,13 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from utils.drums import STYLE_NONE, style_id
-from utils.midi import MidiError
+from utils.midi import MAX_BYTES, MidiError
 
 GMD_URL = "https://storage.googleapis.com/magentadata/datasets/groove/groove-v1.0.0-midionly.zip"
 GMD_SHA256 = "651cbc524ffb891be1a3e46d89dc82a1cecb09a57c748c7b45b844c4841dcc1e"
 
 _MIDI_SUFFIXES = (".mid", ".midi")
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, KeyError)
 
 
 @dataclass(frozen=True)
@@ -42,28 +42,54 @@ class Corpus:
 
     def name(self, member):
         """The member's name in the cache, the same whether the corpus is zipped or unpacked."""
-        return member[len(self.top) :]
+        return _printable(member[len(self.top) :])
 
-    def identity(self):
-        """A digest of the names and contents of all files, the same whether zipped or unpacked."""
-        members = [*self.members, self.table_name] if self.table_name else self.members
+    def identity(self, read=None):
+        """A digest of the names and contents of all files, the same whether zipped or unpacked.
+
+        read: the checksums of the members, in their order, where they have been read before.
+        """
+        checksums = dict(zip(self.members, self.stamps() if self.path.is_file() else read or self._checksums()))
+        if self.table_name:
+            table = read_member(self.path, self.table_name)
+            checksums[self.table_name] = f"{len(table)} {zlib.crc32(table)}"
         digest = hashlib.sha256()
-        for member, size, crc in _checksums(self.path, members):
-            digest.update(f"{self.name(member)} {size} {crc}\n".encode())
+        for member in sorted(checksums):
+            digest.update(f"{self.name(member)} {checksums[member]}\n".encode())
         return digest.hexdigest()
+
+    def _checksums(self):
+        for member in tqdm(self.members, desc="checking the cache", unit="file", delay=2, disable=None):
+            try:
+                yield checksum(read_member(self.path, member, MAX_BYTES + 1))
+            except MidiError:
+                yield None
+
+    def stamps(self):
+        """Per member what changes when its contents do, without reading them: of a zip its checksums."""
+        if self.path.is_dir():
+            return [_stamp(self.path / member) for member in self.members]
+        with zipfile.ZipFile(self.path) as archive:
+            infos = [archive.getinfo(member) for member in self.members]
+            return [_checksum_text(info.file_size, info.CRC) for info in infos]
 
     def style_of_folder(self, member):
         """The style id that a folder around the member is named after, the innermost first; else 18."""
-        for folder in [*PurePosixPath(member).parent.parts[::-1], self.path.stem]:
-            try:
-                return style_id(folder)
-            except ValueError:
-                continue
-        return STYLE_NONE
+        return _first_style((*PurePosixPath(member).parent.parts[::-1], self.path.stem))
 
     def style_of_top(self):
         """The style id that the folder or zip as a whole is named after; else 18."""
         return self.style_of_folder(self.top + "any")
+
+
+@lru_cache(maxsize=1024)  # a folder has many files, and a name that is no style takes long to be told
+def _first_style(names):
+    for name in names:
+        try:
+            return style_id(name)
+        except ValueError:
+            continue
+    return STYLE_NONE
 
 
 def open_corpus(path):
@@ -91,14 +117,49 @@ def _find_table(path, names):
     return {}, ""
 
 
-def read_member(path, member):
-    """The bytes of a member of the folder or zip at `path`. Raises MidiError where it can't be read."""
+def read_member(path, member, at_most=None):
+    """The bytes of a member of the folder or zip at `path`, or the first at_most of them. Raises MidiError
+    where it can't be read."""
     try:
         if path.is_dir():
-            return (path / member).read_bytes()
-        return _open_zip(path, path.stat().st_mtime_ns, os.getpid()).read(member)
+            with open(path / member, "rb") as file:
+                return file.read(at_most)
+        return _read_zipped(_open_zip(path, path.stat().st_mtime_ns, os.getpid()), member, at_most)
     except (OSError, *_ZIP_ERRORS) as error:
-        raise MidiError(f"{member} in {path}: can't be read ({error})") from None
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise MidiError(f"{_printable(member)} in {path}: can't be read ({reason})") from None
+
+
+def _read_zipped(archive, member, at_most):
+    """In small pieces, because how large a member becomes may be a lie: a piece is at most a thousandfold of it."""
+    pieces, size = [], 0
+    with archive.open(member) as file:
+        while (at_most is None or size < at_most) and (piece := file.read(4096)):
+            pieces.append(piece)
+            size += len(piece)
+    return b"".join(pieces)[:at_most]
+
+
+def checksum(data):
+    """What identifies the contents of a file, as text. Those that are too large to be read are all alike."""
+    return _checksum_text(len(data), zlib.crc32(data))
+
+
+def _checksum_text(size, crc):
+    return f"{size} {crc}" if size <= MAX_BYTES else "too large"
+
+
+def _stamp(path):
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _printable(name):
+    """The name of a file as text that can be written, also where the file system has bytes that are no text."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 @lru_cache(maxsize=1)
@@ -109,14 +170,22 @@ def _open_zip(path, modified, process):
 
 def _list(path):
     if path.is_dir():
-        return sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
+        return sorted(_files_under(path))
     if not path.exists():
         raise ValueError(f"no folder or zip of MIDI files at {path}")
     try:
         with zipfile.ZipFile(path) as archive:
-            return sorted(info.filename for info in archive.infolist() if not info.is_dir())
+            return sorted({info.filename for info in archive.infolist() if not info.is_dir()})
     except (OSError, *_ZIP_ERRORS) as error:
         raise ValueError(f"{path} is neither a folder nor a readable zip ({error})") from None
+
+
+def _files_under(path):
+    for folder, _, names in os.walk(path):
+        inside = Path(folder).relative_to(path).as_posix()
+        for name in names:
+            if os.path.isfile(os.path.join(folder, name)):
+                yield name if inside == "." else f"{inside}/{name}"
 
 
 def _read_table(path, name):
@@ -136,17 +205,6 @@ def _read_table(path, name):
 def _common_folder(names):
     tops = {name.partition("/")[0] for name in names if "/" in name}
     return tops.pop() + "/" if len(tops) == 1 and all("/" in name for name in names) else ""
-
-
-def _checksums(path, names):
-    if path.is_dir():
-        for name in sorted(names):
-            data = (path / name).read_bytes()
-            yield name, len(data), zlib.crc32(data)
-    else:
-        with zipfile.ZipFile(path) as archive:
-            for name in sorted(names):
-                yield name, archive.getinfo(name).file_size, archive.getinfo(name).CRC
 
 
 def find_corpus(place):

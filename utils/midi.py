@@ -8,6 +8,8 @@ vel and timeoffset are 0 where there is no hit.
 import contextlib
 import io
 import os
+import re
+import stat
 from dataclasses import dataclass
 
 import mido
@@ -18,9 +20,15 @@ import symusic
 from utils.drums import N_VOICES, RHYTHM_CHANNEL, VOICE_PITCHES, mapping
 
 TICKS_PER_QUARTER = 480  # of the files that are written
+TEMPO_RANGE = 4, 1000  # quarter notes per minute that a file can be written with
+MAX_BYTES = 8 << 20  # of a file that is read; with MAX_TRACKS it bounds memory (0.4 GB) and time (seconds)
+MAX_TRACKS = 65536  # each takes 5 kB, and damage can make one out of 7 bytes
 MAX_BARS = 4096  # more is a stray event far out, not music; it would fill the memory with silence
 
-_PARSE_ERRORS = (RuntimeError, ValueError, IndexError, OverflowError, OSError)
+_PARSE_ERRORS = (RuntimeError, ValueError, IndexError, OverflowError, OSError, MemoryError)
+_PROGRAM_CHANGES = range(0xC0, 0xD0)
+# A last tempo, meter or key of too few bytes: symusic would read on, past the end of the data.
+_CUT_SHORT = re.compile(rb"\xff(\x51\x80*[\x00-\x02].{0,2}|[\x58\x59]\x80*[\x00\x01].?)\Z", re.DOTALL)
 _VOICE_OF_PITCH = np.array([VOICE_PITCHES.index(mapping[pitch]) for pitch in range(128)])
 
 
@@ -67,17 +75,17 @@ _COLUMNS = ("tick", "pitch", "velocity", "duration", "track")
 def read_midi(path_or_bytes, name=None):
     """Read a MIDI file (a path, or its bytes) into MidiNotes; `name` stands for it in messages.
 
-    A note-on of velocity 0 ends a note and is no hit; a note that nothing ends isn't read. A file
-    without notes gives empty arrays.
-    Raises MidiError where the file is missing or is no readable MIDI.
+    A note-on of velocity 0 ends a note and is no hit; a note that nothing ends isn't read, nor is a
+    tempo of 0. A file without notes gives empty arrays.
+    Raises MidiError where the file is missing, is no readable MIDI, is larger than MAX_BYTES or may
+    have more than MAX_TRACKS tracks, or counts more than 2**31 ticks.
     """
     is_bytes = isinstance(path_or_bytes, (bytes, bytearray))
     name = name or ("MIDI data" if is_bytes else str(path_or_bytes))
     try:
-        if not is_bytes:
-            with open(path_or_bytes, "rb") as file:
-                path_or_bytes = file.read()
-        score = symusic.Score.from_midi(bytes(path_or_bytes), ttype="tick")
+        data = path_or_bytes if is_bytes else _read_file(path_or_bytes)
+        _check_limits(data)
+        score = symusic.Score.from_midi(bytes(data), ttype="tick")
         track_names = [track.name for track in score.tracks]
     except _PARSE_ERRORS as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
@@ -91,6 +99,11 @@ def read_midi(path_or_bytes, name=None):
         for column, key in zip(_COLUMNS, ("time", "pitch", "velocity", "duration"))
     }
     notes["track"] = np.repeat(np.arange(len(columns)), [len(c["time"]) for c in columns])
+    tempos = sorted((t.time, t.qpm) for t in score.tempos if t.qpm < np.inf)
+    meters = sorted(((m.time, m.numerator, m.denominator) for m in score.time_signatures), key=lambda m: m[0])
+    firsts = [tempos[:1], meters[:1], [(notes[c].min(),) for c in ("tick", "duration") if len(notes[c])]]
+    if any(first[0] < 0 for events in firsts for first in events):
+        raise MidiError(f"{name}: not a readable MIDI file (its times run past 2**31 ticks)")
     sounding = notes["velocity"] > 0
     order = np.flatnonzero(sounding)[np.argsort(notes["tick"][sounding], kind="stable")]
     return MidiNotes(
@@ -98,9 +111,30 @@ def read_midi(path_or_bytes, name=None):
         is_drum=np.array([track.is_drum for track in score.tracks], bool),
         track_names=track_names,
         tpq=score.ticks_per_quarter,
-        tempos=sorted((t.time, t.qpm) for t in score.tempos),
-        meters=sorted(((m.time, m.numerator, m.denominator) for m in score.time_signatures), key=lambda m: m[0]),
+        tempos=tempos,
+        meters=meters,
     )
+
+
+def _read_file(path):
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError("no file, but a folder, pipe or device")  # which might never end, or never begin
+    with open(path, "rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
+def _check_limits(data):
+    """Raises ValueError for bytes that would take too much memory or time to parse, or that aren't safe to."""
+    if _CUT_SHORT.search(data, max(len(data) - 20, 0)):
+        raise ValueError("ends within an event")
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"larger than {MAX_BYTES >> 20} MiB, the most that is read")
+    if len(data) <= 7 * MAX_TRACKS:  # a track with a note in it has at least as many bytes
+        return
+    # a track of the file gives one for each pair of channel and program in it
+    tracks = 16 * data.count(b"MTrk") + sum(map(data.count, _PROGRAM_CHANGES))
+    if tracks > MAX_TRACKS:
+        raise ValueError(f"up to {tracks} tracks, counted by channel and program; at most {MAX_TRACKS} are read")
 
 
 def notes_to_roll(tick, pitch, velocity, tpq, down_sample_tpq=4):
@@ -206,8 +240,9 @@ def _check_roll(onset, vel, timeoffset, inverse_mapping, tempo):
     missing = [v for v in range(onset.shape[1]) if v not in inverse_mapping]
     if missing:
         raise ValueError(f"inverse_mapping must give a pitch to each voice; none for {missing}")
-    if not 4 <= tempo <= 1000:
-        raise ValueError(f"tempo must be between 4 and 1000 quarter notes per minute, not {tempo}")
+    slowest, fastest = TEMPO_RANGE
+    if not slowest <= tempo <= fastest:
+        raise ValueError(f"tempo must be between {slowest} and {fastest} quarter notes per minute, not {tempo}")
 
 
 def _first_tick(step, down_sample_tpq):

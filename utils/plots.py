@@ -1,22 +1,20 @@
-"""Pictures of drums: the piano roll with the rhythm above it and the controls below it, asked beside played."""
-
-import os
-from pathlib import Path
+"""Pictures of drums: the piano roll with the rhythm above it and the controls below it, asked beside played; or
+several takes to one rhythm, one roll below the other."""
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap, Normalize
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from utils.controls import asked_voices, style_name
+from utils.canvas import FAINT, GRID, INK, bare, new_figure, save
+from utils.controls import asked_voices, measure, style_name
 from utils.drums import N_VOICES, STYLE_NONE, VOICES
 
-INK, FAINT, GRID, BAND = "#26323a", "#8a969c", "#dfe4e6", "#f6f7f8"
+BAND = "#f6f7f8"
 ASKED, GOT, RHYTHM, FORBIDDEN = "#c0394d", "#c3d8df", "#5b6770", "#f3dadd"
 LOUDNESS = LinearSegmentedColormap.from_list("loudness", ["#c9dde2", "#3d8296", "#0b3142"])
 HIT_HEIGHT = 0.72
+RHYTHM_ENTRY = Line2D([], [], color=RHYTHM, marker="o", markersize=4, linewidth=2, label="rhythm")
 
 
 def draw_result(path, drums, rhythm, asked, got, steps_per_bar, title):
@@ -26,15 +24,7 @@ def draw_result(path, drums, rhythm, asked, got, steps_per_bar, title):
     any length, or None. asked, got: Bars of utils.controls, or asked None: nothing was asked.
     """
     bars = len(got)
-    figure = Figure(figsize=(max(10, 2 + 2.6 * min(bars, 8)), 7.6), dpi=110, facecolor="white")
-    FigureCanvasAgg(figure)
-    above, roll, hits, velocity = figure.subplots(
-        4, 1, sharex=True, gridspec_kw={"height_ratios": [0.8, 4.2, 1.1, 1.1], "hspace": 0.12}
-    )
-    figure.subplots_adjust(left=1.2 / figure.get_figwidth(), right=1 - 0.8 / figure.get_figwidth(), bottom=0.05, top=0.87)
-    for axis in (above, roll, hits, velocity):
-        _prepare(axis, bars, steps_per_bar)
-
+    figure, (above, roll, hits, velocity) = _panels(bars, steps_per_bar, [0.8, 4.2, 1.1, 1.1], 7.6)
     _draw_rhythm(above, rhythm, bars * steps_per_bar)
     draw_roll(roll, *drums)
     if asked is not None:
@@ -44,12 +34,33 @@ def draw_result(path, drums, rhythm, asked, got, steps_per_bar, title):
     _draw_control(hits, "hits per bar", got.hits, asked and asked.hits, 1.15 * most, steps_per_bar)
     _draw_control(velocity, "mean velocity", got.velocity, asked and asked.velocity, 127, steps_per_bar)
 
-    velocity.set_xticks([(bar + 0.5) * steps_per_bar - 0.5 for bar in range(bars)], [f"bar {bar + 1}" for bar in range(bars)])
-    velocity.tick_params(axis="x", length=0, labelsize=9, labelcolor=INK)
-    left, right = roll.get_position().x0, roll.get_position().x1
-    figure.suptitle(title, x=left, y=0.985, ha="left", color=INK, fontsize=12, fontweight="bold")
-    _legend(figure, asked, right)
-    _save(figure, path)
+    entries = [RHYTHM_ENTRY, Patch(color=GOT, label="played")]
+    if asked is not None:
+        entries.append(Line2D([], [], color=ASKED, linewidth=2, label="asked (in the roll: played/asked)"))
+        if (asked.voices < 0).any():
+            entries.append(Patch(color=FORBIDDEN, label="forbidden"))
+    _finish(figure, title, entries, path)
+
+
+def draw_takes(path, takes, rhythm, steps_per_bar, title):
+    """Write a PNG of several takes to one rhythm: the rhythm above, then a piano roll for each, all on one grid.
+
+    takes: name -> onset, vel, timeoffset, each (T, 9), array or CPU tensor, T the same for all. rhythm: the same of
+    the rhythm heard. Above each bar of a roll stands how many hits it has and how loud they are on average.
+    """
+    bars = max(-(-len(onset) // steps_per_bar) for onset, _, _ in takes.values())
+    figure, (above, *rolls) = _panels(bars, steps_per_bar, [0.8] + [4.0] * len(takes), 1.7 + 3.1 * len(takes), 0.5, 0.2)
+    _draw_rhythm(above, rhythm, bars * steps_per_bar)
+    for axis, (name, drums) in zip(rolls, takes.items()):
+        draw_roll(axis, *drums)
+        axis.annotate(name, (0, 1), (-4, 4), "axes fraction", textcoords="offset points", ha="right", color=INK,
+                      fontsize=10, fontweight="bold")  # fmt: skip
+        got = measure(*(np.asarray(roll) for roll in drums[:2]), steps_per_bar)
+        for bar, (hits, velocity) in enumerate(zip(got.hits, got.velocity)):
+            text = f"{hits:.0f} hits, velocity {velocity:.0f}" if hits else "silent"
+            axis.annotate(text, (bar * steps_per_bar - 0.3, 1), (0, 4), ("data", "axes fraction"),
+                          textcoords="offset points", color=FAINT, fontsize=8)  # fmt: skip
+    _finish(figure, title, [], path)
 
 
 def draw_roll(axis, onset, vel, timeoffset):
@@ -67,12 +78,24 @@ def draw_roll(axis, onset, vel, timeoffset):
         axis.axhline(voice, color=GRID, linewidth=0.8, zorder=1)
 
 
+def _panels(bars, steps_per_bar, heights, height, top=1, gap=0.12):
+    """A figure, `height` inches high, `top` of them above the panels, and the panels, with lines on bars and quarters."""
+    figure = new_figure(max(10, 2 + 2.6 * min(bars, 8)), height)
+    axes = figure.subplots(len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights, "hspace": gap})
+    width = figure.get_figwidth()
+    figure.subplots_adjust(left=1.2 / width, right=1 - 0.8 / width, bottom=0.38 / height, top=1 - top / height)
+    for axis in axes:
+        _prepare(axis, bars, steps_per_bar)
+    middles = [(bar + 0.5) * steps_per_bar - 0.5 for bar in range(bars)]
+    axes[-1].set_xticks(middles, [f"bar {bar + 1}" for bar in range(bars)])
+    axes[-1].tick_params(axis="x", labelsize=9, labelcolor=INK)
+    return figure, axes
+
+
 def _prepare(axis, bars, steps_per_bar):
     """A bare panel with lines on the bars and the quarters; a step is centred on its whole number."""
     axis.set_xlim(-0.75, bars * steps_per_bar - 0.25)
-    for spine in axis.spines.values():
-        spine.set_visible(False)
-    axis.tick_params(axis="both", length=0, labelsize=8, labelcolor=FAINT)
+    bare(axis)
     for bar in range(bars):
         if bar % 2 == 0:
             axis.axvspan(bar * steps_per_bar - 0.5, (bar + 1) * steps_per_bar - 0.5, color=BAND, zorder=0, linewidth=0)
@@ -130,32 +153,19 @@ def _draw_control(axis, name, got, asked, top, steps_per_bar):
                       ha="right", color=ASKED, fontsize=9, zorder=5)
 
 
-def _legend(figure, asked, right):
-    entries = [Line2D([], [], color=RHYTHM, marker="o", markersize=4, linewidth=2, label="rhythm"), Patch(color=GOT, label="played")]
-    if asked is not None:
-        entries.append(Line2D([], [], color=ASKED, linewidth=2, label="asked (in the roll: played/asked)"))
-        if (asked.voices < 0).any():
-            entries.append(Patch(color=FORBIDDEN, label="forbidden"))
-    figure.legend(handles=entries, loc="upper right", bbox_to_anchor=(right + 0.01, 0.957), ncols=len(entries), frameon=False,
-                  fontsize=9, labelcolor=INK)
-    scale = figure.add_axes([right + 0.012, 0.4, 0.007, 0.3])
+def _finish(figure, title, entries, path):
+    """Title, legend and the scale of loudness around the panels; then the file."""
+    below, height = figure.axes[1].get_position(), figure.get_figheight()
+    left, right = below.x0, below.x1
+    figure.suptitle(title, x=left, y=1 - 0.11 / height, ha="left", color=INK, fontsize=12, fontweight="bold")
+    if entries:
+        figure.legend(handles=entries, loc="upper right", bbox_to_anchor=(right + 0.01, 1 - 0.33 / height),
+                      ncols=len(entries), frameon=False, fontsize=9, labelcolor=INK)  # fmt: skip
+    scale = figure.add_axes([right + 0.012, below.y1 - 2.8 / height, 0.007, 2.3 / height])
     scale.imshow(np.linspace(0, 1, 64)[:, None], cmap=LOUDNESS, norm=Normalize(0, 1), aspect="auto", origin="lower", extent=(0, 1, 1, 127))
+    bare(scale)
     scale.set_xticks([])
     scale.set_yticks([1, 64, 127])
     scale.yaxis.tick_right()
-    scale.tick_params(length=0, labelsize=8, labelcolor=FAINT)
     scale.set_title("velocity", fontsize=8, color=FAINT, loc="left")
-    for spine in scale.spines.values():
-        spine.set_visible(False)
-
-
-def _save(figure, path):
-    path = Path(path)
-    aside = path.with_name(f"{path.name}.part")
-    try:
-        figure.savefig(aside, format="png")
-        os.replace(aside, path)
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        aside.unlink(missing_ok=True)
+    save(figure, path)

@@ -1,0 +1,109 @@
+"""How preprocessing takes a large folder: python benchmarks/preprocessing.py [--files 10000]
+
+Makes a folder of that many MIDI files (copies of the corpus, or of examples/, each with three bytes changed, so that
+some are damaged), and prints files per second and peak memory for a tenth of them and for all, with one process and
+with two, and whether a run that was stopped, killed and continued writes the same bytes.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+from preprocessing import PARTIAL
+from utils.cache import CACHE_FILE, load_cache
+from utils.config import load_config
+from utils.corpus import find_corpus, open_corpus, read_member
+from utils.reading import FILES_PER_CHUNK
+
+
+def make_folder(folder, n):
+    corpus = open_corpus(find_corpus(load_config(REPOSITORY / "config.yaml").Data.corpus) or REPOSITORY / "examples")
+    sources = [read_member(corpus.path, member) for member in corpus.members]
+    rng = random.Random(0)
+    for number in range(n):
+        data = bytearray(sources[number % len(sources)])
+        for place in rng.sample(range(100, len(data)), 3):
+            if data[place] < 128:
+                data[place] = rng.randrange(128)
+        path = folder / f"{number // 1000:03}" / f"{number:06}.mid"
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_bytes(data)
+
+
+def start(folder, cache, workers):
+    settings = (f"Data.cache_dir={cache}", f"Data.preprocess_workers={workers}")
+    command = [sys.executable, REPOSITORY / "preprocessing.py", "--midi-dir", folder]
+    command += [part for setting in settings for part in ("--set", setting)]
+    return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process):
+    """(exit status, peak memory in MiB of its largest process, what it said)."""
+    said = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, usage.ru_maxrss / 1024, said
+
+
+def measure(folder, cache, workers, n, what=""):
+    begin = time.perf_counter()
+    status, peak, said = finish(start(folder, cache, workers))
+    taken = time.perf_counter() - begin
+    if status:
+        raise SystemExit(said)
+    made = load_cache(cache)
+    arrays = (made.vel.nbytes + made.offset.nbytes) / 2**20
+    print(
+        f"{n:7} files, {workers} process{'es' * (workers > 1):2}  {what or f'{n / taken:.0f} files/s':>12}  {taken:6.2f} s  "
+        f"peak {peak:5.0f} MiB, of which the rolls {arrays:4.0f} MiB"
+    )
+    return said
+
+
+def stop_when(process, cache, n_files, how):
+    """Send the signal when so many files are read."""
+    while process.poll() is None:
+        if len(list((cache / PARTIAL).glob("*.npz"))) * FILES_PER_CHUNK >= n_files:
+            process.send_signal(how)
+            break
+        time.sleep(0.005)
+    return finish(process)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--files", type=int, default=10000)
+    n = parser.parse_args().files
+    with tempfile.TemporaryDirectory() as place:
+        place = Path(place)
+        make_folder(place / "small", n // 10)
+        make_folder(place / "large", n)
+        measure(place / "small", place / "of_small", 1, n // 10)
+        measure(place / "large", place / "one", 1, n)
+        said = measure(place / "large", place / "two", 2, n)
+        print("\n".join(f"    {line}" for line in said.splitlines()[:3]))
+
+        begin = time.perf_counter()
+        finish(start(place / "large", place / "two", 2))
+        print(f"the same again, with a cache that fits: {time.perf_counter() - begin:.2f} s")
+
+        for share, how in ((0.33, signal.SIGINT), (0.67, signal.SIGKILL)):
+            process = start(place / "large", place / "stopped", 2)
+            status, _, said = stop_when(process, place / "stopped", share * n, how)
+            print(f"{how.name} after a share of {share}: exit status {status}; it says: {said.strip() or 'nothing'}")
+        measure(place / "large", place / "stopped", 2, n, "the rest")
+        of_all = {(place / name / CACHE_FILE).read_bytes() for name in ("one", "two", "stopped")}
+        print(f"one process, two, stopped and continued: {'the same bytes' if len(of_all) == 1 else 'THE BYTES DIFFER'}")
+
+
+if __name__ == "__main__":
+    main()

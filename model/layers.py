@@ -321,7 +321,6 @@ class HitChain(nn.Module):
             nn.init.normal_(table.weight, std=0.02)
         self.register_buffer("velocity_row", torch.arange(n_voice) * velocity_bins, persistent=False)
         self.register_buffer("offset_row", torch.arange(n_voice) * offset_bins, persistent=False)
-        self.register_buffer("pairs", torch.tril_indices(n_voice, n_voice, offset=-1), persistent=False)
 
     def note(self, velocity_bin, offset_bin, voice):
         """What a drawn hit of a voice tells the voices after it: (..., 2 x d_head)."""
@@ -332,27 +331,42 @@ class HitChain(nn.Module):
         """What a hit's own velocity tells its offset: (..., d_head)."""
         return self.own_velocity(velocity_bin + self.velocity_row[voice])
 
-    def forward(self, hidden, onset, velocity_bin, offset_bin):
+    def forward(self, hidden, onset, velocity_bin, offset_bin, index=None):
         """Logits (n_hit, K) of velocity and of offset at the true tokens, for the cells where onset
-        (B, T, V) is set, in the order of onset.nonzero(); the bins are (B, T, V) as well."""
-        hit = onset > 0
-        voice = hit.nonzero()[:, -1]
-        velocity_bin, offset_bin = velocity_bin[hit], offset_bin[hit]
+        (B, T, V) is set, in the order of onset.nonzero(); the bins are (B, T, V) as well. index: the
+        hit_index of onset, made here where None."""
+        index = hit_index(onset) if index is None else index
+        hit = index["hit"]
+        voice = hit % onset.shape[-1]
+        velocity_bin, offset_bin = velocity_bin.flatten()[hit], offset_bin.flatten()[hit]
         told = self.note(velocity_bin, offset_bin, voice)
-
         # few steps have more than one hit: sum over the pairs of hits there are, not over all voices of all steps
-        row = (hit.flatten().cumsum(0) - 1).view_as(hit)
-        later, earlier = self.pairs
-        step_pair = (hit[..., later] & hit[..., earlier]).nonzero(as_tuple=True)
-        step, pair = step_pair[:-1], step_pair[-1]
-        past = torch.zeros_like(told)
-        past = past.index_add(0, row[(*step, later[pair])], told[row[(*step, earlier[pair])]])
+        past = torch.zeros_like(told).index_add(0, index["later_hit"], told[index["earlier_hit"]])
 
         past_velocity, past_offset = past.chunk(2, dim=-1)
         past_offset = past_offset + self.own(velocity_bin, voice)
-        velocity = self.velocity.read(self.velocity.prepare(hidden, onset)[hit], past_velocity, voice)
-        offset = self.offset.read(self.offset.prepare(hidden, onset)[hit], past_offset, voice)
+        prepared_velocity = self.velocity.prepare(hidden, onset).flatten(0, -2)[hit]
+        prepared_offset = self.offset.prepare(hidden, onset).flatten(0, -2)[hit]
+        velocity = self.velocity.read(prepared_velocity, past_velocity, voice)
+        offset = self.offset.read(prepared_offset, past_offset, voice)
         return velocity, offset
+
+
+def hit_index(onset):
+    """Where the hits of onset (B, T, V) are, as a dict of long tensors:
+
+    hit (n_hit,)                        their places in the flattened onset, in order
+    later_hit, earlier_hit (n_pair,)    rows of `hit`: all pairs of hits that share a step
+
+    How many there are is known only after looking, and to look at a GPU is to wait for it. So a loader makes this
+    where it makes the batch, and the step that has it from there asks the GPU nothing.
+    """
+    hit = onset.flatten().nonzero().squeeze(1)
+    step = hit.div(onset.shape[-1], rounding_mode="floor")
+    apart = range(1, onset.shape[-1])
+    earlier = [(step[n:] == step[:-n]).nonzero().squeeze(1) for n in apart]
+    later = [row + n for n, row in zip(apart, earlier)]
+    return {"hit": hit, "later_hit": torch.cat(later), "earlier_hit": torch.cat(earlier)}
 
 
 def velocity_to_bin(vel, n_bin):

@@ -19,6 +19,7 @@ from model.layers import (
     RollEmbedding,
     ScalarControl,
     VoiceControl,
+    hit_index,
     kl_per_unit,
     offset_to_bin,
     rotary_table,
@@ -167,7 +168,8 @@ class DrumVAE(nn.Module):
 
         onset, vel, timeoffset (B, T, V): the target. density, intensity (B, T) z-scores and instrument
         (B, T, V) shares, NaN = unset; style (B, T) long, 18 = unset. use_context, use_latent, mask (B, T).
-        noise (B, N, Z), standard normal, makes the latent a sample; without that key it is the mean.
+        noise (B, N, Z), standard normal, makes the latent a sample; without that key it is the mean. With
+        the keys of hit_index the hits are looked up there and the device is not waited for.
         Returned: onset_nats, velocity_nats, offset_nats (sums), steps, hits (counts), each a 0-d tensor;
         kl (B, N, Z), the nats of each unit of each bar; bars (B, N) bool, those that were heard. Known cells
         and steps outside the mask count nowhere.
@@ -189,13 +191,14 @@ class DrumVAE(nn.Module):
         velocity_bin = velocity_to_bin(vel, self.velocity_bins)
         offset_bin = offset_to_bin(timeoffset, self.offset_bins)
         open_cells = mask.unsqueeze(-1) & ~batch["known_onset"]
-        hit = onset > 0
-        open_hit = (mask.unsqueeze(-1) & ~batch["known_vel"])[hit]
+        index = batch if "hit" in batch else hit_index(onset)
+        hit = index["hit"]
+        open_hit = (mask.unsqueeze(-1) & ~batch["known_vel"]).flatten()[hit]
         onset_logits = self.onset_head(hidden, onset).float()
         onset_nats = F.binary_cross_entropy_with_logits(onset_logits, onset, reduction="none") * open_cells
-        velocity_logits, offset_logits = self.hit_head(hidden, onset, velocity_bin, offset_bin)
-        velocity_nats = F.cross_entropy(velocity_logits.float(), velocity_bin[hit], reduction="none") * open_hit
-        offset_nats = F.cross_entropy(offset_logits.float(), offset_bin[hit], reduction="none") * open_hit
+        velocity_logits, offset_logits = self.hit_head(hidden, onset, velocity_bin, offset_bin, index)
+        velocity_nats = F.cross_entropy(velocity_logits.float(), velocity_bin.flatten()[hit], reduction="none") * open_hit
+        offset_nats = F.cross_entropy(offset_logits.float(), offset_bin.flatten()[hit], reduction="none") * open_hit
         return {
             "onset_nats": onset_nats.sum(),
             "velocity_nats": velocity_nats.sum(),

@@ -1,7 +1,7 @@
-"""How fast the parts are on this machine: python benchmarks/speed.py [--set Model.Decoder.n_layer=8]
+"""How fast drums are drawn on this machine: python benchmarks/speed.py [--set Model.Decoder.n_layer=8]
 
-Preprocessing (files/s), batches (windows/s), a training step in both precisions (windows/s), and decoding
-(ms per step), with the model of config.yaml, untrained. Needs the corpus: see preprocessing.py.
+Milliseconds per step at batch 1 and 64, with the model of config.yaml, untrained. What it plays to is real: needs
+the corpus, see preprocessing.py. benchmarks/preprocessing.py and benchmarks/training.py measure the rest.
 """
 
 import argparse
@@ -15,14 +15,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from data_aug import DrumBatches
-from model.model import training_loss
 from model.sampling import sample
 from preprocessing import preprocess
 from utils.config import load_config
 from utils.device import pick_device
 from utils.get_model import get_model
 from utils.metrics import to_device
-from utils.optim import make_optimizer
 from utils.run_samples import INPUTS
 
 
@@ -46,39 +44,11 @@ def main():
     device = pick_device(args.device)
     with tempfile.TemporaryDirectory() as folder:
         cfg = load_config("config.yaml", [*args.set, f"Data.cache_dir={folder}"])
-        start = time.perf_counter()
         cache = preprocess(cfg)
-        taken = time.perf_counter() - start
-    print(f"\npreprocessing    {len(cache.files) / taken:9.0f} files/s    {taken:.2f} s in all")
-
     cfg.Data.normalize_factor = cache.normalize_factor
-    data, training = cfg.Data, cfg.Training
-    batches = DrumBatches(cache, "train", data, data.batch_size, augment=True)
-    numbers = iter(range(10**6))
-    taken = seconds(lambda: batches[next(numbers)], 50, device)
-    print(f"batches          {data.batch_size / taken:9.0f} windows/s  in one process, with augmentation")
+    model = get_model(cfg.to_dict()).to(device).eval()
+    batch = to_device(DrumBatches(cache, "train", cfg.Data, 64)[0], device)
 
-    model = get_model(cfg.to_dict()).to(device)
-    optimizer = make_optimizer(model, training)
-    batch = to_device(batches[0], device)
-    float32_taken = None
-    for name, dtype in (("float32", None), ("bfloat16", torch.bfloat16)):
-
-        def step():
-            with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-                figures = model(batch)
-            training_loss(figures, training.loss_weight.model_dump(), 0.0, 0.0).backward()
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-
-        taken = seconds(step, 5, device)
-        float32_taken = float32_taken or taken
-        print(
-            f"training step    {data.batch_size / taken:9.0f} windows/s  {taken * 1000:.0f} ms, {name}, "
-            f"{float32_taken / taken:.2f} x float32"
-        )
-
-    model.eval()
     alone = None
     for rows in (1, 64):
         inputs = [batch[name][:rows] for name in INPUTS]

@@ -65,19 +65,23 @@ class LeanRMSNorm(torch.autograd.Function):
 
 
 def attend(q, k, v, attention_mask, is_causal):
-    """softmax(q k / sqrt(d)) v for q, k, v (B, H, T, d), as scaled_dot_product_attention, which it mostly is.
+    """softmax(q k / sqrt(d)) v for q, k, v (B, H, T, d), by torch's kernel wherever that is the fastest.
 
-    In bfloat16 on the CPU torch's kernel, its backward above all, takes several times as long as the few matrix
-    products that it consists of, until T is so large that the (T, T) scores no longer fit the cache.
+    In bfloat16 on the CPU it takes several times as long, backward above all, as the few matrix products that it
+    consists of, until T is so large that the scores no longer fit the cache.
     """
-    T = k.shape[-2]
-    written_out = q.device.type == "cpu" and q.dtype == torch.bfloat16 and T <= LONGEST_WRITTEN_OUT
-    if not written_out or not (is_causal or attention_mask is not None):
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask, is_causal=is_causal)
+    on_cpu = q.device.type == "cpu" and q.dtype == torch.bfloat16
+    if on_cpu and k.shape[-2] <= LONGEST_WRITTEN_OUT and (is_causal or attention_mask is not None):
+        return attend_written_out(q, k, v, attention_mask, is_causal)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask, is_causal=is_causal)
+
+
+def attend_written_out(q, k, v, attention_mask, is_causal):
+    """scaled_dot_product_attention, matrix product by matrix product."""
     if is_causal:
-        attention_mask = torch.ones(T, T, dtype=torch.bool).tril()
-    bias = torch.zeros(attention_mask.shape, dtype=q.dtype).masked_fill(~attention_mask, -torch.inf)
-    scores = torch.add(bias, q @ k.transpose(-2, -1), alpha=q.shape[-1] ** -0.5)
+        attention_mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
+    hidden = q.new_zeros(attention_mask.shape).masked_fill(~attention_mask, -torch.inf)
+    scores = torch.add(hidden, q @ k.transpose(-2, -1), alpha=q.shape[-1] ** -0.5)
     return scores.softmax(-1) @ v
 
 
@@ -91,7 +95,7 @@ class Dropout(nn.Module):
     def __init__(self, p):
         super().__init__()
         self.p = p
-        self.threshold = round(p * 65536)
+        self.threshold = min(round(p * 65536), 65535)
 
     def forward(self, x):
         if x.device.type != "cpu" or not self.training or self.threshold == 0:

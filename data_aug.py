@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from model.layers import hit_index
 from model.model import count_tokens
 from utils import augment
 from utils.attributes import bar_attributes
@@ -98,7 +99,8 @@ class Pieces(Dataset):
 
     A batch is cut into n_processes * n_each pieces of equal size, none shared; `rank` (from 0) gets n_each of
     them, one after the other. Every process makes the whole batch, so that it is the same however it is cut.
-    A piece has the noise of its latents (see DrumVAE.forward) with it, d_latent numbers a bar.
+    A piece has the noise of its latents with it, d_latent numbers a bar, and where its hits are (see
+    DrumVAE.forward).
 
     Returns the pieces (a list of batches) and the count_tokens of the whole batch.
     """
@@ -115,7 +117,8 @@ class Pieces(Dataset):
         shape = self.batches.batch_size, self.batches.data.clip_bar, self.d_latent
         batch["noise"] = torch.from_numpy(rng.standard_normal(shape, np.float32))
         tokens = count_tokens(batch, self.batches.steps_per_bar)
-        return [{name: tensor[rows] for name, tensor in batch.items()} for rows in self.rows], tokens
+        pieces = [{name: tensor[rows] for name, tensor in batch.items()} for rows in self.rows]
+        return [piece | hit_index(piece["onset"]) for piece in pieces], tokens
 
 
 def collate(clips, n_steps):

@@ -99,7 +99,8 @@ class Pieces(Dataset):
 
     A batch is cut into n_processes * n_each pieces of equal size, none shared; `rank` (from 0) gets n_each of
     them, one after the other. Every process makes the whole batch, so that it is the same however it is cut.
-    A piece has the noise of its latents (see DrumVAE.forward) with it, d_latent numbers a bar, and its hit_index.
+    A piece has the noise of its latents with it, d_latent numbers a bar, and where its hits are (see
+    DrumVAE.forward).
 
     Returns the pieces (a list of batches) and the count_tokens of the whole batch.
     """

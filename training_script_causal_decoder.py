@@ -45,6 +45,7 @@ from utils.metrics import likelihood, to_device, training_figures
 from utils.optim import AUTOCAST, choose_precision, kl_weight, make_optimizer, make_scheduler
 from utils.run_log import RunLog
 from utils.run_samples import write_samples
+from utils.speed import compile_model, keep_freed_memory
 from utils.stopping import FiniteGuard, StopSignals, ignore_stop_signals
 
 
@@ -58,6 +59,7 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=Processes(
     if main:
         check_run(cfg, processes.count, resume, init_from, midi_dir)
     device = device_of(processes, training.device)
+    keep_freed_memory()
 
     # ---- data
     cache = processes.in_turn(lambda: preprocess(cfg, midi_dir))
@@ -86,6 +88,8 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=Processes(
         training.precision = choose_precision(training.precision, model, to_device(batches[0], device), device)
     training.precision = processes.from_main(training.precision)
     autocast = AUTOCAST[training.precision]
+    if training.compile:
+        compile_model(model)
     parallel = model
     if processes.count > 1:  # which also gives all the main process's weights
         parallel = DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)

@@ -172,7 +172,7 @@ def report_compiled(plain, pieces, tokens, cfg, precision, rounds):
     )
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="the full size in place of config.yaml's")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of config.yaml")
@@ -180,7 +180,7 @@ def main():
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", choices=AUTOCAST, default="bfloat16")
     parser.add_argument("--compile", action="store_true", help="measure Training.compile as well")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     keep_freed_memory()
     device = pick_device(args.device)
     torch.manual_seed(0)

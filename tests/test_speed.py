@@ -1,12 +1,16 @@
 """What is written to be fast does what the plain thing does."""
 
+import importlib
 import platform
+import re
 import subprocess
 import sys
 
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import TINY
+from midi_files import small_corpus
 from model_batches import random_batch, small_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -154,3 +158,21 @@ print(faults[-1] - faults[-2])
 """
     run = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True)
     assert int(run.stdout) < 16
+
+
+def test_training_benchmark_prints_what_it_measures(tmp_path, repository, monkeypatch, capfd):
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    monkeypatch.chdir(repository)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # which the benchmark sets; so that it is set back
+    benchmark = importlib.import_module("training")
+    monkeypatch.setattr(benchmark, "SQUARE", {"cpu": 64})
+    monkeypatch.setattr(benchmark, "LOADER_BATCHES", 2)
+    monkeypatch.setattr(benchmark, "keep_freed_memory", lambda: None)
+    sets = [*TINY, "Data.batch_size=4", f"Data.corpus={small_corpus(tmp_path / 'drums')}"]
+    benchmark.main(["--steps", "1", "--device", "cpu", *(word for pair in sets for word in ("--set", pair))])
+    said = capfd.readouterr().out
+    for what in ("bfloat16 on cpu", "matrix product", "steps/s", "sixteenths of drums/s", "GFLOP a step", "fused"):
+        assert what in said
+    share = re.search(r"([0-9.]+)% of the bfloat16 product", said)
+    assert float(share.group(1)) > 0
+    assert re.search(r"loader alone +[0-9,]+ windows/s", said) and "of the time waiting for batches" in said

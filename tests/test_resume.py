@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from midi_files import beat, midi_bytes, note, small_corpus
-from training_runs import arguments, assert_same_run, checkpoint, finish, lines, start
+from training_runs import arguments, assert_same_run, busy_corpus, checkpoint, finish, lines, start
 
 import training_script_causal_decoder as script
 from utils.checkpoints import load_checkpoint, save_checkpoint
@@ -15,10 +15,7 @@ from utils.checkpoints import load_checkpoint, save_checkpoint
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    busy = beat(bars=6)
-    for tick in range(0, 6 * 1920, 240):
-        busy += note(tick, 51, 40 + tick % 50, 60)
-    return small_corpus(tmp_path_factory.mktemp("corpus"), busy=midi_bytes(busy))
+    return busy_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.fixture(scope="module")

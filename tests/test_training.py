@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from midi_files import beat, midi_bytes, note, small_corpus
-from training_runs import arguments, checkpoint, finish, lines, start
+from training_runs import arguments, busy_corpus, checkpoint, finish, lines, start
 
 import training_script_causal_decoder as script
 from data_aug import DrumBatches, Pieces
@@ -23,10 +22,7 @@ from utils.stopping import FiniteGuard
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    busy = beat(bars=6)
-    for tick in range(0, 6 * 1920, 240):
-        busy += note(tick, 51, 40 + tick % 50, 60)
-    return small_corpus(tmp_path_factory.mktemp("corpus"), busy=midi_bytes(busy))
+    return busy_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.fixture(scope="module")

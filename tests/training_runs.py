@@ -8,6 +8,7 @@ import sys
 
 import torch
 from conftest import REPOSITORY, TINY
+from midi_files import beat, midi_bytes, note, small_corpus
 
 from utils.checkpoints import load_checkpoint
 from utils.run_log import CLOCKS
@@ -19,6 +20,14 @@ SHORT = [
     "Data.batch_size=8", "Data.preprocess_workers=1",
 ]  # fmt: skip
 STATE = ("vae_model", "ema", "vae_optimizer", "scheduler", "step", "best", "figures")
+
+
+def busy_corpus(folder):
+    """A few short files, one of them of six bars."""
+    busy = beat(bars=6)
+    for tick in range(0, 6 * 1920, 240):
+        busy += note(tick, 51, 40 + tick % 50, 60)
+    return small_corpus(folder, busy=midi_bytes(busy))
 
 
 def arguments(folder, corpus, *sets, steps=20, dropout=0.1):

@@ -26,7 +26,8 @@ def corpus(tmp_path_factory):
 def run_of(folder, corpus, *sets):
     """Arguments of a run without dropout, the one chance that hangs on how the batch is cut."""
     folder.mkdir()
-    return arguments(folder, corpus, "Training.learning_rate=2e-3", *sets, steps=12, dropout=0)
+    shared = ("Training.learning_rate=2e-3", "Data.validation_batch_size=1")  # so that each process validates on something
+    return arguments(folder, corpus, *shared, *sets, steps=12, dropout=0)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import os
 import random
 import struct
-import time
 import zipfile
 from types import SimpleNamespace
 
@@ -20,7 +19,6 @@ from utils.midi import MidiError, MidiNotes, read_midi
 
 ODD_BYTES = [0, 1, 2, 3, 8, 36, 100, 127, 128, 129, 0x90, 0x99, 0xB9, 0xC9, 0xF0, 0xF7, 0xF8, 254, 255]
 ODD_NUMBERS = [0, 1, 5, 6, 7, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF]
-SECONDS_AT_MOST = 5  # a case takes a thousandth of it
 
 fuzzed = settings(deadline=None, derandomize=True, database=None)
 
@@ -126,7 +124,6 @@ def real_files():
 
 def check_process_midi(path, data):
     path.write_bytes(data)
-    started = time.perf_counter()
     try:
         rolls = process_midi(path)
     except ValueError as error:
@@ -136,7 +133,6 @@ def check_process_midi(path, data):
         assert onset.shape == vel.shape == timeoffset.shape == (1, onset.shape[1], 9) and onset.shape[1] % 16 == 0
         assert onset.any() and set(np.unique(onset)) <= {0, 1}
         assert 0 <= vel.min() and vel.max() <= 1 and -0.5 <= timeoffset.min() and timeoffset.max() < 0.5
-    assert time.perf_counter() - started < SECONDS_AT_MOST
 
 
 @settings(fuzzed, max_examples=200)
@@ -213,10 +209,8 @@ def test_an_odd_file_is_an_error_that_names_the_file_and_the_reason(tmp_path, ca
     data, reason = REFUSED[case]
     path = tmp_path / "odd.mid"
     path.write_bytes(data)
-    started = time.perf_counter()
     with pytest.raises(ValueError, match=f"odd.mid: .*{reason}"):
         process_midi(path)
-    assert time.perf_counter() - started < SECONDS_AT_MOST
 
 
 @pytest.mark.parametrize("case", READ)
@@ -224,9 +218,7 @@ def test_an_odd_file_that_can_be_read_is(tmp_path, case):
     data, steps = READ[case]
     path = tmp_path / "odd.mid"
     path.write_bytes(data)
-    started = time.perf_counter()
     assert process_midi(path)[0].shape == (1, steps, 9)
-    assert time.perf_counter() - started < SECONDS_AT_MOST
 
 
 def test_a_tempo_of_zero_is_none():

@@ -32,7 +32,7 @@ def resume(folder):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_ten_steps_and_ten_more_equal_twenty(tmp_path, corpus, whole_run, workers):
-    assert script.main(arguments(tmp_path, corpus, f"Data.loader_workers={workers}", "Training.keep_every=10")) == 0
+    assert script.main(arguments(tmp_path, corpus, f"Data.loader_workers={workers}")) == 0
     assert_same_run(tmp_path, whole_run)
     run = tmp_path / "run"
     for name in ("step_00000020.pt", "best.pt"):  # as if it had been killed on its way from step 10 to 20

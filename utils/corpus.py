@@ -22,6 +22,7 @@ GMD_URL = "https://storage.googleapis.com/magentadata/datasets/groove/groove-v1.
 GMD_SHA256 = "651cbc524ffb891be1a3e46d89dc82a1cecb09a57c748c7b45b844c4841dcc1e"
 
 _MIDI_SUFFIXES = (".mid", ".midi")
+# damaged, encrypted, packed in a way that isn't known, cut short, without the member: zipfile has one for each
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, KeyError)
 
 

@@ -15,7 +15,7 @@ def written_whole(path):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.part")
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")  # of two processes at once, each has its own
     try:
         yield aside
         os.replace(aside, path)

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from utils.cache import DAMAGE, FORMAT, encode
 from utils.corpus import checksum, read_member
+from utils.files import written_whole
 from utils.midi import MAX_BYTES, MidiError, notes_to_roll, read_midi
 
 FILES_PER_CHUNK = 100
@@ -200,10 +201,8 @@ def read_chunk(path, down_sample_tpq, chunk, deadly=(), keep=True):
     if not keep:
         return
     cell, vel, offset = map(np.concatenate, zip(*hits))
-    aside = chunk.target.with_name(f"{chunk.target.name}.{os.getpid()}.part")
-    with open(aside, "wb") as file:
+    with written_whole(chunk.target) as aside, open(aside, "wb") as file:
         np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), cell=cell, vel=vel, offset=offset)
-    os.replace(aside, chunk.target)
 
 
 def _read_file(path, down_sample_tpq, job, deadly):

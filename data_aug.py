@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from model.layers import hit_index
+from model.heads import hit_index
 from model.model import count_tokens
 from utils import augment
 from utils.attributes import bar_attributes
@@ -76,8 +76,10 @@ class DrumBatches(Dataset):
         clips = [(self.cache.vel[a : a + t], self.cache.offset[a : a + t]) for a, t in spans]
         rng = np.random.default_rng([self.seed, n, _BATCH]) if self.augment else None
         varied = self.plain_from is None or n < self.plain_from
-        return make_batch(*collate(clips, self.n_steps), self.style[chosen], self.data,
-                          self.cache.normalize_factor, rng, varied)
+        rolls, style = collate(clips, self.n_steps), self.style[chosen]
+        if self.augment and rng.random() < self.data.halves:
+            rolls, style = augment.halves(*rolls), style.repeat(2)
+        return make_batch(*rolls, style, self.data, self.cache.normalize_factor, rng, varied)
 
     def _windows_of(self, n):
         epoch, within = divmod(n, len(self))
@@ -107,17 +109,20 @@ class Pieces(Dataset):
 
     def __init__(self, batches, d_latent, n_each=1, rank=0, n_processes=1):
         self.batches, self.d_latent = batches, d_latent
-        size, rest = divmod(batches.batch_size, n_processes * n_each)
-        assert rest == 0, "the batch must be cut evenly"
-        self.rows = [slice(k * size, (k + 1) * size) for k in range(rank * n_each, (rank + 1) * n_each)]
+        self.n_pieces = n_processes * n_each
+        assert batches.batch_size % self.n_pieces == 0, "the batch must be cut evenly"
+        self.mine = range(rank * n_each, (rank + 1) * n_each)
 
     def __getitem__(self, n):
         batch = self.batches[n]
         rng = np.random.default_rng([self.batches.seed, n, _NOISE])
-        shape = self.batches.batch_size, self.batches.data.clip_bar, self.d_latent
+        n_windows, n_steps = batch["mask"].shape
+        shape = n_windows, n_steps // self.batches.steps_per_bar, self.d_latent
         batch["noise"] = torch.from_numpy(rng.standard_normal(shape, np.float32))
         tokens = count_tokens(batch, self.batches.steps_per_bar)
-        pieces = [{name: tensor[rows] for name, tensor in batch.items()} for rows in self.rows]
+        size = n_windows // self.n_pieces
+        rows = [slice(k * size, (k + 1) * size) for k in self.mine]
+        pieces = [{name: tensor[here] for name, tensor in batch.items()} for here in rows]
         return [piece | hit_index(piece["onset"]) for piece in pieces], tokens
 
 
@@ -162,7 +167,7 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varie
     steps_per_bar = data.steps_per_bar
     varied = varied and rng is not None
     if varied:
-        vel, offset = vary_target(vel, offset, mask, data.augmentation, rng)
+        vel, offset, style = vary_target(vel, offset, mask, style, data.augmentation, rng)
     batch = {"onset": (vel > 0).astype(np.float32), "vel": vel, "timeoffset": offset, "mask": mask}
     batch |= labels(vel, style, steps_per_bar, normalize_factor)
     if varied:
@@ -183,8 +188,8 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varie
 # ------------------------------------------------------------------------- the stages of a batch
 
 
-def vary_target(vel, offset, mask, chance, rng):
-    """What is played, varied in place by the probabilities of Data.augmentation; (vel, offset).
+def vary_target(vel, offset, mask, style, chance, rng):
+    """What is played, varied in place by the probabilities of Data.augmentation; (vel, offset, style).
 
     Double and half time leave clips shorter than the window alone.
     """
@@ -195,6 +200,15 @@ def vary_target(vel, offset, mask, chance, rng):
 
     rows = struck(chance.voice_shift)
     vel[rows], offset[rows] = augment.voice_shift(vel[rows], offset[rows], rng)
+
+    rows = struck(chance.voice_mix)
+    rows = rows[mask[rows].all(1)]
+    partner = rng.permutation(rows)
+    vel[rows], offset[rows] = augment.voice_mix(vel[rows], offset[rows], vel[partner], offset[partner])
+    style = np.where(np.isin(np.arange(n_rows), rows), STYLE_NONE, style)
+
+    rows = struck(chance.voice_drop)
+    vel[rows], offset[rows] = augment.voice_drop(vel[rows], offset[rows], mask[rows].sum(1), rng)
 
     stretch = np.where(mask.all(1), rng.random(n_rows), 1)
     rows = np.flatnonzero(stretch < chance.double_time)
@@ -214,7 +228,7 @@ def vary_target(vel, offset, mask, chance, rng):
     rows = struck(chance.velocity_scale)
     power = rng.uniform(*chance.velocity_power_range, len(rows)).astype(np.float32)
     vel[rows] = augment.scale_velocity(vel[rows], power)
-    return vel, offset
+    return vel, offset, style
 
 
 def labels(vel, style, steps_per_bar, normalize_factor):

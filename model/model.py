@@ -8,22 +8,18 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from model.heads import HitChain, OnsetChain, TapTokens, hit_index, offset_to_bin, velocity_to_bin
 from model.layers import (
     NORM_EPS,
     BarLatent,
     Block,
     Dropout,
-    HitChain,
-    OnsetChain,
     RMSNorm,
     RollEmbedding,
     ScalarControl,
     VoiceControl,
-    hit_index,
     kl_per_unit,
-    offset_to_bin,
     rotary_table,
-    velocity_to_bin,
 )
 from model.phi3_arch_model import Budget, Phi3Decoder, attention_band, played_before
 
@@ -137,6 +133,11 @@ class DrumVAE(nn.Module):
             n_out = decoder["n_layer"] * decoder["d_model"]
             self.budget = Budget(N_VOICE, self.steps_per_bar, self.normalize_factor, 2 * condition["d_control"], n_out)
         self.onset_head = OnsetChain(decoder["d_model"], N_VOICE, output["onset_chain"])
+        self.tap = TapTokens(decoder["d_model"], self.velocity_bins, self.offset_bins)
+        # under teacher forcing the hits before tell which voices play, and the encoder would never have to: so it is
+        # asked for itself which cells are hit, given the rhythm alone
+        self.marginal_head = nn.Linear(encoder["d_model"], N_VOICE)
+        nn.init.constant_(self.marginal_head.bias, -2.0)  # about one cell in eight is hit
         self.hit_head = HitChain(
             decoder["d_model"],
             N_VOICE,
@@ -171,8 +172,9 @@ class DrumVAE(nn.Module):
         noise (B, N, Z), standard normal, makes the latent a sample; without that key it is the mean. With
         the keys of hit_index the hits are looked up there and the device is not waited for.
         Returned: onset_nats, velocity_nats, offset_nats (sums), steps, hits (counts), each a 0-d tensor;
-        kl (B, N, Z), the nats of each unit of each bar; bars (B, N) bool, those that were heard. Known cells
-        and steps outside the mask count nowhere.
+        marginal_nats: of the encoder's own guess at the onsets it hears, each cell for itself; kl (B, N, Z), the
+        nats of each unit of each bar; bars (B, N) bool, those that were heard. Known cells and steps outside the
+        mask count nowhere.
         """
         onset, vel, timeoffset, mask = batch["onset"], batch["vel"], batch["timeoffset"], batch["mask"]
         use_context, use_latent = batch["use_context"], batch["use_latent"]
@@ -194,13 +196,16 @@ class DrumVAE(nn.Module):
         index = batch if "hit" in batch else hit_index(onset)
         hit = index["hit"]
         open_hit = (mask.unsqueeze(-1) & ~batch["known_vel"]).flatten()[hit]
-        onset_logits = self.onset_head(hidden, onset).float()
-        onset_nats = F.binary_cross_entropy_with_logits(onset_logits, onset, reduction="none") * open_cells
-        velocity_logits, offset_logits = self.hit_head(hidden, onset, velocity_bin, offset_bin, index)
+        onset_nats = cell_nats(self.onset_head(hidden, onset), onset) * open_cells
+        heard_cells = open_cells & (use_context | use_latent).unsqueeze(-1)
+        marginal_nats = cell_nats(self.marginal_head(context), onset) * heard_cells
+        hit_hidden = hidden + self.tap(rhythm, use_context).to(hidden.dtype)
+        velocity_logits, offset_logits = self.hit_head(hit_hidden, onset, velocity_bin, offset_bin, index)
         velocity_nats = F.cross_entropy(velocity_logits.float(), velocity_bin.flatten()[hit], reduction="none") * open_hit
         offset_nats = F.cross_entropy(offset_logits.float(), offset_bin.flatten()[hit], reduction="none") * open_hit
         return {
             "onset_nats": onset_nats.sum(),
+            "marginal_nats": marginal_nats.sum(),
             "velocity_nats": velocity_nats.sum(),
             "offset_nats": offset_nats.sum(),
             "steps": mask.sum(),
@@ -216,6 +221,11 @@ class DrumVAE(nn.Module):
         played = played_before(onset, S), played_before(vel, S)
         added = self.add_budget(self.decoder.project_condition(condition), *played, position, *controls[:3])
         return self.decoder(self.decoder.embed_previous(onset, vel, timeoffset), added)
+
+
+def cell_nats(logits, onset):
+    """Cross-entropy of each cell in float32; logits and onset (B, T, V)."""
+    return F.binary_cross_entropy_with_logits(logits.float(), onset, reduction="none")
 
 
 def count_tokens(batch, steps_per_bar):

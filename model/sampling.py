@@ -8,7 +8,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from model.layers import bin_to_offset, bin_to_velocity, offset_to_bin, velocity_to_bin
+from model.heads import bin_to_offset, bin_to_velocity, offset_to_bin, velocity_to_bin
 
 UNIFORMS_PER_VOICE = 5  # onset, velocity token, place in its bin, offset token, place in its bin
 
@@ -41,10 +41,10 @@ class Guide:
         return untold + self.strength * (told - untold)
 
 
-def draw_step(model, hidden, uniform, guide, temperature, forbid, known):
+def draw_step(model, hidden, tap, uniform, guide, temperature, forbid, known):
     """Draw one step: onsets in a chain, then velocity and offset of each hit.
 
-    hidden (B, D), or (2B, D) under guidance; uniform (B, V, 5); forbid (B, V) bool; known: dict of the
+    hidden (B, D), or (2B, D) under guidance; tap (B, D): its tokens; uniform (B, V, 5); forbid (B, V) bool; known: dict of the
     step's known cells, all (B, V), or None. Returns onset, vel, timeoffset, each (B, V).
     """
     B, V, _ = uniform.shape
@@ -59,8 +59,9 @@ def draw_step(model, hidden, uniform, guide, temperature, forbid, known):
 
     head, K_vel, K_off = model.hit_head, model.velocity_bins, model.offset_bins
     doubled_onset = guide.double(onset)
-    velocity_base = head.velocity.prepare(hidden, doubled_onset)
-    offset_base = head.offset.prepare(hidden, doubled_onset)
+    hit_hidden = hidden + guide.double(tap)
+    velocity_base = head.velocity.prepare(hit_hidden, doubled_onset)
+    offset_base = head.offset.prepare(hit_hidden, doubled_onset)
     past = hidden.new_zeros(hidden.shape[0], 2 * velocity_base.shape[-1])
     vel, timeoffset = torch.zeros_like(onset), torch.zeros_like(onset)
     for v in range(V):
@@ -156,6 +157,7 @@ def sample(
         guide.double(context), guide.double(mu), guide.double(use_context), guide.double(use_latent), *controls
     )
     added = model.decoder.project_condition(condition)
+    tap = model.tap(rhythm, use_context & mask)
     cache = model.decoder.empty_cache(added.shape[0], T)
 
     onset, vel, timeoffset = (torch.zeros(B, T, V, device=device) for _ in range(3))
@@ -176,7 +178,7 @@ def sample(
         hidden = model.decoder.step(x, here, cache, t)
         uniform = torch.rand(B, V, UNIFORMS_PER_VOICE, generator=generator, device=device)
         fixed = None if known is None else {name: roll[:, t] for name, roll in known.items()}
-        step = draw_step(model, hidden, uniform, guide, temperature, forbid[:, t] | ~mask[:, t, None], fixed)
+        step = draw_step(model, hidden, tap[:, t], uniform, guide, temperature, forbid[:, t] | ~mask[:, t, None], fixed)
         for roll, value in zip((onset, vel, timeoffset), step):
             roll[:, t] = value * mask[:, t, None]
         played_onset += onset[:, t]

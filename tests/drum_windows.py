@@ -19,7 +19,7 @@ def data_config(**sections):
     data_config(augmentation={"swing": 1}) strikes every window with swing and nothing else.
     """
     plain = load_config(CONFIG).Data
-    values = {}
+    values = {"halves": 0.0}
     for section in ("augmentation", "drop"):
         for name, value in dict(getattr(plain, section)).items():
             if not name.endswith(("_max", "_range", "_std", "_share")):

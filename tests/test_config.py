@@ -205,14 +205,9 @@ def test_missing_file_is_named(tmp_path):
         load_config(tmp_path / "nowhere.yaml")
 
 
-YOUNGER = {"accumulation_steps": 1, "compile": False, "keep_every": 0}  # than the first shipped checkpoint
-
-
 def test_every_key_is_needed(config):
     """A checkpoint's config never falls back on defaults that may have changed since."""
     for *parents, name in leaves(config.to_dict()):
-        if name in YOUNGER:
-            continue
         plain = config.to_dict()
         section = plain
         for parent in parents:
@@ -240,16 +235,7 @@ def test_no_key_takes_text_or_truth_for_a_number(config):
 def test_sections_refuse_what_they_do_not_know():
     for section in sections(Config):
         assert section.model_config["extra"] == "forbid" and section.model_config["strict"]
-        assert {name for name, field in section.model_fields.items() if not field.is_required()} <= YOUNGER.keys()
-
-
-def test_a_checkpoint_older_than_a_key_runs_as_it_did(config):
-    """Keys that came after a shipped checkpoint have a default: what the program did without them."""
-    plain = config.to_dict()
-    for name in YOUNGER:
-        del plain["Training"][name]
-    loaded = config_from_dict(plain).to_dict()
-    assert {name: loaded["Training"][name] for name in YOUNGER} == YOUNGER
+        assert all(field.is_required() for field in section.model_fields.values())
 
 
 # ---- Every key is read
@@ -257,8 +243,8 @@ def test_a_checkpoint_older_than_a_key_runs_as_it_did(config):
 def test_every_key_is_read_somewhere(config, repository):
     """Outside the configuration itself and the tests, as an attribute.
 
-    rhythm_source and task are tables of weights, drawn from by name, and the model is built from plain dicts, some
-    handed on whole as arguments: there the name alone counts as well.
+    rhythm_source, task and loss_weight are tables of weights, looked up by name, and the model is built from plain
+    dicts, some handed on whole as arguments: there the name alone counts as well.
     """
     sources = [path for folder in (".", "model", "utils") for path in (repository / folder).glob("*.py")
                if not path.name.startswith("config")]
@@ -266,8 +252,8 @@ def test_every_key_is_read_somewhere(config, repository):
     unread = []
     for path in leaves(config.to_dict()):
         pattern = rf"\.{path[-1]}\b"
-        if path[0] == "Model" or path[:2] in {("Data", "rhythm_source"), ("Data", "task")}:
-            pattern += rf"|\b{path[-1]}\b"
+        if path[0] == "Model" or path[1] in {"rhythm_source", "task", "loss_weight"}:
+            pattern += rf"|\b{path[-1]}(_nats)?\b"
         if not re.search(pattern, code):
             unread.append(".".join(path))
     assert unread == []

@@ -6,23 +6,21 @@ import pytest
 import torch
 from model_batches import FACTOR, hidden_states, random_batch, sampling_inputs, small_model
 
-from model.layers import (
-    BarLatent,
-    Block,
+from model.heads import (
     HitChain,
     OnsetChain,
     bin_to_offset,
     bin_to_velocity,
     offset_to_bin,
-    rotary_table,
     velocity_to_bin,
 )
+from model.layers import BarLatent, Block, rotary_table
 from model.model import DrumVAE, count_tokens, training_loss
 from model.phi3_arch_model import played_before
 from model.sampling import sample
 from utils.optim import make_optimizer
 
-LOSS_WEIGHT = {"onset": 1.0, "velocity": 0.2, "offset": 0.2}
+LOSS_WEIGHT = {"onset": 1.0, "velocity": 0.2, "offset": 0.2, "marginal": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -290,7 +288,7 @@ def test_one_batch_is_learnt_by_heart(tiny_config):
 
 def test_free_bits_cost_nothing_and_more_does():
     """In the one bar that was heard; each unit has its own."""
-    figures = dict.fromkeys(("onset_nats", "velocity_nats", "offset_nats"), torch.tensor(0.0))
+    figures = dict.fromkeys(("onset_nats", "velocity_nats", "offset_nats", "marginal_nats"), torch.tensor(0.0))
     figures["bars"] = torch.tensor([[True, False]])
 
     def loss(units):

@@ -14,11 +14,12 @@ from midi_files import small_corpus
 from model_batches import random_batch, small_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from model.layers import Dropout, RMSNorm, attend, attend_written_out, hit_index
+from model.heads import hit_index
+from model.layers import Dropout, RMSNorm, attend, attend_written_out
 from model.model import count_tokens, training_loss
 from utils.speed import compile_model
 
-LOSS_WEIGHT = {"onset": 1.0, "velocity": 0.2, "offset": 0.2}
+LOSS_WEIGHT = {"onset": 1.0, "velocity": 0.2, "offset": 0.2, "marginal": 0.5}
 
 
 def dropped(p, n=400_001, seed=0, dtype=torch.float32):

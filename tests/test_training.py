@@ -10,7 +10,7 @@ from training_runs import arguments, busy_corpus, checkpoint, finish, lines, sta
 
 import training_script_causal_decoder as script
 from data_aug import DrumBatches, Pieces
-from model.layers import hit_index
+from model.heads import hit_index
 from preprocessing import preprocess
 from utils.checkpoints import load_checkpoint
 from utils.config import load_config

@@ -44,6 +44,8 @@ RHYTHM_VOICES = {
     "hats": ("closed_hat", "open_hat", "ride"),
 }
 
+CYMBALS = ("closed_hat", "open_hat", "crash", "ride")
+
 
 # ---------------------------------------------------------------------------- what is played
 
@@ -67,6 +69,24 @@ def voice_shift(vel, offset, rng):
     return new_vel, new_offset
 
 
+def voice_drop(vel, offset, length, rng):
+    """Takes one voice out of each window, where two or more play: in half of them throughout, else for a random
+    span of its `length` (B,) steps. What is left is a groove that nobody played, and a tap that is new."""
+    plays = (vel > 0).any(1)
+    voice = (rng.random(plays.shape) * plays).argmax(1)
+    start, stop = random_span(rng, length, 1, length)
+    whole = rng.random(len(vel)) < 0.5
+    goes = between(np.where(whole, 0, start), np.where(whole, length, stop), vel.shape[1])
+    goes = goes[..., None] & (np.arange(N_VOICES) == voice[:, None])[:, None] & (plays.sum(1) > 1)[:, None, None]
+    return np.where(goes, np.float32(0), vel), np.where(goes, np.float32(0), offset)
+
+
+def voice_mix(vel, offset, other_vel, other_offset):
+    """The hats, crash and ride of other windows over the drums of these."""
+    theirs = np.isin(np.arange(N_VOICES), [voice_index(voice) for voice in CYMBALS])
+    return np.where(theirs, other_vel, vel), np.where(theirs, other_offset, offset)
+
+
 def double_time(vel, offset):
     """The first half of each window, stretched to twice its length: step t goes to step 2t.
 
@@ -87,6 +107,16 @@ def half_time(vel, offset):
     grid has no place: they go.
     """
     return np.concatenate([vel[:, ::2]] * 2, 1), np.concatenate([offset[:, ::2]] * 2, 1)
+
+
+def halves(vel, offset, mask):
+    """Twice as many windows of half the length, as a rhythm is not always as long as a window: the rolls of B
+    windows (B, T, ...) as those of 2B, (2B, T / 2, ...). Where the second half would be empty, the first comes twice.
+    """
+    first = np.arange(2 * len(mask)).reshape(-1, 2)
+    first[~mask[:, mask.shape[1] // 2], 1] -= 1
+    rolls = (roll.reshape(2 * len(roll), -1, *roll.shape[2:]) for roll in (vel, offset, mask))
+    return tuple(roll[first.ravel()] for roll in rolls)
 
 
 def inside(offset):

@@ -2,8 +2,7 @@
 
 config.yaml explains each key; the classes below mirror it key by key and hold the types and limits.
 Whole numbers pass where a number is expected, text and truth values never do. Every key must be there,
-so that the config in a checkpoint rebuilds the same model anywhere. Only a key that is younger than a
-shipped checkpoint has a default: what the program did before there was the key.
+so that the config in a checkpoint rebuilds the same model anywhere.
 """
 from typing import Annotated, Literal
 
@@ -50,6 +49,8 @@ class Splits(Section):
 
 class Augmentation(Section):
     voice_shift: Probability
+    voice_drop: Probability
+    voice_mix: Probability
     double_time: Probability
     half_time: Probability
     swing: Probability
@@ -117,6 +118,7 @@ class Data(Section):
     loader_workers: CountOrZero
     batch_size: Count
     validation_batch_size: Count
+    halves: Probability
     augmentation: Augmentation
     rhythm_source: RhythmSource
     task: Task
@@ -126,6 +128,14 @@ class Data(Section):
     def steps_per_bar(self):
         """S, the grid steps of a 4/4 bar."""
         return 4 * self.down_sample_tpq
+
+    @field_validator("halves")
+    @classmethod
+    def _half_a_window_is_whole_bars(cls, halves, info):
+        bars = info.data.get("clip_bar")
+        if halves and bars and bars % 2:
+            raise ValueError(f"windows of clip_bar ({bars}) bars have no halves of whole bars; it must be 0")
+        return halves
 
     @field_validator("normalize_factor")
     @classmethod
@@ -203,13 +213,14 @@ class LossWeight(Section):
     onset: NotNegative
     velocity: NotNegative
     offset: NotNegative
+    marginal: NotNegative
 
 
 class Training(Section):
     run_dir: Place
     seed: CountOrZero
     steps: Count
-    accumulation_steps: Count = 1
+    accumulation_steps: Count
     plain_steps: CountOrZero
     learning_rate: Positive
     minimum_learning_rate: NotNegative
@@ -219,7 +230,7 @@ class Training(Section):
     clip_norm: Positive
     ema_decay: BelowOne
     precision: Literal["float32", "bfloat16", "auto"]
-    compile: bool = False
+    compile: bool
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$")]
     VAE_params: VAEParams
     loss_weight: LossWeight
@@ -228,7 +239,7 @@ class Training(Section):
     checkpoint_every: Count
     sample_every: Count
     keep_last: Count
-    keep_every: CountOrZero = 0
+    keep_every: CountOrZero
 
     @field_validator("minimum_learning_rate")
     @classmethod

@@ -1,0 +1,176 @@
+"""From a hidden state to the hits of a step: onsets in a chain, then velocity and offset, hit by hit.
+
+Shapes: B batch, T steps, V voices (9), D model width, K bins of a token.
+"""
+
+import torch
+import torch.nn as nn
+
+from model.layers import Dropout
+
+
+class OnsetChain(nn.Module):
+    """Nine binary tokens, each voice given the voices before it in the same step.
+
+    logit[v] = base[v] + sum over u < v of pair[v, u] * onset[u]; base and pair are read off the hidden
+    state. With the pairs at zero, where they start, it is nine independent Bernoulli outputs; with
+    chained=False it stays that.
+    """
+
+    def __init__(self, d_model, n_voice, chained):
+        super().__init__()
+        self.n_voice = n_voice
+        self.base = nn.Linear(d_model, n_voice)
+        nn.init.constant_(self.base.bias, -2.0)  # about one cell in eight is hit
+        self.pair = nn.Linear(d_model, n_voice * n_voice) if chained else None
+        if chained:
+            nn.init.zeros_(self.pair.weight)
+            nn.init.zeros_(self.pair.bias)
+        below = torch.ones(n_voice, n_voice).tril(diagonal=-1)
+        self.register_buffer("below", below, persistent=False)
+
+    def parts(self, hidden):
+        """hidden (..., D) -> base (..., V) and pair (..., V, V), strictly lower triangular."""
+        if self.pair is None:
+            return self.base(hidden), hidden.new_zeros(*hidden.shape[:-1], self.n_voice, self.n_voice)
+        pair = self.pair(hidden).unflatten(-1, (self.n_voice, self.n_voice))
+        return self.base(hidden), pair * self.below
+
+    def forward(self, hidden, onset):
+        """Logits (..., V) of every voice given the true onsets (..., V) of the voices before it."""
+        base, pair = self.parts(hidden)
+        return base + (pair * onset.to(pair.dtype).unsqueeze(-2)).sum(-1)
+
+
+class BinHead(nn.Module):
+    """Logits over K bins for each voice of a step, from the hidden state, the step's onsets, and `past`:
+    what was already drawn in this step, as vectors of the head's hidden width."""
+
+    def __init__(self, d_model, n_voice, d_head, n_bin, dropout):
+        super().__init__()
+        self.n_voice = n_voice
+        self.from_hidden = nn.Linear(d_model, n_voice * d_head)
+        self.from_onset = nn.Linear(n_voice, n_voice * d_head, bias=False)
+        self.mlp = nn.Sequential(nn.SiLU(), Dropout(dropout), nn.Linear(d_head, d_head), nn.SiLU())
+        self.out = nn.Linear(d_head, n_bin)
+        self.voice_bias = nn.Parameter(torch.zeros(n_voice, n_bin))
+
+    def prepare(self, hidden, onset):
+        """What is known of the step before its first token is drawn: (..., V, d_head)."""
+        known = self.from_hidden(hidden) + self.from_onset(onset.to(hidden.dtype))
+        return known.unflatten(-1, (self.n_voice, -1))
+
+    def read(self, prepared, past, voice):
+        """Logits (..., K) for prepared and past (..., d_head) of the voice or voices (...) named."""
+        return self.out(self.mlp(prepared + past)) + self.voice_bias[voice]
+
+
+class HitChain(nn.Module):
+    """Velocity and offset tokens of the hits of a step, voice by voice.
+
+    A voice's velocity is given the velocities and offsets of the voices before it in the step; its offset
+    is given those and its own velocity. Hits that share a step share most of their timing.
+    """
+
+    def __init__(self, d_model, n_voice, d_head, velocity_bins, offset_bins, dropout):
+        super().__init__()
+        self.velocity = BinHead(d_model, n_voice, d_head, velocity_bins, dropout)
+        self.offset = BinHead(d_model, n_voice, d_head, offset_bins, dropout)
+        # one table row per voice and bin; two columns of vectors: what the velocity head reads, what the offset head reads
+        self.velocity_token = nn.Embedding(n_voice * velocity_bins, 2 * d_head)
+        self.offset_token = nn.Embedding(n_voice * offset_bins, 2 * d_head)
+        self.own_velocity = nn.Embedding(n_voice * velocity_bins, d_head)
+        for table in (self.velocity_token, self.offset_token, self.own_velocity):
+            nn.init.normal_(table.weight, std=0.02)
+        self.register_buffer("velocity_row", torch.arange(n_voice) * velocity_bins, persistent=False)
+        self.register_buffer("offset_row", torch.arange(n_voice) * offset_bins, persistent=False)
+
+    def note(self, velocity_bin, offset_bin, voice):
+        """What a drawn hit of a voice tells the voices after it: (..., 2 x d_head)."""
+        told = self.velocity_token(velocity_bin + self.velocity_row[voice])
+        return told + self.offset_token(offset_bin + self.offset_row[voice])
+
+    def own(self, velocity_bin, voice):
+        """What a hit's own velocity tells its offset: (..., d_head)."""
+        return self.own_velocity(velocity_bin + self.velocity_row[voice])
+
+    def forward(self, hidden, onset, velocity_bin, offset_bin, index=None):
+        """Logits (n_hit, K) of velocity and of offset at the true tokens, for the cells where onset
+        (B, T, V) is set, in the order of onset.nonzero(); the bins are (B, T, V) as well. index: the
+        hit_index of onset, made here where None."""
+        index = hit_index(onset) if index is None else index
+        hit = index["hit"]
+        voice = hit % onset.shape[-1]
+        velocity_bin, offset_bin = velocity_bin.flatten()[hit], offset_bin.flatten()[hit]
+        told = self.note(velocity_bin, offset_bin, voice)
+        # few steps have more than one hit: sum over the pairs of hits there are, not over all voices of all steps
+        past = torch.zeros_like(told).index_add(0, index["later_hit"], told[index["earlier_hit"]])
+
+        past_velocity, past_offset = past.chunk(2, dim=-1)
+        past_offset = past_offset + self.own(velocity_bin, voice)
+        prepared_velocity = self.velocity.prepare(hidden, onset).flatten(0, -2)[hit]
+        prepared_offset = self.offset.prepare(hidden, onset).flatten(0, -2)[hit]
+        velocity = self.velocity.read(prepared_velocity, past_velocity, voice)
+        offset = self.offset.read(prepared_offset, past_offset, voice)
+        return velocity, offset
+
+
+class TapTokens(nn.Module):
+    """The tap's own velocity and offset at a step, as tokens, for the heads of velocity and offset.
+
+    Most hits are the tap, played again: the way through encoder and decoder is slow to learn that much.
+    """
+
+    def __init__(self, d_model, velocity_bins, offset_bins):
+        super().__init__()
+        self.velocity_bins, self.offset_bins = velocity_bins, offset_bins
+        self.velocity = nn.Embedding(velocity_bins + 1, d_model)  # row 0: no tap, or its velocity is not known
+        self.offset = nn.Embedding(offset_bins + 1, d_model)
+        for table in (self.velocity, self.offset):
+            nn.init.normal_(table.weight, std=0.02)
+
+    def forward(self, rhythm, heard):
+        """rhythm: onset, vel, timeoffset (B, T, V), of which one channel holds the tap; heard (B, T) bool:
+        steps at which it may be known -> (B, T, D)."""
+        onset, vel, timeoffset = (roll.sum(-1) for roll in rhythm)
+        tapped = (onset > 0) & heard
+        velocity = torch.where(tapped & (vel > 0), velocity_to_bin(vel, self.velocity_bins) + 1, 0)
+        offset = torch.where(tapped, offset_to_bin(timeoffset, self.offset_bins) + 1, 0)
+        return self.velocity(velocity) + self.offset(offset)
+
+
+def hit_index(onset):
+    """Where the hits of onset (B, T, V) are, as a dict of long tensors:
+
+    hit (n_hit,)                        their places in the flattened onset, in order
+    later_hit, earlier_hit (n_pair,)    rows of `hit`: all pairs of hits that share a step
+
+    How many there are is known only after looking, and to look at a GPU is to wait for it. So a loader makes this
+    where it makes the batch, and the step that has it from there asks the GPU nothing.
+    """
+    hit = onset.flatten().nonzero().squeeze(1)
+    step = hit.div(onset.shape[-1], rounding_mode="floor")
+    apart = range(1, onset.shape[-1])
+    earlier = [(step[n:] == step[:-n]).nonzero().squeeze(1) for n in apart]
+    later = [row + n for n, row in zip(apart, earlier)]
+    return {"hit": hit, "later_hit": torch.cat(later), "earlier_hit": torch.cat(earlier)}
+
+
+def velocity_to_bin(vel, n_bin):
+    """Velocity in (0, 1] -> token 0 .. n_bin - 1 (0 where there is no hit)."""
+    return (torch.ceil(vel * n_bin).long() - 1).clamp(0, n_bin - 1)
+
+
+def offset_to_bin(timeoffset, n_bin):
+    """Offset in [-0.5, 0.5) -> token 0 .. n_bin - 1."""
+    return torch.floor((timeoffset + 0.5) * n_bin).long().clamp(0, n_bin - 1)
+
+
+def bin_to_velocity(velocity_bin, within, n_bin):
+    """A velocity of the bin; `within` in [0, 1) says where. Never below MIDI velocity 1."""
+    return ((velocity_bin + 1 - within) / n_bin).clamp(min=1 / 127)
+
+
+def bin_to_offset(offset_bin, within, n_bin):
+    """An offset of the bin; `within` in [0, 1) says where. Always below 0.5, in float32 too."""
+    return ((offset_bin + within) / n_bin - 0.5).clamp(max=0.5 - 1e-6)

@@ -72,14 +72,27 @@ class DrumBatches(Dataset):
         if n < 0 or (n >= len(self) and not self.augment):
             raise IndexError(f"batch {n} of {len(self)}")
         chosen = self._windows_of(n)
-        spans = zip(self.start[chosen], self.length[chosen])
-        clips = [(self.cache.vel[a : a + t], self.cache.offset[a : a + t]) for a, t in spans]
         rng = np.random.default_rng([self.seed, n, _BATCH]) if self.augment else None
-        varied = self.plain_from is None or n < self.plain_from
+        varied = self.augment and (self.plain_from is None or n < self.plain_from)
+        steps = [np.arange(a, a + t) for a, t in zip(self.start[chosen], self.length[chosen])]
+        if varied:
+            steps = [self._shuffled(bars, self.cache.files[file], rng) for bars, file in zip(steps, self.file[chosen])]
+        clips = [(self.cache.vel[there], self.cache.offset[there]) for there in steps]
         rolls, style = collate(clips, self.n_steps), self.style[chosen]
         if self.augment and rng.random() < self.data.halves:
             rolls, style = augment.halves(*rolls), style.repeat(2)
         return make_batch(*rolls, style, self.data, self.cache.normalize_factor, rng, varied)
+
+    def _shuffled(self, steps, file, rng):
+        """The steps of a window; where bar_shuffle strikes, about half of its bars are others of the performance."""
+        if rng.random() >= self.data.augmentation.bar_shuffle:
+            return steps
+        S = self.steps_per_bar
+        bars = steps.reshape(-1, S)
+        others = np.flatnonzero(rng.random(len(bars)) < 0.5)
+        first = file["start"] + S * rng.integers(0, file["n_steps"] // S, len(others))
+        bars[others] = first[:, None] + np.arange(S)
+        return bars.ravel()
 
     def _windows_of(self, n):
         epoch, within = divmod(n, len(self))

@@ -48,6 +48,7 @@ class Splits(Section):
 
 
 class Augmentation(Section):
+    bar_shuffle: Probability
     voice_shift: Probability
     voice_drop: Probability
     voice_mix: Probability

@@ -24,13 +24,9 @@ from utils import augment
 from utils.attributes import bar_attributes
 from utils.cache import decode, windows
 from utils.drums import N_VOICES, RHYTHM_CHANNEL, STYLE_NONE
+from utils.tasks import known_cells
 
-SHORTEST_INFILL = 4  # steps
-LONGEST_INFILL = 0.75  # of the window
-KNOWN_VOICES = 0.5  # share of the playing voices that add_voice shows
-KNOWN_SILENCE = 0.2  # share of the silent voices that it shows to be silent
-PART_WITH_VOICES_UNSET = 0.5  # of the windows: drop.voice strikes there
-
+CONTROLS = ("density", "intensity", "instrument", "style")
 RHYTHM_KEYS = ("rhythm_onset", "rhythm_vel", "rhythm_timeoffset")
 _ORDER, _BATCH, _NOISE = 0, 1, 2  # tags of the streams of random numbers
 
@@ -303,54 +299,6 @@ def rhythm_rolls(*rhythm):
     return rolls
 
 
-def known_cells(vel, mask, steps_per_bar, weights, rng):
-    """Which cells of the answer the encoder sees, (B, T, V) bool each, by a task drawn per window.
-
-    tap: none. humanise: all onsets. add_voice: all of a random non-empty proper subset of the
-    voices, playing ones preferred. infill: all but a span of steps, in half of the windows whole
-    bars. continue: all before a random bar line; a window of one bar has none and is infilled.
-    """
-    n_rows, n_steps = mask.shape
-    length = mask.sum(1)
-    n_bars = length // steps_per_bar
-    weights = {name: weight for name, weight in weights if name != "keep_rhythm"}
-    names = np.array(list(weights))
-    task = names[augment.choose(rng, weights, n_rows)]
-    task[(task == "continue") & (n_bars < 2)] = "infill"
-
-    whole = (rng.random(n_rows) < 0.5) & (n_bars > 1)
-    unit = np.where(whole, steps_per_bar, 1)
-    shortest = np.minimum(np.where(whole, 1, SHORTEST_INFILL), length)
-    longest = (LONGEST_INFILL * length / unit).astype(int)
-    start, stop = augment.random_span(rng, length // unit, shortest, longest)
-    outside_span = ~augment.between(start * unit, stop * unit, n_steps)
-    bar_line = rng.integers(1, np.maximum(n_bars, 2)) * steps_per_bar
-    before = np.arange(n_steps) < bar_line[:, None]
-
-    def when(name):
-        return (task == name)[:, None]
-
-    steps = (when("infill") & outside_span) | (when("continue") & before)
-    voices = when("add_voice") & some_voices((vel > 0).any(1), rng)
-    known_vel = (steps[..., None] | voices[:, None]) & mask[..., None]
-    known_onset = known_vel | (when("humanise") & mask)[..., None]
-    return {"known_onset": known_onset, "known_vel": known_vel}
-
-
-def some_voices(plays, rng):
-    """A random non-empty proper subset of the voices, (B, V) bool, from which voices play (B, V).
-
-    At least one playing voice is in it, and at least one is left out where two play.
-    """
-    score = rng.random(plays.shape)
-    known = score < np.where(plays, KNOWN_VOICES, KNOWN_SILENCE)
-    ranked = np.argsort(rng.random(plays.shape) + plays, 1)
-    row = np.arange(len(plays))
-    known[row, ranked[:, -1]] = True
-    known[row, ranked[:, -2]] = False
-    return known
-
-
 def drop_rhythm(batch, steps_per_bar, data, rng):
     """Unsets the context and the latent by Data.drop, and silences rhythms; changes the batch.
 
@@ -381,18 +329,28 @@ def drop_rhythm(batch, steps_per_bar, data, rng):
 
 
 def drop_controls(batch, drop, rng):
-    """Unsets controls by the probabilities of Data.drop, window by window; changes the batch."""
+    """Unsets controls by the probabilities of Data.drop, window by window; changes the batch.
+
+    A musician often asks for one thing alone, which would hardly ever come about by chance: so all_but_one leaves
+    one control, or one voice, and nothing else.
+    """
     n_rows = len(batch["mask"])
 
     def struck(probability):
         return rng.random(n_rows) < probability
 
-    everything = struck(drop.all_controls)
-    for name in ("density", "intensity", "instrument"):
-        batch[name][everything | struck(getattr(drop, name))] = np.nan
-    batch["style"][everything | struck(drop.style)] = STYLE_NONE
-    voices = rng.random((n_rows, N_VOICES)) < drop.voice
-    voices &= struck(PART_WITH_VOICES_UNSET)[:, None]
+    everything, alone = struck(drop.all_controls), struck(drop.all_but_one)
+    left = np.array([*CONTROLS, "voice"])[rng.integers(0, len(CONTROLS) + 1, n_rows)]
+    for name in CONTROLS:
+        gone = np.where(alone, left != name, struck(getattr(drop, name)))
+        if name == "instrument":
+            gone &= ~(alone & (left == "voice"))
+        batch[name][everything | gone] = STYLE_NONE if name == "style" else np.nan
+    # a window's own share of voices, from none to all of them
+    share = np.where(struck(drop.voice), rng.random(n_rows), 0)
+    voices = rng.random((n_rows, N_VOICES)) < share[:, None]
+    only = np.arange(N_VOICES) == rng.integers(0, N_VOICES, n_rows)[:, None]
+    voices = np.where((alone & (left == "voice"))[:, None], ~only, voices)
     batch["instrument"][np.broadcast_to(voices[:, None], batch["instrument"].shape)] = np.nan
 
 

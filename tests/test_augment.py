@@ -61,6 +61,54 @@ def test_voice_shift_draws_a_move_that_changes_the_window():
     assert not augment.voice_shift(silent, silent, np.random.default_rng(0))[0].any()
 
 
+def test_voice_drop_takes_one_voice_and_leaves_another():
+    vel, offset, mask = windows_of_hits(200, share=0.1)
+    new_vel, new_offset = augment.voice_drop(vel, offset, mask.sum(1), np.random.default_rng(0))
+    gone = (vel > 0) & (new_vel == 0)
+    np.testing.assert_array_equal(new_vel, np.where(gone, 0, vel))
+    np.testing.assert_array_equal(new_offset, np.where(gone, 0, offset))
+    assert (gone.any(1).sum(1) <= 1).all()
+    throughout = (gone == (vel > 0)).all(1) & gone.any(1)
+    assert 0.4 < throughout.any(1).mean() < 0.7  # the others lose it for a while
+    assert len(np.unique(np.nonzero(gone)[2])) == 9
+
+
+def test_a_voice_that_plays_alone_is_not_dropped():
+    vel, offset = one_window((0, KICK, 0.5, 0.0), (4, KICK, 0.5, 0.1))
+    for seed in range(10):
+        kept, _ = augment.voice_drop(vel, offset, np.array([T]), np.random.default_rng(seed))
+        np.testing.assert_array_equal(kept, vel)
+
+
+def test_voice_mix_puts_the_cymbals_of_others_over_the_drums():
+    (vel, offset, _), (other_vel, other_offset, _) = windows_of_hits(seed=0), windows_of_hits(seed=1)
+    mixed = augment.voice_mix(vel, offset, other_vel, other_offset)
+    drums, cymbals = [KICK, SNARE, FLOOR, MID, HIGH], [CLOSED, OPEN, CRASH, RIDE]
+    for got, own, others in zip(mixed, (vel, offset), (other_vel, other_offset)):
+        np.testing.assert_array_equal(got[..., drums], own[..., drums])
+        np.testing.assert_array_equal(got[..., cymbals], others[..., cymbals])
+
+
+def test_a_mixed_window_has_no_style():
+    played = windows_of_hits(40)
+    batch = batch_of(data_config(augmentation={"voice_mix": 0.5}), played)
+    changed = (batch["vel"].numpy() != played[0]).any((1, 2))
+    assert 0.3 < changed.mean() < 0.7
+    unset = (batch["style"] == 18).all(1).numpy()
+    assert unset[changed].all() and not unset[~changed].all()
+
+
+def test_halves_are_windows_of_their_own():
+    vel, offset, mask = windows_of_hits(4)
+    mask[1, T // 2 :] = False  # a clip that fills the first half
+    halves = augment.halves(vel, offset, mask)
+    for roll, whole in zip(halves, (vel, offset, mask)):
+        assert roll.shape == (8, T // 2, *whole.shape[2:])
+        np.testing.assert_array_equal(roll[::2], whole[:, : T // 2])
+        np.testing.assert_array_equal(roll[5::2], whole[2:, T // 2 :])
+        np.testing.assert_array_equal(roll[3], whole[1, : T // 2])
+
+
 def test_double_time_puts_the_first_half_on_even_steps():
     vel, offset = one_window(
         (0, KICK, 0.5, -0.25), (5, RIDE, 0.25, 0.375), (31, CRASH, 0.75, 0.125), (32, KICK, 1.0, 0.0)

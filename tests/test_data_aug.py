@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_aug import RHYTHM_KEYS, DrumBatches, collate, swap_rhythm, unset_controls
+from data_aug import RHYTHM_KEYS, DrumBatches, Pieces, collate, swap_rhythm, unset_controls
 from drum_windows import CONFIG, NORMALIZE, S, T, batch_of, data_config, hits, rhythm_of, windows_of_hits
 from utils.cache import Cache
 from utils.config import load_config
@@ -244,6 +244,39 @@ def test_windows_are_those_of_their_performance(cache):
         starts = range(0, file["n_steps"] - length + 1, S)
         rolls = [batch[name][0, :length].numpy() for name in ("onset", "vel", "timeoffset")]
         assert any(all(np.array_equal(a, b[s : s + length]) for a, b in zip(rolls, whole)) for s in starts)
+
+
+def test_shuffled_bars_are_of_the_same_performance(cache):
+    """Each at its own place or drawn from the whole performance; without the chance nothing moves."""
+    shuffled = DrumBatches(cache, "train", data_config(augmentation={"bar_shuffle": 1.0}), 8, seed=2)
+    kept = DrumBatches(cache, "train", data_config(), 8, seed=2)
+    moved, n_bars = 0, 0
+    for n in range(len(shuffled)):
+        for row, window in enumerate(shuffled._windows_of(n)):
+            file = cache.files[shuffled.file[window]]
+            whole = cache.vel[file["start"] : file["start"] + file["n_steps"]].reshape(-1, S, 9)
+            of_performance = {bar.tobytes() for bar in whole}
+            for bar in range(shuffled.length[window] // S):
+                here = slice(bar * S, (bar + 1) * S)
+                vel = np.rint(shuffled[n]["vel"][row, here].numpy() * 127).astype(np.uint8)
+                assert vel.tobytes() in of_performance
+                moved += not torch.equal(shuffled[n]["vel"][row, here], kept[n]["vel"][row, here])
+                n_bars += 1
+    assert 0.2 < moved / n_bars < 0.6
+
+
+def test_a_batch_of_halves_holds_the_same_drums(cache):
+    data = data_config()
+    whole = DrumBatches(cache, "train", data, 8, seed=3)[0]
+    halves = DrumBatches(cache, "train", data.model_copy(update={"halves": 1.0}), 8, seed=3)[0]
+    assert halves["vel"].shape == (16, T // 2, 9) and halves["style"].shape == (16, T // 2)
+    full = whole["mask"].all(1)
+    assert full.any()
+    for name in ("onset", "vel", "timeoffset", "rhythm_vel", "style"):
+        assert torch.equal(halves[name].reshape(whole[name].shape)[full], whole[name][full])
+    pieces, tokens = Pieces(DrumBatches(cache, "train", data.model_copy(update={"halves": 1.0}), 8, seed=3), 5, 2)[0]
+    assert [piece["noise"].shape for piece in pieces] == [(8, 2, 5)] * 2
+    assert tokens["steps"] == int(halves["mask"].sum())
 
 
 def test_validation_is_plain_and_in_order(cache):

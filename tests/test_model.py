@@ -219,6 +219,37 @@ def test_rhythm_is_heard_through_context_through_latent_or_not_at_all(model):
         assert same is not heard
 
 
+def test_velocity_and_offset_heads_read_the_tap_where_it_may_be_heard(model):
+    batch = random_batch()
+    rhythm = [batch[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset")]
+    heard = batch["use_context"].clone()
+    heard[:, 20:] = False
+    read = model.tap(rhythm, heard)
+    nothing = model.tap.velocity.weight[0] + model.tap.offset.weight[0]
+    tapped = (rhythm[0] > 0).any(-1) & heard
+    assert tapped.any() and not tapped[:, :20].all()
+    assert (read[~tapped] == nothing).all() and (read[tapped] != nothing).any(-1).all()
+    louder = model.tap((rhythm[0], (rhythm[1] + 0.3).clamp(max=1) * rhythm[0], rhythm[2]), heard)
+    later = model.tap((rhythm[0], rhythm[1], (rhythm[2] + 0.2).clamp(max=0.49) * rhythm[0]), heard)
+    assert not torch.equal(louder, read) and not torch.equal(later, read)
+    unknown = model.tap((rhythm[0], rhythm[1] * 0, rhythm[2]), heard)  # mask_velocity: a tap of unknown loudness
+    torch.testing.assert_close(unknown[tapped] - model.tap.velocity.weight[0], read[tapped] - model.tap.velocity(
+        velocity_to_bin(rhythm[1].sum(-1), model.velocity_bins) + 1)[tapped])  # fmt: skip
+
+
+def test_the_encoders_guess_knows_the_rhythm_and_nothing_of_the_controls(model):
+    batch, other = random_batch(), random_batch(seed=5)
+    guess = model(batch)["marginal_nats"]
+    assert guess > 0
+    controls = {name: other[name] for name in ("density", "intensity", "instrument", "style")}
+    assert torch.equal(model(batch | controls)["marginal_nats"], guess)
+    tap = {name: other[name] for name in ("rhythm_onset", "rhythm_vel", "rhythm_timeoffset")}
+    assert not torch.equal(model(batch | tap)["marginal_nats"], guess)
+    everything, nowhere = ~batch["known_onset"], batch["use_context"] & False
+    assert model(batch | {"known_onset": everything, "known_vel": everything})["marginal_nats"] == 0
+    assert model(batch | {"use_context": nowhere, "use_latent": nowhere})["marginal_nats"] == 0
+
+
 def test_encoder_sees_known_cells_and_no_others(model):
     batch, other = random_batch(), random_batch(seed=3)
     changed = {name: other[name] for name in ("onset", "vel", "timeoffset")}

@@ -127,6 +127,26 @@ def test_same_seed_same_drums_and_no_other_source_of_chance(model):
     assert not torch.equal(draws[0][0], other[0])
 
 
+def test_drawn_velocities_and_offsets_read_the_tap(model):
+    """Its tokens reach them, and nothing else of the step, unless the context is unset."""
+    batch, other = random_batch(), copy.deepcopy(model)
+    with torch.no_grad():
+        other.tap.velocity.weight.add_(5 * torch.randn_like(other.tap.velocity.weight))
+    step = {name: tensor[:, :1] for name, tensor in batch.items()}
+
+    def draw(model, use_context):
+        generator = torch.Generator().manual_seed(0)
+        return sample(model, *sampling_inputs(step), use_context=step["use_context"] & use_context, generator=generator)
+
+    heard, heard_otherwise = draw(model, True), draw(other, True)
+    assert torch.equal(heard[0], heard_otherwise[0]) and heard[0].any()
+    assert not torch.equal(heard[1], heard_otherwise[1]) and not torch.equal(heard[2], heard_otherwise[2])
+    with torch.no_grad():
+        other.tap.velocity.weight[0] = model.tap.velocity.weight[0]  # what stands for an unheard tap
+    for unheard, unheard_otherwise in zip(draw(model, False), draw(other, False)):
+        assert torch.equal(unheard, unheard_otherwise)
+
+
 def test_known_cells_come_back_as_they_are(model):
     batch = random_batch()
     g = torch.Generator().manual_seed(3)

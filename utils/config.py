@@ -101,6 +101,7 @@ class Drop(Section):
     voice: Probability
     style: Probability
     all_controls: Probability
+    all_but_one: Probability
     context: Probability
     latent: Probability
     rhythm: Probability

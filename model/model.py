@@ -157,6 +157,14 @@ class DrumVAE(nn.Module):
         mu, logvar, bars = self.latent(context, heard)
         return context, mu, logvar, bars
 
+    def prior(self, marginal_logits, use_context):
+        """What the onset logits start from, (B, T, V): the encoder's own guess, nothing where the context is unset.
+
+        The guess is learnt at every step, the choice of voices by the decoder only where no hit before it gives it
+        away: in the first steps of a window. No gradient goes back through it, so that it stays a guess.
+        """
+        return marginal_logits.detach() * use_context.unsqueeze(-1)
+
     def add_budget(self, added, played_onset, played_vel, position_in_bar, density, intensity, instrument):
         """added (..., L, D) plus what the remaining budget says to each layer; see Budget.features."""
         if self.budget is None:
@@ -196,9 +204,11 @@ class DrumVAE(nn.Module):
         index = batch if "hit" in batch else hit_index(onset)
         hit = index["hit"]
         open_hit = (mask.unsqueeze(-1) & ~batch["known_vel"]).flatten()[hit]
-        onset_nats = cell_nats(self.onset_head(hidden, onset), onset) * open_cells
+        marginal_logits = self.marginal_head(context)
         heard_cells = open_cells & (use_context | use_latent).unsqueeze(-1)
-        marginal_nats = cell_nats(self.marginal_head(context), onset) * heard_cells
+        marginal_nats = cell_nats(marginal_logits, onset) * heard_cells
+        onset_logits = self.onset_head(hidden, onset) + self.prior(marginal_logits, use_context)
+        onset_nats = cell_nats(onset_logits, onset) * open_cells
         hit_hidden = hidden + self.tap(rhythm, use_context).to(hidden.dtype)
         velocity_logits, offset_logits = self.hit_head(hit_hidden, onset, velocity_bin, offset_bin, index)
         velocity_nats = F.cross_entropy(velocity_logits.float(), velocity_bin.flatten()[hit], reduction="none") * open_hit

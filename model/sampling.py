@@ -41,17 +41,18 @@ class Guide:
         return untold + self.strength * (told - untold)
 
 
-def draw_step(model, hidden, tap, uniform, guide, temperature, forbid, known):
+def draw_step(model, hidden, prior, tap, uniform, guide, temperature, forbid, known):
     """Draw one step: onsets in a chain, then velocity and offset of each hit.
 
-    hidden (B, D), or (2B, D) under guidance; tap (B, D): its tokens; uniform (B, V, 5); forbid (B, V) bool; known: dict of the
+    hidden (B, D), or (2B, D) under guidance; prior (B, V) logits, tap (B, D): see DrumVAE.prior
+    and TapTokens; uniform (B, V, 5); forbid (B, V) bool; known: dict of the
     step's known cells, all (B, V), or None. Returns onset, vel, timeoffset, each (B, V).
     """
     B, V, _ = uniform.shape
     base, pair = (guide.blend(part.float()) for part in model.onset_head.parts(hidden))
     onset = hidden.new_zeros(B, V)
     for v in range(V):
-        logit = base[:, v] + (pair[:, v] * onset).sum(-1)
+        logit = base[:, v] + prior[:, v] + (pair[:, v] * onset).sum(-1)
         drawn = (uniform[:, v, 0] < torch.sigmoid(logit / temperature)) & ~forbid[:, v]
         if known is not None:
             drawn = torch.where(known["known_onset"][:, v], known["onset"][:, v] > 0, drawn)
@@ -157,6 +158,7 @@ def sample(
         guide.double(context), guide.double(mu), guide.double(use_context), guide.double(use_latent), *controls
     )
     added = model.decoder.project_condition(condition)
+    prior = model.prior(model.marginal_head(context), use_context).float()
     tap = model.tap(rhythm, use_context & mask)
     cache = model.decoder.empty_cache(added.shape[0], T)
 
@@ -178,7 +180,7 @@ def sample(
         hidden = model.decoder.step(x, here, cache, t)
         uniform = torch.rand(B, V, UNIFORMS_PER_VOICE, generator=generator, device=device)
         fixed = None if known is None else {name: roll[:, t] for name, roll in known.items()}
-        step = draw_step(model, hidden, tap[:, t], uniform, guide, temperature, forbid[:, t] | ~mask[:, t, None], fixed)
+        step = draw_step(model, hidden, prior[:, t], tap[:, t], uniform, guide, temperature, forbid[:, t] | ~mask[:, t, None], fixed)
         for roll, value in zip((onset, vel, timeoffset), step):
             roll[:, t] = value * mask[:, t, None]
         played_onset += onset[:, t]

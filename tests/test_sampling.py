@@ -10,6 +10,7 @@ from model_batches import hidden_states, random_batch, sampling_inputs, small_mo
 from model.heads import offset_to_bin, velocity_to_bin
 from model.sampling import Guide, draw_step, pick, sample
 
+NO_PRIOR = torch.zeros(1, 9)
 NO_TAP = torch.zeros(1, 1)  # added to every hidden state that the heads of velocity and offset read
 
 
@@ -51,7 +52,7 @@ def test_samples_have_the_probabilities_of_the_heads(model):
     uniform = torch.rand(n, 9, 5)
     nowhere = torch.zeros(n, 9, dtype=torch.bool)
     with torch.no_grad():
-        onset, vel, timeoffset = draw_step(model, hidden.expand(n, -1), NO_TAP, uniform, Guide(1.0), 1.0, nowhere, None)
+        onset, vel, timeoffset = draw_step(model, hidden.expand(n, -1), NO_PRIOR, NO_TAP, uniform, Guide(1.0), 1.0, nowhere, None)
         log_p = torch.nn.functional.logsigmoid
         sets = torch.tensor([[float(k >> v & 1) for v in range(9)] for k in range(512)])
         logits = model.onset_head(hidden.expand(512, -1), sets)
@@ -72,14 +73,14 @@ def test_tokens_of_a_hit_have_the_probabilities_of_the_heads(model):
     onset = torch.zeros(n, 9).index_fill_(1, torch.tensor([1, 4]), 1.0)
     known = {"onset": onset, "vel": onset, "timeoffset": onset * 0, "known_onset": ~nothing, "known_vel": nothing.clone()}
     with torch.no_grad():
-        _, vel, _ = draw_step(model, hidden.expand(n, -1), NO_TAP, torch.rand(n, 9, 5), Guide(1.0), 1.0, nothing, known)
+        _, vel, _ = draw_step(model, hidden.expand(n, -1), NO_PRIOR, NO_TAP, torch.rand(n, 9, 5), Guide(1.0), 1.0, nothing, known)
         bins = torch.zeros(1, 1, 9, dtype=torch.long)
         expected = model.hit_head(hidden[None], onset[:1, None], bins, bins)[0].softmax(-1)[0]
         drawn = torch.bincount((vel[:, 1] * k).ceil().long() - 1, minlength=k) / n
         assert (drawn - expected).abs().sum() < 0.06
 
         known["known_vel"][:, 1] = True  # the first voice at full velocity, on the beat
-        _, vel, timeoffset = draw_step(model, hidden.expand(n, -1), NO_TAP, torch.rand(n, 9, 5), Guide(1.0), 1.0, nothing, known)
+        _, vel, timeoffset = draw_step(model, hidden.expand(n, -1), NO_PRIOR, NO_TAP, torch.rand(n, 9, 5), Guide(1.0), 1.0, nothing, known)
         velocity_bin = velocity_to_bin(vel, model.velocity_bins)[:, None]
         offset_bin = offset_to_bin(timeoffset, k)[:, None]
         hits = onset[:, None]
@@ -98,7 +99,7 @@ def test_a_value_lies_anywhere_in_its_bin(model):
     known |= {"onset": everywhere, "vel": everywhere, "timeoffset": everywhere * 0}
     with torch.no_grad():
         hidden = torch.randn(1, model.decoder.d_model).expand(n, -1)
-        _, vel, timeoffset = draw_step(model, hidden, NO_TAP, torch.rand(n, 9, 5), Guide(1.0), 1.0, known["known_vel"], known)
+        _, vel, timeoffset = draw_step(model, hidden, NO_PRIOR, NO_TAP, torch.rand(n, 9, 5), Guide(1.0), 1.0, known["known_vel"], known)
     for value, bins in ((vel[:, 0], model.velocity_bins), (timeoffset[:, 0] + 0.5, model.offset_bins)):
         place = value * bins
         for drawn in torch.bincount(place.ceil().long() - 1, minlength=bins).topk(2).indices.tolist():
@@ -129,7 +130,7 @@ def test_same_seed_same_drums_and_no_other_source_of_chance(model):
 
 def test_drawn_velocities_and_offsets_read_the_tap(model):
     """Its tokens reach them, and nothing else of the step, unless the context is unset."""
-    batch, other = random_batch(), copy.deepcopy(model)
+    batch, other = random_batch(B=64), copy.deepcopy(model)
     with torch.no_grad():
         other.tap.velocity.weight.add_(5 * torch.randn_like(other.tap.velocity.weight))
     step = {name: tensor[:, :1] for name, tensor in batch.items()}

@@ -8,8 +8,9 @@ A batch is made as a whole, in numpy over (B, T, V), in this order:
 4. a rhythm is taken from it and partly masked                      (hear_rhythm)
 5. a task shows some of the answer to the encoder                   (known_cells)
 6. some controls, the context or the latent are unset               (drop_controls, drop_rhythm)
+7. a rhythm may be louder or softer than the intensity asked for    (shift_loudness)
 
-Validation and test skip 2, 5 and 6 and hear the loudest hit of every step.
+Validation and test skip 2, 5, 6 and 7 and hear the loudest hit of every step.
 
 B windows, T = clip_bar * S steps, S = 4 * down_sample_tpq steps a bar, V = 9 voices.
 """
@@ -191,6 +192,7 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varie
         batch |= known_cells(vel, mask, steps_per_bar, data.task, rng)
         drop_rhythm(batch, steps_per_bar, data, rng)
         drop_controls(batch, data.drop, rng)
+        shift_loudness(batch, data.augmentation, rng)
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in batch.items()}
 
 
@@ -352,6 +354,17 @@ def drop_controls(batch, drop, rng):
     only = np.arange(N_VOICES) == rng.integers(0, N_VOICES, n_rows)[:, None]
     voices = np.where((alone & (left == "voice"))[:, None], ~only, voices)
     batch["instrument"][np.broadcast_to(voices[:, None], batch["instrument"].shape)] = np.nan
+
+
+def shift_loudness(batch, chance, rng):
+    """Where an intensity is asked for, the rhythm may be louder or softer than what is played; changes the batch.
+
+    So that of a loud tap and a wish for soft drums the wish is obeyed, and the tap's accents are kept.
+    """
+    struck = rng.random(len(batch["mask"])) < chance.rhythm_loudness
+    rows = np.flatnonzero(struck & ~np.isnan(batch["intensity"]).all(1))
+    power = np.exp(rng.uniform(*np.log(chance.rhythm_power_range), len(rows))).astype(np.float32)
+    batch["rhythm_vel"][rows] = augment.scale_velocity(batch["rhythm_vel"][rows], power)
 
 
 # ------------------------------------------------------------------------- batches made of batches

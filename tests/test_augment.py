@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -293,3 +294,21 @@ def test_flat_velocities_differ_from_window_to_window_within_their_range():
     onset, vel, _ = heard_with(flat_velocity=1.0)[1]
     levels = vel.max(-1)[onset.any(-1)]
     assert len(np.unique(levels)) > 10 and levels.min() >= 0.3 and levels.max() <= 1.0
+
+
+def test_a_rhythm_is_louder_or_softer_only_where_an_intensity_is_asked_for():
+    """The target, the timing and the order of the tap's accents stay."""
+    chances = {"rhythm_loudness": 0.6, "rhythm_power_range": [0.3, 3.0]}
+    batch = batch_of(data_config(augmentation=chances, drop={"intensity": 0.5}), windows_of_hits(400))
+    plain = batch_of(data_config(drop={"intensity": 0.5}), windows_of_hits(400))
+    for name in set(batch) - {"rhythm_vel"}:
+        assert torch.equal(batch[name].nan_to_num(9), plain[name].nan_to_num(9))
+    heard, before = (rhythm_of(b)[1] for b in (batch, plain))
+    changed, asked = (heard != before).any(1), ~batch["intensity"].isnan().all(1).numpy()
+    assert not changed[~asked].any() and abs(changed[asked].mean() - 0.6) < 0.08
+    medium = (before > 0.2) & (before < 0.9)
+    power = np.log(heard[medium]) / np.log(before[medium])
+    assert 0.25 < power.min() < 0.4 and 2.2 < power.max() < 3.2
+    for row in np.flatnonzero(changed):
+        order = np.argsort(before[row], kind="stable")
+        assert (np.diff(heard[row][order]) >= 0).all()

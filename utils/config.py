@@ -69,6 +69,8 @@ class Augmentation(Section):
     mask_offset: Probability
     flat_velocity: Probability
     flat_velocity_range: Range
+    rhythm_loudness: Probability
+    rhythm_power_range: Range
 
 
 class Weights(Section):

@@ -250,6 +250,16 @@ def test_the_encoders_guess_knows_the_rhythm_and_nothing_of_the_controls(model):
     assert model(batch | {"use_context": nowhere, "use_latent": nowhere})["marginal_nats"] == 0
 
 
+def test_the_encoders_guess_learns_from_its_own_loss_alone(model):
+    model.zero_grad()
+    batch = random_batch()
+    model(batch)["onset_nats"].backward()
+    assert model.marginal_head.weight.grad is None and model.encoder.norm.weight.grad.any()
+    model(batch)["marginal_nats"].backward()
+    assert model.marginal_head.weight.grad.any()
+    model.zero_grad()
+
+
 def test_encoder_sees_known_cells_and_no_others(model):
     batch, other = random_batch(), random_batch(seed=3)
     changed = {name: other[name] for name in ("onset", "vel", "timeoffset")}

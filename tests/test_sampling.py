@@ -128,6 +128,17 @@ def test_same_seed_same_drums_and_no_other_source_of_chance(model):
     assert not torch.equal(draws[0][0], other[0])
 
 
+def test_onsets_start_from_the_encoders_guess_where_the_context_is_heard(model):
+    batch, sure = random_batch(), copy.deepcopy(model)
+    sure.marginal_head.bias.data[:] = 100.0 * torch.tensor([1, -1, -1, 1, -1, -1, -1, -1, -1])
+    heard = batch["use_context"].clone()
+    heard[:, 16:] = False
+    onset, _, _ = sample(sure, *sampling_inputs(batch), use_context=heard, generator=torch.Generator())
+    assert (onset[:, :16] == (sure.marginal_head.bias > 0)).all() and not (onset[:, 16:] == onset[:, :1]).all()
+    nats = sure(batch | {"onset": onset, "vel": onset * 0.5, "timeoffset": onset * 0, "mask": heard})["onset_nats"]
+    assert nats < 1e-3  # the same in training
+
+
 def test_drawn_velocities_and_offsets_read_the_tap(model):
     """Its tokens reach them, and nothing else of the step, unless the context is unset."""
     batch, other = random_batch(B=64), copy.deepcopy(model)

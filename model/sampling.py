@@ -44,9 +44,11 @@ class Guide:
 def draw_step(model, hidden, prior, tap, uniform, guide, temperature, forbid, known):
     """Draw one step: onsets in a chain, then velocity and offset of each hit.
 
-    hidden (B, D), or (2B, D) under guidance; prior (B, V) logits, tap (B, D): see DrumVAE.prior
-    and TapTokens; uniform (B, V, 5); forbid (B, V) bool; known: dict of the
-    step's known cells, all (B, V), or None. Returns onset, vel, timeoffset, each (B, V).
+    hidden (B, D), or (2B, D) under guidance; prior (B, V) logits, see DrumVAE.prior; tap: dict of tokens (B, D),
+    see TapTokens, vel (B,), 0 where no tap or no loudness is known, and timeoffset (B,); uniform (B, V, 5);
+    forbid (B, V) bool; known: dict of the step's known cells, all (B, V), or None.
+    Returns onset, vel, timeoffset, each (B, V). A hit with the tap's own tokens is the tap: its values are the tap's to
+    the last digit, not anywhere in the bin.
     """
     B, V, _ = uniform.shape
     base, pair = (guide.blend(part.float()) for part in model.onset_head.parts(hidden))
@@ -60,7 +62,8 @@ def draw_step(model, hidden, prior, tap, uniform, guide, temperature, forbid, kn
 
     head, K_vel, K_off = model.hit_head, model.velocity_bins, model.offset_bins
     doubled_onset = guide.double(onset)
-    hit_hidden = hidden + guide.double(tap)
+    hit_hidden = hidden + guide.double(tap["tokens"])
+    tap_velocity_bin, tap_offset_bin = velocity_to_bin(tap["vel"], K_vel), offset_to_bin(tap["timeoffset"], K_off)
     velocity_base = head.velocity.prepare(hit_hidden, doubled_onset)
     offset_base = head.offset.prepare(hit_hidden, doubled_onset)
     past = hidden.new_zeros(hidden.shape[0], 2 * velocity_base.shape[-1])
@@ -71,18 +74,22 @@ def draw_step(model, hidden, prior, tap, uniform, guide, temperature, forbid, kn
         past_velocity, past_offset = past.chunk(2, dim=-1)
         logits = guide.blend(head.velocity.read(velocity_base[:, v], past_velocity, v))
         velocity_bin = pick(logits, uniform[:, v, 1], temperature)
-        voice_vel = bin_to_velocity(velocity_bin, uniform[:, v, 2], K_vel)
         if known is not None:
             fixed = known["known_vel"][:, v]
-            voice_vel = torch.where(fixed, known["vel"][:, v], voice_vel)
-            velocity_bin = torch.where(fixed, velocity_to_bin(voice_vel, K_vel), velocity_bin)
+            velocity_bin = torch.where(fixed, velocity_to_bin(known["vel"][:, v], K_vel), velocity_bin)
         own = head.own(guide.double(velocity_bin), v)
         logits = guide.blend(head.offset.read(offset_base[:, v], past_offset + own, v))
         offset_bin = pick(logits, uniform[:, v, 3], temperature)
-        voice_offset = bin_to_offset(offset_bin, uniform[:, v, 4], K_off)
         if known is not None:
+            offset_bin = torch.where(fixed, offset_to_bin(known["timeoffset"][:, v], K_off), offset_bin)
+        voice_vel = bin_to_velocity(velocity_bin, uniform[:, v, 2], K_vel)
+        voice_offset = bin_to_offset(offset_bin, uniform[:, v, 4], K_off)
+        is_tap = (tap["vel"] > 0) & (velocity_bin == tap_velocity_bin) & (offset_bin == tap_offset_bin)
+        voice_vel = torch.where(is_tap, tap["vel"], voice_vel)
+        voice_offset = torch.where(is_tap, tap["timeoffset"], voice_offset)
+        if known is not None:
+            voice_vel = torch.where(fixed, known["vel"][:, v], voice_vel)
             voice_offset = torch.where(fixed, known["timeoffset"][:, v], voice_offset)
-            offset_bin = torch.where(fixed, offset_to_bin(voice_offset, K_off), offset_bin)
         vel[:, v] = voice_vel * onset[:, v]
         timeoffset[:, v] = voice_offset * onset[:, v]
         told = head.note(guide.double(velocity_bin), guide.double(offset_bin), v)
@@ -159,7 +166,12 @@ def sample(
     )
     added = model.decoder.project_condition(condition)
     prior = model.prior(model.marginal_head(context), use_context).float()
-    tap = model.tap(rhythm, use_context & mask)
+    heard = use_context & mask
+    tap = {
+        "tokens": model.tap(rhythm, heard),
+        "vel": rhythm[1].sum(-1) * heard,  # one channel holds the rhythm
+        "timeoffset": rhythm[2].sum(-1),
+    }
     cache = model.decoder.empty_cache(added.shape[0], T)
 
     onset, vel, timeoffset = (torch.zeros(B, T, V, device=device) for _ in range(3))
@@ -179,8 +191,9 @@ def sample(
         here = model.add_budget(added[:, t], *played, position[t % S], *(control[:, t] for control in controls[:3]))
         hidden = model.decoder.step(x, here, cache, t)
         uniform = torch.rand(B, V, UNIFORMS_PER_VOICE, generator=generator, device=device)
+        here_tap = {name: x[:, t] for name, x in tap.items()}
         fixed = None if known is None else {name: roll[:, t] for name, roll in known.items()}
-        step = draw_step(model, hidden, prior[:, t], tap[:, t], uniform, guide, temperature, forbid[:, t] | ~mask[:, t, None], fixed)
+        step = draw_step(model, hidden, prior[:, t], here_tap, uniform, guide, temperature, forbid[:, t] | ~mask[:, t, None], fixed)
         for roll, value in zip((onset, vel, timeoffset), step):
             roll[:, t] = value * mask[:, t, None]
         played_onset += onset[:, t]

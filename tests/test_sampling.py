@@ -11,7 +11,7 @@ from model.heads import offset_to_bin, velocity_to_bin
 from model.sampling import Guide, draw_step, pick, sample
 
 NO_PRIOR = torch.zeros(1, 9)
-NO_TAP = torch.zeros(1, 1)  # added to every hidden state that the heads of velocity and offset read
+NO_TAP = {"tokens": torch.zeros(1, 1), "vel": torch.zeros(1), "timeoffset": torch.zeros(1)}
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +157,23 @@ def test_drawn_velocities_and_offsets_read_the_tap(model):
         other.tap.velocity.weight[0] = model.tap.velocity.weight[0]  # what stands for an unheard tap
     for unheard, unheard_otherwise in zip(draw(model, False), draw(other, False)):
         assert torch.equal(unheard, unheard_otherwise)
+
+
+def test_a_hit_with_the_taps_own_tokens_is_the_tap_itself(model):
+    """Which happens wherever the tables say: repeat the tap. Others lie anywhere in their bins."""
+    batch, copying = random_batch(), copy.deepcopy(model)
+    wanted = [(copying.hit_head.velocity, velocity_to_bin, "vel"), (copying.hit_head.offset, offset_to_bin, "timeoffset")]
+    step = {name: tensor[:1, :1] for name, tensor in batch.items()}
+    for head, to_bin, name in wanted:
+        head.voice_bias.data[:] = 0
+        head.voice_bias.data[:, to_bin(step[f"rhythm_{name}"].sum(), model.velocity_bins)] = 100
+    copying.onset_head.base.bias.data[:] = 10
+    rolls = sample(copying, *sampling_inputs(step), generator=torch.Generator().manual_seed(1))
+    deaf = sample(copying, *sampling_inputs(step), use_context=step["use_context"] & False, use_latent=step["use_latent"],
+                  generator=torch.Generator().manual_seed(1))  # fmt: skip
+    for roll, other, (_, _, name) in zip(rolls[1:], deaf[1:], wanted):
+        assert rolls[0].any() and (roll[rolls[0] > 0] == step[f"rhythm_{name}"].sum()).all()
+        assert not (other[deaf[0] > 0] == step[f"rhythm_{name}"].sum()).any()
 
 
 def test_known_cells_come_back_as_they_are(model):

@@ -20,7 +20,8 @@ from utils.files import json_text, write_text
 # torch is imported where a checkpoint is evaluated, so that a table of runs comes at once.
 
 CHECKPOINT_FLAGS = {
-    "checkpoint": "checkpoints/drummer.pt", "split": "test", "windows": None, "samples": 1, "seed": 0, "device": "auto",
+    "checkpoint": "checkpoints/drummer.pt", "split": "test", "windows": None, "samples": 32, "seed": 0, "device": "auto",
+    "parts": None,
     "midi_dir": None, "set": [], "json": "output/evaluation.json",
 }  # fmt: skip
 RUNS_FLAGS = {"sort": "score", "curves": "output/curves.png", "json": "output/runs.json"}
@@ -30,7 +31,7 @@ def evaluate_checkpoint(args):
     from preprocessing import preprocess
     from utils.checkpoints import load_checkpoint
     from utils.device import pick_device
-    from utils.evaluation import evaluate
+    from utils.evaluation_parts import PARTS, evaluate
     from utils.evaluation_table import tables
     from utils.get_model import load_model
 
@@ -38,13 +39,17 @@ def evaluate_checkpoint(args):
         value = getattr(args, name)
         if value is not None and not lowest <= value < 2**63:
             raise ValueError(f"--{name}: {value}; it must be at least {lowest}")
+    parts = list(PARTS) if args.parts is None else args.parts.split(",")
+    for name in parts:
+        if name not in PARTS:
+            raise ValueError(f"--parts: {name!r}; the parts are {', '.join(PARTS)}")
     device = pick_device(args.device)
     checkpoint = load_checkpoint(args.checkpoint)
     config = changed_config(checkpoint["config"], args.set, args.checkpoint)
     model = load_model(args.checkpoint, device)
     cache = preprocess(config, args.midi_dir)
     figures = {"checkpoint": args.checkpoint, "step": checkpoint.get("step", 0)}
-    figures |= evaluate(model, config, cache, args.split, args.windows, args.samples, args.seed)
+    figures |= evaluate(model, config, cache, args.split, args.windows, args.samples, args.seed, parts)
     seconds = figures.pop("seconds")  # the JSON is the same every time
     print(tables(figures))
     write_json(figures, args.json)
@@ -101,7 +106,8 @@ def parse_arguments(arguments=None):
     flag("--checkpoint", metavar="PT", help="default: checkpoints/drummer.pt")
     flag("--split", choices=SPLITS, help="default: test")
     flag("--windows", type=int, metavar="N", help="only so many of the windows, evenly spaced")
-    flag("--samples", type=int, metavar="N", help="how often a window is played (default: 1)")
+    flag("--samples", type=int, metavar="N", help="how often a window is played (default: 32)")
+    flag("--parts", metavar="A,B", help="only these, out of likelihood, tap, rhythm, controls, realism (default: all)")
     flag("--seed", type=int, metavar="N", help="of the samples (default: 0)")
     flag("--device", help="cpu, cuda, cuda:1, mps, or auto (default)")
     flag("--midi-dir", metavar="FOLDER", help="a folder or zip of MIDI in place of Data.corpus")

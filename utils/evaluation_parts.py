@@ -1,0 +1,106 @@
+"""An evaluation, part by part: what `python evaluate.py --parts` chooses from."""
+
+import functools
+import time
+
+import numpy as np
+
+from utils.bootstrap import estimate
+from utils.evaluation import Player, teacher_forced, windows_of
+from utils.evaluation_tap import cell_sums, f1, tap_to_drums
+from utils.realism import adherence, describe, tap_answers
+
+TUNING_WINDOWS = 256  # of the validation split, to choose thresholds on
+
+
+class Sets:
+    """The sets that a model is evaluated on, made when they are asked for: sets("T2") and sets("T4") are Windows of the
+    split, sets("T2", "validation") those of another split. n_windows: a part of them, all where None."""
+
+    def __init__(self, cache, split, config, normalize_factor, n_windows):
+        self.split, self.other = split, "test" if split == "validation" else "validation"
+        self._make = functools.cache(functools.partial(_windows, cache, config.Data, normalize_factor, n_windows))
+
+    def __call__(self, name, split=None):
+        return self._make(name, split or self.split, split is None)
+
+    def tuning(self, name):
+        """An evenly spaced part of the validation split, whatever the split."""
+        return self._make(name, "validation", True, TUNING_WINDOWS)
+
+
+def _windows(cache, data, normalize_factor, n_windows, name, split, part, most=None):
+    limits = [limit for limit in (n_windows if part else None, most) if limit is not None]
+    title = f"{name}, {split}" + (", tuning" if most else "")
+    return windows_of(title, cache, split, data, normalize_factor, int(name[1:]), min(limits, default=None))
+
+
+def likelihood_part(player, sets):
+    """Nats, teacher-forced, on T4; see teacher_forced."""
+    windows = sets("T4")
+    began = time.perf_counter()
+    figures = teacher_forced(player.model, windows.batch, windows.performance)
+    player.seconds["likelihood"] = time.perf_counter() - began
+    return figures
+
+
+def tap_part(player, sets):
+    """From the tap to the drums on T2 and T4, {set: what tap_to_drums gives}."""
+    return {name: tap_to_drums(player, sets(name), sets.tuning(name), sets(name, "train"), name == "T2")
+            for name in ("T2", "T4")}  # fmt: skip
+
+
+def rhythm_part(player, sets):
+    """How the taps of T4 are answered, and how far the sampled F1 falls when another window's rhythm is heard.
+
+    Real drums answer all taps and only them, since the rhythm is the loudest hit of each of their steps.
+    """
+    windows = sets("T4")
+    unset, swapped = player(windows, "unset")[0], player(windows, "swapped")[0]
+    rows = {"real": windows.rolls[0][None], "controls unset": unset, "controls given": player(windows, "given")[0]}
+    figures = {name: tap_answers(onset, windows.tapped[None].repeat(len(onset), 0)) for name, onset in rows.items()}
+    right, wrong = (cell_sums(onset, windows, player.model.steps_per_bar).sum((2, 3))
+                    for onset in (unset[: len(swapped)], swapped))  # fmt: skip
+    figures["swapped"] = {
+        "f1": estimate(lambda sums: f1(sums).mean(-1), right),
+        "f1, swapped": estimate(lambda sums: f1(sums).mean(-1), wrong),
+        "fall": estimate(lambda sums, other: (f1(sums) - f1(other)).mean(-1), right, wrong),
+    }
+    return figures
+
+
+def realism_part(player, sets):
+    """How real what is played looks, {"likeness": {set: {row: what describe gives}}, "given": obedience to the true
+    controls of T4, see realism.adherence}."""
+    figures = {"likeness": {}}
+    for name in ("T2", "T4"):
+        windows = sets(name)
+        rows = {"real": windows.rolls, "floor": sets(name, sets.other).rolls, "unset": player(windows, "unset")}
+        if name == "T4":
+            rows["given"] = given = player(windows, "given")
+        figures["likeness"][name] = {row: describe(rolls, windows.rolls) for row, rolls in rows.items()}
+    real_again = [np.broadcast_to(roll, given[0].shape) for roll in windows.rolls]
+    figures["given"] = adherence(real_again, given, player.model.steps_per_bar)
+    return figures
+
+
+PARTS = {"likelihood": likelihood_part, "tap": tap_part, "rhythm": rhythm_part, "realism": realism_part}
+
+
+def evaluate(model, config, cache, split, n_windows=None, samples=32, seed=0, parts=tuple(PARTS)):
+    """All figures of a model, in eval mode, on a split of the cache, as a dict for JSON; see `tables`.
+
+    config: the checkpoint's, as utils.config gives it. n_windows: an evenly spaced part of the windows of each set,
+    all where None. samples: how often each window is played where the samples are taken together. parts: names out of
+    PARTS. `seconds` says how long each part took. Raises ValueError where the cache is too small.
+    """
+    sets = Sets(cache, split, config, model.normalize_factor, n_windows)
+    player = Player(model, samples, seed)
+    figures = {"split": split, "samples": samples, "seed": seed, "floor": sets.other, "sets": {}}
+    for name in ("T2", "T4"):
+        windows = sets(name)
+        figures["sets"][name] = {"windows": len(windows), "performances": len(set(windows.performance.tolist()))}
+    for name, part in PARTS.items():
+        if name in parts:
+            figures[name] = part(player, sets)
+    return figures | {"seconds": player.seconds}

@@ -14,11 +14,14 @@ COVERED = 95  # per cent
 SEED = 0
 
 
-def per_performance(values, performance):
-    """Sums of values (W, ...) over the windows of each performance (W,): (P, ...) float64, P performances."""
-    _, place = np.unique(performance, return_inverse=True)
-    sums = np.zeros((place.max() + 1, *np.shape(values)[1:]))
-    np.add.at(sums, place, values)
+def per_performance(values, performance, n_performances=None):
+    """Sums of values (W, ...) over the windows of each performance (W,): (P, ...) float64. P is n_performances, where
+    performance counts from 0, or as many as there are."""
+    if n_performances is None:
+        names, performance = np.unique(performance, return_inverse=True)
+        n_performances = len(names)
+    sums = np.zeros((n_performances, *np.shape(values)[1:]))
+    np.add.at(sums, performance, values)
     return sums
 
 

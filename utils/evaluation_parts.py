@@ -7,6 +7,7 @@ import numpy as np
 
 from utils.bootstrap import estimate
 from utils.evaluation import Player, teacher_forced, windows_of
+from utils.evaluation_controls import control_figures
 from utils.evaluation_tap import cell_sums, f1, tap_to_drums
 from utils.realism import adherence, describe, tap_answers
 
@@ -69,6 +70,11 @@ def rhythm_part(player, sets):
     return figures
 
 
+def controls_part(player, sets):
+    """Obedience, one control swept at a time over T4; see control_figures."""
+    return control_figures(player, sets("T4"), sets("T4", "train"))
+
+
 def realism_part(player, sets):
     """How real what is played looks, {"likeness": {set: {row: what describe gives}}, "given": obedience to the true
     controls of T4, see realism.adherence}."""
@@ -84,7 +90,10 @@ def realism_part(player, sets):
     return figures
 
 
-PARTS = {"likelihood": likelihood_part, "tap": tap_part, "rhythm": rhythm_part, "realism": realism_part}
+PARTS = {
+    "likelihood": likelihood_part, "tap": tap_part, "rhythm": rhythm_part, "controls": controls_part,
+    "realism": realism_part,
+}  # fmt: skip
 
 
 def evaluate(model, config, cache, split, n_windows=None, samples=32, seed=0, parts=tuple(PARTS)):

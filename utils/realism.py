@@ -150,10 +150,11 @@ def spearman(a, b):
     """Spearman's rank correlation of two 1-D arrays, ties sharing their mean rank; NaN where one is constant."""
     if len(a) < 2:
         return float("nan")
-    a, b = (rank - rank.mean() for rank in (_ranks(a), _ranks(b)))
+    a, b = (rank - rank.mean() for rank in (ranks(a), ranks(b)))
     return ratio(float((a * b).sum()), float(np.sqrt((a * a).sum() * (b * b).sum())))
 
 
-def _ranks(values):
+def ranks(values):
+    """Ranks of a 1-D array, from 1; equals share their mean rank."""
     _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[which]

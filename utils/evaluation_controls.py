@@ -27,8 +27,8 @@ def control_figures(player, windows, train):
     """All figures of the sweeps over the real windows (Windows of BARS bars), as a dict for JSON.
 
     ranges: {control: (low, high)}. bars: {"4", "16", "96", as far as the windows go: {control: {mode: figures}}}, where
-    "instrument" is the mean over the nine voices and "style" as style_figures gives it. falls: {control: {mode: how far
-    spearman falls from the shortest to the longest}}. style: what the classifier says of the real bars.
+    "instrument" is the mean over the nine voices and "style" as style_figures gives it. falls: {"16", "96": {control:
+    {mode: how far spearman is below that at the shortest}}}. style: what the classifier says of the real bars.
     """
     steps_per_bar = player.model.steps_per_bar
     own, own_train = own_bars(windows, steps_per_bar), own_bars(train, steps_per_bar)
@@ -58,7 +58,7 @@ def control_figures(player, windows, train):
     return {
         "ranges": covered,
         "bars": {str(length): figures for length, figures in bars.items()},
-        "falls": falls(sums[min(sums)], sums[max(sums)]) | {"from": min(sums), "to": max(sums)},
+        "falls": {str(length): falls(sums[min(sums)], sums[length]) for length in sums if length > min(sums)},
         "style": style_figures(own.style, classifier(windows.rolls), place),
     }
 

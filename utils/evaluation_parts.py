@@ -3,13 +3,13 @@
 import functools
 import time
 
-import numpy as np
-
 from utils.bootstrap import estimate
 from utils.evaluation import Player, teacher_forced, windows_of
 from utils.evaluation_controls import control_figures
+from utils.evaluation_realism import realism_figures
 from utils.evaluation_tap import cell_sums, f1, tap_to_drums
-from utils.realism import adherence, describe, tap_answers
+from utils.goals import judge
+from utils.realism import tap_answers
 
 TUNING_WINDOWS = 256  # of the validation split, to choose thresholds on
 
@@ -19,7 +19,7 @@ class Sets:
     split, sets("T2", "validation") those of another split. n_windows: a part of them, all where None."""
 
     def __init__(self, cache, split, config, normalize_factor, n_windows):
-        self.split, self.other = split, "test" if split == "validation" else "validation"
+        self.cache, self.split, self.other = cache, split, "test" if split == "validation" else "validation"
         self._make = functools.cache(functools.partial(_windows, cache, config.Data, normalize_factor, n_windows))
 
     def __call__(self, name, split=None):
@@ -75,24 +75,9 @@ def controls_part(player, sets):
     return control_figures(player, sets("T4"), sets("T4", "train"))
 
 
-def realism_part(player, sets):
-    """How real what is played looks, {"likeness": {set: {row: what describe gives}}, "given": obedience to the true
-    controls of T4, see realism.adherence}."""
-    figures = {"likeness": {}}
-    for name in ("T2", "T4"):
-        windows = sets(name)
-        rows = {"real": windows.rolls, "floor": sets(name, sets.other).rolls, "unset": player(windows, "unset")}
-        if name == "T4":
-            rows["given"] = given = player(windows, "given")
-        figures["likeness"][name] = {row: describe(rolls, windows.rolls) for row, rolls in rows.items()}
-    real_again = [np.broadcast_to(roll, given[0].shape) for roll in windows.rolls]
-    figures["given"] = adherence(real_again, given, player.model.steps_per_bar)
-    return figures
-
-
 PARTS = {
     "likelihood": likelihood_part, "tap": tap_part, "rhythm": rhythm_part, "controls": controls_part,
-    "realism": realism_part,
+    "realism": realism_figures,
 }  # fmt: skip
 
 
@@ -112,4 +97,4 @@ def evaluate(model, config, cache, split, n_windows=None, samples=32, seed=0, pa
     for name, part in PARTS.items():
         if name in parts:
             figures[name] = part(player, sets)
-    return figures | {"seconds": player.seconds}
+    return figures | {"goals": judge(figures), "seconds": player.seconds}

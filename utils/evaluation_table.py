@@ -24,7 +24,9 @@ _WIDE = 24  # of a figure with its interval
 
 def tables(figures):
     """The figures that evaluate gives, as one text: a table for each part that was done."""
-    parts = {"likelihood": _likelihood, "tap": _tap, "rhythm": _rhythm, "realism": _realism}
+    parts = {
+        "likelihood": _likelihood, "tap": _tap, "rhythm": _rhythm, "controls": _controls, "realism": _realism, "goals": _goals,
+    }  # fmt: skip
     texts = [_title(figures)] + [table(figures) for name, table in parts.items() if name in figures]
     return "\n\n".join("\n".join(lines) for lines in texts)
 
@@ -93,6 +95,30 @@ def _rhythm(f):
            f"a fall of {sure(swapped['fall'])}")  # fmt: skip
 
 
+def _controls(f):
+    f = f["controls"]
+    yield "Obedience: each bar is asked for something of its own, one control at a time, within what real bars cover; hits per"
+    yield "  bar, MIDI velocity. cross: mean absolute correlation with the other attributes, for density velocity and the"
+    yield "  voices' shares of the hits. held: the others at the real bar's own; where density is swept the bar's mix is scaled,"
+    yield "  where a voice is swept density goes along (utils/sweeps.py)"
+    for length, controls in f["bars"].items():
+        chance = controls["density"]["unset"]["chance"]
+        yield line(f"{length} bars at a time; cross by chance {chance:.3f}", "range", "rho", "mean error", "cross", width=_WIDE)
+        for control, modes in controls.items():
+            low_high = "{:.0f} to {:.0f}".format(*f["ranges"][control]) if control in f["ranges"] else "-"
+            for mode, scores in modes.items() if control != "style" else ():
+                cells = sure(scores["spearman"]), sure(scores["error"], 2), sure(scores["cross"])
+                yield line(f"{control}, others {mode}", low_high, *cells, width=_WIDE)
+    yield "Style: share of the bars that a classifier of real bars hears as asked, each style asked as often"
+    columns = {f"{length}, {mode}": of for length, controls in f["bars"].items() for mode, of in controls["style"].items()}
+    columns["real bars"] = f["style"]
+    yield line("", *columns, width=_WIDE)
+    yield line("all styles", *(sure(of["agreement"]) for of in columns.values()), width=_WIDE)
+    for style in sorted({style for of in columns.values() for style in of["by style"]}):
+        cells = [sure(of["by style"][style], 2) if style in of["by style"] else "-" for of in columns.values()]
+        yield line(style, *cells, width=_WIDE)
+
+
 def _realism(f):
     for name, columns in f["realism"]["likeness"].items():
         settings = [setting for setting in ("unset", "given") if setting in columns]
@@ -108,3 +134,23 @@ def _realism(f):
     yield line("", "Spearman", "mean error", "mean asked")
     for name, scores in f["realism"]["given"].items():
         yield line(name, number(scores["spearman"]), number(scores["error"], 2), number(scores["asked"], 2))
+    variety = f["realism"]["variety"]
+    yield "Variety and copies, onsets, T4, controls unset: 1 - F1 of two takes to one rhythm"
+    for name, figure in variety["difference"].items():
+        yield line(name, sure(figure), width=_WIDE)
+    rows = ("unset", "real", "floor")
+    yield line("", "one sample", "real", f["floor"])
+    for name in variety["repetition"]["real"]:
+        yield line(name, *(number(variety["repetition"][row][name]) for row in rows))
+    for name, title in (("mean", "longest copy of training drums, steps: mean"), ("most", "most"), ("whole", "whole windows")):
+        yield line(title, *(number(variety["longest copy"][row][name], 0 if name == "most" else 2) for row in rows))
+
+
+def _goals(f):
+    if f["goals"]:
+        yield f"Goals, {f['split']} split"
+        yield f"  {'':<72}{'best known':>12}{'goal':>14}{'measured':>26}"
+    for row in f["goals"]:
+        least, most = row["least"], row["most"]
+        bound = f"{least:g} to {most:g}" if None not in (least, most) else f">= {least:g}" if most is None else f"<= {most:g}"
+        yield f"  {row['goal']:<72}{row['known']:>12}{bound:>14}{sure(row['figure']):>26}  {'met' if row['met'] else 'not met'}"

@@ -66,14 +66,15 @@ def commonest_voices(onset, n=COMMONEST):
 def kl_divergence(real, generated, low, width=1.0, bins=KL_BINS):
     """KL(real || generated) in nats of two 1-D samples, as histograms of `bins` equal bins over
     [low, low + width] with one added to every count."""
-    p, q = (_shares(values, low, width, bins) for values in (real, generated))
+    p, q = (histogram(values, low, width, bins) + 1 for values in (real, generated))
+    p, q = p / p.sum(), q / q.sum()
     return float((p * np.log(p / q)).sum())
 
 
-def _shares(values, low, width, bins):
+def histogram(values, low, width=1.0, bins=KL_BINS):
+    """Counts of a 1-D sample in `bins` equal bins over [low, low + width]; what lies outside is in the first or last."""
     place = np.floor((np.asarray(values, np.float64) - low) / width * bins).astype(int)
-    counts = np.bincount(np.clip(place, 0, bins - 1), minlength=bins) + 1
-    return counts / counts.sum()
+    return np.bincount(np.clip(place, 0, bins - 1), minlength=bins)
 
 
 def crowded_share(onset):

@@ -1,16 +1,19 @@
-"""How good a checkpoint is: its likelihood, its drums beside real ones, its obedience, and what needs no model.
+"""How good a checkpoint is: its likelihood, its drums beside real ones, its obedience, and what needs no model beside it.
 Or how good many runs are: one table of their run folders and one picture of their curves, no checkpoint needed.
 
     python evaluate.py                                                the shipped checkpoint on the test split
-    python evaluate.py --checkpoint runs/default/checkpoints/best.pt --split validation --windows 100
+    python evaluate.py --checkpoint runs/default/checkpoints/best.pt --split validation --windows 100 --samples 8
+    python evaluate.py --parts likelihood,tap                         only these parts of it
     python evaluate.py --runs runs/*                                  the runs of a sweep, the best first
 
-The windows are four bars long, see utils/evaluation.py. Prints a table and writes the same figures as JSON.
+The windows are two and four bars long, see utils/evaluation.py. Prints tables and writes the same figures as JSON, and
+pictures into a folder beside it that has its name. The same command gives the same figures.
 """
 
 import argparse
 import copy
 import sys
+from pathlib import Path
 
 from utils.cache import SPLITS
 from utils.config_errors import ConfigError
@@ -21,8 +24,7 @@ from utils.files import json_text, write_text
 
 CHECKPOINT_FLAGS = {
     "checkpoint": "checkpoints/drummer.pt", "split": "test", "windows": None, "samples": 32, "seed": 0, "device": "auto",
-    "parts": None,
-    "midi_dir": None, "set": [], "json": "output/evaluation.json",
+    "parts": None, "midi_dir": None, "set": [], "json": "output/evaluation.json",
 }  # fmt: skip
 RUNS_FLAGS = {"sort": "score", "curves": "output/curves.png", "json": "output/runs.json"}
 
@@ -39,21 +41,24 @@ def evaluate_checkpoint(args):
         value = getattr(args, name)
         if value is not None and not lowest <= value < 2**63:
             raise ValueError(f"--{name}: {value}; it must be at least {lowest}")
-    parts = list(PARTS) if args.parts is None else args.parts.split(",")
+    parts = tuple(PARTS) if args.parts is None else tuple(args.parts.split(","))
     for name in parts:
         if name not in PARTS:
             raise ValueError(f"--parts: {name!r}; the parts are {', '.join(PARTS)}")
+    if Path(args.json).suffix != ".json":
+        raise ValueError(f"--json: {args.json}; its name must end in .json, the pictures' folder has the same without")
     device = pick_device(args.device)
     checkpoint = load_checkpoint(args.checkpoint)
     config = changed_config(checkpoint["config"], args.set, args.checkpoint)
     model = load_model(args.checkpoint, device)
     cache = preprocess(config, args.midi_dir)
+    pictures = Path(args.json).with_suffix("")
     figures = {"checkpoint": args.checkpoint, "step": checkpoint.get("step", 0)}
-    figures |= evaluate(model, config, cache, args.split, args.windows, args.samples, args.seed, parts)
+    figures |= evaluate(model, config, cache, args.split, args.windows, args.samples, args.seed, parts, pictures)
     seconds = figures.pop("seconds")  # the JSON is the same every time
     print(tables(figures))
     write_json(figures, args.json)
-    print(f"\n{args.json} written; on {device}: " + ", ".join(f"{part} {s:.1f} s" for part, s in seconds.items()))
+    print(f"\n{args.json} and the pictures in {pictures} written; on {device}: " + ", ".join(f"{part} {s:.1f} s" for part, s in seconds.items()))
 
 
 def changed_config(config, overrides, source):
@@ -105,9 +110,9 @@ def parse_arguments(arguments=None):
     flag = parser.add_argument_group("a checkpoint").add_argument
     flag("--checkpoint", metavar="PT", help="default: checkpoints/drummer.pt")
     flag("--split", choices=SPLITS, help="default: test")
-    flag("--windows", type=int, metavar="N", help="only so many of the windows, evenly spaced")
-    flag("--samples", type=int, metavar="N", help="how often a window is played (default: 32)")
-    flag("--parts", metavar="A,B", help="only these, out of likelihood, tap, rhythm, controls, realism (default: all)")
+    flag("--windows", type=int, metavar="N", help="only so many windows of each set, evenly spaced")
+    flag("--samples", type=int, metavar="N", help="how often a window is played where it counts (default: 32)")
+    flag("--parts", metavar="A,B", help="only these of likelihood, tap, rhythm, controls, realism (default: all)")
     flag("--seed", type=int, metavar="N", help="of the samples (default: 0)")
     flag("--device", help="cpu, cuda, cuda:1, mps, or auto (default)")
     flag("--midi-dir", metavar="FOLDER", help="a folder or zip of MIDI in place of Data.corpus")

@@ -17,7 +17,7 @@ from utils.drums import N_VOICES, STYLES, VOICES
 from utils.evaluation import BARS
 from utils.realism import ranks
 from utils.style_classifier import StyleClassifier
-from utils.sweeps import SWEPT, modes_of, own_bars, play_sweeps, ranges, targets
+from utils.sweeps import modes_of, own_bars, play_sweeps, ranges, targets
 
 LENGTHS = (4, 16, 96)  # bars
 CURVE_BINS = 8

@@ -6,6 +6,7 @@ import time
 from utils.bootstrap import estimate
 from utils.evaluation import Player, teacher_forced, windows_of
 from utils.evaluation_controls import control_figures
+from utils.evaluation_pictures import draw_pictures
 from utils.evaluation_realism import realism_figures
 from utils.evaluation_tap import cell_sums, f1, tap_to_drums
 from utils.goals import judge
@@ -81,12 +82,12 @@ PARTS = {
 }  # fmt: skip
 
 
-def evaluate(model, config, cache, split, n_windows=None, samples=32, seed=0, parts=tuple(PARTS)):
+def evaluate(model, config, cache, split, n_windows=None, samples=32, seed=0, parts=tuple(PARTS), pictures=None):
     """All figures of a model, in eval mode, on a split of the cache, as a dict for JSON; see `tables`.
 
     config: the checkpoint's, as utils.config gives it. n_windows: an evenly spaced part of the windows of each set,
     all where None. samples: how often each window is played where the samples are taken together. parts: names out of
-    PARTS. `seconds` says how long each part took. Raises ValueError where the cache is too small.
+    PARTS. pictures: the folder that pictures go to, none where None. `seconds` says how long each part took. Raises ValueError where the cache is too small.
     """
     sets = Sets(cache, split, config, model.normalize_factor, n_windows)
     player = Player(model, samples, seed)
@@ -97,4 +98,7 @@ def evaluate(model, config, cache, split, n_windows=None, samples=32, seed=0, pa
     for name, part in PARTS.items():
         if name in parts:
             figures[name] = part(player, sets)
-    return figures | {"goals": judge(figures), "seconds": player.seconds}
+    figures["goals"] = judge(figures)
+    if pictures is not None:
+        draw_pictures(figures, player, sets, pictures)
+    return figures | {"seconds": player.seconds}

@@ -20,6 +20,7 @@ _SETTINGS = {
 _NAME = 44  # characters
 _CELL = 12
 _WIDE = 24  # of a figure with its interval
+_GOAL = 90  # of the name of a goal
 
 
 def tables(figures):
@@ -110,7 +111,7 @@ def _controls(f):
                 cells = sure(scores["spearman"]), sure(scores["error"], 2), sure(scores["cross"])
                 yield line(f"{control}, others {mode}", low_high, *cells, width=_WIDE)
     yield "Style: share of the bars that a classifier of real bars hears as asked, each style asked as often"
-    columns = {f"{length}, {mode}": of for length, controls in f["bars"].items() for mode, of in controls["style"].items()}
+    columns = {f"{length}, {mode}": of for length, controls in f["bars"].items() for mode, of in controls.get("style", {}).items()}
     columns["real bars"] = f["style"]
     yield line("", *columns, width=_WIDE)
     yield line("all styles", *(sure(of["agreement"]) for of in columns.values()), width=_WIDE)
@@ -149,8 +150,8 @@ def _realism(f):
 def _goals(f):
     if f["goals"]:
         yield f"Goals, {f['split']} split"
-        yield f"  {'':<72}{'best known':>12}{'goal':>14}{'measured':>26}"
+        yield f"  {'':<{_GOAL}}{'best known':>12}{'goal':>14}{'measured':>26}"
     for row in f["goals"]:
         least, most = row["least"], row["most"]
         bound = f"{least:g} to {most:g}" if None not in (least, most) else f">= {least:g}" if most is None else f"<= {most:g}"
-        yield f"  {row['goal']:<72}{row['known']:>12}{bound:>14}{sure(row['figure']):>26}  {'met' if row['met'] else 'not met'}"
+        yield f"  {row['goal']:<{_GOAL}}{row['known']:>12}{bound:>14}{sure(row['figure']):>26}  {'met' if row['met'] else 'not met'}"

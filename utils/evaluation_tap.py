@@ -191,10 +191,10 @@ def hit_figures(vel, timeoffset, windows):
         "offset": np.abs(timeoffset - real_offset[where]) * windows.step_ms[where[0]],
     }
     figures = {}
-    for part, chosen in (("", np.ones(len(is_tap), bool)), (", the tap itself", is_tap), (", the others", ~is_tap)):
-        performance = windows.performance[where[0]][chosen]
+    for part, chosen in (("", True), (", the tap itself", is_tap), (", the others", ~is_tap)):
         for name, values in error.items():
-            there = ~np.isnan(values[:, chosen])
-            sums = np.stack([np.where(there, values[:, chosen], 0).sum(0), there.sum(0)], 1)
-            figures[name + part] = estimate(lambda s: quotient(s[..., 0], s[..., 1]), per_performance(sums, performance))
+            there = ~np.isnan(values) & chosen
+            sums = np.stack([np.where(there, values, 0).sum(0), there.sum(0)], 1)
+            by_performance = per_performance(sums, windows.performance[where[0]])
+            figures[name + part] = estimate(lambda s: quotient(s[..., 0], s[..., 1]), by_performance)
     return figures

@@ -12,20 +12,19 @@ import torch.nn.functional as F
 from utils.drums import N_STYLES, N_VOICES
 
 D_HIDDEN, DROPOUT = 128, 0.5
-STEPS, BATCH = 1000, 512
-LEARNING_RATE, WEIGHT_DECAY = 1e-3, 1.0
-FEWEST_BARS = 32  # of a style in the training split that is asked for
+STEPS, BATCH = 600, 512
+LEARNING_RATE, WEIGHT_DECAY = 3e-3, 1.0
 
 
 class StyleClassifier:
-    """Trained on rolls (W, T, V) of T / steps_per_bar bars each, and their styles (W,). `styles`: the ids that it knows
-    well enough. The same bars and torch's same version give the same classifier."""
+    """Trained on rolls (W, T, V) of T / steps_per_bar bars each, and their styles (W,). `styles`: the ids that it
+    knows. The same bars and torch's same version give the same classifier."""
 
     def __init__(self, rolls, style, steps_per_bar, seed=0):
         self.steps_per_bar = steps_per_bar
         x, y = self._features(rolls), torch.from_numpy(np.repeat(style, rolls[0].shape[1] // steps_per_bar))
         bars = torch.bincount(y, minlength=N_STYLES)
-        self.styles = np.flatnonzero(bars[:-1] >= FEWEST_BARS)  # without "none"
+        self.styles = np.flatnonzero(bars[:-1])  # without "none"
         weight = torch.where(bars > 0, len(y) / bars.clamp(min=1), 0)  # a rare style counts as much as rock
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -49,20 +49,21 @@ def ranges(bars):
     for name, ends in covered.items():
         if name != "intensity":
             ends[:] = ends.round()
-            ends[1] = max(ends[1], ends[0] + 1)  # a voice that hardly any bar has
+        ends[1] = max(ends[1], ends[0] + 1)  # a voice that hardly any bar has is asked for all the same
     return {name: (float(low), float(high)) for name, (low, high) in covered.items()}
 
 
 def targets(covered, styles, n_bars):
-    """{control: (n_bars,)} what each bar is asked for: whole hits, MIDI velocities, ids out of `styles`."""
+    """{control: (n_bars,)} what each bar is asked for: whole hits, MIDI velocities, ids out of `styles`; no styles where
+    there are none to ask for."""
     drawn = {}
     for index, control in enumerate(SWEPT):
         rng = np.random.default_rng([SEED, index])
-        if control == "style":
+        if control == "style" and len(styles):
             drawn[control] = np.repeat(rng.permutation(np.resize(styles, -(-n_bars // BARS))), BARS)[:n_bars]
         elif control == "intensity":
             drawn[control] = rng.uniform(*covered[control], n_bars)
-        else:
+        elif control != "style":
             low, high = covered[control]
             drawn[control] = rng.integers(int(low), int(high) + 1, n_bars).astype(np.float64)
     return drawn
@@ -119,7 +120,7 @@ def play_sweeps(player, windows, own, drawn, length):
     steps_per_bar = player.model.steps_per_bar
     n_windows, n_steps = batch["mask"].shape
     n_bars = n_windows * length
-    sweeps, parts = [(control, mode) for control in SWEPT for mode in modes_of(control)], []
+    sweeps, parts = [(control, mode) for control in drawn for mode in modes_of(control)], []
     for control, mode in sweeps:
         bars = ask(control, mode, drawn[control][:n_bars], own)
         curves = to_model_units(bars, player.model.normalize_factor, steps_per_bar)

@@ -18,6 +18,7 @@ from utils.drums import VOICES, style_id
 from utils.evaluation import evaluation_windows, partners, rolls_of, teacher_forced, windows_of
 from utils.evaluation_parts import PARTS
 from utils.evaluation_tap import hit_figures
+from utils.goals import GOALS
 from utils.metrics import likelihood
 
 KICK, SNARE, CLOSED, OPEN, RIDE = (VOICES.index(name) for name in ("kick", "snare", "closed_hat", "open_hat", "ride"))
@@ -256,6 +257,7 @@ def test_the_command_prints_and_writes_every_figure_and_repeats_itself(evaluated
     assert "consensus, density given" in figures["tap"]["T2"]["onsets"]
     assert figures["realism"]["given"]["kick"]["asked"] == pytest.approx(2 * 8 / 12)
     assert set(figures["controls"]["bars"]) == {"4"}  # 12 bars there are
+    assert len(figures["goals"]) == len([goal for goal in GOALS if "/96/" not in goal.path])  # each is found
     assert set(figures["controls"]["bars"]["4"]) == {"density", "intensity", *VOICES, "instrument", "style"}
     for words in ("controls given, rhythm swapped", "open and closed hat", "training mean given the tap", "cross by chance",
                   "Goals, test split", "consensus", "copy of the tap", "longest copy", "hears as asked"):  # fmt: skip

@@ -97,11 +97,11 @@ def figure(value):
 
 def test_goals_are_met_by_figures_on_the_right_side():
     figures = {
-        "likelihood": {"given": {"onset": figure(0.55)}, "unset": {"onset": figure(0.86)}, "given_swapped": {"cost": figure(0.99)},
-                       "unset_swapped": {"cost": figure(float("nan"))}},
-        "realism": {"ratios": {"T4": {"unset": {"offset spread within a step": figure(1.1), "velocity deviation": figure(1),
-                                                "velocity deviation, kick": figure(1.06),
-                                                "velocity deviation, ride": figure(0.9)}}}},
+        "likelihood": {"given": {"onset": figure(0.55)}, "given_swapped": {"cost": figure(0.99)},
+                       "unset": {"onset": figure(0.86)}, "unset_swapped": {"cost": figure(float("nan"))}},
+        "realism": {"ratios": {"T4": {"unset": {
+            "offset spread within a step": figure(1.1), "velocity deviation": figure(1),
+            "velocity deviation, kick": figure(1.06), "velocity deviation, ride": figure(0.9)}}}},
     }  # fmt: skip
     rows = {row["goal"]: row for row in judge(figures)}
     met = {name: row["met"] for name, row in rows.items()}

@@ -11,7 +11,7 @@ from evaluate import main
 from inference_helpers import FACTOR, build_tiny_model
 from midi_files import beat, midi_bytes, note, write
 from preprocessing import preprocess
-from utils import evaluation_parts, evaluation_pictures, realism, style_classifier
+from utils import evaluation_pictures, realism, style_classifier
 from utils.baselines import copy_of_the_tap, onset_guesses, taps
 from utils.checkpoints import save_checkpoint
 from utils.drums import VOICES, style_id
@@ -228,7 +228,7 @@ def evaluated(home, checkpoint, capsys, monkeypatch):
     monkeypatch.setattr(style_classifier, "STEPS", 2)
     def run(*arguments, checkpoint=checkpoint, status=0, pictures=False):
         if not pictures:  # they take most of the time
-            monkeypatch.setattr(evaluation_parts, "draw_pictures", lambda *_: None)
+            monkeypatch.setattr(evaluation_pictures, "draw_pictures", lambda *_: None)
         out = home / "figures" / "out.json"
         out.unlink(missing_ok=True)
         assert main(["--checkpoint", str(checkpoint), "--device", "cpu", "--json", str(out), *arguments]) == status
@@ -259,11 +259,12 @@ def test_the_command_prints_and_writes_every_figure_and_repeats_itself(evaluated
     assert set(figures["controls"]["bars"]) == {"4"}  # 12 bars there are
     assert len(figures["goals"]) == len([goal for goal in GOALS if "/96/" not in goal.path])  # each is found
     assert set(figures["controls"]["bars"]["4"]) == {"density", "intensity", *VOICES, "instrument", "style"}
-    for words in ("controls given, rhythm swapped", "open and closed hat", "training mean given the tap", "cross by chance",
-                  "Goals, test split", "consensus", "copy of the tap", "longest copy", "hears as asked"):  # fmt: skip
+    for words in ("controls given, rhythm swapped", "open and closed hat", "training mean given the tap", "consensus",
+                  "cross by chance", "Goals, test split", "copy of the tap", "longest copy", "hears as asked"):
         assert words in text
     drawn = {path.name for path in (home / "figures" / "out").iterdir()}
-    assert drawn == {"controls.png", "f1_by_bar.png", "histograms.png", "voices.png", *(f"roll_{n}.png" for n in (1, 2))}
+    names = ("controls", "f1_by_bar", "histograms", "voices", "roll_1", "roll_2")
+    assert drawn == {f"{name}.png" for name in names}
     assert evaluated("--samples", "2")[0] == data
     assert evaluated("--samples", "2", "--seed", "1", "--parts", "rhythm")[0] != data
 
@@ -298,6 +299,7 @@ def test_other_splits_windows_and_caches(evaluated, home):
     (["--seed", "-1"], "--seed: -1"),
     (["--device", "abacus"], "device: 'abacus'"),
     (["--split", "validation"], "swapping rhythms needs windows of two"),
+    (["--json", "figures"], "--json: figures; it must end in .json"),
     (["--parts", "tap,taste"], "--parts: 'taste'; the parts are likelihood"),
     (["--set", "Model.Encoder.n_layer=3"], "only Data can be changed"),
     (["--set", "Data.cache_dri=x"], "did you mean cache_dir"),

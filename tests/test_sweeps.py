@@ -70,7 +70,8 @@ def test_held_the_others_are_the_bars_own_and_nothing_contradicts():
     own = bars({KICK: 4, SNARE: 2}, {RIDE: 8})
     target = np.array([3.0, 6.0])
     louder = ask("intensity", "held", target, own)
-    assert louder.velocity is target and np.array_equal(louder.voices, own.voices) and np.array_equal(louder.hits, own.hits)
+    assert louder.velocity is target
+    assert np.array_equal(louder.voices, own.voices) and np.array_equal(louder.hits, own.hits)
     snare = ask("snare", "held", target, own)
     assert snare.voices[:, SNARE].tolist() == [3, 6] and snare.hits.tolist() == [7, 14]
     assert np.array_equal(snare.hits, snare.voices.sum(1)) and np.array_equal(snare.velocity, own.velocity)
@@ -184,7 +185,8 @@ def test_curves_are_by_value_or_by_bin():
     asked, got = np.array([0, 0, 1, 1, 1.0]), np.array([0, 1, 1, 1, np.nan])
     assert [(point["asked"], point["mean"]) for point in curve(asked, got)] == [(0, 0.5), (1, 1)]
     many = curve(np.linspace(0, 80, 800), np.linspace(0, 40, 800))
-    assert len(many) == 8 and many[0]["asked"] == pytest.approx(5, abs=0.1) and many[-1]["mean"] == pytest.approx(37.5, abs=0.1)
+    assert len(many) == 8
+    assert many[0]["asked"] == pytest.approx(5, abs=0.1) and many[-1]["mean"] == pytest.approx(37.5, abs=0.1)
 
 
 def test_agreement_leaves_out_bars_without_a_style():

@@ -53,7 +53,8 @@ def repetition(onset, steps_per_bar):
     codes = step_codes(onset).reshape(len(onset), -1, steps_per_bar)
     again = (codes[:, 1:] == codes[:, :-1]).all(-1)
     _, which, count = np.unique(codes.reshape(-1, steps_per_bar), axis=0, return_inverse=True, return_counts=True)
-    return {"bars like the bar before": float(again.mean()), "bars like no other": float((count[which.ravel()] == 1).mean())}
+    alone = count[which.ravel()] == 1
+    return {"bars like the bar before": float(again.mean()), "bars like no other": float(alone.mean())}
 
 
 def pair_sums(onset):

@@ -104,7 +104,8 @@ def teacher_forced(model, batch, performance):
     sums_swapped = nats_per_performance(model, swapped, performance, SWAPPED)
     figures = {setting: _nats(part) for setting, part in sums.items()}
     for setting, part in sums_swapped.items():
-        cost = estimate(lambda total, before: quotient(total[..., 0] - before[..., 0], total[..., 3]), part, sums[setting])
+        more = part[:, 0] - sums[setting][:, 0]
+        cost = estimate(lambda total: quotient(total[..., 0], total[..., 1]), np.stack([more, part[:, 3]], 1))
         figures[f"{setting}_swapped"] = {**_nats(part), "cost": cost}
     return figures
 
@@ -142,12 +143,25 @@ def partners(performance):
 # ------------------------------------------------------------------------- samples
 
 
+def with_density(windows):
+    return unset_controls(windows.batch) | {"density": windows.batch["density"]}
+
+
+def with_onsets(windows):
+    return unset_controls(windows.batch) | {"known_onset": torch.ones_like(windows.batch["known_onset"])}
+
+
+def with_swapped_rhythm(windows):
+    return swap_rhythm(unset_controls(windows.batch), torch.from_numpy(partners(windows.performance)))
+
+
 # what the model is told of Windows before it plays
 PLAYED = {
-    **{name: (lambda windows, change=SETTINGS[name]: change(windows.batch)) for name in ("given", "unset")},
-    "density": lambda windows: unset_controls(windows.batch) | {"density": windows.batch["density"]},
-    "onsets": lambda windows: unset_controls(windows.batch) | {"known_onset": torch.ones_like(windows.batch["known_onset"])},
-    "swapped": lambda windows: swap_rhythm(unset_controls(windows.batch), torch.from_numpy(partners(windows.performance))),
+    "given": lambda windows: windows.batch,
+    "unset": lambda windows: unset_controls(windows.batch),
+    "density": with_density,
+    "onsets": with_onsets,
+    "swapped": with_swapped_rhythm,
 }
 MANY = ("unset", "density")  # settings whose samples are also taken together
 

@@ -1,10 +1,10 @@
 """Do the drums obey: what is asked of each bar against what is played, by the sweeps of utils/sweeps.py.
 
-spearman: rank correlation over the bars. error: mean absolute difference, in hits per bar or MIDI velocity. cross: mean
-absolute Spearman correlation of what is asked with every other attribute of what is played, after MuseMorphose (Wu & Yang
-2021). For density the other attributes are velocity and each voice's share of the hits (their numbers add up to the hits);
-for intensity hits and those of each voice; for a voice velocity and the hits of each other voice. Where nothing depends on
-what is asked, chance alone gives `chance`, and the interval of a mean of absolute values lies high.
+spearman: rank correlation over the bars. error: mean absolute difference, in hits per bar or MIDI velocity. cross:
+mean absolute Spearman correlation of what is asked with every other attribute of what is played, after MuseMorphose (Wu
+& Yang 2021). For density the other attributes are velocity and each voice's share of the hits (their numbers add up to
+the hits); for intensity hits and those of each voice; for a voice velocity and the hits of each other voice. Where
+nothing depends on what is asked, chance alone gives `chance`, and the interval of a mean of absolute values lies high.
 """
 
 import time
@@ -95,7 +95,7 @@ def sweep_figures(sums, n_bars):
 
 
 def falls(short, long):
-    """How far spearman falls from one length to the other, {control: {mode: figure}}; each as {(control, mode): sums}."""
+    """How far spearman falls from one length to another, {control: {mode: figure}}; each {(control, mode): sums}."""
     figures = {}
     for control in ("density", "intensity", "instrument"):
         voices = VOICES if control == "instrument" else [control]
@@ -144,8 +144,8 @@ def curve(asked, got):
 
 
 def style_figures(asked, heard, place):
-    """Share of the bars whose style the classifier hears as asked, {"agreement": of all bars, "by style": {name: figure}};
-    bars without a style are left out."""
+    """Share of the bars whose style the classifier hears as asked, {"agreement": of all bars, "by style": {name:
+    figure}}; bars without a style are left out."""
     figures = {"by style": {}}
     right = (asked == heard).astype(np.float64)
     place = place[: len(asked)]

@@ -4,9 +4,8 @@ import functools
 import time
 
 from utils.bootstrap import estimate
-from utils.evaluation import Player, teacher_forced, windows_of
+from utils.evaluation import teacher_forced, windows_of
 from utils.evaluation_controls import control_figures
-from utils.evaluation_pictures import draw_pictures
 from utils.evaluation_realism import realism_figures
 from utils.evaluation_tap import cell_sums, f1, tap_to_drums
 from utils.goals import judge
@@ -17,11 +16,12 @@ TUNING_WINDOWS = 256  # of the validation split, to choose thresholds on
 
 class Sets:
     """The sets that a model is evaluated on, made when they are asked for: sets("T2") and sets("T4") are Windows of the
-    split, sets("T2", "validation") those of another split. n_windows: a part of them, all where None."""
+    split, sets("T2", "validation") those of another split. data: the config's Data. n_windows: an evenly spaced part of
+    the split's, all where None."""
 
-    def __init__(self, cache, split, config, normalize_factor, n_windows):
+    def __init__(self, cache, split, data, normalize_factor, n_windows=None):
         self.cache, self.split, self.other = cache, split, "test" if split == "validation" else "validation"
-        self._make = functools.cache(functools.partial(_windows, cache, config.Data, normalize_factor, n_windows))
+        self._make = functools.cache(functools.partial(_windows, cache, data, normalize_factor, n_windows))
 
     def __call__(self, name, split=None):
         return self._make(name, split or self.split, split is None)
@@ -82,23 +82,16 @@ PARTS = {
 }  # fmt: skip
 
 
-def evaluate(model, config, cache, split, n_windows=None, samples=32, seed=0, parts=tuple(PARTS), pictures=None):
-    """All figures of a model, in eval mode, on a split of the cache, as a dict for JSON; see `tables`.
+def evaluate(player, sets, parts=tuple(PARTS)):
+    """All figures of a player's model, in eval mode, on Sets, as a dict for JSON; see `tables`.
 
-    config: the checkpoint's, as utils.config gives it. n_windows: an evenly spaced part of the windows of each set,
-    all where None. samples: how often each window is played where the samples are taken together. parts: names out of
-    PARTS. pictures: the folder that pictures go to, none where None. `seconds` says how long each part took. Raises ValueError where the cache is too small.
+    parts: names out of PARTS. Raises ValueError where the cache is too small.
     """
-    sets = Sets(cache, split, config, model.normalize_factor, n_windows)
-    player = Player(model, samples, seed)
-    figures = {"split": split, "samples": samples, "seed": seed, "floor": sets.other, "sets": {}}
+    figures = {"split": sets.split, "floor": sets.other, "samples": player.samples, "seed": player.seed, "sets": {}}
     for name in ("T2", "T4"):
         windows = sets(name)
         figures["sets"][name] = {"windows": len(windows), "performances": len(set(windows.performance.tolist()))}
     for name, part in PARTS.items():
         if name in parts:
             figures[name] = part(player, sets)
-    figures["goals"] = judge(figures)
-    if pictures is not None:
-        draw_pictures(figures, player, sets, pictures)
-    return figures | {"seconds": player.seconds}
+    return figures | {"goals": judge(figures)}

@@ -10,9 +10,7 @@ from utils.plots import draw_takes
 
 ROLLS = 4  # windows that are drawn as piano rolls
 COLOURS = {"real": INK, "unset": "#c0394d", "given": "#3d8296", "held": "#3d8296", "floor": "#b9c2c6"}
-NAMES = {
-    "real": "real", "unset": "controls unset", "given": "true controls", "held": "others held", "floor": "real, other split",
-}  # fmt: skip
+NAMES = {"real": "real", "unset": "controls unset", "given": "true controls", "floor": "real, other split"}
 
 
 def draw_pictures(figures, player, sets, folder):
@@ -30,8 +28,8 @@ def draw_pictures(figures, player, sets, folder):
 
 
 def draw_sweeps(figures, path):
-    """Asked against got for each control, at the shortest and (dashed) the longest length: the mean, and where 80 % of the
-    bars of the shortest lie."""
+    """Asked against got for each control, at the shortest and (dashed) the longest length: the mean, and where 80 % of
+    the bars of the shortest lie."""
     controls = list(figures["ranges"])
     picture, axes = _panels("What was asked of a bar, and what was played", -(-len(controls) // 4), 4, 2.7)
     bars = list(figures["bars"])
@@ -40,7 +38,7 @@ def draw_sweeps(figures, path):
         for mode in ("unset", "held"):
             for length, style in ((short, "-"), (long, "--")):
                 points = length[control][mode]["curve"]
-                asked, mean, low, high = (np.array([point[key] for point in points]) for key in ("asked", "mean", "low", "high"))
+                asked, mean, low, high = _columns(points, "asked", "mean", "low", "high")
                 axis.plot(asked, mean, style, color=COLOURS[mode], linewidth=1.5, zorder=3)
                 if style == "-":
                     axis.fill_between(asked, low, high, color=COLOURS[mode], alpha=0.12, linewidth=0, zorder=2)
@@ -51,11 +49,10 @@ def draw_sweeps(figures, path):
         unit = "mean velocity" if control == "intensity" else "hits per bar"
         _label(axis, control.replace("_", " "), f"asked, {unit}", "played")
     spare = axes[len(controls)]
-    entries = [(COLOURS["unset"], "-", f"others unset, {bars[0]} bars"), (COLOURS["held"], "-", f"others held, {bars[0]} bars"),
-               (COLOURS["unset"], "--", f"others unset, {bars[-1]} bars"), (COLOURS["held"], "--", f"others held, {bars[-1]} bars"),
-               (FAINT, "-", "as asked")]  # fmt: skip
-    for colour, style, name in entries:
-        spare.plot([], [], style, color=colour, label=name)
+    spare.plot([], [], color=FAINT, label="as asked")
+    for length, style in ((bars[0], "-"), (bars[-1], "--")):
+        for mode in ("unset", "held"):
+            spare.plot([], [], style, color=COLOURS[mode], label=f"others {mode}, {length} bars")
     spare.legend(frameon=False, fontsize=9, labelcolor=INK, loc="center")
     for axis in axes[len(controls) :]:
         axis.set_axis_off()
@@ -70,12 +67,12 @@ def draw_bars(figures, path):
     for axis, (name, of) in zip(axes, figures.items()):
         bars = 1 + np.arange(len(of["onsets"]["sampled"]["by bar"]))
         for row in (*plain, *colours):
-            value, low, high = (np.array([bar[key] for bar in of["onsets"][row]["by bar"]]) for key in ("value", "low", "high"))
+            value, low, high = _columns(of["onsets"][row]["by bar"], "value", "low", "high")
             if row in plain:
                 axis.plot(bars, value, plain[row], color=FAINT, linewidth=1.2, label=row, zorder=1)
                 continue
-            apart = bars + 0.04 * (list(colours).index(row) - 1)
-            axis.errorbar(apart, value, (value - low, high - value), fmt="o-", color=colours[row], markersize=4, capsize=2, label=row)
+            style = {"fmt": "o-", "color": colours[row], "markersize": 4, "capsize": 2, "label": row}
+            axis.errorbar(bars + 0.04 * (list(colours).index(row) - 1), value, (value - low, high - value), **style)
         axis.set_xticks(bars)
         axis.set_ylim(0, 1)
         _label(axis, name, "bar", "F1")
@@ -89,7 +86,8 @@ def draw_rates(likeness, path):
     rows = [row for row in ("floor", "real", "unset", "given") if row in likeness]
     for index, row in enumerate(rows):
         left = np.arange(len(VOICES)) + (index - (len(rows) - 1) / 2) * 0.2
-        axis.bar(left, [likeness[row][f"onset rate, {voice}"] for voice in VOICES], 0.18, color=COLOURS[row], label=NAMES[row])
+        rates = [likeness[row][f"onset rate, {voice}"] for voice in VOICES]
+        axis.bar(left, rates, 0.18, color=COLOURS[row], label=NAMES[row])
     axis.set_xticks(range(len(VOICES)), [voice.replace("_", " ") for voice in VOICES])
     axis.legend(frameon=False, fontsize=9, labelcolor=INK)
     _label(axis, "", "", "hits per step")
@@ -115,7 +113,8 @@ def draw_histograms(shares, path):
 def draw_rolls(player, windows, folder):
     """A few windows: the tap, the real drums, two samples, and one with the true controls."""
     unset, given = player(windows, "unset"), player(windows, "given")
-    for number, index in enumerate(np.linspace(0, len(windows) - 1, min(ROLLS, len(windows))).round().astype(int), start=1):
+    chosen = np.linspace(0, len(windows) - 1, min(ROLLS, len(windows))).round().astype(int)
+    for number, index in enumerate(chosen, start=1):
         takes = {"real": [roll[index] for roll in windows.rolls]}
         for sample in range(min(2, len(unset[0]))):
             takes[f"sample {sample + 1}"] = [roll[sample, index] for roll in unset]
@@ -136,6 +135,11 @@ def _panels(title, rows, columns, height, width=None):
         axis.grid(color=GRID, linewidth=0.7)
         axis.set_axisbelow(True)
     return picture, axes
+
+
+def _columns(points, *keys):
+    """Of a list of dicts, the values of each key as an array."""
+    return [np.array([point[key] for point in points]) for key in keys]
 
 
 def _label(axis, title, across, up):

@@ -1,7 +1,7 @@
 """How real what is played looks, how varied it is, and how much of it is copied.
 
-Each figure stands beside the same of real drums of the split, and of those of the other split: the floor, what two sets of
-real drums differ by. Figures with an interval are {"value", "low", "high"}.
+Each figure stands beside the same of real drums of the split, and of those of the other split: the floor, what two sets
+of real drums differ by. Figures with an interval are {"value", "low", "high"}.
 """
 
 import time
@@ -21,8 +21,8 @@ def realism_figures(player, sets):
     """All of it, on T2 and T4, as a dict for JSON.
 
     likeness: {set: {row: what describe gives}}, rows real, floor, unset, given (T4 alone). ratios: {set: {setting: what
-    likeness_ratios gives}}. histograms: {set: {row: {head: shares of KL_BINS}}}. given: obedience to the true controls of
-    T4 (realism.adherence). variety: see variety_figures.
+    likeness_ratios gives}}. histograms: {set: {row: {head: shares of KL_BINS}}}. given: obedience to the true controls
+    of T4 (realism.adherence). variety: see variety_figures.
     """
     figures = {"likeness": {}, "ratios": {}, "histograms": {}}
     for name in ("T2", "T4"):
@@ -57,14 +57,12 @@ def likeness_ratios(rolls, windows):
             figures[f"{head} deviation{name}"] = estimate(
                 lambda a, b: quotient(spread(a[..., chosen, :]), spread(b[..., chosen, :])), played[head], real[head]
             )
-    figures["offset spread within a step"] = estimate(
-        lambda a, b: quotient(quotient(a[..., 0], a[..., 1]), quotient(b[..., 0], b[..., 1])), played["within"], real["within"]
-    )
+    within = played["within"], real["within"]
+    figures["offset spread within a step"] = estimate(lambda a, b: quotient(mean_of(a), mean_of(b)), *within)
     for head in HEADS:
         bins = f"{head} histogram"
         figures[f"{head} KL"] = estimate(kl_of_counts, real[bins], played[bins])
-    crowded = estimate(lambda a: quotient(a[..., 0], a[..., 1]), played["crowded"])
-    return figures | {"steps with more than two non-kick voices": crowded}
+    return figures | {"steps with more than two non-kick voices": estimate(mean_of, played["crowded"])}
 
 
 def likeness_sums(rolls, windows):
@@ -88,6 +86,11 @@ def likeness_sums(rolls, windows):
         crowded = np.delete(hit, voice_index("kick"), -1).sum(-1) > 2
         add("crowded", np.stack([crowded.sum(1), np.full(len(hit), hit.shape[1])], -1))
     return sums
+
+
+def mean_of(sums):
+    """Out of sums (..., 2) of x and 1."""
+    return quotient(sums[..., 0], sums[..., 1])
 
 
 def spread(sums):
@@ -116,10 +119,10 @@ def variety_figures(onset, windows, sets, steps_per_bar):
     """Of what is played, onset (N, W, T, V), and of real drums.
 
     difference: 1 - F1 of two takes to one rhythm, {"two samples", "a sample and the real drums", "the nearest training
-    tap's drums and the real drums"}: samples that differ from one another as they differ from the real drums are as varied
-    as the rhythm leaves open. repetition: {row: see copies.repetition}. longest copy: {row: steps of the window that stand
-    just so in a training performance, {"mean", "most", "whole": share of the windows that do from end to end}}; rows are
-    the first sample, real and floor.
+    tap's drums and the real drums"}: samples that differ from one another as they differ from the real drums are as
+    varied as the rhythm leaves open. repetition: {row: see copies.repetition}. longest copy: {row: steps of the window
+    that stand just so in a training performance, {"mean", "most", "whole": share of the windows that do from end to
+    end}}; rows are the first sample, real and floor.
     """
     real, performance = windows.rolls[0], windows.performance
     train, floor = sets("T4", "train"), sets("T4", sets.other).rolls[0]

@@ -25,9 +25,8 @@ _GOAL = 90  # of the name of a goal
 
 def tables(figures):
     """The figures that evaluate gives, as one text: a table for each part that was done."""
-    parts = {
-        "likelihood": _likelihood, "tap": _tap, "rhythm": _rhythm, "controls": _controls, "realism": _realism, "goals": _goals,
-    }  # fmt: skip
+    parts = {"likelihood": _likelihood, "tap": _tap, "rhythm": _rhythm, "controls": _controls, "realism": _realism,
+             "goals": _goals}  # fmt: skip
     texts = [_title(figures)] + [table(figures) for name, table in parts.items() if name in figures]
     return "\n\n".join("\n".join(lines) for lines in texts)
 
@@ -44,7 +43,8 @@ def sure(figure, digits=3, sign=False):
     """A figure with its interval."""
     if isnan(figure["value"]):
         return "-"
-    return f"{number(figure['value'], digits, sign)} [{number(figure['low'], digits)}, {number(figure['high'], digits)}]"
+    value, low, high = figure.values()
+    return f"{number(value, digits, sign)} [{number(low, digits)}, {number(high, digits)}]"
 
 
 def _title(f):
@@ -98,21 +98,21 @@ def _rhythm(f):
 
 def _controls(f):
     f = f["controls"]
-    yield "Obedience: each bar is asked for something of its own, one control at a time, within what real bars cover; hits per"
-    yield "  bar, MIDI velocity. cross: mean absolute correlation with the other attributes, for density velocity and the"
-    yield "  voices' shares of the hits. held: the others at the real bar's own; where density is swept the bar's mix is scaled,"
-    yield "  where a voice is swept density goes along (utils/sweeps.py)"
+    yield "Obedience: each bar is asked for something of its own, one control at a time, within what real bars cover;"
+    yield "  hits per bar, MIDI velocity. cross: mean absolute correlation with the other attributes, for density"
+    yield "  velocity and the voices' shares of the hits. held: the others at the real bar's own; where density is swept"
+    yield "  the bar's mix is scaled, where a voice is swept density goes along (utils/sweeps.py)"
     for length, controls in f["bars"].items():
-        chance = controls["density"]["unset"]["chance"]
-        yield line(f"{length} bars at a time; cross by chance {chance:.3f}", "range", "rho", "mean error", "cross", width=_WIDE)
+        title = f"{length} bars at a time; cross by chance {controls['density']['unset']['chance']:.3f}"
+        yield line(title, "range", "rho", "mean error", "cross", width=_WIDE)
         for control, modes in controls.items():
             low_high = "{:.0f} to {:.0f}".format(*f["ranges"][control]) if control in f["ranges"] else "-"
             for mode, scores in modes.items() if control != "style" else ():
                 cells = sure(scores["spearman"]), sure(scores["error"], 2), sure(scores["cross"])
                 yield line(f"{control}, others {mode}", low_high, *cells, width=_WIDE)
     yield "Style: share of the bars that a classifier of real bars hears as asked, each style asked as often"
-    columns = {f"{length}, {mode}": of for length, controls in f["bars"].items() for mode, of in controls.get("style", {}).items()}
-    columns["real bars"] = f["style"]
+    columns = {f"{length}, {mode}": of for length, controls in f["bars"].items()
+               for mode, of in controls.get("style", {}).items()} | {"real bars": f["style"]}  # fmt: skip
     yield line("", *columns, width=_WIDE)
     yield line("all styles", *(sure(of["agreement"]) for of in columns.values()), width=_WIDE)
     for style in sorted({style for of in columns.values() for style in of["by style"]}):
@@ -123,7 +123,7 @@ def _controls(f):
 def _realism(f):
     for name, columns in f["realism"]["likeness"].items():
         settings = [setting for setting in ("unset", "given") if setting in columns]
-        yield f"Likeness of the samples, {name}; /real: ratio to the real {f['split']} split; {f['floor']}: real bars of that split"
+        yield f"Likeness of the samples, {name}; /real: ratio to the real {f['split']} split; {f['floor']}: real too"
         yield line("", "real", f["floor"], *(cell for setting in settings for cell in (setting, "/real")))
         for figure, real in columns["real"].items():
             cells = [number(real, 4), number(columns["floor"][figure], 4)]
@@ -143,7 +143,8 @@ def _realism(f):
     yield line("", "one sample", "real", f["floor"])
     for name in variety["repetition"]["real"]:
         yield line(name, *(number(variety["repetition"][row][name]) for row in rows))
-    for name, title in (("mean", "longest copy of training drums, steps: mean"), ("most", "most"), ("whole", "whole windows")):
+    titles = {"mean": "longest copy of training drums, steps: mean", "most": "most", "whole": "whole windows"}
+    for name, title in titles.items():
         yield line(title, *(number(variety["longest copy"][row][name], 0 if name == "most" else 2) for row in rows))
 
 
@@ -153,5 +154,9 @@ def _goals(f):
         yield f"  {'':<{_GOAL}}{'best known':>12}{'goal':>14}{'measured':>26}"
     for row in f["goals"]:
         least, most = row["least"], row["most"]
-        bound = f"{least:g} to {most:g}" if None not in (least, most) else f">= {least:g}" if most is None else f"<= {most:g}"
-        yield f"  {row['goal']:<{_GOAL}}{row['known']:>12}{bound:>14}{sure(row['figure']):>26}  {'met' if row['met'] else 'not met'}"
+        if least is None:
+            bound = f"<= {most:g}"
+        else:
+            bound = f">= {least:g}" if most is None else f"{least:g} to {most:g}"
+        cells = f"{row['known']:>12}{bound:>14}{sure(row['figure']):>26}"
+        yield f"  {row['goal']:<{_GOAL}}{cells}  {'met' if row['met'] else 'not met'}"

@@ -154,7 +154,8 @@ def hit_errors(player, windows, train):
     tap alone: where the sample hits the cell); the median is the error of the samples' median, one guess a hit.
     """
     where = np.nonzero(windows.rolls[0] > 0)
-    errors = {name: [roll[where][None] for roll in guess] for name, guess in hit_guesses(train.rolls, windows.rolls).items()}
+    guesses = hit_guesses(train.rolls, windows.rolls)
+    errors = {name: [roll[where][None] for roll in guess] for name, guess in guesses.items()}
     known = [roll[(slice(None), *where)] for roll in player(windows, "onsets")[1:]]
     errors["onsets known, one draw"] = known
     errors["onsets known, median"] = [np.median(draws, 0)[None] for draws in known]

@@ -72,7 +72,7 @@ def kl_divergence(real, generated, low, width=1.0, bins=KL_BINS):
 
 
 def histogram(values, low, width=1.0, bins=KL_BINS):
-    """Counts of a 1-D sample in `bins` equal bins over [low, low + width]; what lies outside is in the first or last."""
+    """Counts of a 1-D sample in `bins` equal bins over [low, low + width]; what lies outside is in the outer two."""
     place = np.floor((np.asarray(values, np.float64) - low) / width * bins).astype(int)
     return np.bincount(np.clip(place, 0, bins - 1), minlength=bins)
 

@@ -1,7 +1,8 @@
 """A small classifier of the style of a bar, to hear whether a style that was asked for is there.
 
-It reads which cells of the bar are hit, how loud, and how early or late, and is trained on the real bars of the training
-split in a few seconds. What it can tell of real bars of another split is the measure of what it says of generated ones.
+It reads which cells of the bar are hit, how loud, and how early or late, and is trained on the real bars of the
+training split in a few seconds. What it can tell of real bars of another split is the measure of what it says of
+generated ones.
 """
 
 import numpy as np
@@ -29,7 +30,7 @@ class StyleClassifier:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network = nn.Sequential(
-                nn.Linear(3 * steps_per_bar * N_VOICES, D_HIDDEN), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(D_HIDDEN, N_STYLES)
+                nn.Linear(x.shape[1], D_HIDDEN), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(D_HIDDEN, N_STYLES)
             )
             optimizer = torch.optim.AdamW(self.network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
             for _ in range(STEPS):

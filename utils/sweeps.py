@@ -1,14 +1,14 @@
 """Sweeps: every bar is asked for something of its own, one control at a time, and the drums are played.
 
 A target is drawn evenly from the range that real bars cover: the 2nd to the 98th percentile of the training bars; of
-styles each comes as often, for four bars. The rhythm is heard as always. Swept are the hits of all voices (density), their
-mean velocity (intensity), the hits of each voice, and the style. In turn the other controls are
+styles each comes as often, for four bars. The rhythm is heard as always. Swept are the hits of all voices (density),
+their mean velocity (intensity), the hits of each voice, and the style. In turn the other controls are
 
 - unset: nothing else is asked;
-- held: at what the real bar has. Voices and the hits of all can't be asked for apart. So where density is swept the bar's
-  own mix of voices is scaled to the hits that are asked (by largest remainder, a voice having a hit a step at most; where
-  that falls short of the hits, or the bar is silent, the bar is asked for no mix), and where a voice is swept density goes
-  along by as many hits as the voice gains;
+- held: at what the real bar has. Voices and the hits of all can't be asked for apart. So where density is swept the
+  bar's own mix of voices is scaled to the hits that are asked (by largest remainder, a voice having a hit a step at
+  most; where that falls short of the hits, or the bar is silent, the bar is asked for no mix), and where a voice is
+  swept density goes along by as many hits as the voice gains;
 - held, mix unset (density alone): intensity and style held, the voices left to the model.
 
 Longer windows are real windows of the split, one after the other, played in one go; the bars and their targets are the
@@ -54,8 +54,8 @@ def ranges(bars):
 
 
 def targets(covered, styles, n_bars):
-    """{control: (n_bars,)} what each bar is asked for: whole hits, MIDI velocities, ids out of `styles`; no styles where
-    there are none to ask for."""
+    """{control: (n_bars,)} what each bar is asked for: whole hits, MIDI velocities, ids out of `styles`; no styles
+    where there are none to ask for."""
     drawn = {}
     for index, control in enumerate(SWEPT):
         rng = np.random.default_rng([SEED, index])
@@ -91,8 +91,8 @@ def ask(control, mode, target, own):
 
 
 def scaled_mix(voices, hits, most=16):
-    """The mix of `voices` (n, V) hits a bar scaled to add up to `hits` (n,), in whole hits, by largest remainder; no voice
-    above `most`, and none that is silent is woken. NaN where that can't be."""
+    """The mix of `voices` (n, V) hits a bar scaled to add up to `hits` (n,), in whole hits, by largest remainder; no
+    voice above `most`, and none that is silent is woken. NaN where that can't be."""
     share = voices / np.maximum(voices.sum(1, keepdims=True), 1)
     wanted = share * hits[:, None]
     scaled = np.minimum(np.floor(wanted), most)
@@ -110,7 +110,7 @@ def scaled_mix(voices, hits, most=16):
 def joined(batch, n):
     """n windows after each other as one: a batch of W // n windows of n T steps; what is left over is dropped."""
     whole = len(batch["mask"]) // n
-    return {name: tensor[: whole * n].reshape(whole, n * tensor.shape[1], *tensor.shape[2:]) for name, tensor in batch.items()}
+    return {name: tensor[: whole * n].reshape(whole, -1, *tensor.shape[2:]) for name, tensor in batch.items()}
 
 
 def play_sweeps(player, windows, own, drawn, length):

@@ -11,7 +11,7 @@ from utils.controls import Bars
 from utils.drums import STYLE_NONE, VOICES
 from utils.evaluation import Player, Windows
 from utils.evaluation_controls import (
-    attributes, control_figures, correlation, curve, rank_moments, style_figures, sweep_figures, sweep_sums,
+    attributes, control_figures, correlation, curve, falls, rank_moments, style_figures, sweep_figures, sweep_sums,
 )  # fmt: skip
 from utils.realism import spearman
 from utils.style_classifier import StyleClassifier
@@ -113,7 +113,8 @@ def test_the_model_is_told_what_is_asked(tiny_config, monkeypatch):
 
     def listen(model, batch, samples, seed, title):
         heard.update(batch)
-        return [np.zeros(batch["onset"].shape, np.float32)] * 3
+        rows = np.arange(len(batch["onset"]), dtype=np.float32)[:, None, None]
+        return [np.broadcast_to(rows, batch["onset"].shape)] * 3
 
     monkeypatch.setattr("utils.sweeps.play", listen)
     drawn = targets(ranges(own), np.array([2, 9]), 20)
@@ -121,6 +122,8 @@ def test_the_model_is_told_what_is_asked(tiny_config, monkeypatch):
     sweeps = list(played)
     assert sweeps == [(control, mode) for control in SWEPT for mode in modes_of(control)]
     assert played["kick", "held"][0].shape == (2, 128, 9)
+    for index, rolls in enumerate(played.values()):
+        assert [roll[:, 0, 0].tolist() for roll in rolls] == [[2 * index, 2 * index + 1]] * 3
     for name, tensor in heard.items():
         assert tensor.shape[:2] == (2 * len(sweeps), 128), name
     rows = sweeps.index(("density", "unset")) * 2 + np.arange(2)
@@ -172,6 +175,18 @@ def test_figures_of_an_obedient_drummer_and_of_one_that_is_not():
     assert deaf["cross"]["value"] < 4 * deaf["chance"] == pytest.approx(4 * 0.0399, abs=1e-3)
     both = [sweep_sums(asked, asked, others, place), sweep_sums(asked, -asked, others, place)]
     assert sweep_figures(both, 400)["spearman"]["value"] == pytest.approx(0)
+
+
+def test_a_fall_is_from_the_short_to_the_long():
+    asked, place = np.arange(40.0), np.repeat(np.arange(4), 10)
+    others = np.zeros((40, 1))
+    obeyed, not_obeyed = (sweep_sums(asked, got, others, place) for got in (asked, -asked))
+    short, long = ({(control, mode): sums for control in SWEPT for mode in modes_of(control)} for sums in (obeyed, not_obeyed))
+    figures = falls(short, long)
+    assert set(figures) == {"density", "intensity", "instrument"} and set(figures["instrument"]) == {"unset", "held"}
+    assert all(of["value"] == pytest.approx(2) for modes in figures.values() for of in modes.values())
+    long["snare", "held"] = obeyed
+    assert falls(short, long)["instrument"]["held"]["value"] == pytest.approx(2 * 8 / 9)
 
 
 def test_chance_is_what_independent_values_correlate():

@@ -8,7 +8,7 @@ from utils.canvas import FAINT, GRID, INK, bare, new_figure, save
 from utils.drums import VOICES
 from utils.plots import draw_takes
 
-ROLLS = 4  # windows that are drawn as piano rolls
+ROLLS = 3  # windows that are drawn as piano rolls
 COLOURS = {"real": INK, "unset": "#c0394d", "given": "#3d8296", "held": "#3d8296", "floor": "#b9c2c6"}
 NAMES = {"real": "real", "unset": "controls unset", "given": "true controls", "floor": "real, other split"}
 

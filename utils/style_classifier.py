@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from utils.drums import N_STYLES, N_VOICES
 
 D_HIDDEN, DROPOUT = 128, 0.5
-STEPS, BATCH = 600, 512
+STEPS, BATCH = 300, 512
 LEARNING_RATE, WEIGHT_DECAY = 3e-3, 1.0
 
 

@@ -1,6 +1,7 @@
 """evaluate.py and its figures: each against a value worked out by hand, the command on a small corpus."""
 import json
 from math import isnan, log, sqrt
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from utils.baselines import copy_of_the_tap, onset_guesses, taps
 from utils.checkpoints import save_checkpoint
 from utils.drums import VOICES, style_id
 from utils.evaluation import evaluation_windows, partners, rolls_of, teacher_forced, windows_of
-from utils.evaluation_parts import PARTS
+from utils.evaluation_parts import PARTS, Sets
 from utils.evaluation_tap import hit_figures
 from utils.goals import GOALS
 from utils.metrics import likelihood
@@ -209,6 +210,36 @@ def test_swapping_takes_the_rhythm_of_the_window_named(cache, small):
     for name in RHYTHM_KEYS:
         assert torch.equal(swapped[name], batch[name][[2, 2, 0]])
     assert torch.equal(swapped["onset"], batch["onset"])
+
+
+def test_sets_are_of_the_split_and_tuning_is_on_validation(cache, small):
+    sets = Sets(cache, "test", small.Data, FACTOR, 2)
+    assert (len(sets("T4")), len(sets("T2")), len(sets("T2", "train"))) == (2, 2, 4)  # a part of the split's own alone
+    splits = {name: {cache.files[index]["split"] for index in windows.performance}
+              for name, windows in (("own", sets("T2")), ("tuning", sets.tuning("T2")), ("other", sets("T2", sets.other)))}
+    assert splits == {"own": {"test"}, "tuning": {"validation"}, "other": {"validation"}}
+    assert Sets(cache, "validation", small.Data, FACTOR).other == "test"
+    assert sets("T4") is sets("T4") and sets("T4").step_ms.tolist() == [125, 125]  # at 120 beats a minute
+
+
+def test_a_fall_of_f1_is_that_of_the_same_samples(cache, small):
+    sets = Sets(cache, "test", small.Data, FACTOR)
+    real = sets("T4").rolls[0]
+    right, half, wrong = real, real * (np.arange(9) == CLOSED), np.zeros_like(real)
+    played = {"unset": [right, right, wrong], "swapped": [half, wrong], "given": [right]}
+
+    class Fake:
+        model = SimpleNamespace(steps_per_bar=16)
+
+        def __call__(self, _, setting):
+            return [np.stack(played[setting])]
+
+    figures = PARTS["rhythm"](Fake(), sets)
+    assert figures["real"] == {"taps answered": 1, "hits off the taps": 0} == figures["controls given"]
+    assert figures["controls unset"]["taps answered"] == pytest.approx(2 / 3)
+    found = 2 * half.sum() / (half.sum() + real.sum())
+    assert {name: of["value"] for name, of in figures["swapped"].items()} == pytest.approx(
+        {"f1": 1, "f1, swapped": found / 2, "fall": 1 - found / 2})  # the third sample has no counterpart
 
 
 # ------------------------------------------------------------------------- the command

@@ -225,6 +225,14 @@ def test_the_classifier_hears_what_tells_two_styles_apart(monkeypatch):
     assert np.array_equal(classifier(rolls), StyleClassifier(rolls, style, 16)(rolls))
 
 
+def test_a_rare_style_counts_as_much_as_a_common_one(monkeypatch):
+    monkeypatch.setattr(style_classifier, "STEPS", 60)
+    onset, style = np.zeros((60, 16, 9), np.float32), np.repeat([2, 11], [50, 10])
+    onset[30:, ::4, RIDE] = 1  # all of the rare style, and twice as many windows of the other, which mostly does without
+    rolls = [onset, onset * 0.5, onset * 0]
+    assert StyleClassifier(rolls, style, 16)(rolls).tolist() == [2] * 30 + [11] * 30
+
+
 def test_all_lengths_that_the_windows_give(tiny_config, monkeypatch):
     monkeypatch.setattr(style_classifier, "STEPS", 2)
     windows = Windows("random", random_batch(B=5, T=64), np.array([0, 0, 1, 1, 2]), np.full(5, 100.0))

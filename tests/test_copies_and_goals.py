@@ -99,6 +99,7 @@ def test_goals_are_met_by_figures_on_the_right_side():
     figures = {
         "likelihood": {"given": {"onset": figure(0.55)}, "given_swapped": {"cost": figure(0.99)},
                        "unset": {"onset": figure(0.86)}, "unset_swapped": {"cost": figure(float("nan"))}},
+        "rhythm": {"swapped": {"fall": figure(0.2)}},
         "realism": {"ratios": {"T4": {"unset": {
             "offset spread within a step": figure(1.1), "velocity deviation": figure(1),
             "velocity deviation, kick": figure(1.06), "velocity deviation, ride": figure(0.9)}}}},
@@ -110,6 +111,7 @@ def test_goals_are_met_by_figures_on_the_right_side():
         "onset nats per step, controls unset": False,
         "cost of a swapped rhythm, controls given": False,
         "cost of a swapped rhythm, controls unset": False,
+        "fall of sampled F1 when it is swapped, T4": True,
         "offset spread within a step / real, T4, controls unset": True,
         "velocity spread / real, T4, controls unset: ride is the furthest of 2": False,
     }

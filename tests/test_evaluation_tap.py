@@ -195,7 +195,7 @@ def test_settings_tell_the_model_what_they_say(two):
 def test_known_onsets_are_played_and_their_velocities_are_not_given_away(model, two):
     onset, vel, _ = Player(model, 2, seed=0)(two, "onsets")
     assert all(np.array_equal(sample, two.rolls[0]) for sample in onset)
-    assert np.abs(vel - two.rolls[1])[:, two.rolls[0] > 0].min() > 0
+    assert (vel != two.rolls[1])[:, two.rolls[0] > 0].mean() > 0.9
 
 
 def takes(*samples):

@@ -1,16 +1,19 @@
-"""How good a checkpoint is: its likelihood, its drums beside real ones, its obedience, and what needs no model.
+"""How good a checkpoint is: its likelihood, its drums beside real ones and beside what needs no model, its obedience.
 Or how good many runs are: one table of their run folders and one picture of their curves, no checkpoint needed.
 
     python evaluate.py                                                the shipped checkpoint on the test split
-    python evaluate.py --checkpoint runs/default/checkpoints/best.pt --split validation --windows 100
+    python evaluate.py --checkpoint runs/default/checkpoints/best.pt --split validation --windows 100 --samples 8
+    python evaluate.py --parts likelihood,tap                         only these parts of it
     python evaluate.py --runs runs/*                                  the runs of a sweep, the best first
 
-The windows are four bars long, see utils/evaluation.py. Prints a table and writes the same figures as JSON.
+The windows are two and four bars long, see utils/evaluation.py. Prints tables and writes the same figures as JSON, and
+pictures into a folder beside it that has its name. The same command gives the same figures.
 """
 
 import argparse
 import copy
 import sys
+from pathlib import Path
 
 from utils.cache import SPLITS
 from utils.config_errors import ConfigError
@@ -20,8 +23,8 @@ from utils.files import json_text, write_text
 # torch is imported where a checkpoint is evaluated, so that a table of runs comes at once.
 
 CHECKPOINT_FLAGS = {
-    "checkpoint": "checkpoints/drummer.pt", "split": "test", "windows": None, "samples": 1, "seed": 0, "device": "auto",
-    "midi_dir": None, "set": [], "json": "output/evaluation.json",
+    "checkpoint": "checkpoints/drummer.pt", "split": "test", "parts": None, "windows": None, "samples": 32, "seed": 0,
+    "device": "auto", "midi_dir": None, "set": [], "json": "output/evaluation.json",
 }  # fmt: skip
 RUNS_FLAGS = {"sort": "score", "curves": "output/curves.png", "json": "output/runs.json"}
 
@@ -30,7 +33,9 @@ def evaluate_checkpoint(args):
     from preprocessing import preprocess
     from utils.checkpoints import load_checkpoint
     from utils.device import pick_device
-    from utils.evaluation import evaluate
+    from utils.evaluation import Player
+    from utils.evaluation_parts import PARTS, Sets, evaluate
+    from utils.evaluation_pictures import draw_pictures
     from utils.evaluation_table import tables
     from utils.get_model import load_model
 
@@ -38,17 +43,37 @@ def evaluate_checkpoint(args):
         value = getattr(args, name)
         if value is not None and not lowest <= value < 2**63:
             raise ValueError(f"--{name}: {value}; it must be at least {lowest}")
+    parts = tuple(PARTS) if args.parts is None else tuple(args.parts.split(","))
+    for name in parts:
+        if name not in PARTS:
+            raise ValueError(f"--parts: {name!r}; the parts are {', '.join(PARTS)}")
+    pictures = picture_folder(args.json)
     device = pick_device(args.device)
     checkpoint = load_checkpoint(args.checkpoint)
     config = changed_config(checkpoint["config"], args.set, args.checkpoint)
     model = load_model(args.checkpoint, device)
     cache = preprocess(config, args.midi_dir)
+    sets = Sets(cache, args.split, config.Data, model.normalize_factor, args.windows)
+    player = Player(model, args.samples, args.seed)
     figures = {"checkpoint": args.checkpoint, "step": checkpoint.get("step", 0)}
-    figures |= evaluate(model, config, cache, args.split, args.windows, args.samples, args.seed)
-    seconds = figures.pop("seconds")  # the JSON is the same every time
+    figures |= evaluate(player, sets, parts)
     print(tables(figures))
     write_json(figures, args.json)
-    print(f"\n{args.json} written; on {device}: " + ", ".join(f"{part} {s:.1f} s" for part, s in seconds.items()))
+    draw_pictures(figures, player, sets, pictures)
+    seconds = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in player.seconds.items())
+    print(f"\n{args.json} and the pictures in {pictures} written; on {device}: {seconds}")
+
+
+def picture_folder(path):
+    """The folder beside the JSON that has its name; made at once, so that what can't be written is said at once."""
+    folder = Path(path).with_suffix("")
+    if folder == Path(path):
+        raise ValueError(f"--json: {path}; it must end in .json or the like: without that it is the pictures' folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--json: {path} can't be written: {error.strerror}") from error
+    return folder
 
 
 def changed_config(config, overrides, source):
@@ -96,12 +121,14 @@ def parse_arguments(arguments=None):
         description="Figures of a checkpoint on a split, trivial baselines beside them; or a table of many runs.",
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("--json", metavar="PATH", help="default: output/evaluation.json, or output/runs.json with --runs")
+    parser.add_argument("--json", metavar="PATH",
+                        help="default: output/evaluation.json, or output/runs.json with --runs")  # fmt: skip
     flag = parser.add_argument_group("a checkpoint").add_argument
     flag("--checkpoint", metavar="PT", help="default: checkpoints/drummer.pt")
     flag("--split", choices=SPLITS, help="default: test")
-    flag("--windows", type=int, metavar="N", help="only so many of the windows, evenly spaced")
-    flag("--samples", type=int, metavar="N", help="how often a window is played (default: 1)")
+    flag("--windows", type=int, metavar="N", help="only so many windows of each set, evenly spaced")
+    flag("--samples", type=int, metavar="N", help="how often a window is played where it counts (default: 32)")
+    flag("--parts", metavar="A,B", help="only these of likelihood, tap, rhythm, controls, realism (default: all)")
     flag("--seed", type=int, metavar="N", help="of the samples (default: 0)")
     flag("--device", help="cpu, cuda, cuda:1, mps, or auto (default)")
     flag("--midi-dir", metavar="FOLDER", help="a folder or zip of MIDI in place of Data.corpus")

@@ -1,6 +1,7 @@
 """evaluate.py and its figures: each against a value worked out by hand, the command on a small corpus."""
 import json
 from math import isnan, log, sqrt
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,12 +12,15 @@ from evaluate import main
 from inference_helpers import FACTOR, build_tiny_model
 from midi_files import beat, midi_bytes, note, write
 from preprocessing import preprocess
-from utils import realism
-from utils.baselines import baseline_scores, best_threshold, taps, training_mean, training_mean_given_tap
+from utils import evaluation_pictures, realism, style_classifier
+from utils.baselines import copy_of_the_tap, onset_guesses, taps
 from utils.checkpoints import save_checkpoint
 from utils.drums import VOICES, style_id
-from utils.evaluation import evaluation_windows, partners, rolls_of, teacher_forced
-from utils.metrics import likelihood
+from utils.evaluation import evaluation_windows, partners, rolls_of, teacher_forced, windows_of
+from utils.evaluation_parts import PARTS, Sets
+from utils.evaluation_tap import hit_figures
+from utils.goals import GOALS
+from utils.metrics import likelihood, unset_rhythm
 
 KICK, SNARE, CLOSED, OPEN, RIDE = (VOICES.index(name) for name in ("kick", "snare", "closed_hat", "open_hat", "ride"))
 
@@ -83,26 +87,6 @@ def test_onset_scores_and_tap_answers():
     assert scores == pytest.approx({"precision": 2 / 3, "recall": 1 / 2, "f1": 4 / 7})
     answers = realism.tap_answers(guess, taps(real))
     assert answers == pytest.approx({"taps answered": 2 / 3, "hits off the taps": 1 / 3})
-
-
-def test_training_means_and_their_threshold():
-    kick, both, off = (rolls(2, *hits)[0] for hits in (
-        [(0, KICK, 1, 0)], [(0, KICK, 1, 0), (0, SNARE, 1, 0)], [(1, RIDE, 1, 0)]))  # fmt: skip
-    train = np.concatenate([kick, kick, both, off])
-    mean, given = training_mean(train), training_mean_given_tap(train)
-    for tapped in (0, 1):
-        assert mean[tapped, 0, [KICK, SNARE]].tolist() == [0.75, 0.25] and mean[tapped, 1, RIDE] == 0.25
-    assert not given[0].any()
-    assert given[1, 0, [KICK, SNARE]] == pytest.approx([1, 1 / 3]) and given[1, 1, RIDE] == 1
-    # on validation only the kick is played: cells of .25 must stay silent, .75 must not
-    assert 0.25 <= best_threshold(mean[:1], kick) < 0.75
-
-    scores = {name: score for name, (_, score) in baseline_scores(train, kick, off).items()}
-    assert scores["silence"]["f1"] == 0
-    assert scores["training mean"]["f1"] == 0  # it says kick on the first step, whatever is tapped
-    assert scores["training mean given the tap"] == {"precision": 1, "recall": 1, "f1": 1}
-    assert scores["copy"]["f1"] == 0  # validation says that taps are kicks
-    assert baseline_scores(train, off, off)["copy"][1]["f1"] == 1
 
 
 # ------------------------------------------------------------------------- obedience
@@ -187,29 +171,36 @@ def test_windows_are_of_beats_and_carry_the_checkpoints_statistics(cache, small)
 
 
 def deafened(model):
-    """The model with all that it hears of the rhythm taken out of its condition."""
-    heard = model.condition.unset_context.numel() + model.condition.unset_latent.numel()
-    with torch.no_grad():
-        model.condition.mix.weight[:, -heard:] = 0
+    """The model that never uses what it hears of the rhythm."""
+    hearing = model.forward
+    model.forward = lambda batch: hearing(unset_rhythm(batch))
     return model.eval()
 
 
 def test_a_deaf_model_loses_nothing_by_a_swap(cache, small):
     batch, performance = evaluation_windows(cache, "test", small.Data, FACTOR)
-    heard = teacher_forced(build_tiny_model(small).eval(), batch, performance)
+    heard = nats(build_tiny_model(small).eval(), batch, performance)
     assert heard["given_swapped"]["cost"] != 0 and heard["unset_latent_swapped"]["cost"] != 0
     assert heard["given_latent"]["onset"] != heard["given"]["onset"] != heard["unset"]["onset"]
-    assert heard["given_swapped"]["cost"] == heard["given_swapped"]["onset"] - heard["given"]["onset"]
+    assert heard["given_swapped"]["cost"] == pytest.approx(heard["given_swapped"]["onset"] - heard["given"]["onset"])
     swapped = swap_rhythm(batch, torch.from_numpy(partners(performance)))
     unheard = ("given_no_rhythm", "unset_no_rhythm")
     silent = likelihood(build_tiny_model(small).eval(), [swapped], torch.device("cpu"), unheard)
-    assert all(scores == heard[setting] for setting, scores in silent.items())
-    deaf = teacher_forced(deafened(build_tiny_model(small)), batch, performance)
+    for setting, scores in silent.items():
+        assert scores == pytest.approx(heard[setting], rel=1e-5)
+    deaf = nats(deafened(build_tiny_model(small)), batch, performance)
     for controls in ("given", "unset"):
         for rhythm in ("_latent", "_no_rhythm", "_swapped", "_latent_swapped"):
-            assert deaf[controls + rhythm]["total"] == deaf[controls]["total"], rhythm
-        assert deaf[f"{controls}_swapped"]["cost"] == 0
+            assert deaf[controls + rhythm]["total"] == pytest.approx(deaf[controls]["total"]), rhythm
+        assert deaf[f"{controls}_swapped"]["cost"] == pytest.approx(0, abs=1e-6)
     assert deaf["given"]["onset"] != deaf["unset"]["onset"]
+
+
+def nats(model, batch, performance):
+    """What teacher_forced gives, without the intervals."""
+    figures = teacher_forced(model, batch, performance)
+    assert all(of["low"] <= of["value"] <= of["high"] for scores in figures.values() for of in scores.values())
+    return {setting: {name: of["value"] for name, of in scores.items()} for setting, scores in figures.items()}
 
 
 def test_swapping_takes_the_rhythm_of_the_window_named(cache, small):
@@ -218,6 +209,36 @@ def test_swapping_takes_the_rhythm_of_the_window_named(cache, small):
     for name in RHYTHM_KEYS:
         assert torch.equal(swapped[name], batch[name][[2, 2, 0]])
     assert torch.equal(swapped["onset"], batch["onset"])
+
+
+def test_sets_are_of_the_split_and_tuning_is_on_validation(cache, small):
+    sets = Sets(cache, "test", small.Data, FACTOR, 2)
+    assert (len(sets("T4")), len(sets("T2")), len(sets("T2", "train"))) == (2, 2, 4)  # a part of the split's own alone
+    splits = {name: {cache.files[index]["split"] for index in windows.performance}
+              for name, windows in (("own", sets("T2")), ("tuning", sets.tuning("T2")), ("other", sets("T2", sets.other)))}
+    assert splits == {"own": {"test"}, "tuning": {"validation"}, "other": {"validation"}}
+    assert Sets(cache, "validation", small.Data, FACTOR).other == "test"
+    assert sets("T4") is sets("T4") and sets("T4").step_ms.tolist() == [125, 125]  # at 120 beats a minute
+
+
+def test_a_fall_of_f1_is_that_of_the_same_samples(cache, small):
+    sets = Sets(cache, "test", small.Data, FACTOR)
+    real = sets("T4").rolls[0]
+    right, half, wrong = real, real * (np.arange(9) == CLOSED), np.zeros_like(real)
+    played = {"unset": [right, right, wrong], "swapped": [half, wrong], "given": [right]}
+
+    class Fake:
+        model = SimpleNamespace(steps_per_bar=16)
+
+        def __call__(self, _, setting):
+            return [np.stack(played[setting])]
+
+    figures = PARTS["rhythm"](Fake(), sets)
+    assert figures["real"] == {"taps answered": 1, "hits off the taps": 0} == figures["controls given"]
+    assert figures["controls unset"]["taps answered"] == pytest.approx(2 / 3)
+    found = 2 * half.sum() / (half.sum() + real.sum())
+    assert {name: of["value"] for name, of in figures["swapped"].items()} == pytest.approx(
+        {"f1": 1, "f1, swapped": found / 2, "fall": 1 - found / 2})  # the third sample has no counterpart
 
 
 # ------------------------------------------------------------------------- the command
@@ -232,9 +253,12 @@ def checkpoint(home, small):
 
 
 @pytest.fixture
-def evaluated(home, checkpoint, capsys):
-    """Runs the command; returns its exit status, the bytes of its JSON and what it printed."""
-    def run(*arguments, checkpoint=checkpoint, status=0):
+def evaluated(home, checkpoint, capsys, monkeypatch):
+    """Runs the command; returns the bytes of its JSON and what it printed, or its error."""
+    monkeypatch.setattr(style_classifier, "STEPS", 2)
+    def run(*arguments, checkpoint=checkpoint, status=0, pictures=False):
+        if not pictures:  # they take most of the time
+            monkeypatch.setattr(evaluation_pictures, "draw_pictures", lambda *_: None)
         out = home / "figures" / "out.json"
         out.unlink(missing_ok=True)
         assert main(["--checkpoint", str(checkpoint), "--device", "cpu", "--json", str(out), *arguments]) == status
@@ -243,41 +267,60 @@ def evaluated(home, checkpoint, capsys):
     return run
 
 
-def test_the_command_prints_and_writes_every_figure_and_repeats_itself(evaluated, checkpoint):
-    data, text = evaluated("--samples", "2")
+def test_the_command_prints_and_writes_every_figure_and_repeats_itself(evaluated, home, monkeypatch):
+    monkeypatch.setattr(evaluation_pictures, "ROLLS", 1)
+    data, text = evaluated("--samples", "2", pictures=True)
     figures = json.loads(data)
-    assert (figures["split"], figures["windows"], figures["performances"], figures["step"]) == ("test", 3, 2, 3)
-    assert figures["likelihood"]["given_swapped"]["cost"] != 0
-    real, unset = figures["likeness"]["real"], figures["likeness"]["unset"]
-    assert real["onset rate, kick"] == pytest.approx(2 * 8 / (3 * 64)) and real["onset rate, crash"] == 0
-    assert figures["tap"]["silence"]["precision"] is None  # there is none, and JSON knows no NaN
-    assert 0 < unset["onset rate"] < 1 and unset["velocity KL"] > 0 and real["velocity KL"] == 0
-    assert set(figures["tap"]) == {"silence", "training mean", "training mean given the tap", "copy",
-                                   "sampled, controls unset", "sampled, controls given"}
-    assert figures["tap"]["training mean"]["f1"] > 0.5 > figures["tap"]["silence"]["f1"] == 0
-    assert set(figures["adherence"]) == {"hits", "velocity", *VOICES}
-    assert figures["adherence"]["kick"]["asked"] == pytest.approx(2 * 8 / 12)
-    for words in ("controls given, rhythm swapped", "open and closed hat", "training mean given the tap", "Spearman"):
+    assert (figures["split"], figures["step"], figures["floor"]) == ("test", 3, "validation")
+    assert figures["sets"] == {"T2": {"windows": 6, "performances": 2}, "T4": {"windows": 3, "performances": 2}}
+    assert set(PARTS) < set(figures)
+    assert figures["likelihood"]["given_swapped"]["cost"]["value"] != 0
+    for name in ("T2", "T4"):
+        tap, likeness = figures["tap"][name], figures["realism"]["likeness"][name]
+        assert likeness["real"]["onset rate, kick"] == pytest.approx(2 * 8 / (3 * 64))
+        assert likeness["real"]["onset rate, crash"] == 0 == likeness["real"]["velocity KL"]
+        assert 0 < likeness["unset"]["onset rate"] < 1 and likeness["unset"]["velocity KL"] > 0
+        assert tap["onsets"]["silence"]["precision"]["value"] is None  # there is none, and JSON knows no NaN
+        assert tap["onsets"]["training mean"]["f1"]["value"] > 0.5 > tap["onsets"]["silence"]["f1"]["value"] == 0
+        assert len(tap["onsets"]["sampled"]["by bar"]) == int(name[1:])
+        assert tap["hits"]["copy of the tap"]["offset, the tap itself"]["value"] == 0
+    assert "consensus, density given" in figures["tap"]["T2"]["onsets"]
+    assert figures["realism"]["given"]["kick"]["asked"] == pytest.approx(2 * 8 / 12)
+    assert set(figures["controls"]["bars"]) == {"4"}  # 12 bars there are
+    assert len(figures["goals"]) == len([goal for goal in GOALS if "/96/" not in goal.path])  # each is found
+    assert set(figures["controls"]["bars"]["4"]) == {"density", "intensity", *VOICES, "instrument", "style"}
+    for words in ("controls given, rhythm swapped", "open and closed hat", "training mean given the tap", "consensus",
+                  "cross by chance", "Goals, test split", "copy of the tap", "longest copy", "hears as asked"):
         assert words in text
+    drawn = {path.name for path in (home / "figures" / "out").iterdir()}
+    names = ("controls", "f1_by_bar", "histograms", "voices", "roll_1")
+    assert drawn == {f"{name}.png" for name in names}
     assert evaluated("--samples", "2")[0] == data
-    assert evaluated("--samples", "2", "--seed", "1")[0] != data
+    assert evaluated("--samples", "2", "--seed", "1", "--parts", "rhythm")[0] != data
+
+
+def test_parts_are_the_same_alone(evaluated):
+    whole = json.loads(evaluated("--parts", "rhythm,realism", "--samples", "2")[0])
+    alone = json.loads(evaluated("--parts", "realism", "--samples", "2")[0])
+    assert alone["realism"] == whole["realism"] and "rhythm" in whole and "rhythm" not in alone
 
 
 def test_a_training_checkpoint_is_judged_by_its_averaged_weights(evaluated, home, small):
     model = build_tiny_model(small)
     average = {name: weight.clone() for name, weight in model.named_parameters()}
-    plain = json.loads(evaluated()[0])["likelihood"]
+    plain = json.loads(evaluated("--parts", "likelihood")[0])["likelihood"]
     with torch.no_grad():
         for weight in model.parameters():
             weight.zero_()
     path = home / "training.pt"
     save_checkpoint({"config": model.config, "vae_model": model.state_dict(), "ema": average, "step": 3}, path)
-    assert json.loads(evaluated(checkpoint=path)[0])["likelihood"] == plain
+    assert json.loads(evaluated("--parts", "likelihood", checkpoint=path)[0])["likelihood"] == plain
 
 
 def test_other_splits_windows_and_caches(evaluated, home):
-    figures = json.loads(evaluated("--windows", "2", "--set", f"Data.cache_dir={home / 'other'}")[0])
-    assert figures["windows"] == 2 and (home / "other" / "cache.npz").is_file()
+    cache = f"Data.cache_dir={home / 'other'}"
+    figures = json.loads(evaluated("--windows", "2", "--parts", "likelihood", "--set", cache)[0])
+    assert figures["sets"]["T4"]["windows"] == 2 and (home / "other" / "cache.npz").is_file()
 
 
 @pytest.mark.parametrize("arguments, words", [
@@ -286,6 +329,8 @@ def test_other_splits_windows_and_caches(evaluated, home):
     (["--seed", "-1"], "--seed: -1"),
     (["--device", "abacus"], "device: 'abacus'"),
     (["--split", "validation"], "swapping rhythms needs windows of two"),
+    (["--json", "figures"], "--json: figures; it must end in .json"),
+    (["--parts", "tap,taste"], "--parts: 'taste'; the parts are likelihood"),
     (["--set", "Model.Encoder.n_layer=3"], "only Data can be changed"),
     (["--set", "Data.cache_dri=x"], "did you mean cache_dir"),
     (["--midi-dir", "nowhere"], "nowhere"),
@@ -315,6 +360,13 @@ def test_real_drums_give_the_figures_that_others_measured(groove_zip, small, tmp
     assert figures["onset rate"] == pytest.approx(0.1308, abs=5e-5)
     assert figures["offset spread within a step"] == pytest.approx(0.123, abs=1e-3)
     assert figures["steps with more than two non-kick voices"] == pytest.approx(0.0167, abs=1e-4)
-    scores = {name: score["f1"] for name, (_, score) in baseline_scores(train[0], validation[0], real[0]).items()}
+    scores = {name: realism.onset_scores(guess, real[0])["f1"]
+              for name, (guess, _) in onset_guesses(train, validation, real).items()}  # fmt: skip
     assert scores["training mean"] == pytest.approx(0.489, abs=0.005)
     assert scores["training mean given the tap"] == pytest.approx(0.553, abs=0.01)
+    T2 = windows_of("T2", cache, "test", mine.Data, FACTOR, 2)
+    onset, vel, timeoffset = T2.rolls
+    assert (len(T2), onset.sum(), len(set(T2.performance))) == (1059, 39816, 75)
+    copied = hit_figures(*(roll[onset > 0][None] for roll in copy_of_the_tap(T2.rolls)), T2)
+    assert copied["offset"]["value"] == pytest.approx(5.5, abs=0.05)
+    assert copied["velocity"]["value"] == pytest.approx(0.090, abs=5e-4)

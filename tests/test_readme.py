@@ -57,7 +57,7 @@ def quick(command, folder):
     if script == "inference_bar_control.py":
         return [*words, "--out", f"{folder}/output"]
     if script == "evaluate.py":
-        return [*words, "--windows", "4", "--json", f"{folder}/figures.json", "--set", f"Data.cache_dir={folder}/groove"]
+        return [*words, "--windows", "3", "--samples", "2", "--json", f"{folder}/figures.json", "--set", f"Data.cache_dir={folder}/groove"]
     sets = [f"Data.corpus={folder}/my_drums", f"Data.cache_dir={folder}/cache"]
     if script == "training_script_causal_decoder.py" and "--resume" in words:
         sets = ["Training.steps=3"]

@@ -1,76 +1,74 @@
-"""How good a model is on a split: its likelihood, its drums beside real ones, its obedience, and what needs no model.
+"""What a model is evaluated on and what it plays there: windows of a split, their settings, samples, likelihood.
 
-The windows are T4: four bars of the performances of a beat (no fills), not overlapping. One seed gives one result
-on one kind of device; all is computed in float32.
+T2 and T4 are the windows of two and of four bars of the performances of a beat (no fills), not overlapping. One seed
+gives one result on one kind of device; all is computed in float32.
 """
 
 import time
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from data_aug import RHYTHM_KEYS, make_batch, swap_rhythm
+from data_aug import RHYTHM_KEYS, make_batch, swap_rhythm, unset_controls
 from model.sampling import sample
-from utils.baselines import baseline_scores, taps
+from utils.bootstrap import estimate, per_performance, quotient
 from utils.cache import decode, windows
-from utils.metrics import SETTINGS, likelihood, to_device
-from utils.realism import adherence, describe, onset_scores, tap_answers
+from utils.metrics import SETTINGS, to_device, token_sums
 
-BARS = 4  # of a window
+BARS = 4  # of a window of T4
 BATCH = 128  # windows at once
+SMALLEST_BATCH = 32  # however long the windows are
 CONTROLS = ("density", "intensity", "instrument", "style")
+KNOWN = ("onset", "vel", "timeoffset", "known_onset", "known_vel")
+FEW = 8  # samples of a window where single ones are looked at
 SWAPPED = ("given", "unset", "given_latent", "unset_latent")  # settings that are also scored with another's rhythm
 
 
-def evaluate(model, config, cache, split, n_windows=None, samples=1, seed=0):
-    """All figures of a model, in eval mode, on a split of the cache, as a dict for JSON; see `tables`.
+@dataclass
+class Windows:
+    """W windows of T steps as one plain batch (see make_batch), the performance (W,) that each is of, and how long a
+    step of it lasts, step_ms (W,), in milliseconds."""
 
-    config: the checkpoint's, as utils.config gives it. n_windows: an evenly spaced part of the windows, all
-    where None. samples: how often each window is played. `seconds` says how long each part took. Raises
-    ValueError where the cache is too small.
-    """
-    batch, performance = evaluation_windows(cache, split, config.Data, model.normalize_factor, n_windows)
-    other_split = "test" if split == "validation" else "validation"
-    train, validation, other = (rolls_of(evaluation_windows(cache, name, config.Data, model.normalize_factor)[0])
-                                for name in ("train", "validation", other_split))  # fmt: skip
-    figures = {
-        "split": split, "windows": len(performance), "performances": len(np.unique(performance)),
-        "bars": BARS, "samples": samples, "seed": seed, "floor": other_split,
-    }  # fmt: skip
-    began, seconds = time.perf_counter(), {}
-    figures["likelihood"] = teacher_forced(model, batch, performance)
-    seconds["likelihood"] = time.perf_counter() - began
+    name: str
+    batch: dict
+    performance: np.ndarray
+    step_ms: np.ndarray
 
-    real = rolls_of(batch)
-    tap = taps(real[0])
-    likeness = {"real": describe(real, real), "floor": describe(other, real)}
-    tapped = {name: {**scores, **tap_answers(guess, tap)}
-              for name, (guess, scores) in baseline_scores(train[0], validation[0], real[0]).items()}  # fmt: skip
-    real_again = [np.tile(roll, (samples, 1, 1)) for roll in real]
-    for setting in ("unset", "given"):
-        began, title = time.perf_counter(), f"playing, controls {setting}"
-        played = play(model, SETTINGS[setting](batch), samples, seed, title)
-        seconds[title] = time.perf_counter() - began
-        likeness[setting] = describe(played, real)
-        answers = tap_answers(played[0], np.tile(tap, (samples, 1)))
-        tapped[f"sampled, controls {setting}"] = {**onset_scores(played[0], real_again[0]), **answers}
-    figures |= {"likeness": likeness, "tap": tapped}
-    figures["adherence"] = adherence(real_again, played, model.steps_per_bar)  # of what was played as asked
-    return figures | {"seconds": seconds}
+    def __len__(self):
+        return len(self.performance)
+
+    @cached_property
+    def rolls(self):
+        """onset, vel, timeoffset (W, T, V) of the real drums."""
+        return rolls_of(self.batch)
+
+    @cached_property
+    def tapped(self):
+        """The steps (W, T) bool that the rhythm taps: those on which anything is hit."""
+        return (self.rolls[0] > 0).any(-1)
 
 
-def evaluation_windows(cache, split, data, normalize_factor, n_windows=None):
+def windows_of(name, cache, split, data, normalize_factor, bars=BARS, n_windows=None):
+    """The Windows of a split, `bars` long; n_windows: an evenly spaced part of them."""
+    batch, performance = evaluation_windows(cache, split, data, normalize_factor, n_windows, bars)
+    steps_a_minute = np.array([cache.files[index]["bpm"] for index in performance]) * data.steps_per_bar / 4
+    return Windows(name, batch, performance, 60_000 / steps_a_minute)
+
+
+def evaluation_windows(cache, split, data, normalize_factor, n_windows=None, bars=BARS):
     """The windows of a split as one plain batch (see make_batch), and the performance (W,) that each is of.
 
     A corpus that doesn't tell beats from fills gives windows of everything.
     """
     of_split = [file for file in cache.files if file["split"] == split]
     beat_type = "beat" if any(file["beat_type"] for file in of_split) else None
-    n_steps = BARS * data.steps_per_bar
+    n_steps = bars * data.steps_per_bar
     start, _ = windows(cache, split, n_steps, n_steps, whole=True, beat_type=beat_type)
     if not len(start):
-        raise ValueError(f"split {split!r} of the cache holds no window of {BARS} whole bars; one at least is needed")
+        raise ValueError(f"split {split!r} of the cache holds no window of {bars} whole bars; one at least is needed")
     if n_windows is not None and n_windows < len(start):
         start = start[np.linspace(0, len(start) - 1, n_windows).round().astype(int)]
     performance = np.searchsorted([file["start"] for file in cache.files], start, side="right") - 1
@@ -87,24 +85,48 @@ def rolls_of(batch):
 
 
 def in_batches(batch):
-    """The batch in pieces of BATCH windows."""
-    for start in range(0, len(batch["mask"]), BATCH):
-        yield {name: tensor[start : start + BATCH] for name, tensor in batch.items()}
+    """The batch in pieces of BATCH windows of four bars, or fewer that are longer."""
+    n_windows, n_steps = batch["mask"].shape
+    size = max(SMALLEST_BATCH, min(BATCH, BATCH * 64 // n_steps))
+    for start in range(0, n_windows, size):
+        yield {name: tensor[start : start + size] for name, tensor in batch.items()}
 
 
 # ------------------------------------------------------------------------- likelihood
 
 
 def teacher_forced(model, batch, performance):
-    """Nats of the batch in all settings and with another window's rhythm, {setting: {onset, velocity, offset, total}};
-    the settings SWAPPED come again as "..._swapped", with `cost`: onset nats per step more than unswapped."""
-    device = next(model.parameters()).device
-    figures = likelihood(model, in_batches(batch), device, tuple(SETTINGS))
+    """Nats of the batch in all settings and with another window's rhythm, {setting: {onset, velocity, offset, total}},
+    each with its interval over the performances; see metrics.likelihood for the units. The settings SWAPPED come again
+    as "..._swapped", with `cost`: onset nats per step more than unswapped."""
+    sums = nats_per_performance(model, batch, performance, tuple(SETTINGS))
     swapped = swap_rhythm(batch, torch.from_numpy(partners(performance)))
-    for setting, scores in likelihood(model, in_batches(swapped), device, SWAPPED).items():
-        cost = scores["onset"] - figures[setting]["onset"]
-        figures[f"{setting}_swapped"] = {**scores, "cost": cost}
+    sums_swapped = nats_per_performance(model, swapped, performance, SWAPPED)
+    figures = {setting: _nats(part) for setting, part in sums.items()}
+    for setting, part in sums_swapped.items():
+        more = part[:, 0] - sums[setting][:, 0]
+        cost = estimate(lambda total: quotient(total[..., 0], total[..., 1]), np.stack([more, part[:, 3]], 1))
+        figures[f"{setting}_swapped"] = {**_nats(part), "cost": cost}
     return figures
+
+
+def nats_per_performance(model, batch, performance, settings):
+    """{setting: what metrics.token_sums gives for each performance, (P, 5)}."""
+    device = next(model.parameters()).device
+    sums = []
+    for which in np.unique(performance):
+        part = {name: tensor[performance == which] for name, tensor in batch.items()}
+        sums.append(token_sums(model, in_batches(part), device, settings).numpy())
+    return dict(zip(settings, np.stack(sums, 1)))
+
+
+def _nats(sums):
+    """sums (P, 5) in the order of metrics.SUMS -> figures."""
+    columns = {"onset": ([0], 3), "velocity": ([1], 4), "offset": ([2], 4), "total": ([0, 1, 2], 3)}
+    return {
+        name: estimate(lambda total: quotient(total[..., nats].sum(-1), total[..., tokens]), sums)
+        for name, (nats, tokens) in columns.items()
+    }
 
 
 def partners(performance):
@@ -121,16 +143,64 @@ def partners(performance):
 # ------------------------------------------------------------------------- samples
 
 
-def play(model, batch, samples, seed, title):
-    """Drums drawn at temperature 1 to the batch's rhythms and controls: onset, vel, timeoffset, each
-    (samples * W, T, V), the whole set again and again."""
+def with_density(windows):
+    return unset_controls(windows.batch) | {"density": windows.batch["density"]}
+
+
+def with_onsets(windows):
+    return unset_controls(windows.batch) | {"known_onset": torch.ones_like(windows.batch["known_onset"])}
+
+
+def with_swapped_rhythm(windows):
+    return swap_rhythm(unset_controls(windows.batch), torch.from_numpy(partners(windows.performance)))
+
+
+# what the model is told of Windows before it plays
+PLAYED = {
+    "given": lambda windows: windows.batch,
+    "unset": lambda windows: unset_controls(windows.batch),
+    "density": with_density,
+    "onsets": with_onsets,
+    "swapped": with_swapped_rhythm,
+}
+MANY = ("unset", "density")  # settings whose samples are also taken together
+
+
+class Player:
+    """What a model plays to windows, each thing played once; `seconds` tells how long each took.
+
+    player(windows, setting): onset, vel, timeoffset, each (N, W, T, V), at temperature 1. setting: of PLAYED; its N is
+    `samples` or, of the settings that need no more, at most FEW. Below temperature 1 one sample is drawn.
+    """
+
+    def __init__(self, model, samples, seed):
+        self.model, self.samples, self.seed = model, samples, seed
+        self.seconds, self._played = {}, {}
+
+    def __call__(self, windows, setting, temperature=1.0):
+        title = f"{windows.name}, {setting}" + (", greedy" if temperature < 1 else "")
+        if title not in self._played:
+            samples = 1 if temperature < 1 else self.samples if setting in MANY else min(self.samples, FEW)
+            began = time.perf_counter()
+            rolls = play(self.model, PLAYED[setting](windows), samples, self.seed, title, temperature)
+            self._played[title] = [roll.reshape(samples, len(windows), *roll.shape[1:]) for roll in rolls]
+            self.seconds[title] = time.perf_counter() - began
+        return self._played[title]
+
+
+def play(model, batch, samples, seed, title, temperature=1.0):
+    """Drums drawn to the batch's rhythms, controls and known cells: onset, vel, timeoffset, each (samples * W, T, V),
+    the whole set again and again."""
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
-    again = {name: torch.cat([batch[name]] * samples) for name in (*RHYTHM_KEYS, *CONTROLS, "mask")}
+    known = KNOWN if batch["known_onset"].any() else ()
+    again = {name: torch.cat([batch[name]] * samples) for name in (*RHYTHM_KEYS, *CONTROLS, "mask", *known)}
     played = []
     progress = tqdm(total=len(again["mask"]), desc=title, unit="window", disable=None)
     for part in in_batches(again):
-        rolls = sample(model, *to_device(part, device).values(), generator=generator)
+        part = to_device(part, device)
+        cells = {name: part.pop(name) for name in known} or None
+        rolls = sample(model, *part.values(), known=cells, temperature=temperature, generator=generator)
         played.append([roll.cpu().numpy() for roll in rolls])
         progress.update(len(rolls[0]))
     progress.close()

@@ -18,59 +18,145 @@ _SETTINGS = {
     "unset_latent_swapped": "controls unset, latent alone, swapped",
 }
 _NAME = 44  # characters
+_CELL = 12
+_WIDE = 24  # of a figure with its interval
+_GOAL = 90  # of the name of a goal
 
 
 def tables(figures):
-    """The figures that evaluate.evaluate returns, as one text of five tables."""
-    parts = (_title, _likelihood, _likeness, _tap, _adherence)
-    return "\n\n".join("\n".join(part(figures)) for part in parts)
+    """The figures that evaluate gives, as one text: a table for each part that was done."""
+    parts = {"likelihood": _likelihood, "tap": _tap, "rhythm": _rhythm, "controls": _controls, "realism": _realism,
+             "goals": _goals}  # fmt: skip
+    texts = [_title(figures)] + [table(figures) for name, table in parts.items() if name in figures]
+    return "\n\n".join("\n".join(lines) for lines in texts)
 
 
-def _line(name, *cells):
-    return f"  {name:<{_NAME}}" + "".join(f"{cell:>12}" for cell in cells)
+def line(name, *cells, width=_CELL):
+    return f"  {name:<{_NAME}}" + "".join(f"{cell:>{width}}" for cell in cells)
 
 
-def _number(value, digits=3, sign=False):
+def number(value, digits=3, sign=False):
     return "-" if isnan(value) else f"{value:{'+' if sign else ''}.{digits}f}"
+
+
+def sure(figure, digits=3, sign=False):
+    """A figure with its interval."""
+    if isnan(figure["value"]):
+        return "-"
+    value, low, high = figure.values()
+    return f"{number(value, digits, sign)} [{number(low, digits)}, {number(high, digits)}]"
 
 
 def _title(f):
     yield f"{f['checkpoint']}, step {f['step']}"
-    yield (f"{f['split']} split: {f['windows']} windows of {f['bars']} bars out of {f['performances']} performances; "
-           f"{f['samples']} sample(s) each at temperature 1, seed {f['seed']}")  # fmt: skip
+    sets = ", ".join(f"{name}: {of['windows']} windows of {name[1:]} bars" for name, of in f["sets"].items())
+    yield f"{f['split']} split, {f['sets']['T4']['performances']} performances; {sets}; seed {f['seed']}"
+    yield "[]: 95 % intervals, bootstrap over performances"
 
 
 def _likelihood(f):
-    yield "Likelihood, teacher-forced, in nats; cost: onset nats more than with the right rhythm"
-    yield _line("", "onset/step", "vel/hit", "offset/hit", "cost")
+    yield "Likelihood on T4, teacher-forced, in nats; cost: onset nats more than with the right rhythm"
+    yield line("", "onset/step", "vel/hit", "offset/hit", "cost", width=_WIDE)
     for setting, name in _SETTINGS.items():
         scores = f["likelihood"][setting]
-        cost = [_number(scores["cost"], sign=True)] if "cost" in scores else []
-        yield _line(name, *(_number(scores[head]) for head in ("onset", "velocity", "offset")), *cost)
-
-
-def _likeness(f):
-    columns = f["likeness"]
-    yield f"Likeness of the samples; /real: ratio to the real {f['split']} split; {f['floor']}: real bars of that split"
-    yield _line("", "real", f["floor"], "unset", "/real", "given", "/real")
-    for name, real in columns["real"].items():
-        cells = [_number(real, 4), _number(columns["floor"][name], 4)]
-        for setting in ("unset", "given"):
-            value = columns[setting][name]
-            cells += [_number(value, 4), _number(ratio(value, real), 2)]
-        yield _line(name, *cells)
+        cost = [sure(scores["cost"], sign=True)] if "cost" in scores else []
+        yield line(name, *(sure(scores[head]) for head in ("onset", "velocity", "offset")), *cost, width=_WIDE)
 
 
 def _tap(f):
-    yield "From the tap to the drums: onsets among all cells; share of taps answered, share of hits off the taps"
-    yield _line("", "precision", "recall", "F1", "answered", "off taps")
-    for name, scores in f["tap"].items():
-        keys = ("precision", "recall", "f1", "taps answered", "hits off the taps")
-        yield _line(name, *(_number(scores[key]) for key in keys))
+    for name, figures in f["tap"].items():
+        chosen = "; ".join(f"controls {setting}: from {scores['threshold']:.0%} of {scores['samples']} samples on, a = "
+                           f"{scores['smoothing']}" for setting, scores in figures["consensus"].items())  # fmt: skip
+        yield f"From the tap to the drums, {name}, controls unset: onsets among all cells"
+        yield f"  Consensus, chosen on the validation split's own windows: {chosen}"
+        yield line("", "F1", "precision", "recall", "macro F1", "nats/cell", "calibrated", width=_WIDE)
+        for row, scores in figures["onsets"].items():
+            keys = ("f1", "precision", "recall", "macro f1", "cross-entropy", "cross-entropy, calibrated")
+            cells = [sure(scores[key]) if key in scores else "-" for key in keys]
+            yield line(row, *cells, width=_WIDE)
+        yield "  F1 by bar of the window"
+        for row in ("sampled", "consensus"):
+            yield line(row, *(sure(bar) for bar in figures["onsets"][row]["by bar"]), width=_WIDE)
+        yield f"Velocity (0 to 1) and offset (ms) at the real hits, {name}: mean absolute error"
+        parts = ("", ", the tap itself", ", the others")
+        yield line("", *(f"{head}{part}" for part in parts for head in ("velocity", "offset")), width=_WIDE + 3)
+        for row, scores in figures["hits"].items():
+            cells = [sure(scores[head + part], digits)
+                     for part in parts for head, digits in (("velocity", 3), ("offset", 2))]  # fmt: skip
+            yield line(row, *cells, width=_WIDE + 3)
 
 
-def _adherence(f):
-    yield "Obedience, bar by bar, all controls given: hits in hits per bar, velocity in MIDI units"
-    yield _line("", "Spearman", "mean error", "mean asked")
-    for name, scores in f["adherence"].items():
-        yield _line(name, _number(scores["spearman"]), _number(scores["error"], 2), _number(scores["asked"], 2))
+def _rhythm(f):
+    yield "Answers to the rhythm, T4: share of taps answered, share of hits off the taps"
+    yield line("", "answered", "off taps")
+    for name in ("real", "controls unset", "controls given"):
+        yield line(name, *(number(value) for value in f["rhythm"][name].values()))
+    swapped = f["rhythm"]["swapped"]
+    yield (f"  Sampled F1 {sure(swapped['f1'])}, to another window's rhythm {sure(swapped['f1, swapped'])}: "
+           f"a fall of {sure(swapped['fall'])}")  # fmt: skip
+
+
+def _controls(f):
+    f = f["controls"]
+    yield "Obedience: each bar is asked for something of its own, one control at a time, within what real bars cover;"
+    yield "  hits per bar, MIDI velocity. cross: mean absolute correlation with the other attributes, for density"
+    yield "  velocity and the voices' shares of the hits. held: the others at the real bar's own; where density is swept"
+    yield "  the bar's mix is scaled, where a voice is swept density goes along (utils/sweeps.py)"
+    for length, controls in f["bars"].items():
+        title = f"{length} bars at a time; cross by chance {controls['density']['unset']['chance']:.3f}"
+        yield line(title, "range", "rho", "mean error", "cross", width=_WIDE)
+        for control, modes in controls.items():
+            low_high = "{:.0f} to {:.0f}".format(*f["ranges"][control]) if control in f["ranges"] else "-"
+            for mode, scores in modes.items() if control != "style" else ():
+                cells = sure(scores["spearman"]), sure(scores["error"], 2), sure(scores["cross"])
+                yield line(f"{control}, others {mode}", low_high, *cells, width=_WIDE)
+    yield "Style: share of the bars that a classifier of real bars hears as asked, each style asked as often"
+    columns = {f"{length}, {mode}": of for length, controls in f["bars"].items()
+               for mode, of in controls.get("style", {}).items()} | {"real bars": f["style"]}  # fmt: skip
+    yield line("", *columns, width=_WIDE)
+    yield line("all styles", *(sure(of["agreement"]) for of in columns.values()), width=_WIDE)
+    for style in sorted({style for of in columns.values() for style in of["by style"]}):
+        cells = [sure(of["by style"][style], 2) if style in of["by style"] else "-" for of in columns.values()]
+        yield line(style, *cells, width=_WIDE)
+
+
+def _realism(f):
+    for name, columns in f["realism"]["likeness"].items():
+        settings = [setting for setting in ("unset", "given") if setting in columns]
+        yield f"Likeness of the samples, {name}; /real: ratio to the real {f['split']} split; {f['floor']}: real too"
+        yield line("", "real", f["floor"], *(cell for setting in settings for cell in (setting, "/real")))
+        for figure, real in columns["real"].items():
+            cells = [number(real, 4), number(columns["floor"][figure], 4)]
+            for setting in settings:
+                value = columns[setting][figure]
+                cells += [number(value, 4), number(ratio(value, real), 2)]
+            yield line(figure, *cells)
+    yield "Obedience, bar by bar, all true controls given: hits in hits per bar, velocity in MIDI units"
+    yield line("", "Spearman", "mean error", "mean asked")
+    for name, scores in f["realism"]["given"].items():
+        yield line(name, number(scores["spearman"]), number(scores["error"], 2), number(scores["asked"], 2))
+    variety = f["realism"]["variety"]
+    yield "Variety and copies, onsets, T4, controls unset: 1 - F1 of two takes to one rhythm"
+    for name, figure in variety["difference"].items():
+        yield line(name, sure(figure), width=_WIDE)
+    rows = ("unset", "real", "floor")
+    yield line("", "one sample", "real", f["floor"])
+    for name in variety["repetition"]["real"]:
+        yield line(name, *(number(variety["repetition"][row][name]) for row in rows))
+    titles = {"mean": "longest copy of training drums, steps: mean", "most": "most", "whole": "whole windows"}
+    for name, title in titles.items():
+        yield line(title, *(number(variety["longest copy"][row][name], 0 if name == "most" else 2) for row in rows))
+
+
+def _goals(f):
+    if f["goals"]:
+        yield f"Goals, {f['split']} split"
+        yield f"  {'':<{_GOAL}}{'best known':>12}{'goal':>14}{'measured':>26}"
+    for row in f["goals"]:
+        least, most = row["least"], row["most"]
+        if least is None:
+            bound = f"<= {most:g}"
+        else:
+            bound = f">= {least:g}" if most is None else f"{least:g} to {most:g}"
+        cells = f"{row['known']:>12}{bound:>14}{sure(row['figure']):>26}"
+        yield f"  {row['goal']:<{_GOAL}}{cells}  {'met' if row['met'] else 'not met'}"

@@ -33,7 +33,6 @@ ACTIVE = 0.05  # nats a bar above which a latent unit counts as in use
 SUMS = ("onset_nats", "velocity_nats", "offset_nats", "steps", "hits")  # of what DrumVAE.forward returns
 
 
-@torch.no_grad()
 def likelihood(model, batches, device, settings=("given", "unset"), autocast=None, gather=None):
     """Teacher-forced figures in nats, {setting: {onset, velocity, offset, total}}.
 
@@ -41,6 +40,14 @@ def likelihood(model, batches, device, settings=("given", "unset"), autocast=Non
     is its mean. batches: iterable of batches as data_aug makes them; autocast: a dtype, or None for float32;
     gather: adds up a tensor of sums over the processes that share the batches, None where there is one process.
     """
+    sums = token_sums(model, batches, device, settings, autocast)
+    sums = sums if gather is None else gather(sums)
+    return {setting: _per_step_and_hit(*row) for setting, row in zip(settings, sums.tolist())}
+
+
+@torch.no_grad()
+def token_sums(model, batches, device, settings, autocast=None):
+    """The sums that `likelihood` divides, in the order of SUMS: (settings, 5) float64."""
     sums = torch.zeros(len(settings), len(SUMS), dtype=torch.float64)
     for batch in batches:
         batch = to_device(batch, device)
@@ -48,8 +55,7 @@ def likelihood(model, batches, device, settings=("given", "unset"), autocast=Non
             with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
                 figures = model(SETTINGS[setting](batch))
             row += torch.stack([figures[name].float() for name in SUMS]).cpu()
-    sums = sums if gather is None else gather(sums)
-    return {setting: _per_step_and_hit(*row) for setting, row in zip(settings, sums.tolist())}
+    return sums
 
 
 def _per_step_and_hit(onset, velocity, offset, steps, hits):

@@ -66,14 +66,15 @@ def commonest_voices(onset, n=COMMONEST):
 def kl_divergence(real, generated, low, width=1.0, bins=KL_BINS):
     """KL(real || generated) in nats of two 1-D samples, as histograms of `bins` equal bins over
     [low, low + width] with one added to every count."""
-    p, q = (_shares(values, low, width, bins) for values in (real, generated))
+    p, q = (histogram(values, low, width, bins) + 1 for values in (real, generated))
+    p, q = p / p.sum(), q / q.sum()
     return float((p * np.log(p / q)).sum())
 
 
-def _shares(values, low, width, bins):
+def histogram(values, low, width=1.0, bins=KL_BINS):
+    """Counts of a 1-D sample in `bins` equal bins over [low, low + width]; what lies outside is in the outer two."""
     place = np.floor((np.asarray(values, np.float64) - low) / width * bins).astype(int)
-    counts = np.bincount(np.clip(place, 0, bins - 1), minlength=bins) + 1
-    return counts / counts.sum()
+    return np.bincount(np.clip(place, 0, bins - 1), minlength=bins)
 
 
 def crowded_share(onset):
@@ -150,10 +151,11 @@ def spearman(a, b):
     """Spearman's rank correlation of two 1-D arrays, ties sharing their mean rank; NaN where one is constant."""
     if len(a) < 2:
         return float("nan")
-    a, b = (rank - rank.mean() for rank in (_ranks(a), _ranks(b)))
+    a, b = (rank - rank.mean() for rank in (ranks(a), ranks(b)))
     return ratio(float((a * b).sum()), float(np.sqrt((a * a).sum() * (b * b).sum())))
 
 
-def _ranks(values):
+def ranks(values):
+    """Ranks of a 1-D array, from 1; equals share their mean rank."""
     _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[which]

@@ -1,0 +1,53 @@
+"""How sure a figure is: 95 % intervals by the bootstrap (Efron 1979) over performances.
+
+Windows of one performance are alike, so whole performances are drawn again, with replacement. Every figure here is
+a function of sums over the performances; resampling them is one matrix product, however large the set.
+"""
+
+import functools
+import warnings
+
+import numpy as np
+
+REPEATS = 1000
+COVERED = 95  # per cent
+SEED = 0
+
+
+def per_performance(values, performance, n_performances=None):
+    """Sums of values (W, ...) over the windows of each performance (W,): (P, ...) float64. P is n_performances, where
+    performance counts from 0, or as many as there are."""
+    if n_performances is None:
+        names, performance = np.unique(performance, return_inverse=True)
+        n_performances = len(names)
+    sums = np.zeros((n_performances, *np.shape(values)[1:]))
+    np.add.at(sums, performance, values)
+    return sums
+
+
+def estimate(figure, *sums):
+    """{"value", "low", "high"} of a figure and its interval.
+
+    sums: arrays (P, ...) as per_performance gives them. figure: takes the totals of each, (..., ) with any leading
+    axes of its own kept in front, and gives one number for each of these; NaN where it has nothing to go by.
+    """
+    value = figure(*(part.sum(0) for part in sums))
+    drawn = draws(len(sums[0]))
+    with warnings.catch_warnings():  # a figure that is NaN in every draw has no interval
+        warnings.simplefilter("ignore", RuntimeWarning)
+        again = figure(*(np.tensordot(drawn, part, 1) for part in sums))
+        low, high = np.nanpercentile(again, [50 - COVERED / 2, 50 + COVERED / 2])
+    return {"value": float(value), "low": float(low), "high": float(high)}
+
+
+@functools.cache
+def draws(n_performances):
+    """How often each performance is in each draw: (REPEATS, P), the same every time."""
+    share = np.full(n_performances, 1 / n_performances)
+    return np.random.default_rng(SEED).multinomial(n_performances, share, REPEATS).astype(np.float64)
+
+
+def quotient(a, b):
+    """a / b elementwise, NaN where b is 0."""
+    a, b = np.broadcast_arrays(np.asarray(a, np.float64), np.asarray(b, np.float64))
+    return np.divide(a, b, out=np.full(a.shape, np.nan), where=b != 0)

@@ -246,7 +246,12 @@ def test_all_lengths_that_the_windows_give(tiny_config, monkeypatch):
     figures = control_figures(Player(small_model(tiny_config), 1, 0), windows, windows)
     assert set(figures["bars"]) == {"4", "16"} and set(figures["falls"]) == {"16"}
     of_density = figures["bars"]["4"]["density"]
-    assert "obeyed" in of_density["held"] and "obeyed" not in of_density["held, mix unset"]
+    assert "obeyed" not in of_density["held, mix unset"]
+    own = own_bars(windows, 16)
+    drawn = targets(ranges(own), np.array([]), 20)["density"]
+    mix = scaled_mix(own.voices, drawn)
+    wished = [spearman(drawn, own.velocity), *(spearman(drawn, voice) for voice in (mix / drawn[:, None]).T)]
+    assert of_density["held"]["obeyed"]["value"] == pytest.approx(np.abs(wished).mean())
     for bars_of in figures["bars"].values():
         means = [bars_of[voice]["held"]["spearman"]["value"] for voice in VOICES]
         assert bars_of["instrument"]["held"]["spearman"]["value"] == pytest.approx(np.mean(means))

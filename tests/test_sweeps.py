@@ -11,7 +11,7 @@ from utils.controls import Bars
 from utils.drums import STYLE_NONE, VOICES
 from utils.evaluation import Player, Windows
 from utils.evaluation_controls import (
-    attributes, control_figures, correlation, curve, falls, rank_moments, style_figures, sweep_figures, sweep_sums,
+    attributes, control_figures, correlation, curve, falls, moments, style_figures, sweep_figures, sweep_sums,
 )  # fmt: skip
 from utils.realism import spearman
 from utils.style_classifier import StyleClassifier
@@ -146,10 +146,12 @@ def test_summed_moments_give_spearmans_correlation():
     b = a + rng.normal(0, 3, 200)
     b[rng.random(200) < 0.1] = np.nan
     there = ~np.isnan(b)
-    parts = np.stack([rank_moments(a, b)[rows].sum(0) for rows in np.array_split(np.arange(200), 7)])
+    parts = np.stack([moments(a, b)[rows].sum(0) for rows in np.array_split(np.arange(200), 7)])
     assert correlation(parts.sum(0)) == pytest.approx(spearman(a[there], b[there]))
-    assert correlation(rank_moments(a, np.ones(200)).sum(0)) == 0
-    assert correlation(rank_moments(a, np.full(200, np.nan)).sum(0)) == 0
+    linear = correlation(moments(a, b, ranked=False).sum(0))
+    assert linear == pytest.approx(np.corrcoef(a[there], b[there])[0, 1]) and linear != correlation(moments(a, b).sum(0))
+    assert correlation(moments(a, np.ones(200)).sum(0)) == 0
+    assert correlation(moments(a, np.full(200, np.nan)).sum(0)) == 0
 
 
 def test_other_attributes_are_those_that_the_control_leaves_free():
@@ -167,20 +169,25 @@ def test_figures_of_an_obedient_drummer_and_of_one_that_is_not():
     rng = np.random.default_rng(3)
     asked, place = rng.integers(0, 9, 400).astype(float), np.repeat(np.arange(20), 20)
     others = np.column_stack([asked + rng.normal(0, 1e-3, 400), rng.normal(size=400)])
-    figures = sweep_figures([sweep_sums(asked, asked + 1, others, place)], 400)
+    figures = sweep_figures([sweep_sums(asked, asked + 1, others, None, place)], 400)
     assert figures["spearman"]["value"] == pytest.approx(1) and figures["error"]["value"] == pytest.approx(1)
     assert figures["cross"]["value"] == pytest.approx(0.5, abs=0.06)
-    deaf = sweep_figures([sweep_sums(asked, rng.normal(size=400), others[:, 1:], place)], 400)
+    deaf = sweep_figures([sweep_sums(asked, rng.normal(size=400), others[:, 1:], None, place)], 400)
     assert abs(deaf["spearman"]["value"]) < 0.15 and deaf["spearman"]["low"] < 0 < deaf["spearman"]["high"]
     assert deaf["cross"]["value"] < 4 * deaf["chance"] == pytest.approx(4 * 0.0399, abs=1e-3)
-    both = [sweep_sums(asked, asked, others, place), sweep_sums(asked, -asked, others, place)]
+    both = [sweep_sums(asked, got, others, None, place) for got in (asked, -asked)]
     assert sweep_figures(both, 400)["spearman"]["value"] == pytest.approx(0)
+    assert "obeyed" not in deaf
+    leaky = sweep_figures([sweep_sums(asked, asked, others**3, others[:, 1:], place)], 400)
+    assert leaky["obeyed"]["value"] == pytest.approx(deaf["cross"]["value"])
+    assert leaky["cross"]["value"] == pytest.approx(figures["cross"]["value"])  # ranks don't see a power
+    assert leaky["linear cross"]["value"] < leaky["cross"]["value"]
 
 
 def test_a_fall_is_from_the_short_to_the_long():
     asked, place = np.arange(40.0), np.repeat(np.arange(4), 10)
     others = np.zeros((40, 1))
-    obeyed, not_obeyed = (sweep_sums(asked, got, others, place) for got in (asked, -asked))
+    obeyed, not_obeyed = (sweep_sums(asked, got, others, None, place) for got in (asked, -asked))
     short, long = ({(control, mode): sums for control in SWEPT for mode in modes_of(control)} for sums in (obeyed, not_obeyed))
     figures = falls(short, long)
     assert set(figures) == {"density", "intensity", "instrument"} and set(figures["instrument"]) == {"unset", "held"}
@@ -192,7 +199,7 @@ def test_a_fall_is_from_the_short_to_the_long():
 def test_chance_is_what_independent_values_correlate():
     rng = np.random.default_rng(0)
     asked, others = rng.integers(0, 9, 500).astype(float), rng.normal(size=(500, 200))
-    figures = sweep_figures([sweep_sums(asked, asked, others, np.repeat(np.arange(50), 10))], 500)
+    figures = sweep_figures([sweep_sums(asked, asked, others, None, np.repeat(np.arange(50), 10))], 500)
     assert figures["cross"]["value"] == pytest.approx(figures["chance"], rel=0.15)
 
 
@@ -238,6 +245,13 @@ def test_all_lengths_that_the_windows_give(tiny_config, monkeypatch):
     windows = Windows("random", random_batch(B=5, T=64), np.array([0, 0, 1, 1, 2]), np.full(5, 100.0))
     figures = control_figures(Player(small_model(tiny_config), 1, 0), windows, windows)
     assert set(figures["bars"]) == {"4", "16"} and set(figures["falls"]) == {"16"}
+    of_density = figures["bars"]["4"]["density"]
+    assert "obeyed" not in of_density["held, mix unset"]
+    own = own_bars(windows, 16)
+    drawn = targets(ranges(own), np.array([]), 20)["density"]
+    mix = scaled_mix(own.voices, drawn)
+    wished = [spearman(drawn, own.velocity), *(spearman(drawn, voice) for voice in (mix / drawn[:, None]).T)]
+    assert of_density["held"]["obeyed"]["value"] == pytest.approx(np.abs(wished).mean())
     for bars_of in figures["bars"].values():
         means = [bars_of[voice]["held"]["spearman"]["value"] for voice in VOICES]
         assert bars_of["instrument"]["held"]["spearman"]["value"] == pytest.approx(np.mean(means))

@@ -101,14 +101,18 @@ def _controls(f):
     yield "Obedience: each bar is asked for something of its own, one control at a time, within what real bars cover;"
     yield "  hits per bar, MIDI velocity. cross: mean absolute correlation with the other attributes, for density"
     yield "  velocity and the voices' shares of the hits. held: the others at the real bar's own; where density is swept"
-    yield "  the bar's mix is scaled, where a voice is swept density goes along (utils/sweeps.py)"
+    yield "  the bar's mix is scaled, where a voice is swept density goes along (utils/sweeps.py). obeyed: what the cross"
+    yield "  would be if all that was asked were played"
     for length, controls in f["bars"].items():
         title = f"{length} bars at a time; cross by chance {controls['density']['unset']['chance']:.3f}"
-        yield line(title, "range", "rho", "mean error", "cross", width=_WIDE)
+        yield line(title, "range", "rho", "mean error", "cross", "obeyed", "linear cross", "obeyed", width=_WIDE)
         for control, modes in controls.items():
             low_high = "{:.0f} to {:.0f}".format(*f["ranges"][control]) if control in f["ranges"] else "-"
             for mode, scores in modes.items() if control != "style" else ():
-                cells = sure(scores["spearman"]), sure(scores["error"], 2), sure(scores["cross"])
+                cells = [sure(scores["spearman"]), sure(scores["error"], 2)]
+                for kind in ("", "linear "):
+                    obeyed = number(scores[f"{kind}obeyed"]["value"]) if "obeyed" in scores else "-"
+                    cells += [sure(scores[f"{kind}cross"]), obeyed]
                 yield line(f"{control}, others {mode}", low_high, *cells, width=_WIDE)
     yield "Style: share of the bars that a classifier of real bars hears as asked, each style asked as often"
     columns = {f"{length}, {mode}": of for length, controls in f["bars"].items()

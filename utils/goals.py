@@ -51,7 +51,8 @@ GOALS = [
     Goal("onset nats per step, controls unset", "likelihood/unset/onset", most=0.85),
     Goal("density rho, others held", "controls/bars/4/density/held/spearman", least=0.98, known=".87"),
     Goal("density rho, others unset", "controls/bars/4/density/unset/spearman", least=0.98, known=".87"),
-    Goal("density cross-correlation, others held", "controls/bars/4/density/held/cross", most=0.03, known=".023"),
+    Goal("density cross-correlation, ranks, others held", "controls/bars/4/density/held/cross", most=0.03, known=".023"),
+    Goal("density cross-correlation, linear, others held", "controls/bars/4/density/held/linear cross", most=0.03),
     *(
         Goal(f"{control} rho, others {mode}", f"controls/bars/4/{control}/{mode}/spearman", least=least)
         for control, least in (("intensity", 0.97), ("instrument", 0.95))

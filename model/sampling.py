@@ -193,7 +193,8 @@ def sample(
         uniform = torch.rand(B, V, UNIFORMS_PER_VOICE, generator=generator, device=device)
         here_tap = {name: x[:, t] for name, x in tap.items()}
         fixed = None if known is None else {name: roll[:, t] for name, roll in known.items()}
-        step = draw_step(model, hidden, prior[:, t], here_tap, uniform, guide, temperature, forbid[:, t] | ~mask[:, t, None], fixed)
+        silent = forbid[:, t] | ~mask[:, t, None]
+        step = draw_step(model, hidden, prior[:, t], here_tap, uniform, guide, temperature, silent, fixed)
         for roll, value in zip((onset, vel, timeoffset), step):
             roll[:, t] = value * mask[:, t, None]
         played_onset += onset[:, t]

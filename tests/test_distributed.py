@@ -26,7 +26,8 @@ def corpus(tmp_path_factory):
 def run_of(folder, corpus, *sets):
     """Arguments of a run without dropout, the one chance that hangs on how the batch is cut."""
     folder.mkdir()
-    shared = ("Training.learning_rate=2e-3", "Data.validation_batch_size=1")  # so that each process validates on something
+    shared = ["Training.learning_rate=2e-3", "Data.validation_batch_size=1"]  # so that each process validates on something
+    shared += [f"Data.augmentation.{name}=0" for name in ("voice_drop", "voice_mix", "bar_shuffle", "rhythm_loudness")]
     return arguments(folder, corpus, *shared, *sets, steps=12, dropout=0)
 
 
@@ -48,7 +49,8 @@ def assert_same_curves(folder, other):
 def test_the_curve_falls_and_every_term_of_the_loss_takes_part(alone):
     """So that the comparisons below say something."""
     curve = [line for line in lines(alone) if line["kind"] == "train"]
-    assert curve[-1]["loss"] < curve[0]["loss"] - 0.5
+    onset = [line["onset"] for line in curve]  # of small batches, each of other tasks and with other controls
+    assert sum(onset[-4:]) < sum(onset[:4]) - 1
     assert curve[-1]["kl_weight"] > 0 and curve[-1]["kl_per_bar"] > 0.1
 
 

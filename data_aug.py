@@ -71,21 +71,20 @@ class DrumBatches(Dataset):
         chosen = self._windows_of(n)
         rng = np.random.default_rng([self.seed, n, _BATCH]) if self.augment else None
         varied = self.augment and (self.plain_from is None or n < self.plain_from)
-        steps = [np.arange(a, a + t) for a, t in zip(self.start[chosen], self.length[chosen])]
-        if varied:
-            steps = [self._shuffled(bars, self.cache.files[file], rng) for bars, file in zip(steps, self.file[chosen])]
+        steps = [self._steps_of(window, rng if varied else None) for window in chosen]
         clips = [(self.cache.vel[there], self.cache.offset[there]) for there in steps]
         rolls, style = collate(clips, self.n_steps), self.style[chosen]
         if self.augment and rng.random() < self.data.halves:
             rolls, style = augment.halves(*rolls), style.repeat(2)
         return make_batch(*rolls, style, self.data, self.cache.normalize_factor, rng, varied)
 
-    def _shuffled(self, steps, file, rng):
+    def _steps_of(self, window, rng):
         """The steps of a window; where bar_shuffle strikes, about half of its bars are others of the performance."""
-        if rng.random() >= self.data.augmentation.bar_shuffle:
-            return steps
-        S = self.steps_per_bar
-        bars = steps.reshape(-1, S)
+        start, stop = self.start[window], self.start[window] + self.length[window]
+        if rng is None or rng.random() >= self.data.augmentation.bar_shuffle:
+            return slice(start, stop)  # a view, where an array of steps would be a copy
+        S, file = self.steps_per_bar, self.cache.files[self.file[window]]
+        bars = np.arange(start, stop).reshape(-1, S)
         others = np.flatnonzero(rng.random(len(bars)) < 0.5)
         first = file["start"] + S * rng.integers(0, file["n_steps"] // S, len(others))
         bars[others] = first[:, None] + np.arange(S)

@@ -44,9 +44,8 @@ class Guide:
 def draw_step(model, hidden, prior, tap, uniform, guide, temperature, forbid, known):
     """Draw one step: onsets in a chain, then velocity and offset of each hit.
 
-    hidden (B, D), or (2B, D) under guidance; prior (B, V) logits, see DrumVAE.prior; tap: dict of tokens (B, D),
-    see TapTokens, vel (B,), 0 where no tap or no loudness is known, and timeoffset (B,); uniform (B, V, 5);
-    forbid (B, V) bool; known: dict of the step's known cells, all (B, V), or None.
+    hidden (B, D), or (2B, D) under guidance; prior (B, V) logits, see DrumVAE.prior; tap: what tap_of gives, of
+    this step; uniform (B, V, 5); forbid (B, V) bool; known: dict of the step's known cells, all (B, V), or None.
     Returns onset, vel, timeoffset, each (B, V). A hit with the tap's own tokens is the tap: its values are the tap's to
     the last digit, not anywhere in the bin.
     """
@@ -63,7 +62,6 @@ def draw_step(model, hidden, prior, tap, uniform, guide, temperature, forbid, kn
     head, K_vel, K_off = model.hit_head, model.velocity_bins, model.offset_bins
     doubled_onset = guide.double(onset)
     hit_hidden = hidden + guide.double(tap["tokens"])
-    tap_velocity_bin, tap_offset_bin = velocity_to_bin(tap["vel"], K_vel), offset_to_bin(tap["timeoffset"], K_off)
     velocity_base = head.velocity.prepare(hit_hidden, doubled_onset)
     offset_base = head.offset.prepare(hit_hidden, doubled_onset)
     past = hidden.new_zeros(hidden.shape[0], 2 * velocity_base.shape[-1])
@@ -84,7 +82,7 @@ def draw_step(model, hidden, prior, tap, uniform, guide, temperature, forbid, kn
             offset_bin = torch.where(fixed, offset_to_bin(known["timeoffset"][:, v], K_off), offset_bin)
         voice_vel = bin_to_velocity(velocity_bin, uniform[:, v, 2], K_vel)
         voice_offset = bin_to_offset(offset_bin, uniform[:, v, 4], K_off)
-        is_tap = (tap["vel"] > 0) & (velocity_bin == tap_velocity_bin) & (offset_bin == tap_offset_bin)
+        is_tap = (velocity_bin == tap["velocity_bin"]) & (offset_bin == tap["offset_bin"])
         voice_vel = torch.where(is_tap, tap["vel"], voice_vel)
         voice_offset = torch.where(is_tap, tap["timeoffset"], voice_offset)
         if known is not None:
@@ -95,6 +93,18 @@ def draw_step(model, hidden, prior, tap, uniform, guide, temperature, forbid, kn
         told = head.note(guide.double(velocity_bin), guide.double(offset_bin), v)
         past = past + told * doubled_onset[:, v, None]
     return onset, vel, timeoffset
+
+
+def tap_of(model, rhythm, heard):
+    """The tap of rolls (B, T, V), of which one channel holds it, where it is heard, (B, T) bool: dict of its tokens
+    (B, T, D), see TapTokens; vel and timeoffset (B, T); velocity_bin and offset_bin (B, T), -1 where no tap or no
+    loudness is known, which no hit has."""
+    _, vel, timeoffset = (roll.sum(-1) for roll in rhythm)
+    velocity_bin = torch.where((vel > 0) & heard, velocity_to_bin(vel, model.velocity_bins), -1)
+    return {
+        "tokens": model.tap(rhythm, heard), "vel": vel, "timeoffset": timeoffset,
+        "velocity_bin": velocity_bin, "offset_bin": offset_to_bin(timeoffset, model.offset_bins),
+    }  # fmt: skip
 
 
 @torch.no_grad()
@@ -166,12 +176,7 @@ def sample(
     )
     added = model.decoder.project_condition(condition)
     prior = model.prior(model.marginal_head(context), use_context).float()
-    heard = use_context & mask
-    tap = {
-        "tokens": model.tap(rhythm, heard),
-        "vel": rhythm[1].sum(-1) * heard,  # one channel holds the rhythm
-        "timeoffset": rhythm[2].sum(-1),
-    }
+    tap = tap_of(model, rhythm, use_context & mask)
     cache = model.decoder.empty_cache(added.shape[0], T)
 
     onset, vel, timeoffset = (torch.zeros(B, T, V, device=device) for _ in range(3))

@@ -11,7 +11,8 @@ from model.heads import offset_to_bin, velocity_to_bin
 from model.sampling import Guide, draw_step, pick, sample
 
 NO_PRIOR = torch.zeros(1, 9)
-NO_TAP = {"tokens": torch.zeros(1, 1), "vel": torch.zeros(1), "timeoffset": torch.zeros(1)}
+NO_TAP = {"tokens": torch.zeros(1, 1), "velocity_bin": torch.tensor([-1]), "offset_bin": torch.tensor([-1]),
+          "vel": torch.zeros(1), "timeoffset": torch.zeros(1)}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

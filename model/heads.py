@@ -21,7 +21,6 @@ class OnsetChain(nn.Module):
         super().__init__()
         self.n_voice = n_voice
         self.base = nn.Linear(d_model, n_voice)
-        nn.init.constant_(self.base.bias, -2.0)  # about one cell in eight is hit
         self.pair = nn.Linear(d_model, n_voice * n_voice) if chained else None
         if chained:
             nn.init.zeros_(self.pair.weight)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data_aug import RHYTHM_KEYS, make_batch, swap_rhythm, unset_controls
+from data_aug import CONTROLS, RHYTHM_KEYS, make_batch, swap_rhythm, unset_controls
 from model.sampling import sample
 from utils.bootstrap import estimate, per_performance, quotient
 from utils.cache import decode, windows
@@ -21,7 +21,6 @@ from utils.metrics import SETTINGS, to_device, token_sums
 BARS = 4  # of a window of T4
 BATCH = 128  # windows at once
 SMALLEST_BATCH = 32  # however long the windows are
-CONTROLS = ("density", "intensity", "instrument", "style")
 KNOWN = ("onset", "vel", "timeoffset", "known_onset", "known_vel")
 FEW = 8  # samples of a window where single ones are looked at
 SWAPPED = ("given", "unset", "given_latent", "unset_latent")  # settings that are also scored with another's rhythm

@@ -20,10 +20,10 @@ import time
 import numpy as np
 import torch
 
-from data_aug import unset_controls
+from data_aug import CONTROLS, unset_controls
 from utils.controls import Bars, measure, to_model_units
 from utils.drums import N_VOICES, STYLE_NONE, VOICES
-from utils.evaluation import BARS, CONTROLS, play
+from utils.evaluation import BARS, play
 
 PERCENTILES = 2, 98
 SWEPT = ("density", "intensity", *VOICES, "style")

@@ -1,19 +1,13 @@
 """The model is the one that the design describes: causal, chained, conditioned, deaf to padding."""
 
+import copy
 import math
 
 import pytest
 import torch
 from model_batches import FACTOR, hidden_states, random_batch, sampling_inputs, small_model
 
-from model.heads import (
-    HitChain,
-    OnsetChain,
-    bin_to_offset,
-    bin_to_velocity,
-    offset_to_bin,
-    velocity_to_bin,
-)
+from model.heads import HitChain, OnsetChain, bin_to_offset, bin_to_velocity, offset_to_bin, velocity_to_bin
 from model.layers import BarLatent, Block, rotary_table
 from model.model import DrumVAE, count_tokens, training_loss
 from model.phi3_arch_model import played_before
@@ -248,6 +242,15 @@ def test_the_encoders_guess_knows_the_rhythm_and_nothing_of_the_controls(model):
     everything, nowhere = ~batch["known_onset"], batch["use_context"] & False
     assert model(batch | {"known_onset": everything, "known_vel": everything})["marginal_nats"] == 0
     assert model(batch | {"use_context": nowhere, "use_latent": nowhere})["marginal_nats"] == 0
+
+
+def test_training_draws_velocity_and_offset_from_the_tap_as_sampling_does(model):
+    """The tap's tokens are in their loss and in no other."""
+    batch, other = random_batch(), copy.deepcopy(model)
+    other.tap.velocity.weight.data.add_(torch.randn_like(other.tap.velocity.weight))
+    ours, theirs = model(batch), other(batch)
+    assert ours["onset_nats"] == theirs["onset_nats"] and ours["marginal_nats"] == theirs["marginal_nats"]
+    assert ours["velocity_nats"] != theirs["velocity_nats"] and ours["offset_nats"] != theirs["offset_nats"]
 
 
 def test_the_encoders_guess_learns_from_its_own_loss_alone(model):

@@ -43,7 +43,8 @@ class DrumBatches(Dataset):
     the batch depends on (seed, n) alone. So any number of workers gives the same batches, and a
     run resumes at any n:
         DataLoader(batches, batch_size=None, sampler=range(start, stop), num_workers=k)
-    From batch plain_from on, nothing varies but the tasks and what is dropped.
+    From batch plain_from on, what is played and which taps are heard no longer vary; halves, tasks, drops and the
+    loudness of the rhythm still do.
     With augment=False the windows come in order, once, plain; the last batch may be short.
     """
 
@@ -158,7 +159,8 @@ def collate(clips, n_steps):
 def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varied=True):
     """A batch, as a dict of tensors, from padded windows; plain where rng is None.
 
-    With varied=False the windows are as they were played and the whole tap is heard; tasks and drops stay.
+    With varied=False the windows are as they were played and the whole tap is heard; tasks, drops and shift_loudness
+    stay.
 
     vel, offset (B, T, V) and mask (B, T) as collate gives them (they become the batch and may be
     changed in place), style (B,) int64 ids; data: the config's Data.

@@ -7,7 +7,8 @@ Or how good many runs are: one table of their run folders and one picture of the
     python evaluate.py --runs runs/*                                  the runs of a sweep, the best first
 
 The windows are two and four bars long, see utils/evaluation.py. Prints tables and writes the same figures as JSON, and
-pictures into a folder beside it that has its name. The same command gives the same figures.
+beside it, under its name, as tables in Markdown for a model card, and a folder of pictures. The same command gives the
+same figures.
 """
 
 import argparse
@@ -34,6 +35,7 @@ def evaluate_checkpoint(args):
     from utils.checkpoints import load_checkpoint
     from utils.device import pick_device
     from utils.evaluation import Player
+    from utils.evaluation_markdown import markdown
     from utils.evaluation_parts import PARTS, Sets, evaluate
     from utils.evaluation_pictures import draw_pictures
     from utils.evaluation_table import tables
@@ -59,9 +61,10 @@ def evaluate_checkpoint(args):
     figures |= evaluate(player, sets, parts)
     print(tables(figures))
     write_json(figures, args.json)
+    write_text(f"{pictures}.md", markdown(figures))
     draw_pictures(figures, player, sets, pictures)
     seconds = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in player.seconds.items())
-    print(f"\n{args.json} and the pictures in {pictures} written; on {device}: {seconds}")
+    print(f"\n{args.json}, {pictures}.md and the pictures in {pictures} written; on {device}: {seconds}")
 
 
 def picture_folder(path):

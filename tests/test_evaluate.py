@@ -292,6 +292,14 @@ def test_the_command_prints_and_writes_every_figure_and_repeats_itself(evaluated
     for words in ("controls given, rhythm swapped", "open and closed hat", "training mean given the tap", "consensus",
                   "cross by chance", "Goals, test split", "copy of the tap", "longest copy", "hears as asked"):
         assert words in text
+    card = (home / "figures" / "out.md").read_text()
+    rows = [line.split(" | ") for line in card.splitlines() if line.startswith("| ")]
+    assert "None" not in card and "nan" not in card
+    by_name = {row[0].strip("| "): row for row in reversed(rows)}
+    of_tap, met = figures["tap"]["T2"]["onsets"], sum(row["met"] for row in figures["goals"])
+    assert by_name["consensus"][1].startswith(f"{of_tap['consensus']['f1']['value']:.3f}".removeprefix("0"))
+    assert by_name["silence"][1].startswith(".000 [") and by_name["greedy"][2] == "–"
+    assert f"{met} of {len(figures['goals'])} goals are met." in card
     drawn = {path.name for path in (home / "figures" / "out").iterdir()}
     names = ("controls", "f1_by_bar", "histograms", "voices", "roll_1")
     assert drawn == {f"{name}.png" for name in names}

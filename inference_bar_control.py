@@ -57,7 +57,6 @@ def parse_arguments(argv=None):
 # The command line is read before the imports below, which take seconds: --help and a typo answer at once.
 arguments = parse_arguments() if __name__ == "__main__" else None
 
-import operator
 import os
 from pathlib import Path
 
@@ -65,6 +64,7 @@ import numpy as np
 import torch
 
 from model.sampling import sample
+from utils.checks import FOLLOW, MAX_RHYTHM_STEPS, check_playing, in_eval_mode, laid_out, make_generator, whole
 from utils.controls import (
     ask, bar_means, control_curve, measure, nearest_possible, parse_voices, read_controls, receipt, style_steps,
     to_model_units,
@@ -72,15 +72,13 @@ from utils.controls import (
 from utils.device import pick_device
 from utils.drums import N_VOICES, inverse_mapping, mapping, mapping_table
 from utils.get_model import get_model, last_model, load_model
+from utils.jam import Jam
 from utils.midi import TEMPO_RANGE, MidiError, notes_to_roll, read_midi, rhythm_roll, roll_to_midi
 
 __all__ = [
     "torch", "np", "STYLES", "VOICES", "mapping", "mapping_table", "inverse_mapping", "get_model",
-    "process_midi", "generate_control_params", "generate", "convert_to_midi",
+    "process_midi", "generate_control_params", "generate", "Jam", "convert_to_midi",
 ]
-
-MAX_RHYTHM_STEPS = 128
-FOLLOW = {"literal": (True, True), "loose": (False, True), "free": (False, False)}  # context heard, latent heard
 
 
 def process_midi(path, track=None, down_sample_tpq=4):
@@ -124,7 +122,7 @@ def generate_control_params(control_points, values, seq_len, mode="linear", devi
 
     Returns (1, seq_len, dim) on the device, float32, or int64 if is_cat. Raises ValueError.
     """
-    seq_len = _whole(seq_len, "seq_len")
+    seq_len = whole(seq_len, "seq_len")
     points = np.asarray(control_points, dtype=np.float64)
     if points.ndim != 1 or not len(points) or not ((points >= 0) & (points <= 1)).all() or (np.diff(points) < 0).any():
         raise ValueError(f"control_points: {control_points}; they must be fractions of seq_len, rising from 0 to 1")
@@ -174,19 +172,14 @@ def generate(
     Raises ValueError naming the argument, the value and the rule.
     """
     model = last_model() if model is None else model
-    seq_len = _whole(seq_len, "seq_len")
+    seq_len = whole(seq_len, "seq_len")
     if seq_len % 4:
         raise ValueError(f"seq_len: {seq_len}; it must be a multiple of 4 steps")
-    num_samples = _whole(num_samples, "num_samples")
-    if follow not in FOLLOW:
-        raise ValueError(f"follow: {follow!r}; it must be one of {', '.join(FOLLOW)}")
-    if not 0 < temperature < np.inf:
-        raise ValueError(f"temperature: {temperature}; it must be above 0")
-    if not 0 <= guidance < np.inf:
-        raise ValueError(f"guidance: {guidance}; it must be 0 or more")
+    num_samples = whole(num_samples, "num_samples")
+    check_playing(follow, temperature, guidance)
 
     bar, factor = model.steps_per_bar, model.normalize_factor
-    *rhythm, heard = _rhythm(piano_roll_onset, piano_roll_vel, piano_roll_timeoffset, seq_len)
+    *rhythm, heard = laid_out((piano_roll_onset, piano_roll_vel, piano_roll_timeoffset), seq_len)
     density = nearest_possible(control_curve(density, "density", seq_len), *factor["density"])
     intensity = nearest_possible(control_curve(intensity, "intensity", seq_len), *factor["intensity"])
     instrument = control_curve(instrument, "instrument", seq_len, N_VOICES)
@@ -198,67 +191,18 @@ def generate(
     use_latent = (torch.arange(seq_len) // bar * bar < heard) & hear_latent
 
     weight = next(model.parameters())
-    generator = torch.Generator(device=weight.device)
-    generator.manual_seed(int.from_bytes(os.urandom(7), "big") if seed is None else _seed(seed))
+    generator = make_generator(seed, weight.device)
 
     def prepare(x):
-        """(seq_len, ...) -> (num_samples, seq_len, ...) on the model's device and, if it is no category, dtype."""
-        x = x.expand(num_samples, *x.shape).to(weight.device)
-        return x.to(weight.dtype) if x.is_floating_point() else x
+        """(seq_len, ...) -> (num_samples, seq_len, ...) on the model's device."""
+        return x.expand(num_samples, *x.shape).to(weight.device)
 
     inputs = [prepare(x) for x in (*rhythm, *curves, style, mask)]
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
+    with in_eval_mode(model):
         return sample(
             model, *inputs, use_context=prepare(use_context), use_latent=prepare(use_latent),
             forbid=prepare(instrument < 0), temperature=temperature, guidance=guidance, generator=generator,
         )  # fmt: skip
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-def _whole(value, name):
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise ValueError(f"{name}: {value!r}; it must be a whole number, 1 or more")
-    return number
-
-
-def _seed(value):
-    try:
-        if 0 <= operator.index(value) < 2**63:
-            return operator.index(value)
-    except TypeError:
-        pass
-    raise ValueError(f"seed: {value!r}; it must be a whole number, 0 or more")
-
-
-def _rhythm(onset, vel, timeoffset, seq_len):
-    """Check the rhythm and lay it into seq_len steps. Returns three (seq_len, 9) and how many steps are heard."""
-    rolls = []
-    for name, roll, low, high in (("onset", onset, 0, 1), ("vel", vel, 0, 1), ("timeoffset", timeoffset, -0.5, 0.5)):
-        name = f"piano_roll_{name}"
-        roll = torch.as_tensor(roll).detach().to("cpu", torch.float32)
-        if roll.ndim == 3 and len(roll) == 1:
-            roll = roll[0]
-        if roll.ndim != 2 or roll.shape[1] != N_VOICES:
-            raise ValueError(f"{name}: shape {tuple(roll.shape)}; it must be (1, steps, {N_VOICES})")
-        if len(roll) > MAX_RHYTHM_STEPS:
-            raise ValueError(f"{name}: {len(roll)} steps; a rhythm has at most {MAX_RHYTHM_STEPS}")
-        if rolls and len(roll) != len(rolls[0]):
-            raise ValueError(f"{name}: {len(roll)} steps; it must be as long as piano_roll_onset, {len(rolls[0])}")
-        if not ((roll >= low) & (roll <= high)).all():
-            raise ValueError(f"{name}: from {roll.min():g} to {roll.max():g}; it must lie between {low} and {high}")
-        rolls.append(roll)
-    loudest = rhythm_roll(*(roll[:seq_len].numpy() for roll in rolls))
-    heard = min(len(rolls[0]), seq_len)
-    padding = (0, 0, 0, seq_len - heard)
-    return *(torch.nn.functional.pad(torch.as_tensor(roll), padding) for roll in loudest), heard
 
 
 def convert_to_midi(onset, vel, time, inverse_mapping, path, *, tempo=120.0):
@@ -307,7 +251,7 @@ def run(arguments):
     rhythm = tuple(roll[:, :MAX_RHYTHM_STEPS] for roll in rhythm)
     midi = read_midi(arguments.rhythm)
     tempo = float(np.clip(midi.tempos[0][1] if midi.tempos else 120.0, *TEMPO_RANGE))
-    bars = _whole(arguments.bars, "--bars") if arguments.bars is not None else rhythm[0].shape[1] // bar
+    bars = whole(arguments.bars, "--bars") if arguments.bars is not None else rhythm[0].shape[1] // bar
     seed = int.from_bytes(os.urandom(4), "big") if arguments.seed is None else arguments.seed
 
     asked = ask(bars, **_wishes(arguments))

@@ -5,6 +5,7 @@ Shapes: B batch, T steps, V voices (9), D model width, K bins of a token.
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 
 from model.layers import Dropout
 
@@ -47,7 +48,7 @@ class BinHead(nn.Module):
 
     def __init__(self, d_model, n_voice, d_head, n_bin, dropout):
         super().__init__()
-        self.n_voice = n_voice
+        self.n_voice, self.d_head = n_voice, d_head
         self.from_hidden = nn.Linear(d_model, n_voice * d_head)
         self.from_onset = nn.Linear(n_voice, n_voice * d_head, bias=False)
         self.mlp = nn.Sequential(nn.SiLU(), Dropout(dropout), nn.Linear(d_head, d_head), nn.SiLU())
@@ -58,6 +59,12 @@ class BinHead(nn.Module):
         """What is known of the step before its first token is drawn: (..., V, d_head)."""
         known = self.from_hidden(hidden) + self.from_onset(onset.to(hidden.dtype))
         return known.unflatten(-1, (self.n_voice, -1))
+
+    def prepare_voice(self, hidden, onset, voice):
+        """The same for one voice alone: (..., d_head)."""
+        rows = slice(voice * self.d_head, (voice + 1) * self.d_head)
+        from_hidden = F.linear(hidden, self.from_hidden.weight[rows], self.from_hidden.bias[rows])
+        return from_hidden + F.linear(onset.to(hidden.dtype), self.from_onset.weight[rows])
 
     def read(self, prepared, past, voice):
         """Logits (..., K) for prepared and past (..., d_head) of the voice or voices (...) named."""

@@ -13,9 +13,11 @@ LONGEST_WRITTEN_OUT = 512  # steps, see attend
 
 
 def rotary_table(positions, d_head, theta):
-    """cos and sin of the rotary embedding (Su et al. 2021), each (len(positions), d_head)."""
-    inverse_frequency = theta ** (-torch.arange(0, d_head, 2, device=positions.device).float() / d_head)
-    angle = positions.float()[:, None] * inverse_frequency
+    """cos and sin of the rotary embedding (Su et al. 2021), each (len(positions), d_head), in the precision of the
+    positions, float32 where they are whole numbers."""
+    positions = positions if positions.is_floating_point() else positions.float()
+    inverse_frequency = theta ** (-torch.arange(0, d_head, 2, device=positions.device).to(positions.dtype) / d_head)
+    angle = positions[:, None] * inverse_frequency
     angle = torch.cat((angle, angle), dim=-1)
     return angle.cos(), angle.sin()
 
@@ -32,11 +34,11 @@ def rotate(x, cos, sin):
 
 
 class RMSNorm(nn.RMSNorm):
-    """torch's, but on the CPU, where torch has no kernel for it, with a third of the passes over x."""
+    """torch's, but where it learns on the CPU, for which torch has no kernel, with a third of the passes over x."""
 
     def forward(self, x):
         weight = self.weight.to(x.dtype)  # under autocast the fused kernel wants them alike
-        if x.device.type == "cpu":
+        if x.device.type == "cpu" and torch.is_grad_enabled():
             return LeanRMSNorm.apply(x, weight, self.eps)
         return F.rms_norm(x, self.normalized_shape, weight, self.eps)
 
@@ -108,6 +110,11 @@ class Dropout(nn.Module):
         return f"p={self.p}"
 
 
+def linear(x, weight):
+    """x (..., D) times the matrix in the matrix's precision, the product in that of x."""
+    return F.linear(x.to(weight.dtype), weight).to(x.dtype)
+
+
 class Attention(nn.Module):
     """Self-attention with one fused query-key-value matrix and rotary positions."""
 
@@ -117,26 +124,31 @@ class Attention(nn.Module):
         self.qkv_proj = nn.Linear(d_model, 3 * d_model, bias=False)
         self.o_proj = nn.Linear(d_model, d_model, bias=False)
 
-    def forward(self, x, rotary, attention_mask=None, is_causal=False, cache=None, position=None, window=None):
-        """x (B, T, D) -> (B, T, D).
-
-        Without a cache: `attention_mask` (broadcast to (B, H, T, T), True = may look) or `is_causal`.
-        With a cache (a pair of (B, H, T_max, D/H) buffers): x is the one step at `position`, its key and
-        value are written there, and it looks at the last `window` steps up to itself.
-        """
+    def forward(self, x, rotary, attention_mask=None, is_causal=False):
+        """x (B, T, D) -> (B, T, D). `attention_mask` (broadcast to (B, H, T, T), True = may look) or `is_causal`."""
         B, T, D = x.shape
         qk, v = self.qkv_proj(x).split((2 * D, D), dim=-1)
         q, k = rotate(qk, *rotary).view(B, T, 2, self.n_head, self.d_head).permute(2, 0, 3, 1, 4)
         v = v.view(B, T, self.n_head, self.d_head).transpose(1, 2)
-        if cache is not None:
-            keys, values = cache
-            keys[:, :, position] = k[:, :, 0]
-            values[:, :, position] = v[:, :, 0]
-            seen = slice(max(0, position + 1 - window), position + 1)
-            k, v = keys[:, :, seen], values[:, :, seen]
-            is_causal = False  # one query, and the cache holds nothing that lies ahead of it
         y = attend(q, k, v, attention_mask, is_causal)
         return self.o_proj(y.transpose(1, 2).reshape(B, T, D))
+
+    def step(self, x, weights, cache, place):
+        """The same of the one step x (B, D), whose key and value are written into the cache (2, B H, W, D/H).
+
+        weights: of the two matrices, in any precision; place: where the step is, see Phi3Decoder.places. In few
+        operations: of one step their number is most of the time.
+        """
+        qkv_weight, o_weight = weights
+        cos, sin, slot, unseen = place
+        B, D = x.shape
+        qkv = linear(x, qkv_weight).view(B, 3, self.n_head, 2, self.d_head // 2)
+        qkv = torch.addcmul(qkv * cos, qkv.flip(-2), sin).view(B, 3, self.n_head, 1, self.d_head)
+        cache.index_copy_(2, slot, qkv[:, 1:].transpose(0, 1).reshape(2, -1, 1, self.d_head))
+        keys, values = cache
+        q = qkv[:, 0].reshape(-1, 1, self.d_head)
+        y = torch.baddbmm(unseen, q, keys.transpose(1, 2)).softmax(-1) @ values
+        return linear(y.view(B, D), o_weight)
 
 
 class SwiGLU(nn.Module):
@@ -150,6 +162,11 @@ class SwiGLU(nn.Module):
     def forward(self, x):
         gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
         return self.down_proj(up * F.silu(gate))
+
+    def step(self, x, weights):
+        gate_up_weight, down_weight = weights
+        gate, up = linear(x, gate_up_weight).chunk(2, dim=-1)
+        return linear(up * F.silu(gate), down_weight)
 
 
 class Block(nn.Module):
@@ -169,6 +186,16 @@ class Block(nn.Module):
     def forward(self, x, rotary, **attention):
         x = x + self.dropout(self.self_attn(self.input_layernorm(x), rotary, **attention))
         return x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
+
+    def weights(self, dtype):
+        """The four matrices in that precision, for `step`."""
+        matrices = (self.self_attn.qkv_proj, self.self_attn.o_proj, self.mlp.gate_up_proj, self.mlp.down_proj)
+        return [matrix.weight.to(dtype) for matrix in matrices]
+
+    def step(self, x, weights, cache, place):
+        """One step in eval mode, x (B, D) -> (B, D), see Attention.step."""
+        x = x + self.self_attn.step(self.input_layernorm(x), weights[:2], cache, place)
+        return x + self.mlp.step(self.post_attention_layernorm(x), weights[2:])
 
 
 class RollEmbedding(nn.Module):

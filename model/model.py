@@ -165,11 +165,18 @@ class DrumVAE(nn.Module):
         """
         return marginal_logits.detach() * use_context.unsqueeze(-1)
 
-    def add_budget(self, added, played_onset, played_vel, position_in_bar, density, intensity, instrument):
+    def budget_asked(self, density, intensity, instrument):
+        """What the controls (B, T, ...) ask of each bar, for add_budget: (B, T, ...), None without a budget."""
+        if self.budget is None:
+            return None
+        position = torch.arange(density.shape[1], device=density.device) % self.steps_per_bar
+        return self.budget.asked(position, density, intensity, instrument)
+
+    def add_budget(self, added, asked, played_onset, played_vel):
         """added (..., L, D) plus what the remaining budget says to each layer; see Budget.features."""
         if self.budget is None:
             return added
-        features = self.budget.features(played_onset, played_vel, position_in_bar, density, intensity, instrument)
+        features = self.budget.features(asked, played_onset, played_vel).to(added.dtype)
         return added + self.budget(features).unflatten(-1, added.shape[-2:])
 
     def forward(self, batch):
@@ -226,10 +233,9 @@ class DrumVAE(nn.Module):
 
     def play(self, onset, vel, timeoffset, condition, controls):
         """Hidden states (B, T, D) of the decoder over what is played, given condition (B, T, C) and controls."""
-        S = self.steps_per_bar
-        position = torch.arange(onset.shape[1], device=onset.device) % S
-        played = played_before(onset, S), played_before(vel, S)
-        added = self.add_budget(self.decoder.project_condition(condition), *played, position, *controls[:3])
+        played = played_before(onset, self.steps_per_bar), played_before(vel, self.steps_per_bar)
+        asked = self.budget_asked(*controls[:3])
+        added = self.add_budget(self.decoder.project_condition(condition), asked, *played)
         return self.decoder(self.decoder.embed_previous(onset, vel, timeoffset), added)
 
 

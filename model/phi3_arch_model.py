@@ -39,35 +39,43 @@ class Budget(nn.Module):
         self.normalize_factor = normalize_factor
         self.mlp = nn.Sequential(nn.Linear(7 + 3 * n_voice, d_hidden), nn.SiLU(), nn.Linear(d_hidden, d_out))
 
-    def features(self, played_onset, played_vel, position_in_bar, density, intensity, instrument):
-        """played_onset, played_vel (..., V): sums over the bar's earlier steps; position_in_bar (...) from 0;
-        density, intensity (...) z-scores and instrument (..., V) shares, NaN = unset -> (..., 7 + 3V)."""
-        hits, vel = played_onset.sum(-1), played_vel.sum(-1)
-        steps_left = (self.steps_per_bar - position_in_bar).to(hits.dtype).expand_as(hits)
-
+    def asked(self, position_in_bar, density, intensity, instrument):
+        """What does not depend on what is played: position_in_bar (...) from 0; density, intensity (...) z-scores and
+        instrument (..., V) shares, NaN = unset -> (..., 6 + 2V) for `features`."""
         has_density, has_intensity, has_voice = ~density.isnan(), ~intensity.isnan(), ~instrument.isnan()
         mean, std = self.normalize_factor["density"]
         wanted_hits = ((density.nan_to_num() * std + mean) * self.cells).clamp(0, self.cells)
         mean, std = self.normalize_factor["intensity"]
         wanted_vel = (intensity.nan_to_num() * std + mean).clamp(0, 1)
         wanted_voice = instrument.nan_to_num().clamp(0, 1) * self.steps_per_bar
+        steps_left = (self.steps_per_bar - position_in_bar).to(density.dtype).expand_as(density)
+        scalars = (wanted_hits, wanted_vel, has_density, has_intensity, has_density & has_intensity, steps_left)
+        scalars = torch.stack([scalar.to(density.dtype) for scalar in scalars], dim=-1)
+        return torch.cat((scalars, wanted_voice, has_voice.to(density.dtype)), dim=-1)
 
-        hits_left = (wanted_hits - hits) * has_density
+    def features(self, asked, played_onset, played_vel):
+        """asked: see above; played_onset, played_vel (..., V): sums over the bar's earlier steps -> (..., 7 + 3V)."""
+        n_voice = played_onset.shape[-1]
+        scalars, wanted_voice, has_voice = asked.split((6, n_voice, n_voice), dim=-1)
+        wanted_hits, wanted_vel, has_density, has_intensity, has_both, steps_left = scalars.unbind(-1)
+        hits, vel = played_onset.sum(-1), played_vel.sum(-1)
+
+        hits_over = wanted_hits - hits
+        hits_left = hits_over * has_density
         voice_left = (wanted_voice - played_onset) * has_voice
         deficit = (wanted_vel * hits - vel) * has_intensity
-        needed_vel = (wanted_vel * wanted_hits - vel) / (wanted_hits - hits).clamp(min=1)
-        needed_vel = needed_vel.clamp(-0.5, 1.5) * (has_density & has_intensity)
+        needed_vel = (wanted_vel * wanted_hits - vel) / hits_over.clamp(min=1)
         scalars = (
             hits_left / 8,
             hits_left / steps_left,
             deficit,
             deficit / (hits + 1),
-            needed_vel,
-            has_density.to(hits.dtype),
+            needed_vel.clamp(-0.5, 1.5) * has_both,
+            has_density,
             steps_left / self.steps_per_bar,
         )
-        per_voice = (voice_left / 4, voice_left / steps_left.unsqueeze(-1), has_voice.to(hits.dtype))
-        return torch.cat((torch.stack(scalars, dim=-1), *per_voice), dim=-1)
+        scalars = torch.stack(scalars, dim=-1)
+        return torch.cat((scalars, voice_left / 4, voice_left / steps_left.unsqueeze(-1), has_voice), dim=-1)
 
     def forward(self, features):
         return self.mlp(features)
@@ -112,18 +120,30 @@ class Phi3Decoder(nn.Module):
             x = layer(x + told, rotary, **attention)
         return self.norm(x)
 
-    def empty_cache(self, batch_size, T):
-        """Static buffers for T steps: a (keys, values) pair of (B, H, T, D/H) for each layer, and the rotary table."""
-        weight = self.start
-        shape = (batch_size, self.n_head, T, self.d_model // self.n_head)
-        buffers = [(weight.new_zeros(shape), weight.new_zeros(shape)) for _ in self.layers]
-        positions = torch.arange(T, device=weight.device)
-        return buffers, rotary_table(positions, self.d_model // self.n_head, self.rope_theta)
+    def empty_cache(self, batch_size):
+        """For each layer the keys and values of the last `window` steps, a ring: L of (2, B H, W, D/H)."""
+        shape = (2, batch_size * self.n_head, self.window, self.d_model // self.n_head)
+        return [self.start.new_zeros(shape) for _ in self.layers]
 
-    def step(self, x, added, cache, position):
-        """One step: x (B, 1, D), added (B, L, D), `position` from 0 -> hidden (B, D). Same numbers as forward."""
-        buffers, (cos, sin) = cache
-        rotary = cos[position : position + 1], sin[position : position + 1]
+    def places(self, first, n):
+        """Where the n steps from `first` (counted from 0) are, as `step` wants to be told, each with n rows: cos and
+        sin of query, key and value in one (values do not turn, queries are scaled), the slot in the ring, and what
+        is added to the scores of the ring's slots: 0, or minus infinity where no step has been yet."""
+        d_head = self.d_model // self.n_head
+        position = torch.arange(first, first + n)
+        cos, sin = rotary_table(position.double(), d_head, self.rope_theta)  # a stream may run for days
+        cos, sin = (table.view(n, 1, 1, 2, d_head // 2) for table in (cos, sin))
+        sin = torch.cat((-sin[..., :1, :], sin[..., 1:, :]), dim=-2)
+        scale = d_head**-0.5
+        cos = torch.cat((scale * cos, cos, torch.ones_like(cos)), dim=1)
+        sin = torch.cat((scale * sin, sin, torch.zeros_like(sin)), dim=1)
+        unseen = torch.zeros(n, self.window).masked_fill(torch.arange(self.window) > position[:, None], -torch.inf)
+        cos, sin, unseen = (table.to(self.start) for table in (cos, sin, unseen))
+        return cos, sin, (position % self.window)[:, None].to(self.start.device), unseen
+
+    def step(self, x, added, weights, cache, place):
+        """One step: x (B, D), added (B, L, D), weights: of each layer, see Block.weights, one row of `places` ->
+        hidden (B, D). Same numbers as forward."""
         for i, layer in enumerate(self.layers):
-            x = layer(x + added[:, None, i], rotary, cache=buffers[i], position=position, window=self.window)
-        return self.norm(x)[:, 0]
+            x = layer.step(x + added[:, i], weights[i], cache[i], place)
+        return self.norm(x)

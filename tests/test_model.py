@@ -300,7 +300,7 @@ def test_budget_counts_what_is_left(model):
     instrument[..., 0] = 2 / 16
     budget = model.budget
     played = played_before(onset, 16), played_before(vel, 16)
-    features = budget.features(*played, torch.arange(32) % 16, density, intensity, instrument)[0]
+    features = budget.features(budget.asked(torch.arange(32) % 16, density, intensity, instrument), *played)[0]
     hits_left, per_step, deficit, _, needed, has, left = features[:, :7].T
     for t, hits, kicks in ((0, 12, 2), (1, 11, 1), (4, 11, 1), (5, 9, 0), (15, 9, 0), (16, 12, 2)):
         assert hits_left[t].item() * 8 == pytest.approx(hits, abs=1e-4)
@@ -310,7 +310,7 @@ def test_budget_counts_what_is_left(model):
     assert deficit[5].item() == pytest.approx(3 * 0.6 - 3 * 0.8, abs=1e-4)
     assert needed[5].item() == pytest.approx((12 * 0.6 - 3 * 0.8) / 9, abs=1e-4)
     assert (has == 1).all() and left[3].item() == pytest.approx(13 / 16)
-    unset = budget.features(*played, torch.arange(32) % 16, density * math.nan, intensity, instrument)[0]
+    unset = budget.features(budget.asked(torch.arange(32) % 16, density * math.nan, intensity, instrument), *played)[0]
     assert (unset[:, [0, 1, 4, 5]] == 0).all() and (unset[:, 2] == features[:, 2]).all()
 
 

@@ -7,12 +7,20 @@ import pytest
 import torch
 from model_batches import hidden_states, random_batch, sampling_inputs, small_model
 
+from model.decoding import Guide, draw_hits, draw_onsets, onset_threshold, pick
 from model.heads import offset_to_bin, velocity_to_bin
-from model.sampling import Guide, draw_step, pick, sample
+from model.sampling import sample
 
-NO_PRIOR = torch.zeros(1, 9)
-NO_TAP = {"tokens": torch.zeros(1, 1), "velocity_bin": torch.tensor([-1]), "offset_bin": torch.tensor([-1]),
-          "vel": torch.zeros(1), "timeoffset": torch.zeros(1)}  # fmt: skip
+
+def draw_step(model, hidden, uniform, known=None):
+    """One step of n draws by the hidden state (1, D), without a tap and without the encoder's guess."""
+    n = len(uniform)
+    told = {"mask": torch.ones(n, dtype=torch.bool), "prior": torch.zeros(n, 9), "tap_tokens": torch.zeros(n, 1),
+            "tap_vel": torch.zeros(n), "tap_timeoffset": torch.zeros(n), "tap_velocity_bin": torch.full((n,), -1),
+            "tap_offset_bin": torch.full((n,), -1)} | (known or {})  # fmt: skip
+    hidden = hidden.expand(n, -1)
+    onset = draw_onsets(model, hidden, onset_threshold(uniform[..., 0], 1.0, told), Guide(1.0))
+    return onset, *draw_hits(model, hidden, onset, told, uniform, Guide(1.0), 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +59,8 @@ def test_samples_have_the_probabilities_of_the_heads(model):
     n = 20000
     hidden = torch.randn(1, model.decoder.d_model)
     uniform = torch.rand(n, 9, 5)
-    nowhere = torch.zeros(n, 9, dtype=torch.bool)
     with torch.no_grad():
-        onset, vel, timeoffset = draw_step(model, hidden.expand(n, -1), NO_PRIOR, NO_TAP, uniform, Guide(1.0), 1.0, nowhere, None)
+        onset, vel, timeoffset = draw_step(model, hidden, uniform)
         log_p = torch.nn.functional.logsigmoid
         sets = torch.tensor([[float(k >> v & 1) for v in range(9)] for k in range(512)])
         logits = model.onset_head(hidden.expand(512, -1), sets)
@@ -74,14 +81,14 @@ def test_tokens_of_a_hit_have_the_probabilities_of_the_heads(model):
     onset = torch.zeros(n, 9).index_fill_(1, torch.tensor([1, 4]), 1.0)
     known = {"onset": onset, "vel": onset, "timeoffset": onset * 0, "known_onset": ~nothing, "known_vel": nothing.clone()}
     with torch.no_grad():
-        _, vel, _ = draw_step(model, hidden.expand(n, -1), NO_PRIOR, NO_TAP, torch.rand(n, 9, 5), Guide(1.0), 1.0, nothing, known)
+        _, vel, _ = draw_step(model, hidden, torch.rand(n, 9, 5), known)
         bins = torch.zeros(1, 1, 9, dtype=torch.long)
         expected = model.hit_head(hidden[None], onset[:1, None], bins, bins)[0].softmax(-1)[0]
         drawn = torch.bincount((vel[:, 1] * k).ceil().long() - 1, minlength=k) / n
         assert (drawn - expected).abs().sum() < 0.06
 
         known["known_vel"][:, 1] = True  # the first voice at full velocity, on the beat
-        _, vel, timeoffset = draw_step(model, hidden.expand(n, -1), NO_PRIOR, NO_TAP, torch.rand(n, 9, 5), Guide(1.0), 1.0, nothing, known)
+        _, vel, timeoffset = draw_step(model, hidden, torch.rand(n, 9, 5), known)
         velocity_bin = velocity_to_bin(vel, model.velocity_bins)[:, None]
         offset_bin = offset_to_bin(timeoffset, k)[:, None]
         hits = onset[:, None]
@@ -99,8 +106,7 @@ def test_a_value_lies_anywhere_in_its_bin(model):
     known = {"known_onset": everywhere.bool(), "known_vel": everywhere.bool() & False}
     known |= {"onset": everywhere, "vel": everywhere, "timeoffset": everywhere * 0}
     with torch.no_grad():
-        hidden = torch.randn(1, model.decoder.d_model).expand(n, -1)
-        _, vel, timeoffset = draw_step(model, hidden, NO_PRIOR, NO_TAP, torch.rand(n, 9, 5), Guide(1.0), 1.0, known["known_vel"], known)
+        _, vel, timeoffset = draw_step(model, torch.randn(1, model.decoder.d_model), torch.rand(n, 9, 5), known)
     for value, bins in ((vel[:, 0], model.velocity_bins), (timeoffset[:, 0] + 0.5, model.offset_bins)):
         place = value * bins
         for drawn in torch.bincount(place.ceil().long() - 1, minlength=bins).topk(2).indices.tolist():

@@ -1,0 +1,84 @@
+"""Decoding on a GPU: the steps of a bar are captured once as a CUDA graph, and played back as one launch.
+
+A step is some hundred small kernels, and launching them one by one takes the CPU far longer than the GPU needs for them.
+"""
+
+import torch
+
+from model.decoding import Decoding
+
+KEPT = 4  # graphs of one model: of as many batch sizes, temperatures, sets of known cells...
+
+
+class CapturedDecoding(Decoding):
+    """A Decoding whose bars are CUDA graphs, one for each kind of bar: how long, and what is told."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.graphs = {}
+
+    def play(self, told, uniform, places):
+        kind = uniform.shape[1], tuple(told)
+        if kind not in self.graphs:
+            self.graphs[kind] = self.capture(told, uniform, places)
+        graph, inputs, outputs = self.graphs[kind]
+        for static, value in zip(inputs, (*told.values(), uniform, *places)):
+            static.copy_(value)
+        graph.replay()
+        return tuple(roll.clone() for roll in outputs)
+
+    def capture(self, told, uniform, places):
+        """(the graph, the tensors it reads, the tensors it writes). What capturing plays is forgotten."""
+        before = [tensor.clone() for tensor in (self.x, *self.cache)]
+        inputs = [tensor.clone() for tensor in (*told.values(), uniform, *places)]
+        told = dict(zip(told, inputs))
+        uniform, *places = inputs[len(told) :]
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):  # libraries set themselves up in the first run, which can't be captured
+            super().play(told, uniform, places)
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            outputs = super().play(told, uniform, places)
+        for tensor, value in zip((self.x, *self.cache), before):
+            tensor.copy_(value)
+        return graph, inputs, outputs
+
+
+class Kept(dict):
+    """The captured decodings of a model. Graphs can't be copied or saved, so a copy of the model starts without."""
+
+    weights = None  # where those of the model were, and how often they had changed
+
+    def __deepcopy__(self, memo):
+        return Kept()
+
+    def __reduce__(self):
+        return Kept, ()
+
+
+def fresh(model, batch_size, guide, temperature, precision=None):
+    """A Decoding at its beginning, for its caller alone; on a GPU a captured one."""
+    kind = CapturedDecoding if model.decoder.start.is_cuda else Decoding
+    return kind(model, batch_size, guide, temperature, precision)
+
+
+def begin(model, batch_size, guide, temperature, precision=None):
+    """A Decoding at its beginning, which the next call may use again: on a GPU it is kept with the model, so that
+    the second call is as fast as the hundredth, and made anew where the model's weights have changed or moved since.
+    """
+    if not model.decoder.start.is_cuda:
+        return fresh(model, batch_size, guide, temperature, precision)
+    weights = tuple((p.data_ptr(), p._version) for p in model.parameters())
+    kept = model.__dict__.setdefault("captured", Kept())
+    if kept.weights != weights:
+        kept.clear()
+        kept.weights = weights
+    kind = batch_size, guide.strength, temperature, precision
+    if kind not in kept:
+        if len(kept) == KEPT:
+            del kept[next(iter(kept))]
+        kept[kind] = fresh(model, batch_size, guide, temperature, precision)
+    kept[kind].restart()
+    return kept[kind]

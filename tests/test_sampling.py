@@ -99,6 +99,15 @@ def test_tokens_of_a_hit_have_the_probabilities_of_the_heads(model):
         assert (drawn - expected).abs().sum() < 0.06
 
 
+def test_a_voice_is_prepared_alone_as_among_all(model):
+    hidden, onset = torch.randn(5, model.decoder.d_model), (torch.rand(5, 9) < 0.5).float()
+    for head in (model.hit_head.velocity, model.hit_head.offset):
+        together = head.prepare(hidden, onset)
+        for voice in range(9):
+            alone = head.prepare_voice(hidden, onset, voice)
+            torch.testing.assert_close(alone, together[:, voice])
+
+
 def test_a_value_lies_anywhere_in_its_bin(model):
     """Uniformly, whichever bin was drawn: the chance that picked the bin must not place the value in it as well."""
     torch.manual_seed(0)

@@ -108,6 +108,23 @@ def test_a_voice_is_prepared_alone_as_among_all(model):
             torch.testing.assert_close(alone, together[:, voice])
 
 
+def test_hits_of_a_few_rows_are_drawn_as_each_row_alone(model):
+    """Under guidance, where the untold half has rows of its own."""
+    torch.manual_seed(0)
+    B, guide = 12, Guide(3.0)
+    hidden, onset, uniform = torch.randn(2 * B, model.decoder.d_model), (torch.rand(B, 9) < 0.3).float(), torch.rand(B, 9, 5)
+    tap = {"tap_vel": torch.rand(B), "tap_timeoffset": torch.rand(B) - 0.5, "tap_velocity_bin": torch.randint(32, (B,)),
+           "tap_offset_bin": torch.randint(32, (B,)), "tap_tokens": torch.randn(2 * B, model.decoder.d_model)}  # fmt: skip
+    with torch.no_grad():
+        together = draw_hits(model, hidden, onset, tap, uniform, guide, 1.0)
+        for b in range(B):
+            here = {name: x[[b, B + b] if name == "tap_tokens" else [b]] for name, x in tap.items()}
+            alone = draw_hits(model, hidden[[b, B + b]], onset[b : b + 1], here, uniform[b : b + 1], guide, 1.0)
+            for one, many in zip(alone, together):
+                torch.testing.assert_close(one[0], many[b])
+    assert len(set(onset.sum(0).tolist())) > 3  # voices that few rows hit, and many
+
+
 def test_a_value_lies_anywhere_in_its_bin(model):
     """Uniformly, whichever bin was drawn: the chance that picked the bin must not place the value in it as well."""
     torch.manual_seed(0)

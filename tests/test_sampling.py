@@ -125,6 +125,23 @@ def test_hits_of_a_few_rows_are_drawn_as_each_row_alone(model):
     assert len(set(onset.sum(0).tolist())) > 3  # voices that few rows hit, and many
 
 
+def test_only_a_hit_with_both_tokens_of_the_tap_is_the_tap(model):
+    torch.manual_seed(0)
+    n, onset = 20000, torch.zeros(20000, 9).index_fill_(1, torch.tensor(2), 1.0)
+    tap = {"tap_vel": torch.full((n,), 0.51), "tap_timeoffset": torch.full((n,), 0.01), "tap_tokens": torch.zeros(n, 1)}
+    tap["tap_velocity_bin"] = velocity_to_bin(tap["tap_vel"], model.velocity_bins)
+    tap["tap_offset_bin"] = offset_to_bin(tap["tap_timeoffset"], model.offset_bins)
+    with torch.no_grad():
+        hidden = torch.randn(1, model.decoder.d_model).expand(n, -1)
+        vel, timeoffset = (roll[:, 2] for roll in draw_hits(model, hidden, onset, tap, torch.rand(n, 9, 5), Guide(1.0), 1.0))
+    as_loud = velocity_to_bin(vel, model.velocity_bins) == tap["tap_velocity_bin"]
+    as_late = offset_to_bin(timeoffset, model.offset_bins) == tap["tap_offset_bin"]
+    both = as_loud & as_late
+    assert (vel[both] == tap["tap_vel"][0]).all() and (timeoffset[both] == tap["tap_timeoffset"][0]).all() and both.any()
+    assert (vel[as_loud & ~as_late] != tap["tap_vel"][0]).all() and (as_loud & ~as_late).any()
+    assert (timeoffset[as_late & ~as_loud] != tap["tap_timeoffset"][0]).all() and (as_late & ~as_loud).any()
+
+
 def test_a_value_lies_anywhere_in_its_bin(model):
     """Uniformly, whichever bin was drawn: the chance that picked the bin must not place the value in it as well."""
     torch.manual_seed(0)

@@ -335,7 +335,8 @@ def drop_controls(batch, drop, rng):
     """Unsets controls by the probabilities of Data.drop, window by window; changes the batch.
 
     A musician often asks for one thing alone, which would hardly ever come about by chance: so all_but_one leaves
-    one control, or one voice, and nothing else.
+    one control, or one voice, and nothing else. In half of these windows it is a voice that plays, the rarer the
+    rather: a tom that is asked for and not there teaches nothing of how to play it.
     """
     n_rows = len(batch["mask"])
 
@@ -343,7 +344,7 @@ def drop_controls(batch, drop, rng):
         return rng.random(n_rows) < probability
 
     everything, alone = struck(drop.all_controls), struck(drop.all_but_one)
-    left = np.array([*CONTROLS, "voice"])[rng.integers(0, len(CONTROLS) + 1, n_rows)]
+    left = rng.choice([*CONTROLS, "voice", "voice"], n_rows)
     for name in CONTROLS:
         gone = np.where(alone, left != name, struck(getattr(drop, name)))
         if name == "instrument":
@@ -352,7 +353,9 @@ def drop_controls(batch, drop, rng):
     # a window's own share of voices, from none to all of them
     share = np.where(struck(drop.voice), rng.random(n_rows), 0)
     voices = rng.random((n_rows, N_VOICES)) < share[:, None]
-    only = np.arange(N_VOICES) == rng.integers(0, N_VOICES, n_rows)[:, None]
+    plays = batch["onset"].any(1)
+    rarity = np.where(rng.random((n_rows, 1)) < 0.5, plays / np.maximum(plays.sum(0), 1), 1) + 1e-9
+    only = np.arange(N_VOICES) == augment.one_of(rarity, rng)[:, None]
     voices = np.where((alone & (left == "voice"))[:, None], ~only, voices)
     batch["instrument"][np.broadcast_to(voices[:, None], batch["instrument"].shape)] = np.nan
 

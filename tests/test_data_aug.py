@@ -138,9 +138,23 @@ def test_one_control_or_one_voice_is_left_alone():
     kept_whole, one_voice = n_left == 4, voices.sum(1) == 1
     assert abs(kept_whole.float().mean() - 0.5) < 0.05
     assert (n_left[~kept_whole & ~one_voice] == 1).all() and (n_left[one_voice] == 0).all()
-    for part in (*there, voices.sum(1) == 9, style, one_voice):
-        assert abs((part & ~kept_whole).float().mean() - 0.1) < 0.03
+    for part, share in ((there[0], 1), (there[1], 1), (voices.sum(1) == 9, 1), (style, 1), (one_voice, 2)):
+        assert abs((part & ~kept_whole).float().mean() - share / 12) < 0.03
     assert len(voices[one_voice].nonzero()[:, 1].unique()) == 9
+
+
+def test_a_voice_that_is_left_alone_plays_more_often_than_chance_would_have_it():
+    """Of nine voices three play, one of them in every tenth window. Drawn alike it would be asked for where it plays
+    in 1 of 90 windows; it is in half of them, and in the other half ten times as likely as each of the other two."""
+    vel = np.zeros((4000, T, 9), np.float32)
+    vel[:, :, :2] = 0.6
+    vel[::10, :, 7] = 0.6
+    batch = batch_of(data_config(drop={"all_but_one": 1.0}), (vel, np.zeros_like(vel), np.ones((4000, T), bool)))
+    voices = ~batch["instrument"][:, 0].isnan()
+    one_voice, plays = voices.sum(1) == 1, batch["onset"].any(1)
+    there = (voices[:, 7] & plays[:, 7])[one_voice].float().mean()
+    assert abs(there - (0.1 / 9 + 0.1 * 10 / 12) / 2) < 0.015
+    assert (voices & ~plays)[one_voice].any(0).sum() == 7
 
 
 @pytest.mark.parametrize("drop, parts", [("context", ["use_context"]), ("latent", ["use_latent"]),

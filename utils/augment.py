@@ -171,6 +171,11 @@ def choose(rng, weights, n):
     return np.searchsorted(edges / edges[-1], rng.random(n), side="right")
 
 
+def one_of(weight, rng):
+    """A column of each row of weight (B, N), as (B,) int: each in proportion to its weight, which is positive."""
+    return (rng.exponential(size=weight.shape) / weight).argmin(1)
+
+
 def heard_voices(rng, weights, n):
     """(n, V) bool: which voices make the rhythm, by the weights of Data.rhythm_source."""
     source = choose(rng, weights, n)

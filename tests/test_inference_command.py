@@ -79,6 +79,14 @@ def test_command_keeps_tempo_meter_length_and_tracks_of_the_rhythm(checkpoint, t
     assert [event.time for event in led.tracks[0] if event.type == "set_tempo"] == [0, 2 * 1440]
 
 
+def test_command_ends_on_the_bar_line_where_that_is_within_a_quarter(checkpoint, tmp_path, capsys):
+    (tmp_path / "seven.mid").write_bytes(midi_bytes(meter(0, 7, 8) + note(0, 40) + note(1440, 40)))
+    assert command("--rhythm", tmp_path / "seven.mid", "--checkpoint", checkpoint, "--out", tmp_path) == 0
+    assert "playing 0.875, " in capsys.readouterr().out
+    file = mido.MidiFile(tmp_path / "seven_1.mid")
+    assert [sum(event.time for event in track) for track in file.tracks] == [1680, 1680]
+
+
 def test_command_says_how_many_hits_are_ahead_of_the_first_beat(checkpoint, tmp_path, capsys, monkeypatch):
     taps = write_midi(tmp_path / "taps.mid", {"bass": [(quarter, 40, 90) for quarter in range(4)]})
 

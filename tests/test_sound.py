@@ -66,7 +66,7 @@ def test_what_is_rendered_sounds_where_the_hits_are_and_nowhere_else(tmp_path):
     table = roll_to_midi(onset, vel, timeoffset, inverse_mapping, source, tempo=75)
     render(source, tmp_path / "drums.wav")
     played, ahead, sound = energy_at(tmp_path / "drums.wav", table["time"])
-    assert (played > 0.05).all() and (played > 10 * ahead).all() and sound.max() < 1
+    assert (played > 0.02).all() and (played > 10 * ahead).all() and sound.max() < 1
     silent = np.setdiff1d(np.arange(32), [step + 1 for step in steps] + steps)  # a hat has died away a step later
     between, _, _ = energy_at(tmp_path / "drums.wav", (silent - 0.5) * 60 / 75 / 4 + 0.1, after=0.05)
     assert between.max() < 0.1 * played.min()
@@ -82,7 +82,7 @@ def test_full_loudness_does_not_clip_and_louder_hits_sound_louder(tmp_path):
         roll_to_midi(onset, vel * onset, 0 * onset, inverse_mapping, tmp_path / "loud.mid")
         render(tmp_path / "loud.mid", tmp_path / "loud.wav")
         peaks.append(energy_at(tmp_path / "loud.wav", [0])[2].max())
-    assert 0.99 > peaks[0] > 1.5 * peaks[1] > 0
+    assert 0.4 > peaks[0] > 1.5 * peaks[1] > 0.05  # 0.4: room for a band
 
 
 @needs_fluidsynth

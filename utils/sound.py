@@ -9,7 +9,7 @@ from utils.files import written_whole
 
 SAMPLE_RATE = 44100
 SOUNDFONT = Path(find_spec("pretty_midi").origin).with_name("TimGM6mb.sf2")  # General MIDI, 6 MB; comes with pretty_midi
-GAIN = 0.6  # of 10; louder than FluidSynth's own 0.2, and drums at full velocity still stay below clipping
+GAIN = 0.2  # always the same, so that soft takes sound softer; a full band beside the drums doesn't clip yet
 
 
 def find_fluidsynth():

@@ -102,6 +102,16 @@ def test_command_says_how_many_hits_are_ahead_of_the_first_beat(checkpoint, tmp_
     assert read_midi(tmp_path / "taps_1.mid").tick.tolist() == [1890, 1890, 1920 + 930]
 
 
+def test_command_says_before_it_plays_that_tracks_cannot_be_kept(checkpoint, tmp_path, capsys, monkeypatch):
+    songs = bytearray(midi_bytes(note(0, 40), note(0, 50)))
+    songs[9] = 2  # type 2: several songs side by side
+    (tmp_path / "songs.mid").write_bytes(songs)
+    monkeypatch.setattr(inference, "generate", lambda *_, **__: pytest.fail("it played"))
+    words = ["--rhythm", tmp_path / "songs.mid", "--keep-tracks", "--checkpoint", checkpoint, "--out", tmp_path / "out"]
+    assert command(*words) == 2 and "songs.mid: its tracks can't be kept" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_command_refuses_a_rhythm_that_is_held_for_hours(checkpoint, tmp_path, capsys):
     (tmp_path / "stuck.mid").write_bytes(midi_bytes(note(0, 40, length=5000 * 1920)))
     assert command("--rhythm", tmp_path / "stuck.mid", "--checkpoint", checkpoint, "--out", tmp_path / "out") == 2

@@ -7,52 +7,9 @@ Shapes: T steps of a sixteenth, 16 to a bar; nine voices in the order of utils/d
 (1, T, 9): onset {0, 1}, vel [0, 1] and timeoffset [-0.5, 0.5) of a step, the latter two 0 where nothing is hit.
 """
 
-import argparse
 import sys
 
-from utils.drums import STYLES, VOICES
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Says in one line what is wrong, as every other error of this program does."""
-
-    def error(self, message):
-        self.exit(2, f"{self.prog}: {message} (see --help)\n")
-
-
-def parse_arguments(argv=None):
-    parser = OneLineParser(
-        prog="inference_bar_control.py",
-        description="Play drums to a rhythm: any MIDI file in; a drum MIDI file, a picture and a table of what was "
-        "asked and what came out, bar by bar, into the output folder.",
-        epilog=f"Voices: {', '.join(VOICES)}. Styles: {', '.join(STYLES)}. A VALUE is one for all bars, or several "
-        "with commas: one for each bar, or fewer, stretched evenly over the bars; '-' leaves bars to the model. "
-        "What is not asked for, the model decides. Flags win over the control file.",
-    )
-    parser.add_argument("--rhythm", required=True, metavar="MIDI", help="the rhythm: taps, bass, guitar, drums, anything")
-    parser.add_argument("--track", metavar="N|NAME", help="which track of it, counted from 0 (default: all, merged)")
-    parser.add_argument("--controls", metavar="YAML", help="a control file, see examples/controls.yaml")
-    parser.add_argument("--hits-per-bar", metavar="VALUE", help="hits of all voices together")
-    parser.add_argument("--velocity", metavar="VALUE", help="mean velocity of the hits, 1 to 127")
-    parser.add_argument("--voice", nargs="+", action="extend", metavar="NAME=VALUE",
-                        help="hits per bar of a voice, 0 to 16: --voice kick=4 snare=2,2,2,6")
-    parser.add_argument("--forbid", nargs="+", action="extend", metavar="NAME", help="voices that must not sound")
-    parser.add_argument("--style", metavar="VALUE", help="a style by name")
-    parser.add_argument("--bars", type=int, metavar="N", help="bars to play (default: those of the rhythm)")
-    parser.add_argument("--seed", type=int, metavar="N", help="same seed, same drums (default: a new one, printed)")
-    parser.add_argument("--temperature", type=float, default=1.0, metavar="X",
-                        help="below 1 safer, above 1 wilder (default: 1)")
-    parser.add_argument("--guidance", type=float, default=1.0, metavar="X",
-                        help="above 1 the controls weigh more (default: 1)")
-    parser.add_argument("--follow", choices=("literal", "loose", "free"), default="literal",
-                        help="the rhythm hit by hit, its gist alone, or not at all (default: literal)")
-    parser.add_argument("--num-samples", type=int, default=1, metavar="N", help="how many versions (default: 1)")
-    parser.add_argument("--checkpoint", metavar="PT", help="the model (default: checkpoints/drummer.pt)")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto (default)")
-    parser.add_argument("--out", default="output", metavar="FOLDER",
-                        help="for RHYTHM_1.mid, RHYTHM_1.png, ..., which are replaced if there (default: output)")
-    return parser.parse_args(argv)
-
+from utils.arguments import parse_arguments
 
 # The command line is read before the imports below, which take seconds: --help and a typo answer at once.
 arguments = parse_arguments() if __name__ == "__main__" else None
@@ -70,10 +27,14 @@ from utils.controls import (
     to_model_units,
 )  # fmt: skip
 from utils.device import pick_device
-from utils.drums import N_VOICES, inverse_mapping, mapping, mapping_table
+from utils.drums import N_VOICES, STYLES, VOICES, inverse_mapping, mapping, mapping_table
 from utils.get_model import get_model, last_model, load_model
 from utils.jam import Jam
-from utils.midi import TEMPO_RANGE, MidiError, notes_to_roll, read_midi, rhythm_roll, roll_to_midi
+from utils.kits import kit_in, kit_out
+from utils.midi import MAX_BARS, MidiError, notes_to_roll, read_midi, rhythm_roll
+from utils.midi_out import early_hits, roll_to_midi
+from utils.sound import find_fluidsynth, render
+from utils.timeline import Timeline
 
 __all__ = [
     "torch", "np", "STYLES", "VOICES", "mapping", "mapping_table", "inverse_mapping", "get_model",
@@ -81,24 +42,29 @@ __all__ = [
 ]
 
 
-def process_midi(path, track=None, down_sample_tpq=4):
+def process_midi(path, track=None, down_sample_tpq=4, *, kit=None):
     """Read the rhythm of a MIDI file: per step the loudest note, whatever its pitch and instrument.
 
     track: index (from 0) or name of the one track to hear; None merges all. down_sample_tpq: steps per quarter.
+    kit: which voice a pitch is (of equally loud notes in a step the lowest voice's is heard): see utils.kits.kit_in.
     Returns onset, vel, timeoffset, each float32 (1, T, 9), T whole bars of 4/4, the rhythm in channel 3.
     Raises ValueError naming the file if it is missing, no MIDI, too large or too long (see utils/midi.py), or
-    without notes, or has no such track.
+    without notes, or has no such track; or the kit.
     """
-    midi = read_midi(path)
-    heard = np.ones(len(midi.tick), dtype=bool) if track is None else midi.track == _track_index(midi, track, path)
-    if not heard.any():
-        raise ValueError(f"{path}: {'no notes' if track is None else f'no notes in track {track!r}'}; a rhythm needs one at least")
-    notes = (midi.tick[heard], midi.pitch[heard], midi.velocity[heard])
+    notes = _heard(read_midi(path), track, path)
     try:
-        onset, vel, timeoffset, _ = notes_to_roll(*notes, midi.tpq, down_sample_tpq)
+        roll = notes_to_roll(notes.tick, notes.pitch, notes.velocity, notes.tpq, down_sample_tpq, kit_in(kit))
     except MidiError as error:
         raise MidiError(f"{path}: {error}") from None
-    return tuple(torch.from_numpy(np.ascontiguousarray(roll))[None] for roll in rhythm_roll(onset, vel, timeoffset))
+    return tuple(torch.from_numpy(np.ascontiguousarray(part))[None] for part in rhythm_roll(*roll[:3]))
+
+
+def _heard(midi, track, path):
+    """The notes of the track, or of all. ValueError where there are none."""
+    heard = midi if track is None else midi.of_tracks([_track_index(midi, track, path)])
+    if not len(heard.tick):
+        raise ValueError(f"{path}: {'no notes' if track is None else f'no notes in track {track!r}'}; a rhythm needs one at least")
+    return heard
 
 
 def _track_index(midi, track, path):
@@ -205,10 +171,13 @@ def generate(
         )  # fmt: skip
 
 
-def convert_to_midi(onset, vel, time, inverse_mapping, path, *, tempo=120.0):
+def convert_to_midi(onset, vel, time, inverse_mapping, path, *, tempo=None, source=None, keep_tracks=False, lead_in=False):
     """Write one version of the drums to a MIDI file: channel 10, tempo, meter 4/4, 480 ticks per quarter.
 
-    onset, vel, time: (1, T, 9) or (T, 9). inverse_mapping: voice index -> MIDI pitch. tempo: beats per minute.
+    onset, vel, time: (1, T, 9) or (T, 9). inverse_mapping: voice index -> MIDI pitch; utils.kits.kit_out gives those
+    of other kits. tempo: beats per minute, 120 if None. source: the MIDI file of the rhythm; tempo map and meter are
+    then its own (and no tempo may be given), and keep_tracks writes its tracks beside the drums. lead_in: all begins
+    a bar later, so that an early first hit can be early; otherwise it is put on the beat.
     The file appears whole or not at all.
 
     Returns a structured array of the hits in the order of time: `time` and `duration` in seconds, `pitch`,
@@ -220,12 +189,7 @@ def convert_to_midi(onset, vel, time, inverse_mapping, path, *, tempo=120.0):
         if roll.shape[-1:] != (N_VOICES,) or roll.ndim not in (2, 3) or (roll.ndim == 3 and len(roll) != 1):
             raise ValueError(f"{name}: shape {roll.shape}; it must be (1, steps, {N_VOICES}): one version at a time")
         rolls.append(roll.reshape(-1, N_VOICES))
-    midi = roll_to_midi(*rolls, inverse_mapping, path, tempo)
-    notes = sorted(midi.instruments[0].notes, key=lambda note: (note.start, note.pitch))
-    return np.array(
-        [(note.start, note.end - note.start, note.pitch, note.velocity) for note in notes],
-        dtype=[("time", "f8"), ("duration", "f8"), ("pitch", "i8"), ("velocity", "i8")],
-    )
+    return roll_to_midi(*rolls, inverse_mapping, path, tempo, lead_in=lead_in, source=source, keep_tracks=keep_tracks)
 
 
 def main(arguments):
@@ -240,39 +204,64 @@ def main(arguments):
 
 
 def run(arguments):
-    from utils.plots import draw_result  # matplotlib is for the command alone
-
+    pitches = kit_out(arguments.kit_out)
+    if arguments.wav:
+        find_fluidsynth()
     path = Path(arguments.checkpoint or Path(__file__).parent / "checkpoints" / "drummer.pt")
     model = load_model(path, pick_device(arguments.device))
     bar = model.steps_per_bar
 
-    rhythm = process_midi(arguments.rhythm, arguments.track, bar // 4)
-    rhythm_bars = rhythm[0].shape[1] // bar
+    rhythm = process_midi(arguments.rhythm, arguments.track, bar // 4, kit=arguments.kit_in)
     rhythm = tuple(roll[:, :MAX_RHYTHM_STEPS] for roll in rhythm)
     midi = read_midi(arguments.rhythm)
-    tempo = float(np.clip(midi.tempos[0][1] if midi.tempos else 120.0, *TEMPO_RANGE))
-    bars = whole(arguments.bars, "--bars") if arguments.bars is not None else rhythm[0].shape[1] // bar
-    seed = int.from_bytes(os.urandom(4), "big") if arguments.seed is None else arguments.seed
+    timeline = Timeline.of(midi)
+    own_steps, steps = _lengths(_heard(midi, arguments.track, arguments.rhythm), timeline, arguments, bar)
+    midi_out = dict(source=arguments.rhythm, keep_tracks=arguments.keep_tracks, lead_in=arguments.lead_in)
+    roll_to_midi(*np.zeros((3, 0, N_VOICES)), pitches, **midi_out)  # what can't be kept is told before the playing
 
-    asked = ask(bars, **_wishes(arguments))
-    onset, vel, timeoffset = generate(
-        *rhythm, *to_model_units(asked, model.normalize_factor, bar), None, bars * bar, model=model, seed=seed,
+    asked = ask(-(-steps // bar), **_wishes(arguments))
+    seed = int.from_bytes(os.urandom(4), "big") if arguments.seed is None else arguments.seed
+    about = f"{timeline.bpm()} bpm", f"seed {seed}"
+    print(f"{arguments.rhythm}: {own_steps / bar:g} bars at {about[0]}; playing {steps / bar:g}, {about[1]}")
+    for remark in _remarks(midi, timeline, own_steps, steps, bar, arguments.keep_tracks):
+        print(f"  {remark}")
+    takes = generate(
+        *rhythm, *to_model_units(asked, model.normalize_factor, bar), None, -(-steps // 4) * 4, model=model, seed=seed,
         temperature=arguments.temperature, guidance=arguments.guidance, follow=arguments.follow,
         num_samples=arguments.num_samples,
     )  # fmt: skip
 
     folder = Path(arguments.out)
     folder.mkdir(parents=True, exist_ok=True)
-    print(f"{arguments.rhythm}: {rhythm_bars} bars at {tempo:g} bpm; playing {bars}, seed {seed}")
-    for remark in _remarks(midi, rhythm_bars, rhythm[0].shape[1] // bar):
-        print(remark)
-    for number, drums in enumerate(zip(onset.cpu(), vel.cpu(), timeoffset.cpu()), start=1):
+    for number, drums in enumerate(zip(*(roll[:, :steps].cpu() for roll in takes)), start=1):
         name = folder / f"{Path(arguments.rhythm).stem}_{number}"
-        got = measure(drums[0], drums[1], bar)
-        convert_to_midi(*drums, inverse_mapping, f"{name}.mid", tempo=tempo)
-        title = f"{name.name}   {tempo:g} bpm   seed {seed}"
-        draw_result(f"{name}.png", drums, [roll[0] for roll in rhythm], asked, got, bar, title)
-        print(f"\n{name}.mid, {name}.png\n{receipt(asked, got)}")
+        convert_to_midi(*drums, pitches, f"{name}.mid", **midi_out)
+        _show(name, drums, [roll[0] for roll in rhythm], asked, bar, about, arguments)
+
+
+def _show(name, drums, rhythm, asked, bar, about, arguments):
+    """Picture, sound and table of one version, whose MIDI file is written."""
+    from utils.plots import draw_result  # matplotlib is for the command alone
+
+    got = measure(drums[0], drums[1], bar)
+    draw_result(f"{name}.png", drums, rhythm, asked, got, bar, "   ".join([name.name, *about]))
+    if arguments.wav:
+        render(f"{name}.mid", f"{name}.wav")
+    made = [f"{name}.{kind}" for kind in ("mid", "png", "wav") if kind != "wav" or arguments.wav]
+    print(f"\n{', '.join(made)}\n{receipt(asked, got)}")
+    early = 0 if arguments.lead_in else early_hits(drums[0], drums[2], bar // 4)
+    if early:
+        print(f"hits ahead of the very first beat, put on it: {early} (--lead-in keeps them ahead)")
+
+
+def _lengths(heard, timeline, arguments, bar):
+    """Steps of the rhythm, up to the bar line on which its notes end; and steps to play."""
+    own = int(timeline.end_of(heard, bar // 4) / timeline.tpq * bar / 4 + 0.5)
+    steps = own if arguments.bars is None else whole(arguments.bars, "--bars") * bar
+    if steps > MAX_BARS * bar:
+        what = f"{arguments.rhythm}: its last note ends in bar" if arguments.bars is None else "--bars:"
+        raise ValueError(f"{what} {-(-steps // bar)}; at most {MAX_BARS} are played")
+    return own, steps
 
 
 def _wishes(arguments):
@@ -289,18 +278,18 @@ def _wishes(arguments):
     return wishes
 
 
-def _remarks(midi, rhythm_bars, heard_bars):
+def _remarks(midi, timeline, own_steps, steps, bar, keep_tracks):
     """What the listener should know about how the input was taken."""
-    if rhythm_bars > heard_bars:
-        yield f"  the rhythm has {rhythm_bars} bars: the first {heard_bars} are heard"
-    if len({bpm for _, bpm in midi.tempos}) > 1:
-        yield "  its tempo changes: the first is kept throughout"
-    if midi.tempos and not TEMPO_RANGE[0] <= midi.tempos[0][1] <= TEMPO_RANGE[1]:
-        yield f"  its tempo of {midi.tempos[0][1]:g} bpm is beyond what is played: the nearest is taken"
-    meters = {f"{numerator}/{denominator}" for _, numerator, denominator in midi.meters} - {"4/4"}
+    if own_steps > MAX_RHYTHM_STEPS:
+        alone = ", from there the model goes on by itself" if steps > MAX_RHYTHM_STEPS else ""
+        yield f"the rhythm has {own_steps / bar:g} bars: the first {MAX_RHYTHM_STEPS // bar} are heard{alone}"
+    meters = {f"{numerator}/{denominator}" for _, numerator, denominator in timeline.meters} - {"4/4"}
     if meters:
         more = ", ..." * (len(meters) > 4)
-        yield f"  its meter is {', '.join(sorted(meters)[:4])}{more}: it is heard, and answered, in bars of 4/4"
+        kept = f"its meter is {', '.join(sorted(meters)[:4])}{more}, and the MIDI file keeps it"
+        yield f"{kept}; but the model, the controls and the table count bars of 4/4"
+    if keep_tracks and midi.is_drum[midi.track].any():
+        yield "its own drums are kept too, and sound beside the new ones"
 
 
 if __name__ == "__main__":

@@ -145,6 +145,7 @@ def _assemble(corpus, chunks, data, midi_dir):
         "skipped": skipped,
         "unknown_styles": dict(unknown_styles),
         "without_drums": totals["without_drums"],
+        "kit": corpus.name(corpus.kit_name) if corpus.kit_name else "",
         "rows_without_file": len(corpus.table.keys() - set(corpus.members)),
         "hits": totals["hits"],
         "lost": totals["lost"],
@@ -260,6 +261,8 @@ def report_text(cache):
         lines.append(f"  style {style!r} of {count} files isn't known and counts as none")
     if report["without_drums"]:
         lines.append(f"  {report['without_drums']} kept files have no drum track; all their notes were read")
+    if report.get("kit"):
+        lines.append(f"  the keys are those of {report['kit']}")
     if report["rows_without_file"]:
         lines.append(f"  {report['rows_without_file']} rows of the table name no file of the corpus")
     lines.append(", ".join(f"{split} {count}" for split, count in report["splits"].items()))

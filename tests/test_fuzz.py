@@ -15,7 +15,10 @@ from inference_bar_control import _remarks, process_midi
 from midi_files import beat, meter, midi_bytes, note, small_corpus, tempo
 from preprocessing import preprocess
 from utils.cache import CACHE_FILE, decode
-from utils.midi import MidiError, MidiNotes, read_midi
+from utils.drums import inverse_mapping
+from utils.midi import MidiError, read_midi
+from utils.midi_out import roll_to_midi
+from utils.timeline import Timeline
 
 ODD_BYTES = [0, 1, 2, 3, 8, 36, 100, 127, 128, 129, 0x90, 0x99, 0xB9, 0xC9, 0xF0, 0xF7, 0xF8, 254, 255]
 ODD_NUMBERS = [0, 1, 5, 6, 7, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF]
@@ -148,6 +151,23 @@ def test_process_midi_reads_or_names_a_mutated_file(tmp_path_factory, real_files
     check_process_midi(path, mutate(real_files[seed % len(real_files)], seed))
 
 
+@settings(fuzzed, max_examples=150)
+@given(st.one_of(built, st.integers(0, 10**6)), st.booleans())
+def test_drums_beside_any_file_are_written_whole_or_the_file_is_named(tmp_path_factory, real_files, data, lead_in):
+    path, target = tmp_path_factory.getbasetemp() / "source.mid", tmp_path_factory.getbasetemp() / "both.mid"
+    path.write_bytes(mutate(real_files[data % len(real_files)], data) if isinstance(data, int) else data)
+    onset = np.ones((16, 9))
+    try:
+        how = dict(source=path, keep_tracks=True, lead_in=lead_in)
+        table = roll_to_midi(onset, onset, -0.1 * onset, inverse_mapping, target, **how)
+    except ValueError as error:
+        assert str(path) in str(error) and len(str(error)) < 500 and "\n" not in str(error)
+        return
+    before, after = read_midi(path), read_midi(target)
+    assert len(table) == 144 and len(after.tick) >= len(before.tick) + 144 and np.isfinite(table["time"]).all()
+    assert (np.diff(table["time"]) >= 0).all() and table["time"][0] >= 0
+
+
 @settings(fuzzed, max_examples=12)
 @given(st.lists(built, min_size=10, max_size=10), st.integers(0, 10**6))
 def test_a_batch_counts_what_is_bad_and_goes_on(tmp_path_factory, config, real_files, made, seed):
@@ -221,6 +241,13 @@ def test_an_odd_file_that_can_be_read_is(tmp_path, case):
     assert process_midi(path)[0].shape == (1, steps, 9)
 
 
+def test_a_clock_that_no_file_may_have_is_not_kept(tmp_path):
+    silence = np.zeros((16, 9))
+    source = header() + track(b"\x3c\xf8", HIT, b"\0\xf8", END)
+    roll_to_midi(silence, silence, silence, inverse_mapping, tmp_path / "both.mid", source=source, keep_tracks=True)
+    assert read_midi(tmp_path / "both.mid").tick.tolist() == [60]
+
+
 def test_a_tempo_of_zero_is_none():
     assert read_midi(header() + track(HIT, meta(0x51, b"\0\0\0"), meta(0x51, b"\7\xa1\x20"))).tempos == [(60, 120.0)]
 
@@ -247,7 +274,6 @@ def test_messages_stay_short_whatever_the_file_holds(tmp_path):
     with pytest.raises(ValueError, match="no track 'y'; its tracks are 0 'x+', .* and 2980 more") as error:
         process_midi(path, track="y")
     assert len(str(error.value)) < 2000
-    meters = [(n, n, 4) for n in range(1, 200)]
-    odd = MidiNotes(*[None] * 8, tempos=[(0, 6e7)], meters=meters)
-    remarks = list(_remarks(odd, 4, 4))
-    assert "6e+07 bpm is beyond" in remarks[0] and remarks[1].count("/4, ") == 4 and len(remarks) == 2
+    odd = Timeline(480, meters=tuple((n, n, 4) for n in range(200)))
+    (remark,) = _remarks(None, odd, 64, 64, 16, keep_tracks=False)
+    assert remark.count("/4, ") == 4 and len(remark) < 200

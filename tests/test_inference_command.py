@@ -4,11 +4,15 @@ import json
 import subprocess
 import sys
 
+import mido
 import pretty_midi
 import pytest
+import torch
 
 import inference_bar_control as inference
 from inference_helpers import save_tiny_checkpoint, write_midi
+from midi_files import meter, midi_bytes, note, tempo
+from utils.midi import read_midi
 
 
 @pytest.fixture
@@ -46,7 +50,73 @@ def test_command_writes_midi_picture_and_table(repository, checkpoint, tmp_path,
 def test_command_hears_the_first_eight_bars_of_a_long_rhythm_and_says_so(checkpoint, tmp_path, capsys):
     long = write_midi(tmp_path / "long.mid", {"bass": [(quarter, 40, 90) for quarter in range(40)]})
     assert command("--rhythm", long, "--bars", 1, "--checkpoint", checkpoint, "--out", tmp_path) == 0
-    assert "the rhythm has 10 bars: the first 8 are heard" in capsys.readouterr().out
+    assert "the rhythm has 10 bars: the first 8 are heard\n" in capsys.readouterr().out
+    assert command("--rhythm", long, "--checkpoint", checkpoint, "--out", tmp_path) == 0
+    assert "10 bars at 120 bpm; playing 10, " in (said := capsys.readouterr().out)
+    assert "the first 8 are heard, from there the model goes on by itself\n" in said
+
+
+def test_command_keeps_tempo_meter_length_and_tracks_of_the_rhythm(checkpoint, tmp_path, capsys):
+    song = tmp_path / "waltz.mid"
+    held = note(4 * 1440, 43, length=1440, channel=0)  # the fifth bar of 3/4 is one long note
+    conductor = tempo(0, 90) + tempo(1440, 120) + meter(0, 3, 4)
+    song.write_bytes(midi_bytes(conductor, note(0, 40, channel=0) + held, note(720, 38)))
+    words = ["--rhythm", song, "--seed", 1, "--kit-out", "roland_td", "--voice", "high_tom=3"]
+    words += ["--checkpoint", checkpoint]
+    assert command(*words, "--keep-tracks", "--out", tmp_path / "out") == 0
+    said = capsys.readouterr().out
+    assert "3.75 bars at 90 to 120 bpm; playing 3.75, seed 1\n  its meter is 3/4" in said and "its own drums are kept too" in said
+    (file,) = (mido.MidiFile(path) for path in (tmp_path / "out").glob("*.mid"))
+    assert [sum(event.time for event in track) for track in (file.tracks[1], file.tracks[3])] == [5 * 1440, 5 * 1440]
+    assert [round(6e7 / event.tempo) for event in file.tracks[0] if event.type == "set_tempo"] == [90, 120]
+    played = {event.note for event in file.tracks[3] if event.type == "note_on"}
+    assert len(file.tracks) == 4 and 48 in played and not played & {50, 47}
+
+    assert command(*words, "--bars", 1, "--lead-in", "--out", tmp_path / "led") == 0
+    (led,) = (mido.MidiFile(path) for path in (tmp_path / "led").glob("*.mid"))
+    assert len(led.tracks) == 2
+    assert sum(event.time for event in led.tracks[1]) == 3 * 1440  # after the lead-in, 16 steps end in the second bar
+    assert [event.time for event in led.tracks[0] if event.type == "set_tempo"] == [0, 2 * 1440]
+
+
+def test_command_ends_on_the_bar_line_where_that_is_within_a_quarter(checkpoint, tmp_path, capsys):
+    (tmp_path / "seven.mid").write_bytes(midi_bytes(meter(0, 7, 8) + note(0, 40) + note(1440, 40)))
+    assert command("--rhythm", tmp_path / "seven.mid", "--checkpoint", checkpoint, "--out", tmp_path) == 0
+    assert "playing 0.875, " in capsys.readouterr().out
+    file = mido.MidiFile(tmp_path / "seven_1.mid")
+    assert [sum(event.time for event in track) for track in file.tracks] == [1680, 1680]
+
+
+def test_command_says_how_many_hits_are_ahead_of_the_first_beat(checkpoint, tmp_path, capsys, monkeypatch):
+    taps = write_midi(tmp_path / "taps.mid", {"bass": [(quarter, 40, 90) for quarter in range(4)]})
+
+    def early(*_, **__):
+        hits = torch.zeros(1, 16, 9)
+        hits[0, 0, :2] = hits[0, 8, 0] = 1
+        return hits, 0.5 * hits, -0.25 * hits
+
+    monkeypatch.setattr(inference, "generate", early)
+    words = ["--rhythm", taps, "--checkpoint", checkpoint, "--out", tmp_path]
+    assert command(*words) == 0 and "ahead of the very first beat, put on it: 2 (" in capsys.readouterr().out
+    assert command(*words, "--lead-in") == 0 and "first beat" not in capsys.readouterr().out
+    assert read_midi(tmp_path / "taps_1.mid").tick.tolist() == [1890, 1890, 1920 + 930]
+
+
+def test_command_says_before_it_plays_that_tracks_cannot_be_kept(checkpoint, tmp_path, capsys, monkeypatch):
+    songs = bytearray(midi_bytes(note(0, 40), note(0, 50)))
+    songs[9] = 2  # type 2: several songs side by side
+    (tmp_path / "songs.mid").write_bytes(songs)
+    monkeypatch.setattr(inference, "generate", lambda *_, **__: pytest.fail("it played"))
+    words = ["--rhythm", tmp_path / "songs.mid", "--keep-tracks", "--checkpoint", checkpoint, "--out", tmp_path / "out"]
+    assert command(*words) == 2 and "songs.mid: its tracks can't be kept" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_command_refuses_a_rhythm_that_is_held_for_hours(checkpoint, tmp_path, capsys):
+    (tmp_path / "stuck.mid").write_bytes(midi_bytes(note(0, 40, length=5000 * 1920)))
+    assert command("--rhythm", tmp_path / "stuck.mid", "--checkpoint", checkpoint, "--out", tmp_path / "out") == 2
+    assert "stuck.mid: its last note ends in bar 5000; at most 4096 are played" in capsys.readouterr().err
+    assert command("--rhythm", tmp_path / "stuck.mid", "--bars", 1, "--checkpoint", checkpoint, "--out", tmp_path / "out") == 0
 
 
 @pytest.mark.parametrize(
@@ -56,12 +126,15 @@ def test_command_hears_the_first_eight_bars_of_a_long_rhythm_and_says_so(checkpo
         (["--style", "fnk"], "did you mean funk"),
         (["--voice", "kik=3"], "did you mean kick"),
         (["--bars", "0"], "--bars: 0"),
+        (["--bars", "4097"], "--bars: 4097; at most 4096"),
         (["--hits-per-bar", "1,2,3,4,5"], "hits_per_bar: 5 values for 4 bars"),
         (["--checkpoint", "absent.pt"], "absent.pt"),
         (["--controls", "absent.yaml"], "absent.yaml"),
         (["--track", "flute"], "no track 'flute'"),
         (["--temperature", "-1"], "temperature: -1"),
         (["--device", "abacus"], "device: 'abacus'"),
+        (["--kit-in", "rolland_td"], "did you mean roland_td"),
+        (["--kit-out", "config.yaml"], "config.yaml: unknown voice 'Data'"),
         (["--out", "config.yaml/out"], "config.yaml/out: Not a directory"),
     ],
 )

@@ -214,6 +214,27 @@ def test_twice_gives_identical_bytes_whatever_the_processes_zipped_or_not(cfg, t
     assert digest(cfg) == first
 
 
+def test_a_kit_in_the_corpus_says_which_keys_are_which_voice(cfg, tmp_path, capsys):
+    played = {"a.mid": midi_bytes(note(0, 60) + note(480, 61)), "b.mid": midi_bytes(note(0, 61) + note(480, 36))}
+    info = table(a=("rock", "train"), b=("rock", "validation"))
+    write(tmp_path / "corpus" / "mine", played | {"info.csv": info, "kit.yaml": "snare: [60, 61]"})
+    cache = preprocess(cfg)
+    assert np.argwhere(cache.rolls(0, 32)[0]).tolist() == [[0, 1], [4, 1], [16, 1], [20, 0]]  # 36 stays a kick
+    assert "the keys are those of kit.yaml" in capsys.readouterr().out
+    first = digest(cfg)
+    cfg.Data.corpus = str(zipped(tmp_path / "corpus" / "mine", tmp_path / "all.zip", top="mine/"))
+    preprocess(cfg, force=True)
+    assert digest(cfg) == first
+    cfg.Data.corpus = str(tmp_path / "corpus")
+    write(tmp_path / "corpus" / "mine", {"kit.yaml": "ride: 60"})
+    capsys.readouterr()
+    assert np.argwhere(preprocess(cfg).rolls(0, 16)[0]).tolist()[0] == [0, 8]
+    assert "made anew, because the corpus is another" in capsys.readouterr().out and digest(cfg) != first
+    write(tmp_path / "corpus" / "mine", {"kit.yaml": "rid: 60"})
+    with pytest.raises(ValueError, match="mine/kit.yaml in .*corpus: unknown voice 'rid'; did you mean ride"):
+        preprocess(cfg)
+
+
 def test_a_cache_that_fits_is_reused_and_says_so(cfg, tmp_path, capsys, monkeypatch):
     small_corpus(tmp_path / "corpus")
     preprocess(cfg)

@@ -26,16 +26,20 @@ _Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(lo
 def read_file(path):
     """(values, problems) of a YAML file; ConfigError where it can't be read as YAML at all."""
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
+        with open(path, "rb") as file:
+            return read_text(file.read(), path)
     except OSError as error:
         raise ConfigError(path, [f"can't be read: {error.strerror}"]) from None
-    except UnicodeDecodeError:
-        raise ConfigError(path, ["is not UTF-8 text"]) from None
+
+
+def read_text(data, name):
+    """(values, problems) of the bytes of a YAML file; `name` stands for it in the ConfigError."""
     try:
-        return _parse(text)
+        return _parse(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise ConfigError(name, ["is not UTF-8 text"]) from None
     except _YAML_ERRORS as error:
-        raise ConfigError(path, [f"is not valid YAML: {_one_line(error)}"]) from None
+        raise ConfigError(name, [f"is not valid YAML: {_one_line(error)}"]) from None
 
 
 def apply_override(values, override):

@@ -16,11 +16,13 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from utils.drums import STYLE_NONE, style_id
+from utils.kits import parse_kit
 from utils.midi import MAX_BYTES, MidiError
 
 GMD_URL = "https://storage.googleapis.com/magentadata/datasets/groove/groove-v1.0.0-midionly.zip"
 GMD_SHA256 = "651cbc524ffb891be1a3e46d89dc82a1cecb09a57c748c7b45b844c4841dcc1e"
 
+KIT_FILE = "kit.yaml"
 _MIDI_SUFFIXES = (".mid", ".midi")
 # damaged, encrypted, packed in a way that isn't known, cut short, without the member: zipfile has one for each
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, KeyError)
@@ -31,14 +33,17 @@ class Corpus:
     """The MIDI files in a folder or a zip, and what a table among them says of each.
 
     members: sorted paths inside the folder or zip. table: member -> its row (a dict) of the CSV, which
-    is the member table_name ("" where there is none). top: the one folder that all lie in, with its
-    slash, or "".
+    is the member table_name ("" where there is none). kit: the keys of the drum kit that the files are played on,
+    voice index -> pitches, from the member kit_name ({} and "" where there is none). top: the one folder that all lie
+    in, with its slash, or "".
     """
 
     path: Path
     members: tuple
     table: dict
     table_name: str
+    kit: dict
+    kit_name: str
     top: str
 
     def name(self, member):
@@ -51,9 +56,9 @@ class Corpus:
         read: the checksums of the members, in their order, where they have been read before.
         """
         checksums = dict(zip(self.members, self.stamps() if self.path.is_file() else read or self._checksums()))
-        if self.table_name:
-            table = read_member(self.path, self.table_name)
-            checksums[self.table_name] = f"{len(table)} {zlib.crc32(table)}"
+        for name in filter(None, (self.table_name, self.kit_name)):
+            data = read_member(self.path, name)
+            checksums[name] = f"{len(data)} {zlib.crc32(data)}"
         digest = hashlib.sha256()
         for member in sorted(checksums):
             digest.update(f"{self.name(member)} {checksums[member]}\n".encode())
@@ -97,7 +102,8 @@ def open_corpus(path):
     """List a folder or zip of MIDI files, at any depth, and read its table where it has one.
 
     The table is a CSV with the column midi_filename (relative to the CSV), and any of style, split,
-    bpm, beat_type, time_signature. Raises ValueError where there is nothing to read.
+    bpm, beat_type, time_signature. The kit is a file kit.yaml, see utils/kits.py. Of several tables or kits the one
+    nearest to the top counts. Raises ValueError where there is nothing to read, or the table or kit is wrong.
     """
     path = Path(path)
     names = _list(path)
@@ -106,12 +112,19 @@ def open_corpus(path):
     if not members:
         raise ValueError(f"no MIDI files (.mid, .midi) in {path}")
     table, table_name = _find_table(path, visible)
-    return Corpus(path, members, table, table_name, _common_folder(members + (table_name,) * bool(table_name)))
+    kit_name = next((n for n in _from_the_top(visible) if PurePosixPath(n).name.lower() == KIT_FILE), "")
+    kit = parse_kit(read_member(path, kit_name), f"{kit_name} in {path}") if kit_name else {}
+    top = _common_folder([name for name in (*members, table_name, kit_name) if name])
+    return Corpus(path, members, table, table_name, kit, kit_name, top)
+
+
+def _from_the_top(names):
+    return sorted(names, key=lambda name: (name.count("/"), name))
 
 
 def _find_table(path, names):
     """The table nearest to the top, and its name; ({}, "") where there is none."""
-    for name in sorted((n for n in names if n.lower().endswith(".csv")), key=lambda n: (n.count("/"), n)):
+    for name in _from_the_top(n for n in names if n.lower().endswith(".csv")):
         rows = _read_table(path, name)
         if rows is not None:
             return rows, name

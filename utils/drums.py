@@ -50,7 +50,8 @@ def _plain(name):
     return "".join(c for c in str(name).lower() if c.isalnum())
 
 
-def _look_up(name, names, what):
+def look_up(name, names, what):
+    """The index of a name, however it is written. Raises ValueError with the nearest known name."""
     plain = {_plain(n): i for i, n in enumerate(names)}
     if _plain(name) in plain:
         return plain[_plain(name)]
@@ -64,7 +65,7 @@ def style_id(name):
 
     Raises ValueError with the nearest known name.
     """
-    return _look_up(name, STYLES + ["none"], "style")
+    return look_up(name, STYLES + ["none"], "style")
 
 
 def voice_index(name):
@@ -72,4 +73,4 @@ def voice_index(name):
 
     Raises ValueError with the nearest known name.
     """
-    return _look_up(name, VOICES, "voice")
+    return look_up(name, VOICES, "voice")

@@ -1,26 +1,21 @@
-"""MIDI files in, piano rolls out, and back.
+"""MIDI files in, piano rolls out; utils/midi_out.py has the way back.
 
 Legend: T steps of the grid, V = 9 voices. A roll is three arrays (T, V):
 onset {0, 1}; vel [0, 1], MIDI velocity / 127; timeoffset [-0.5, 0.5) of a step, negative is early.
 vel and timeoffset are 0 where there is no hit.
 """
 
-import contextlib
-import io
 import os
 import re
 import stat
 from dataclasses import dataclass
 
-import mido
 import numpy as np
-import pretty_midi
 import symusic
 
-from utils.drums import N_VOICES, RHYTHM_CHANNEL, VOICE_PITCHES, mapping
+from utils.drums import N_VOICES, RHYTHM_CHANNEL
+from utils.kits import kit_in
 
-TICKS_PER_QUARTER = 480  # of the files that are written
-TEMPO_RANGE = 4, 1000  # quarter notes per minute that a file can be written with
 MAX_BYTES = 8 << 20  # of a file that is read; with MAX_TRACKS it bounds memory (0.4 GB) and time (seconds)
 MAX_TRACKS = 65536  # each takes 5 kB, and damage can make one out of 7 bytes
 MAX_BARS = 4096  # more is a stray event far out, not music; it would fill the memory with silence
@@ -29,7 +24,7 @@ _PARSE_ERRORS = (RuntimeError, ValueError, IndexError, OverflowError, OSError, M
 _PROGRAM_CHANGES = range(0xC0, 0xD0)
 # A last tempo, meter or key of too few bytes: symusic would read on, past the end of the data.
 _CUT_SHORT = re.compile(rb"\xff(\x51\x80*[\x00-\x02].{0,2}|[\x58\x59]\x80*[\x00\x01].?)\Z", re.DOTALL)
-_VOICE_OF_PITCH = np.array([VOICE_PITCHES.index(mapping[pitch]) for pitch in range(128)])
+_VOICE_OF_PITCH = kit_in()
 
 
 class MidiError(ValueError):
@@ -83,7 +78,7 @@ def read_midi(path_or_bytes, name=None):
     is_bytes = isinstance(path_or_bytes, (bytes, bytearray))
     name = name or ("MIDI data" if is_bytes else str(path_or_bytes))
     try:
-        data = path_or_bytes if is_bytes else _read_file(path_or_bytes)
+        data = read_bytes(path_or_bytes)
         _check_limits(data)
         score = symusic.Score.from_midi(bytes(data), ttype="tick")
         track_names = [track.name for track in score.tracks]
@@ -99,8 +94,9 @@ def read_midi(path_or_bytes, name=None):
         for column, key in zip(_COLUMNS, ("time", "pitch", "velocity", "duration"))
     }
     notes["track"] = np.repeat(np.arange(len(columns)), [len(c["time"]) for c in columns])
-    tempos = sorted((t.time, t.qpm) for t in score.tempos if t.qpm < np.inf)
-    meters = sorted(((m.time, m.numerator, m.denominator) for m in score.time_signatures), key=lambda m: m[0])
+    # of several at one tick the last one of the file holds, so their order stays
+    tempos = sorted(((t.time, t.qpm) for t in score.tempos if t.qpm < np.inf), key=lambda event: event[0])
+    meters = sorted(((m.time, m.numerator, m.denominator) for m in score.time_signatures), key=lambda event: event[0])
     firsts = [tempos[:1], meters[:1], [(notes[c].min(),) for c in ("tick", "duration") if len(notes[c])]]
     if any(first[0] < 0 for events in firsts for first in events):
         raise MidiError(f"{name}: not a readable MIDI file (its times run past 2**31 ticks)")
@@ -116,7 +112,11 @@ def read_midi(path_or_bytes, name=None):
     )
 
 
-def _read_file(path):
+def read_bytes(path_or_bytes):
+    """The bytes of a file, at most MAX_BYTES + 1 of them, or those that are given. Raises ValueError or OSError."""
+    if isinstance(path_or_bytes, (bytes, bytearray)):
+        return path_or_bytes
+    path = path_or_bytes
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("no file, but a folder, pipe or device")  # which might never end, or never begin
     with open(path, "rb") as file:
@@ -137,11 +137,12 @@ def _check_limits(data):
         raise ValueError(f"up to {tracks} tracks, counted by channel and program; at most {MAX_TRACKS} are read")
 
 
-def notes_to_roll(tick, pitch, velocity, tpq, down_sample_tpq=4):
+def notes_to_roll(tick, pitch, velocity, tpq, down_sample_tpq=4, voice_of_pitch=None):
     """Notes to a roll of whole 4/4 bars, up to and with the bar of the last hit.
 
     tick (>= 0), pitch (0..127; any pitch finds a voice), velocity (1..127; 0 is no hit): integer (n,).
-    tpq: ticks per quarter note; down_sample_tpq: steps per quarter note.
+    tpq: ticks per quarter note; down_sample_tpq: steps per quarter note. voice_of_pitch: (128,) voice indices, see
+    utils/kits.py; None: those of General MIDI and Roland TD.
 
     A note belongs to the step floor(x + 0.5): half a step early is -0.5, half a step late is the next
     step at -0.5. Of two hits in one cell the louder stays (of equal ones the earlier).
@@ -150,8 +151,9 @@ def notes_to_roll(tick, pitch, velocity, tpq, down_sample_tpq=4):
     Raises MidiError past MAX_BARS bars.
     """
     tick, pitch, velocity = (np.asarray(a, np.int64) for a in (tick, pitch, velocity))
+    voices = _VOICE_OF_PITCH if voice_of_pitch is None else voice_of_pitch
     hit = velocity > 0
-    tick, voice, velocity = tick[hit], _VOICE_OF_PITCH[pitch[hit]], velocity[hit]
+    tick, voice, velocity = tick[hit], voices[pitch[hit]], velocity[hit]
     # in whole numbers, so that a note on the edge between two steps never depends on rounding
     step = (2 * tick * down_sample_tpq + tpq) // (2 * tpq)
     offset = (tick * down_sample_tpq - step * tpq) / tpq
@@ -181,90 +183,3 @@ def rhythm_roll(onset, vel, timeoffset):
     for target, source in zip(rhythm, rolls):
         target[..., RHYTHM_CHANNEL] = np.take_along_axis(source, loudest, -1)[..., 0]
     return tuple(rhythm)
-
-
-def roll_to_midi(
-    onset, vel, timeoffset, inverse_mapping, path=None, tempo=120.0, down_sample_tpq=4, lead_in=False
-):
-    """A roll as channel-10 drums: a pretty_midi.PrettyMIDI, also written to `path` where given.
-
-    onset, vel, timeoffset: (T, V). inverse_mapping: voice index -> pitch. tempo: quarter notes per
-    minute. The file has a tempo event, a 4/4 event, 480 ticks per quarter note, notes of at most one
-    step that never overlap on a pitch, and ends on the bar line. Reading it back gives the same roll,
-    but for velocities in 127ths and offsets in ticks.
-
-    A MIDI file can't start before 0, so a hit of the very first step that is early plays at 0, on
-    the beat; everything else stays where it is. With lead_in=True one empty bar is put in front
-    instead, and every hit keeps its time.
-
-    Raises ValueError for shapes that differ, values that aren't finite, or a tempo that MIDI can't hold.
-    """
-    onset, vel, timeoffset = (np.asarray(a, np.float64) for a in (onset, vel, timeoffset))
-    _check_roll(onset, vel, timeoffset, inverse_mapping, tempo)
-    steps_per_bar, ticks_per_bar = 4 * down_sample_tpq, 4 * TICKS_PER_QUARTER
-    step, voice = np.nonzero(onset > 0.5)
-    velocity = np.clip(np.floor(vel[step, voice] * 127 + 0.5), 1, 127).astype(int)
-    timeoffset = timeoffset[step, voice]
-    step = step + (steps_per_bar if lead_in else 0)
-    tick = np.clip(
-        np.floor((step + timeoffset) * TICKS_PER_QUARTER / down_sample_tpq + 0.5).astype(np.int64),
-        np.maximum(_first_tick(step, down_sample_tpq), 0),
-        _first_tick(step + 1, down_sample_tpq) - 1,  # rounding must not push a hit into the next step
-    )
-    n_bars = -(-len(onset) // steps_per_bar) + (1 if lead_in else 0)
-    end = n_bars * ticks_per_bar
-
-    score = pretty_midi.PrettyMIDI(resolution=TICKS_PER_QUARTER, initial_tempo=float(tempo))
-    score.time_signature_changes.append(pretty_midi.TimeSignature(4, 4, 0))
-    drums = pretty_midi.Instrument(program=0, is_drum=True, name="Drums")
-    seconds = 60 / (tempo * TICKS_PER_QUARTER)
-    next_tick = {}
-    for t, v, loudness in sorted(zip(tick.tolist(), voice.tolist(), velocity.tolist()), reverse=True):
-        pitch = int(inverse_mapping[v])
-        stop = min(t + TICKS_PER_QUARTER // down_sample_tpq, next_tick.get(pitch, end), end)
-        next_tick[pitch] = t
-        drums.notes.append(pretty_midi.Note(loudness, pitch, t * seconds, max(stop, t + 1) * seconds))
-    drums.notes.reverse()
-    score.instruments.append(drums)
-    if path is not None:
-        _write(score, path, end)
-    return score
-
-
-def _check_roll(onset, vel, timeoffset, inverse_mapping, tempo):
-    if onset.ndim != 2 or not onset.shape == vel.shape == timeoffset.shape:
-        shapes = ", ".join(str(a.shape) for a in (onset, vel, timeoffset))
-        raise ValueError(f"onset, vel and timeoffset must be of one shape (T, V), not {shapes}")
-    if not all(np.isfinite(a).all() for a in (onset, vel, timeoffset)):
-        raise ValueError("onset, vel and timeoffset must be finite numbers")
-    missing = [v for v in range(onset.shape[1]) if v not in inverse_mapping]
-    if missing:
-        raise ValueError(f"inverse_mapping must give a pitch to each voice; none for {missing}")
-    slowest, fastest = TEMPO_RANGE
-    if not slowest <= tempo <= fastest:
-        raise ValueError(f"tempo must be between {slowest} and {fastest} quarter notes per minute, not {tempo}")
-
-
-def _first_tick(step, down_sample_tpq):
-    """The first tick that belongs to a step: at half a step before it, or the next one after that."""
-    return -(-(2 * step - 1) * TICKS_PER_QUARTER // (2 * down_sample_tpq))
-
-
-def _write(score, path, end):
-    """Write the score with every track ending at the tick `end`; a half-written file never shows."""
-    buffer = io.BytesIO()
-    score.write(buffer)
-    buffer.seek(0)
-    file = mido.MidiFile(file=buffer)
-    for track in file.tracks:
-        events = [event for event in track if event.type != "end_of_track"]
-        rest = max(end - sum(event.time for event in events), 0)
-        track[:] = events + [mido.MetaMessage("end_of_track", time=rest)]
-    aside = f"{os.fspath(path)}.part"
-    try:
-        file.save(aside)
-        os.replace(aside, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(aside)
-        raise ValueError(f"can't write {path}: {error.strerror}") from error

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from utils.cache import DAMAGE, FORMAT, encode
 from utils.corpus import checksum, read_member
 from utils.files import written_whole
+from utils.kits import voice_of_pitch
 from utils.midi import MAX_BYTES, MidiError, notes_to_roll, read_midi
 
 FILES_PER_CHUNK = 100
@@ -66,7 +67,7 @@ def read_corpus(corpus, down_sample_tpq, workers, folder):
     n, n_todo = (sum(len(chunk.jobs) for chunk in some) for some in (chunks, todo))
     if n_todo < n:
         print(f"cache: goes on from {n - n_todo} of {n} files, which were read before")
-    read = partial(read_chunk, corpus.path, down_sample_tpq)
+    read = partial(read_chunk, corpus.path, down_sample_tpq, voice_of_pitch(corpus.kit))
     workers = min(workers, n_todo // FILES_WORTH_A_PROCESS)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +90,8 @@ def _divide(corpus, down_sample_tpq, folder):
     chunks = []
     for start in range(0, len(jobs), FILES_PER_CHUNK):
         part = tuple(jobs[start : start + FILES_PER_CHUNK])
-        digest = hashlib.sha256(repr((FORMAT, down_sample_tpq, corpus.path.resolve(), part)).encode()).hexdigest()
+        origin = FORMAT, down_sample_tpq, corpus.path.resolve(), corpus.kit, part
+        digest = hashlib.sha256(repr(origin).encode()).hexdigest()
         chunks.append(Chunk(folder / f"{digest[:32]}.npz", part))
     return chunks
 
@@ -188,14 +190,15 @@ def _end_with_parent():
 # ---- a chunk
 
 
-def read_chunk(path, down_sample_tpq, chunk, deadly=(), keep=True):
+def read_chunk(path, down_sample_tpq, voices, chunk, deadly=(), keep=True):
     """Read the files of a chunk and put it in its place, whole or not at all.
 
-    deadly: jobs whose file isn't parsed, as that kills the process. keep=False: only try.
+    voices: the voice of each pitch, (128,). deadly: jobs whose file isn't parsed, as that kills the process.
+    keep=False: only try.
     """
     about, hits = [], [(np.empty(0, np.uint32), np.empty(0, np.uint8), np.empty(0, np.int16))]
     for job in chunk.jobs:
-        entry, *found = _read_file(path, down_sample_tpq, job, job in deadly)
+        entry, *found = _read_file(path, down_sample_tpq, voices, job, job in deadly)
         about.append(entry)
         hits += found
     if not keep:
@@ -205,7 +208,7 @@ def read_chunk(path, down_sample_tpq, chunk, deadly=(), keep=True):
         np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), cell=cell, vel=vel, offset=offset)
 
 
-def _read_file(path, down_sample_tpq, job, deadly):
+def _read_file(path, down_sample_tpq, voices, job, deadly):
     """The file's entry in `about`, and, unless it's skipped, its hits (cell, vel, offset)."""
     member, name, time_signature, _ = job
     seen = None
@@ -223,7 +226,7 @@ def _read_file(path, down_sample_tpq, job, deadly):
     if reason:
         return [_skipped(seen, reason, name)]
     try:
-        *roll, lost = notes_to_roll(notes.tick, notes.pitch, notes.velocity, notes.tpq, down_sample_tpq)
+        *roll, lost = notes_to_roll(notes.tick, notes.pitch, notes.velocity, notes.tpq, down_sample_tpq, voices)
     except MidiError as error:
         return [_skipped(seen, "too long", f"{name}: {error}")]
     vel, offset = (stored.ravel() for stored in encode(*roll))

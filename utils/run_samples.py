@@ -7,7 +7,7 @@ import torch
 from data_aug import unset_controls
 from model.sampling import sample
 from utils.drums import inverse_mapping
-from utils.midi import roll_to_midi
+from utils.midi_out import roll_to_midi
 from utils.plots import draw_takes
 
 N_RHYTHMS = 4

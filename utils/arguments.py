@@ -1,0 +1,54 @@
+"""The flags of inference_bar_control.py. Imports nothing heavy, so that --help and a typo answer at once."""
+
+import argparse
+
+from utils.drums import STYLES, VOICES
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Says in one line what is wrong, as every other error of this program does."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+
+
+def parse_arguments(argv=None):
+    parser = OneLineParser(
+        prog="inference_bar_control.py",
+        description="Play drums to a rhythm: any MIDI file in; a drum MIDI file, a picture and a table of what was "
+        "asked and what came out, bar by bar, into the output folder.",
+        epilog=f"Voices: {', '.join(VOICES)}. Styles: {', '.join(STYLES)}. A VALUE is one for all bars, or several "
+        "with commas: one for each bar, or fewer, stretched evenly over the bars; '-' leaves bars to the model. "
+        "What is not asked for, the model decides. Flags win over the control file.",
+    )
+    parser.add_argument("--rhythm", required=True, metavar="MIDI", help="the rhythm: taps, bass, guitar, drums, anything")
+    parser.add_argument("--track", metavar="N|NAME", help="which track of it, counted from 0 (default: all, merged)")
+    parser.add_argument("--controls", metavar="YAML", help="a control file, see examples/controls.yaml")
+    parser.add_argument("--hits-per-bar", metavar="VALUE", help="hits of all voices together")
+    parser.add_argument("--velocity", metavar="VALUE", help="mean velocity of the hits, 1 to 127")
+    parser.add_argument("--voice", nargs="+", action="extend", metavar="NAME=VALUE",
+                        help="hits per bar of a voice, 0 to 16: --voice kick=4 snare=2,2,2,6")
+    parser.add_argument("--forbid", nargs="+", action="extend", metavar="NAME", help="voices that must not sound")
+    parser.add_argument("--style", metavar="VALUE", help="a style by name")
+    parser.add_argument("--bars", type=int, metavar="N", help="bars of 4/4 to play (default: as long as the rhythm)")
+    parser.add_argument("--seed", type=int, metavar="N", help="same seed, same drums (default: a new one, printed)")
+    parser.add_argument("--temperature", type=float, default=1.0, metavar="X",
+                        help="below 1 safer, above 1 wilder (default: 1)")
+    parser.add_argument("--guidance", type=float, default=1.0, metavar="X",
+                        help="above 1 the controls weigh more (default: 1)")
+    parser.add_argument("--follow", choices=("literal", "loose", "free"), default="literal",
+                        help="the rhythm hit by hit, its gist alone, or not at all (default: literal)")
+    parser.add_argument("--num-samples", type=int, default=1, metavar="N", help="how many versions (default: 1)")
+    parser.add_argument("--kit-in", metavar="KIT",
+                        help="which keys are which voice where the rhythm is drums: gm, roland_td, or a YAML file, "
+                        "see examples/kit.yaml (default: gm and roland_td alike)")
+    parser.add_argument("--kit-out", metavar="KIT", help="the kit to play on, the same way (default: gm)")
+    parser.add_argument("--keep-tracks", action="store_true", help="write the rhythm's tracks beside the drums")
+    parser.add_argument("--lead-in", action="store_true",
+                        help="begin a bar later, so that hits just before the first beat stay there")
+    parser.add_argument("--wav", action="store_true", help="also as sound, where FluidSynth is installed")
+    parser.add_argument("--checkpoint", metavar="PT", help="the model (default: checkpoints/drummer.pt)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto (default)")
+    parser.add_argument("--out", default="output", metavar="FOLDER",
+                        help="for RHYTHM_1.mid, RHYTHM_1.png, ..., which are replaced if there (default: output)")
+    return parser.parse_args(argv)

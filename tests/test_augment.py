@@ -126,7 +126,7 @@ def test_half_time_plays_the_even_steps_twice():
     assert events_of(*augment.half_time(vel, offset)) == once + [(step + 32, *rest) for step, *rest in once]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.floats(0.0, 0.5))
 def test_half_time_undoes_double_time(seed, share):
     vel, offset, _ = windows_of_hits(4, seed, share)

@@ -65,7 +65,7 @@ def song(**how):
 maps = st.lists(st.tuples(st.integers(0, 3000), st.floats(30, 280)), max_size=5)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(maps, st.sampled_from([24, 96, 120, 220, 384, 480, 960, 1000]), st.sets(st.integers(0, 47), min_size=1), st.booleans(),
        st.booleans())  # fmt: skip
 def test_each_hit_sounds_when_the_source_has_that_step(tmp_path_factory, changes, tpq, steps, keep_tracks, lead_in):

@@ -23,7 +23,7 @@ from utils.timeline import Timeline
 ODD_BYTES = [0, 1, 2, 3, 8, 36, 100, 127, 128, 129, 0x90, 0x99, 0xB9, 0xC9, 0xF0, 0xF7, 0xF8, 254, 255]
 ODD_NUMBERS = [0, 1, 5, 6, 7, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF]
 
-fuzzed = settings(deadline=None, derandomize=True, database=None)
+fuzzed = settings(derandomize=True, database=None)
 
 
 def number(value):

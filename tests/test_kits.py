@@ -47,7 +47,7 @@ def kits(draw):
     return {voice: pitches[sum(sizes[:i]) : sum(sizes[: i + 1])] for i, voice in enumerate(voices)}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(kits(), st.randoms(use_true_random=False))
 def test_a_file_of_a_kit_of_ones_own_comes_back_as_the_same_voices(tmp_path_factory, kit, random):
     folder = tmp_path_factory.mktemp("kit")

@@ -175,7 +175,7 @@ def rolls(draw):
     return onset, vel * onset, timeoffset * onset
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(rolls(), st.sampled_from([31.7, 120.0, 137.3, 301.0]), st.booleans())
 def test_a_roll_written_and_read_is_the_same_roll(tmp_path_factory, roll, bpm, lead_in):
     path = tmp_path_factory.mktemp("round") / "trip.mid"
@@ -195,7 +195,7 @@ def test_a_roll_written_and_read_is_the_same_roll(tmp_path_factory, roll, bpm, l
     assert read_midi(path).tempos[0][1] == pytest.approx(bpm, rel=1e-4)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(rolls(), st.sampled_from([1, 3, 6, 7, 12]))
 def test_the_round_trip_holds_on_other_grids(tmp_path_factory, roll, down_sample_tpq):
     path = tmp_path_factory.mktemp("round") / "trip.mid"

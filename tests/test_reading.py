@@ -28,7 +28,7 @@ import multiprocessing, sys, time
 from utils import reading
 
 def slowly(data, name, read=reading.read_midi):
-    time.sleep(0.001)
+    time.sleep(0.004)
     return read(data, name)
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def timeline_of(*tracks, tpq=480):
 tempo_maps = st.lists(st.tuples(st.integers(0, 5000), st.floats(20, 300)), max_size=6)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(tempo_maps, st.sampled_from([24, 96, 220, 480, 960]), st.lists(st.integers(0, 6000), min_size=1, max_size=10))
 def test_every_tick_sounds_when_a_reader_says_it_does(changes, tpq, ticks):
     changes = sorted(changes, key=lambda change: change[0])

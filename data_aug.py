@@ -217,7 +217,8 @@ def vary_target(vel, offset, mask, style, chance, rng):
     rows = rows[mask[rows].all(1)]
     partner = rng.permutation(rows)
     vel[rows], offset[rows] = augment.voice_mix(vel[rows], offset[rows], vel[partner], offset[partner])
-    style = np.where(np.isin(np.arange(n_rows), rows), STYLE_NONE, style)
+    style = style.copy()
+    style[rows] = STYLE_NONE
 
     rows = struck(chance.voice_drop)
     vel[rows], offset[rows] = augment.voice_drop(vel[rows], offset[rows], mask[rows].sum(1), rng)

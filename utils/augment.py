@@ -39,12 +39,13 @@ def _destinations(move):
 DESTINATION = np.stack([_destinations(move) for move in VOICE_MOVES.values()])  # (moves, V)
 MOVED = DESTINATION != np.arange(N_VOICES)  # (moves, V): the voices that a move takes away
 
-RHYTHM_VOICES = {
-    "kick_snare": ("kick", "snare"),
-    "hats": ("closed_hat", "open_hat", "ride"),
-}
 
-CYMBALS = ("closed_hat", "open_hat", "crash", "ride")
+def _which(*voices):
+    return np.isin(np.arange(N_VOICES), [voice_index(voice) for voice in voices])  # (V,) bool
+
+
+RHYTHM_VOICES = {"kick_snare": _which("kick", "snare"), "hats": _which("closed_hat", "open_hat", "ride")}
+CYMBALS = _which("closed_hat", "open_hat", "crash", "ride")
 
 
 # ---------------------------------------------------------------------------- what is played
@@ -83,8 +84,7 @@ def voice_drop(vel, offset, length, rng):
 
 def voice_mix(vel, offset, other_vel, other_offset):
     """The hats, crash and ride of other windows over the drums of these."""
-    theirs = np.isin(np.arange(N_VOICES), [voice_index(voice) for voice in CYMBALS])
-    return np.where(theirs, other_vel, vel), np.where(theirs, other_offset, offset)
+    return np.where(CYMBALS, other_vel, vel), np.where(CYMBALS, other_offset, offset)
 
 
 def double_time(vel, offset):
@@ -182,8 +182,7 @@ def heard_voices(rng, weights, n):
     heard = np.ones((n, N_VOICES), bool)
     for index, name in enumerate(weights):
         if name in RHYTHM_VOICES:
-            voices = [voice_index(voice) for voice in RHYTHM_VOICES[name]]
-            heard[source == index] = np.isin(np.arange(N_VOICES), voices)
+            heard[source == index] = RHYTHM_VOICES[name]
         elif name == "voice_subset":
             heard[source == index] = rng.random(((source == index).sum(), N_VOICES)) < 0.5
     return heard

@@ -3,6 +3,7 @@
     python benchmarks/training.py             the model and the batches of config.yaml
     python benchmarks/training.py --full      encoder 256 x 8, decoder 384 x 8, 64 windows x 64 steps
     python benchmarks/training.py --compile   compiled beside uncompiled
+    python benchmarks/training.py --loader    the pace of the batches alone
 
 The yardstick is the product of two large square matrices. Products and training steps are timed in turn, one of each
 a round, and medians are taken, so that what else goes on on the machine hurts them alike. A step is what the training
@@ -43,6 +44,7 @@ FULL = [
 ]
 SQUARE = {"cpu": 4096, "cuda": 8192, "mps": 4096}  # rows and columns of the yardstick's matrices
 LOADER_BATCHES = 100
+LOADER_RUNS = 5
 
 
 def seconds(work, device):
@@ -107,12 +109,16 @@ def loader_of(batches, cfg, n, device):
 
 
 def report_loader(batches, cfg, device):
-    """Windows per second of the loader, while nobody trains; the first batch, which starts the workers, is not timed."""
-    loader = iter(loader_of(batches, cfg, LOADER_BATCHES + 1, device))
-    next(loader)
-    taken = seconds(lambda: [None for _ in loader], device)
+    """Windows per second of the loader, while nobody trains, in the shortest and the median of some runs over the same
+    batches; the first batch, which starts the workers, is not timed. A window that is cut in two halves counts once."""
+    taken = []
+    for _ in range(LOADER_RUNS):
+        loader = iter(loader_of(batches, cfg, LOADER_BATCHES + 1, device))
+        next(loader)
+        taken.append(seconds(lambda: [None for _ in loader], device))
+    best, usual = (LOADER_BATCHES * cfg.Data.batch_size / figure for figure in (min(taken), statistics.median(taken)))
     where = f"in {cfg.Data.loader_workers} processes" if cfg.Data.loader_workers else "in the training process"
-    print(f"loader alone     {LOADER_BATCHES * cfg.Data.batch_size / taken:,.0f} windows/s, {where}")
+    print(f"loader alone     {best:,.0f} windows/s, {where}; median of {LOADER_RUNS} runs {usual:,.0f}")
 
 
 def report_step(trainer, pieces, tokens, cfg, rounds):
@@ -180,6 +186,7 @@ def main(arguments=None):
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", choices=AUTOCAST, default="bfloat16")
     parser.add_argument("--compile", action="store_true", help="measure Training.compile as well")
+    parser.add_argument("--loader", action="store_true", help="measure the loader alone, and nothing else")
     args = parser.parse_args(arguments)
     keep_freed_memory()
     device = pick_device(args.device)
@@ -190,8 +197,11 @@ def main(arguments=None):
         cache = preprocess(cfg)
         cfg.Data.normalize_factor = cache.normalize_factor
         batches = DrumBatches(cache, "train", cfg.Data, cfg.Data.batch_size)
-        pieces, tokens = Pieces(batches, cfg.Model.Intermediate.d_latent)[0]
+        if args.loader:
+            report_loader(batches, cfg, device)
+            return
 
+        pieces, tokens = Pieces(batches, cfg.Model.Intermediate.d_latent)[0]
         trainer = Trainer(cfg, device, args.precision)
         encoder, decoder = cfg.Model.Encoder, cfg.Model.Decoder
         print(

@@ -1,6 +1,7 @@
 """What is written to be fast does what the plain thing does."""
 
 import importlib
+import importlib.util
 import platform
 import re
 import subprocess
@@ -168,12 +169,31 @@ def test_training_benchmark_prints_what_it_measures(tmp_path, repository, monkey
     benchmark = importlib.import_module("training")
     monkeypatch.setattr(benchmark, "SQUARE", {"cpu": 64})
     monkeypatch.setattr(benchmark, "LOADER_BATCHES", 2)
+    monkeypatch.setattr(benchmark, "LOADER_RUNS", 2)
     monkeypatch.setattr(benchmark, "keep_freed_memory", lambda: None)
     sets = [*TINY, "Data.batch_size=4", f"Data.corpus={small_corpus(tmp_path / 'drums')}"]
-    benchmark.main(["--steps", "1", "--device", "cpu", *(word for pair in sets for word in ("--set", pair))])
+    sets = ["--device", "cpu", *(word for pair in sets for word in ("--set", pair))]
+    benchmark.main(["--loader", *sets])
+    assert "matrix product" not in (said := capfd.readouterr().out) and "loader alone" in said
+    benchmark.main(["--steps", "1", *sets])
     said = capfd.readouterr().out
     for what in ("bfloat16 on cpu", "matrix product", "steps/s", "sixteenths of drums/s", "GFLOP a step", "fused"):
         assert what in said
     share = re.search(r"([0-9.]+)% of the bfloat16 product", said)
     assert float(share.group(1)) > 0
-    assert re.search(r"loader alone +[0-9,]+ windows/s", said) and "of the time waiting for batches" in said
+    assert re.search(r"loader alone +[0-9,]+ windows/s.* median of \d runs [0-9,]+", said) and "of the time waiting for batches" in said
+
+
+def test_preprocessing_benchmark_measures_the_corpus(tmp_path, repository, monkeypatch, capfd):
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    spec = importlib.util.spec_from_file_location("preprocessing_benchmark", repository / "benchmarks/preprocessing.py")
+    benchmark = importlib.util.module_from_spec(spec)  # a file of this name lies in the root as well
+    spec.loader.exec_module(benchmark)
+    monkeypatch.setattr(benchmark, "RUNS", 1)
+    monkeypatch.setattr(benchmark, "corpus_at_hand", lambda: small_corpus(tmp_path / "drums"))
+    benchmark.main(["--files", "0"])
+    lines = capfd.readouterr().out.splitlines()
+    # a beat hits twice a quarter: seven bars of eight hits
+    for line, workers in zip(lines, ("1 process:", "2 processes:"), strict=True):
+        assert line.startswith(f"drums: 2 files, 56 notes, {workers}")
+        assert re.search(r"[\d.]+ s the command, [\d.]+ s the function, [\d,]+ files/s, [\d,]+ notes/s$", line)

@@ -1,0 +1,263 @@
+"""How fast drums are drawn on this machine, beside what it would take without a cache and what it takes at least.
+
+    python benchmarks/decoding.py --full                           encoder 256 x 8, decoder 384 x 8, untrained
+    python benchmarks/decoding.py --checkpoint checkpoints/drummer.pt
+    python benchmarks/decoding.py                                  the model of config.yaml, untrained
+
+All on the same weights in one run: milliseconds a step at every batch and length, each the shortest of several runs;
+how many times as long it takes without a cache (see sample_without_cache), for the same drums, which is checked;
+and how many times as long as the memory needs to hand over what a step reads (see bytes_read). Then the time of a
+step by its place in the piece, what the first call costs, and the peak memory of the process. Without the corpus:
+what it plays to is a rhythm of examples/.
+"""
+
+import argparse
+import contextlib
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+from training import FULL, seconds
+
+from inference_bar_control import process_midi
+from model.phi3_arch_model import played_before
+from model.sampling import UNIFORMS_PER_VOICE, Guide, draw_step, sample, tap_of
+from utils.config import load_config
+from utils.device import pick_device
+from utils.get_model import get_model, load_model
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+NORMALIZE = {"density": [0.1287, 0.0432], "intensity": [0.5698, 0.1433]}  # of the bars of the Groove MIDI Dataset
+LARGE = {"cpu": 2**28, "cuda": 2**33, "mps": 2**30}  # bytes that no cache holds
+RUNS = 5  # of each kind, of which the shortest counts; without a cache fewer, for they take long
+QUARTERS = 4
+
+
+def make_inputs(model, rows, n_steps, device):
+    """What `sample` plays to: a bass line again and again, the mean density and loudness of GMD, funk."""
+    bass = process_midi(REPOSITORY / "examples/bass_line.mid", down_sample_tpq=model.steps_per_bar // 4)
+    times = -(-n_steps // bass[0].shape[1])
+    rhythm = [roll.repeat(rows, times, 1)[:, :n_steps].to(device) for roll in bass]
+    mean = torch.zeros(rows, n_steps, device=device)
+    any_voice = torch.full_like(rhythm[0], torch.nan)
+    style = torch.full((rows, n_steps), 16, device=device)
+    return *rhythm, mean, mean, any_voice, style, torch.ones_like(mean, dtype=torch.bool)
+
+
+# ------------------------------------------------------------------------- the baseline
+
+
+@torch.no_grad()
+def sample_without_cache(model, inputs, generator, whole):
+    """The baseline: what `sample` draws, but at every step the whole decoder is run over all that was played.
+
+    inputs: the eight that `sample` takes first, T whole bars, none masked. whole: over all T steps every time, those
+    that lie ahead silent, so that all shapes stay the same; else over the growing prefix, as short as can be.
+    In both, encoder and condition are run once. Returns onset, vel, timeoffset, (B, T, V).
+    """
+    *rhythm, density, intensity, instrument, style, mask = inputs
+    B, T, V = rhythm[0].shape
+    nothing = torch.zeros_like(rhythm[0])
+    context, mu, _, _ = model.hear(rhythm, (nothing,) * 3, nothing.bool(), nothing.bool(), mask, mask, mask)
+    controls = density, intensity, instrument
+    condition = model.condition(context, mu, mask, mask, *controls, style)
+    prior = model.prior(model.marginal_head(context), mask).float()
+    tap = tap_of(model, rhythm, mask)
+
+    drums = tuple(torch.zeros_like(nothing) for _ in range(3))
+    for t in range(T):
+        hidden = run_decoder(model, drums, condition, controls, T if whole else t + 1)[:, t]
+        uniform = torch.rand(B, V, UNIFORMS_PER_VOICE, generator=generator, device=nothing.device)
+        here = {name: x[:, t] for name, x in tap.items()}
+        step = draw_step(model, hidden, prior[:, t], here, uniform, Guide(1.0), 1.0, nothing.bool()[:, t], None)
+        for roll, value in zip(drums, step):
+            roll[:, t] = value
+    return drums
+
+
+def run_decoder(model, drums, condition, controls, n):
+    """DrumVAE.play over the first n steps of (B, T, ...), also where these are no whole bars: (B, n, D)."""
+    S = model.steps_per_bar
+    played = (played_before(roll, S)[:, :n] for roll in drums[:2])
+    position = torch.arange(n, device=condition.device) % S
+    added = model.decoder.project_condition(condition[:, :n])
+    added = model.add_budget(added, *played, position, *(control[:, :n] for control in controls))
+    return model.decoder(model.decoder.embed_previous(*(roll[:, :n] for roll in drums)), added)
+
+
+# ------------------------------------------------------------------------- the floor
+
+
+def bandwidth(n_bytes, device):
+    """Bytes per second at which the device reads a buffer of n_bytes, again and again."""
+    buffer = torch.zeros(n_bytes // 4, device=device)
+    return buffer.nbytes / min(seconds(buffer.sum, device) for _ in range(20))
+
+
+def bytes_read(model, rows, n_steps):
+    """(weights, cache): bytes that a step reads at the least, on the mean of n_steps.
+
+    Weights: what every step takes part in: the decoder's embedding, blocks and last norm, the remaining budget, and the
+    heads, once each; not encoder and condition, which run once a piece, nor the rows that are looked up in tables.
+    Cache: keys and values of the steps that may be looked back at, for each of the batch's rows.
+    """
+    decoder, heads = model.decoder, (model.onset_head, model.hit_head.velocity, model.hit_head.offset)
+    parts = [decoder.embed, decoder.layers, decoder.norm, *heads, *([model.budget] if model.budget else [])]
+    weights = sum(p.nbytes for part in parts for p in part.parameters())
+    seen = statistics.mean(min(t + 1, decoder.window) for t in range(n_steps))
+    return weights, 2 * decoder.n_layer * rows * seen * decoder.d_model * decoder.start.element_size()
+
+
+# ------------------------------------------------------------------------- what is printed
+
+
+@contextlib.contextmanager
+def beginnings(model, device):
+    """A list that gets the time at which each step of the decoder begins: to the next one lies a whole step, with
+    the draw of its drums."""
+    begun, step = [], model.decoder.step
+
+    def noted(*args, **kwargs):
+        begun.append(time.perf_counter() + seconds(lambda: None, device))  # waited for the device
+        return step(*args, **kwargs)
+
+    model.decoder.step = noted
+    try:
+        yield begun
+    finally:
+        del model.decoder.step
+
+
+def report_calls(model, n_steps, calls, device):
+    """The first calls of this process, one after the other, each with a seed of its own: as wholes and step by step."""
+    inputs = make_inputs(model, 1, n_steps, device)
+    taken, by_step = [], []
+    for seed in range(calls):
+        generator = torch.Generator(device).manual_seed(seed)
+        with beginnings(model, device) as begun:
+            taken.append(seconds(lambda: sample(model, *inputs, generator=generator), device))
+            begun.append(time.perf_counter())
+        by_step.append([after - before for before, after in zip(begun, begun[1:])])
+    print(
+        f"calls            {taken[0] * 1000:.0f} ms the first, {taken[1] * 1000:.0f} ms the second, "
+        f"{taken[-1] * 1000:.0f} ms number {calls}; median {statistics.median(taken[1:]) * 1000:.0f} ms: {n_steps} steps at batch 1"
+    )
+    medians = [statistics.median(times) for times in zip(*by_step[1:])]
+    size = n_steps // QUARTERS
+    quarters = [statistics.mean(medians[k * size : (k + 1) * size]) * 1000 for k in range(QUARTERS)]
+    mean = statistics.mean(quarters)
+    print(
+        f"step by place    {', '.join(f'{quarter:.2f}' for quarter in quarters)} ms in the quarters of {n_steps} steps, "
+        f"at most {max(abs(quarter / mean - 1) for quarter in quarters):.1%} from their mean; medians of {calls - 1} calls"
+    )
+
+
+def shortest(work, runs, device):
+    """(seconds of the shortest of so many runs, what the last of them gave)."""
+    given = []
+    taken = [seconds(lambda: given.append(work()), device) for _ in range(runs)]
+    return min(taken), given[-1]
+
+
+def check_alike(got, wanted, what):
+    """Two ways to draw from the same seed must give the same drums.
+
+    Of a hundred thousand draws one may lie so near its edge that rounding decides, and with it all that follows in its
+    row: one row in 64 may differ.
+    """
+    differing = sum(any(not torch.equal(a, b) for a, b in zip(*rows)) for rows in zip(zip(*got), zip(*wanted)))
+    if differing > len(got[0]) // 64:
+        raise SystemExit(f"{what}: {differing} of {len(got[0])} rows are not what the cached loop drew from the same seed")
+
+
+def report_speed(model, batches, lengths, runs, device):
+    memory = bandwidth(LARGE[device.type], device)
+    weights, _ = bytes_read(model, 1, 1)
+    again = bandwidth(weights, device)
+    print(
+        f"memory           {memory / 1e9:.1f} GB/s; a buffer of the {weights / 1e6:.1f} MB of weights that a step reads "
+        f"{again / 1e9:.1f} GB/s, again and again\n\n"
+        "                           times as long without a cache    times the\n"
+        "steps  batch   ms a step      growing prefix   all steps       floor    steps/s   x batch 1   hits a step"
+    )
+    for n_steps in lengths:
+        alone = None
+        for rows in batches:
+            inputs = make_inputs(model, rows, n_steps, device)
+
+            def chance():
+                return torch.Generator(device).manual_seed(0)
+
+            taken, drums = shortest(lambda: sample(model, *inputs, generator=chance()), runs, device)
+            ratios = []
+            for whole in (False, True):
+                work = lambda: sample_without_cache(model, inputs, chance(), whole)
+                slow, same = shortest(work, 1 + (runs - 1) // (2 * rows), device)
+                check_alike(same, drums, f"{n_steps} steps at batch {rows} without a cache")
+                ratios.append(slow / taken)
+            alone = alone or taken / batches[0]
+            floor = sum(bytes_read(model, rows, n_steps)) / memory
+            print(
+                f"{n_steps:5}  {rows:5}   {taken / n_steps * 1000:9.3f}      {ratios[0]:14.1f}   {ratios[1]:9.1f}   "
+                f"{taken / n_steps / floor:9.1f}   {rows * n_steps / taken:8,.0f}   {alone * rows / taken:9.1f}   "
+                f"{drums[0].sum() / rows / n_steps:11.2f}"
+            )
+
+
+def peak_memory(device):
+    """MiB, of the process, or on a GPU of its tensors there."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def report_memory(model, batches, n_steps, device):
+    """Before anything larger: a peak never falls."""
+    peaks = [f"{peak_memory(device):.0f} MiB with the model alone"]
+    for rows in sorted(batches):
+        sample(model, *make_inputs(model, rows, n_steps, device))
+        peaks.append(f"{peak_memory(device):.0f} after {n_steps} steps at batch {rows}")
+    print(f"peak memory      {', '.join(peaks)}")
+
+
+def make_model(args, device):
+    if args.checkpoint:
+        return load_model(args.checkpoint, device)
+    torch.manual_seed(0)
+    config = load_config(REPOSITORY / "config.yaml", [*(FULL if args.full else []), *args.set])
+    config.Data.normalize_factor = NORMALIZE
+    return get_model(config.to_dict()).to(device).eval()
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--full", action="store_true", help="the full size in place of config.yaml's")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of config.yaml")
+    parser.add_argument("--checkpoint", metavar="PT", help="its model and weights in place of config.yaml's")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 64], metavar="B")
+    parser.add_argument("--steps", type=int, nargs="+", default=[64, 128], metavar="T", help="whole bars")
+    parser.add_argument("--calls", type=int, default=100, metavar="N", help="3 or more (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=RUNS, metavar="N", help="of which the shortest counts (default: %(default)s)")
+    parser.add_argument("--device", default="auto")
+    args = parser.parse_args(arguments)
+    device = pick_device(args.device)
+    model = make_model(args, device)
+    decoder = model.decoder
+    print(
+        f"model            {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, decoder {decoder.d_model} x "
+        f"{decoder.n_layer}, looking back {decoder.window} steps; {decoder.start.dtype} on {device}"
+        + (f", {torch.get_num_threads()} threads" if device.type == "cpu" else "")
+    )
+    report_calls(model, max(args.steps), args.calls, device)
+    report_memory(model, args.batch, max(args.steps), device)
+    report_speed(model, args.batch, args.steps, args.runs, device)
+
+
+if __name__ == "__main__":
+    main()

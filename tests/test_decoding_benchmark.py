@@ -1,0 +1,62 @@
+"""The benchmark of decoding compares what it says it compares."""
+
+import importlib
+import re
+
+import pytest
+import torch
+from conftest import TINY
+from model_batches import random_batch, sampling_inputs, small_model
+
+from model.sampling import sample
+
+
+@pytest.fixture
+def decoding(repository, monkeypatch):
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    return importlib.import_module("decoding")
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["growing prefix", "all steps"])
+@pytest.mark.parametrize("window", [64, 8])
+def test_without_a_cache_the_same_seed_draws_the_same(tiny_config, decoding, window, whole):
+    config = tiny_config.model_copy(deep=True)
+    config.Model.Decoder.window = window
+    model, inputs = small_model(config), sampling_inputs(random_batch(T=32))
+    drums = sample(model, *inputs, generator=torch.Generator().manual_seed(5))
+    same = decoding.sample_without_cache(model, inputs, torch.Generator().manual_seed(5), whole)
+    assert all(torch.equal(a, b) for a, b in zip(same, drums)) and drums[0].sum() > 32
+    other = decoding.sample_without_cache(model, inputs, torch.Generator().manual_seed(6), whole)
+    with pytest.raises(SystemExit, match="here: 3 of 3 rows are not"):
+        decoding.check_alike(other, drums, "here")
+
+
+def test_bytes_are_those_of_a_step(tiny_config, decoding):
+    """Weights: of all parameters without those that a step, run alone, never asks for."""
+    model = small_model(tiny_config)
+    weights, cache = decoding.bytes_read(model, 3, 4)
+    others = (model.encoder, model.latent, model.condition, model.marginal_head, model.tap, model.decoder.in_attention)
+    tables = (model.hit_head.velocity_token, model.hit_head.offset_token, model.hit_head.own_velocity)
+    elsewhere = sum(p.numel() for part in (*others, *tables) for p in part.parameters()) + model.decoder.start.numel()
+    assert weights == 4 * (sum(p.numel() for p in model.parameters()) - elsewhere)
+    layers, rows, seen, d_model = 2, 3, (1 + 2 + 3 + 4) / 4, 32
+    assert cache == 4 * 2 * layers * rows * seen * d_model
+    longer = 2 * layers * (sum(range(1, 65)) + 64 * 64) / 128 * d_model * 4  # a window of 64 steps
+    assert decoding.bytes_read(model, 1, 128)[1] == longer
+
+
+def test_it_prints_what_it_measures(decoding, monkeypatch, capsys):
+    monkeypatch.setattr(decoding, "LARGE", {"cpu": 2**20})
+    small = [word for pair in TINY for word in ("--set", pair)]
+    decoding.main(["--device", "cpu", "--batch", "1", "2", "--steps", "16", "--calls", "3", "--runs", "1", *small])
+    said = capsys.readouterr().out
+    assert "decoder 32 x 2" in said and "torch.float32 on cpu" in said
+    assert re.search(r"calls +\d+ ms the first, \d+ ms the second, \d+ ms number 3; median \d+ ms: 16 steps", said)
+    assert re.search(r"step by place +(\d+\.\d\d, ){3}\d+\.\d\d ms in the quarters of 16 steps, at most [\d.]+% from", said)
+    peaks = re.search(r"peak memory +(\d+) MiB with the model alone, (\d+) after 16 steps at batch 1, (\d+) after", said)
+    assert 50 < int(peaks[1]) <= int(peaks[2]) <= int(peaks[3])
+    assert re.search(r"memory +[\d.]+ GB/s; a buffer of the [\d.]+ MB", said)
+    rows = [line.split() for line in said.splitlines() if re.match(r" +16 ", line)]
+    assert [row[:2] for row in rows] == [["16", "1"], ["16", "2"]]
+    for row in rows:
+        assert len(row) == 9 and all(float(figure.replace(",", "")) > 0 for figure in row)

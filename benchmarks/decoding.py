@@ -123,7 +123,9 @@ def beginnings(model, device):
     begun, step = [], model.decoder.step
 
     def noted(*args, **kwargs):
-        begun.append(time.perf_counter() + seconds(lambda: None, device))  # waited for the device
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
+        begun.append(time.perf_counter())
         return step(*args, **kwargs)
 
     model.decoder.step = noted
@@ -145,15 +147,16 @@ def report_calls(model, n_steps, calls, device):
         by_step.append([after - before for before, after in zip(begun, begun[1:])])
     print(
         f"calls            {taken[0] * 1000:.0f} ms the first, {taken[1] * 1000:.0f} ms the second, "
-        f"{taken[-1] * 1000:.0f} ms number {calls}; median {statistics.median(taken[1:]) * 1000:.0f} ms: {n_steps} steps at batch 1"
+        f"{taken[-1] * 1000:.0f} ms number {calls}; median {statistics.median(taken[1:]) * 1000:.0f} ms: "
+        f"{n_steps} steps at batch 1"
     )
     medians = [statistics.median(times) for times in zip(*by_step[1:])]
     size = n_steps // QUARTERS
     quarters = [statistics.mean(medians[k * size : (k + 1) * size]) * 1000 for k in range(QUARTERS)]
-    mean = statistics.mean(quarters)
+    furthest = max(abs(quarter / statistics.mean(quarters) - 1) for quarter in quarters)
     print(
-        f"step by place    {', '.join(f'{quarter:.2f}' for quarter in quarters)} ms in the quarters of {n_steps} steps, "
-        f"at most {max(abs(quarter / mean - 1) for quarter in quarters):.1%} from their mean; medians of {calls - 1} calls"
+        f"step by place    {', '.join(f'{quarter:.2f}' for quarter in quarters)} ms in the quarters of {n_steps} "
+        f"steps, at most {furthest:.1%} from their mean; medians of {calls - 1} calls"
     )
 
 
@@ -172,7 +175,25 @@ def check_alike(got, wanted, what):
     """
     differing = sum(any(not torch.equal(a, b) for a, b in zip(*rows)) for rows in zip(zip(*got), zip(*wanted)))
     if differing > len(got[0]) // 64:
-        raise SystemExit(f"{what}: {differing} of {len(got[0])} rows are not what the cached loop drew from the same seed")
+        raise SystemExit(f"{what}: {differing} of {len(got[0])} rows are not what the cached loop drew from that seed")
+
+
+def measure(model, rows, n_steps, runs, device):
+    """(seconds of a piece, how many times as long without a cache over the growing prefix and over all steps, hits a
+    step), by `rows` rows at once."""
+    inputs = make_inputs(model, rows, n_steps, device)
+
+    def chance():
+        return torch.Generator(device).manual_seed(0)
+
+    taken, drums = shortest(lambda: sample(model, *inputs, generator=chance()), runs, device)
+    ratios = []
+    for whole in (False, True):
+        few = 1 + (runs - 1) // (2 * rows)
+        slow, same = shortest(lambda: sample_without_cache(model, inputs, chance(), whole), few, device)
+        check_alike(same, drums, f"{n_steps} steps at batch {rows} without a cache")
+        ratios.append(slow / taken)
+    return taken, *ratios, drums[0].sum() / rows / n_steps
 
 
 def report_speed(model, batches, lengths, runs, device):
@@ -180,32 +201,21 @@ def report_speed(model, batches, lengths, runs, device):
     weights, _ = bytes_read(model, 1, 1)
     again = bandwidth(weights, device)
     print(
-        f"memory           {memory / 1e9:.1f} GB/s; a buffer of the {weights / 1e6:.1f} MB of weights that a step reads "
-        f"{again / 1e9:.1f} GB/s, again and again\n\n"
-        "                           times as long without a cache    times the\n"
-        "steps  batch   ms a step      growing prefix   all steps       floor    steps/s   x batch 1   hits a step"
+        f"memory           {memory / 1e9:.1f} GB/s; a buffer of the {weights / 1e6:.1f} MB of weights that a step "
+        f"reads {again / 1e9:.1f} GB/s, again and again\n\n"
+        "                          times as long without a cache    times the\n"
+        "steps  batch  ms a step      growing prefix   all steps       floor    steps/s     x first   hits a step"
     )
     for n_steps in lengths:
-        alone = None
+        first = None  # steps per second at the first batch size
         for rows in batches:
-            inputs = make_inputs(model, rows, n_steps, device)
-
-            def chance():
-                return torch.Generator(device).manual_seed(0)
-
-            taken, drums = shortest(lambda: sample(model, *inputs, generator=chance()), runs, device)
-            ratios = []
-            for whole in (False, True):
-                work = lambda: sample_without_cache(model, inputs, chance(), whole)
-                slow, same = shortest(work, 1 + (runs - 1) // (2 * rows), device)
-                check_alike(same, drums, f"{n_steps} steps at batch {rows} without a cache")
-                ratios.append(slow / taken)
-            alone = alone or taken / batches[0]
-            floor = sum(bytes_read(model, rows, n_steps)) / memory
+            taken, growing, whole, hits = measure(model, rows, n_steps, runs, device)
+            steps = rows * n_steps / taken
+            first = first or steps
+            floor = n_steps * sum(bytes_read(model, rows, n_steps)) / memory
             print(
-                f"{n_steps:5}  {rows:5}   {taken / n_steps * 1000:9.3f}      {ratios[0]:14.1f}   {ratios[1]:9.1f}   "
-                f"{taken / n_steps / floor:9.1f}   {rows * n_steps / taken:8,.0f}   {alone * rows / taken:9.1f}   "
-                f"{drums[0].sum() / rows / n_steps:11.2f}"
+                f"{n_steps:5}  {rows:5}  {taken / n_steps * 1000:9.3f}      {growing:14.1f}   {whole:9.1f}   "
+                f"{taken / floor:9.1f}   {steps:8,.0f}   {steps / first:9.1f}   {hits:11.2f}"
             )
 
 
@@ -217,9 +227,9 @@ def peak_memory(device):
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def report_memory(model, batches, n_steps, device):
-    """Before anything larger: a peak never falls."""
-    peaks = [f"{peak_memory(device):.0f} MiB with the model alone"]
+def report_memory(model, batches, n_steps, device, alone):
+    """alone: peak_memory before the first call. To be called before anything larger is done: a peak never falls."""
+    peaks = [f"{alone:.0f} MiB with the model alone"]
     for rows in sorted(batches):
         sample(model, *make_inputs(model, rows, n_steps, device))
         peaks.append(f"{peak_memory(device):.0f} after {n_steps} steps at batch {rows}")
@@ -243,19 +253,25 @@ def main(arguments=None):
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 64], metavar="B")
     parser.add_argument("--steps", type=int, nargs="+", default=[64, 128], metavar="T", help="whole bars")
     parser.add_argument("--calls", type=int, default=100, metavar="N", help="3 or more (default: %(default)s)")
-    parser.add_argument("--runs", type=int, default=RUNS, metavar="N", help="of which the shortest counts (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=RUNS, metavar="N", help="of each kind (default: %(default)s)")
     parser.add_argument("--device", default="auto")
     args = parser.parse_args(arguments)
+    if args.calls < 3 or args.runs < 1 or min(args.batch) < 1:
+        parser.error("--calls must be 3 or more, --runs and --batch 1 or more")
     device = pick_device(args.device)
     model = make_model(args, device)
+    if any(n < 1 or n % model.steps_per_bar for n in args.steps):
+        parser.error(f"--steps must be whole bars of {model.steps_per_bar}, not {args.steps}")
     decoder = model.decoder
+    n_parameters = sum(p.numel() for p in model.parameters())
     print(
-        f"model            {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, decoder {decoder.d_model} x "
-        f"{decoder.n_layer}, looking back {decoder.window} steps; {decoder.start.dtype} on {device}"
+        f"model            {n_parameters / 1e6:.2f} M parameters, decoder {decoder.d_model} x {decoder.n_layer}, "
+        f"looking back {decoder.window} steps; {decoder.start.dtype} on {device}"
         + (f", {torch.get_num_threads()} threads" if device.type == "cpu" else "")
     )
+    alone = peak_memory(device)
     report_calls(model, max(args.steps), args.calls, device)
-    report_memory(model, args.batch, max(args.steps), device)
+    report_memory(model, args.batch, max(args.steps), device, alone)
     report_speed(model, args.batch, args.steps, args.runs, device)
 
 

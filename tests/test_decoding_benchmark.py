@@ -52,8 +52,8 @@ def test_it_prints_what_it_measures(decoding, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "decoder 32 x 2" in said and "torch.float32 on cpu" in said
     assert re.search(r"calls +\d+ ms the first, \d+ ms the second, \d+ ms number 3; median \d+ ms: 16 steps", said)
-    assert re.search(r"step by place +(\d+\.\d\d, ){3}\d+\.\d\d ms in the quarters of 16 steps, at most [\d.]+% from", said)
-    peaks = re.search(r"peak memory +(\d+) MiB with the model alone, (\d+) after 16 steps at batch 1, (\d+) after", said)
+    assert re.search(r"step by place +([\d.]+, ){3}[\d.]+ ms in the quarters of 16 steps, at most [\d.]+% from", said)
+    peaks = re.search(r"peak memory +(\d+) MiB .* alone, (\d+) after 16 steps at batch 1, (\d+) after", said)
     assert 50 < int(peaks[1]) <= int(peaks[2]) <= int(peaks[3])
     assert re.search(r"memory +[\d.]+ GB/s; a buffer of the [\d.]+ MB", said)
     rows = [line.split() for line in said.splitlines() if re.match(r" +16 ", line)]

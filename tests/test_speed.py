@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import TINY
-from midi_files import small_corpus
+from midi_files import beat, midi_bytes, note, small_corpus
 from model_batches import random_batch, small_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -191,10 +191,12 @@ def test_preprocessing_benchmark_measures_the_corpus(tmp_path, repository, monke
     benchmark = importlib.util.module_from_spec(spec)  # a file of this name lies in the root as well
     spec.loader.exec_module(benchmark)
     monkeypatch.setattr(benchmark, "RUNS", 1)
-    monkeypatch.setattr(benchmark, "corpus_at_hand", lambda: small_corpus(tmp_path / "drums"))
+    twice = midi_bytes(beat() + note(10, 36))  # two kicks in one cell, of which one is lost
+    corpus = small_corpus(tmp_path / "drums", twice=twice)
+    monkeypatch.setattr(benchmark, "corpus_at_hand", lambda: corpus)
     benchmark.main(["--files", "0"])
     lines = capfd.readouterr().out.splitlines()
-    # a beat hits twice a quarter: seven bars of eight hits
+    # a beat hits twice a quarter: eight bars of eight hits, and the one that is lost
     for line, workers in zip(lines, ("1 process:", "2 processes:"), strict=True):
-        assert line.startswith(f"drums: 2 files, 56 notes, {workers}")
+        assert line.startswith(f"drums: 3 files, 65 notes, {workers}")
         assert re.search(r"[\d.]+ s the command, [\d.]+ s the function, [\d,]+ files/s, [\d,]+ notes/s$", line)

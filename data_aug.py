@@ -162,8 +162,8 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varie
     With varied=False the windows are as they were played and the whole tap is heard; tasks, drops and shift_loudness
     stay.
 
-    vel, offset (B, T, V) and mask (B, T) as collate gives them (they become the batch and may be
-    changed in place), style (B,) int64 ids; data: the config's Data.
+    vel, offset (B, T, V) and mask (B, T) as collate gives them, style (B,) int64 ids: they become the
+    batch and may be changed in place. data: the config's Data.
 
     onset, vel, timeoffset (B, T, V) float32      what is played: the target
     rhythm_onset, rhythm_vel, rhythm_timeoffset   the same shape; what is heard, in channel 3
@@ -178,7 +178,7 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varie
     steps_per_bar = data.steps_per_bar
     varied = varied and rng is not None
     if varied:
-        vel, offset, style = vary_target(vel, offset, mask, style, data.augmentation, rng)
+        vary_target(vel, offset, mask, style, data.augmentation, rng)
     batch = {"onset": (vel > 0).astype(np.float32), "vel": vel, "timeoffset": offset, "mask": mask}
     batch |= labels(vel, style, steps_per_bar, normalize_factor)
     if varied:
@@ -201,7 +201,7 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varie
 
 
 def vary_target(vel, offset, mask, style, chance, rng):
-    """What is played, varied in place by the probabilities of Data.augmentation; (vel, offset, style).
+    """What is played, varied in place by the probabilities of Data.augmentation.
 
     Double and half time leave clips shorter than the window alone.
     """
@@ -217,7 +217,6 @@ def vary_target(vel, offset, mask, style, chance, rng):
     rows = rows[mask[rows].all(1)]
     partner = rng.permutation(rows)
     vel[rows], offset[rows] = augment.voice_mix(vel[rows], offset[rows], vel[partner], offset[partner])
-    style = style.copy()
     style[rows] = STYLE_NONE
 
     rows = struck(chance.voice_drop)
@@ -241,7 +240,6 @@ def vary_target(vel, offset, mask, style, chance, rng):
     rows = struck(chance.velocity_scale)
     power = rng.uniform(*chance.velocity_power_range, len(rows)).astype(np.float32)
     vel[rows] = augment.scale_velocity(vel[rows], power)
-    return vel, offset, style
 
 
 def labels(vel, style, steps_per_bar, normalize_factor):

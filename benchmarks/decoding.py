@@ -4,11 +4,11 @@
     python benchmarks/decoding.py --checkpoint checkpoints/drummer.pt
     python benchmarks/decoding.py                                  the model of config.yaml, untrained
 
-All on the same weights in one run: milliseconds a step at every batch and length, each the shortest of several runs;
-how many times as long it takes without a cache (see sample_without_cache), for the same drums, which is checked;
-and how many times as long as the memory needs to hand over what a step reads (see bytes_read). Then the time of a
-step by its place in the piece, what the first call costs, and the peak memory of the process. Without the corpus:
-what it plays to is a rhythm of examples/.
+All on the same weights in one run: milliseconds a step at every batch and length, each the shortest of several runs,
+in the precision that is chosen for them and in float32; how many times as long it takes without a cache (see
+sample_without_cache), for the same drums, which is checked in float32; and how many times as long as the memory needs
+to hand over what a step reads (see bytes_read). Then the time of a step by its place in the piece, what the first call
+costs, and the peak memory of the process. Hits are those of a step. Without the corpus: what it plays to is a rhythm of examples/.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import resource
 import statistics
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -25,8 +26,9 @@ import torch
 from training import FULL, seconds
 
 from inference_bar_control import process_midi
+from model.decoding import Decoding, Guide, decoding_precision, draw_hits, draw_onsets, onset_threshold
 from model.phi3_arch_model import played_before
-from model.sampling import UNIFORMS_PER_VOICE, Guide, draw_step, sample, tap_of
+from model.sampling import UNIFORMS_PER_VOICE, heard_by, sample, told_of
 from utils.config import load_config
 from utils.device import pick_device
 from utils.get_model import get_model, load_model
@@ -35,7 +37,6 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 NORMALIZE = {"density": [0.1287, 0.0432], "intensity": [0.5698, 0.1433]}  # of the bars of the Groove MIDI Dataset
 LARGE = {"cpu": 2**28, "cuda": 2**33, "mps": 2**30}  # bytes that no cache holds
 RUNS = 5  # of each kind, of which the shortest counts; without a cache fewer, for they take long
-QUARTERS = 4
 
 
 def make_inputs(model, rows, n_steps, device):
@@ -58,35 +59,30 @@ def sample_without_cache(model, inputs, generator, whole):
 
     inputs: the eight that `sample` takes first, T whole bars, none masked. whole: over all T steps every time, those
     that lie ahead silent, so that all shapes stay the same; else over the growing prefix, as short as can be.
-    In both, encoder and condition are run once. Returns onset, vel, timeoffset, (B, T, V).
+    In both, encoder and condition are run once. In float32. Returns onset, vel, timeoffset, (B, T, V).
     """
     *rhythm, density, intensity, instrument, style, mask = inputs
     B, T, V = rhythm[0].shape
-    nothing = torch.zeros_like(rhythm[0])
-    context, mu, _, _ = model.hear(rhythm, (nothing,) * 3, nothing.bool(), nothing.bool(), mask, mask, mask)
-    controls = density, intensity, instrument
-    condition = model.condition(context, mu, mask, mask, *controls, style)
-    prior = model.prior(model.marginal_head(context), mask).float()
-    tap = tap_of(model, rhythm, mask)
-
-    drums = tuple(torch.zeros_like(nothing) for _ in range(3))
+    S, guide = model.steps_per_bar, Guide(1.0)
+    told = told_of(model, heard_by(model, rhythm, mask, mask, mask), (density, intensity, instrument, style), guide)
+    drums = tuple(torch.zeros_like(rhythm[0]) for _ in range(3))
     for t in range(T):
-        hidden = run_decoder(model, drums, condition, controls, T if whole else t + 1)[:, t]
-        uniform = torch.rand(B, V, UNIFORMS_PER_VOICE, generator=generator, device=nothing.device)
-        here = {name: x[:, t] for name, x in tap.items()}
-        step = draw_step(model, hidden, prior[:, t], here, uniform, Guide(1.0), 1.0, nothing.bool()[:, t], None)
-        for roll, value in zip(drums, step):
+        if t % S == 0:
+            uniform = torch.rand(B, S, V, UNIFORMS_PER_VOICE, generator=generator, device=mask.device)
+        here = {name: x[:, t] for name, x in told.items()}
+        hidden = run_decoder(model, drums, told, T if whole else t + 1)[:, t]
+        onset = draw_onsets(model, hidden, onset_threshold(uniform[:, t % S, :, 0], 1.0, here), guide)
+        vel, timeoffset = draw_hits(model, hidden, onset, here, uniform[:, t % S], guide, 1.0)
+        for roll, value in zip(drums, (onset, vel, timeoffset)):
             roll[:, t] = value
     return drums
 
 
-def run_decoder(model, drums, condition, controls, n):
-    """DrumVAE.play over the first n steps of (B, T, ...), also where these are no whole bars: (B, n, D)."""
-    S = model.steps_per_bar
-    played = (played_before(roll, S)[:, :n] for roll in drums[:2])
-    position = torch.arange(n, device=condition.device) % S
-    added = model.decoder.project_condition(condition[:, :n])
-    added = model.add_budget(added, *played, position, *(control[:, :n] for control in controls))
+def run_decoder(model, drums, told, n):
+    """Hidden states (B, n, D) of the first n steps, whole bars or not, of drums (B, T, V); see DrumVAE.play."""
+    played = (played_before(roll, model.steps_per_bar)[:, :n] for roll in drums[:2])
+    asked = told["asked"][:, :n] if "asked" in told else None
+    added = model.add_budget(told["added"][:, :n], asked, *played)
     return model.decoder(model.decoder.embed_previous(*(roll[:, :n] for roll in drums)), added)
 
 
@@ -99,16 +95,22 @@ def bandwidth(n_bytes, device):
     return buffer.nbytes / min(seconds(buffer.sum, device) for _ in range(20))
 
 
-def bytes_read(model, rows, n_steps):
+def bytes_read(model, rows, n_steps, precision):
     """(weights, cache): bytes that a step reads at the least, on the mean of n_steps.
 
-    Weights: what every step takes part in: the decoder's embedding, blocks and last norm, the remaining budget, and the
-    heads, once each; not encoder and condition, which run once a piece, nor the rows that are looked up in tables.
+    Weights: what a step of one hit takes part in: the decoder's embedding, blocks and last norm, the remaining budget
+    and the heads, of velocity and offset one voice; the blocks' matrices in that precision. Not encoder and
+    condition, which run once a piece, nor the rows that are looked up in tables.
     Cache: keys and values of the steps that may be looked back at, for each of the batch's rows.
     """
-    decoder, heads = model.decoder, (model.onset_head, model.hit_head.velocity, model.hit_head.offset)
-    parts = [decoder.embed, decoder.layers, decoder.norm, *heads, *([model.budget] if model.budget else [])]
+    decoder, heads = model.decoder, (model.hit_head.velocity, model.hit_head.offset)
+    parts = [decoder.embed, decoder.layers, decoder.norm, model.onset_head, *heads]
+    parts += [model.budget] if model.budget else []
     weights = sum(p.nbytes for part in parts for p in part.parameters())
+    matrices = [matrix for layer in decoder.layers for matrix in layer.weights(decoder.start.dtype)]
+    weights -= sum(matrix.numel() * (matrix.itemsize - precision.itemsize) for matrix in matrices)
+    by_voice = [p for head in heads for p in (*head.from_hidden.parameters(), head.from_onset.weight, head.voice_bias)]
+    weights -= sum(p.nbytes for p in by_voice) * (heads[0].n_voice - 1) // heads[0].n_voice
     seen = statistics.mean(min(t + 1, decoder.window) for t in range(n_steps))
     return weights, 2 * decoder.n_layer * rows * seen * decoder.d_model * decoder.start.element_size()
 
@@ -117,46 +119,43 @@ def bytes_read(model, rows, n_steps):
 
 
 @contextlib.contextmanager
-def beginnings(model, device):
-    """A list that gets the time at which each step of the decoder begins: to the next one lies a whole step, with
-    the draw of its drums."""
-    begun, step = [], model.decoder.step
+def beginnings(device):
+    """A list that gets the time at which each bar begins to be drawn. A bar, not a step: a GPU takes it in one go."""
+    begun, bar = [], Decoding.bar
 
-    def noted(*args, **kwargs):
+    def noted(*args):
         if device.type != "cpu":
             torch.accelerator.synchronize(device)
         begun.append(time.perf_counter())
-        return step(*args, **kwargs)
+        return bar(*args)
 
-    model.decoder.step = noted
+    Decoding.bar = noted
     try:
         yield begun
     finally:
-        del model.decoder.step
+        Decoding.bar = bar
 
 
 def report_calls(model, n_steps, calls, device):
-    """The first calls of this process, one after the other, each with a seed of its own: as wholes and step by step."""
+    """The first calls of this process, one after the other, each with a seed of its own: as wholes and bar by bar."""
     inputs = make_inputs(model, 1, n_steps, device)
-    taken, by_step = [], []
+    taken, by_bar = [], []
     for seed in range(calls):
         generator = torch.Generator(device).manual_seed(seed)
-        with beginnings(model, device) as begun:
+        with beginnings(device) as begun:
             taken.append(seconds(lambda: sample(model, *inputs, generator=generator), device))
             begun.append(time.perf_counter())
-        by_step.append([after - before for before, after in zip(begun, begun[1:])])
+        by_bar.append([after - before for before, after in zip(begun, begun[1:])])
     print(
         f"calls            {taken[0] * 1000:.0f} ms the first, {taken[1] * 1000:.0f} ms the second, "
         f"{taken[-1] * 1000:.0f} ms number {calls}; median {statistics.median(taken[1:]) * 1000:.0f} ms: "
         f"{n_steps} steps at batch 1"
     )
-    medians = [statistics.median(times) for times in zip(*by_step[1:])]
-    size = n_steps // QUARTERS
-    quarters = [statistics.mean(medians[k * size : (k + 1) * size]) * 1000 for k in range(QUARTERS)]
-    furthest = max(abs(quarter / statistics.mean(quarters) - 1) for quarter in quarters)
+    bars = [statistics.median(times) / model.steps_per_bar * 1000 for times in zip(*by_bar[1:])]
+    furthest = max(abs(bar / statistics.mean(bars) - 1) for bar in bars)
     print(
-        f"step by place    {', '.join(f'{quarter:.2f}' for quarter in quarters)} ms in the quarters of {n_steps} "
-        f"steps, at most {furthest:.1%} from their mean; medians of {calls - 1} calls"
+        f"a step by bar    {', '.join(f'{bar:.2f}' for bar in bars)} ms, at most {furthest:.1%} from their mean; "
+        f"medians of {calls - 1} calls"
     )
 
 
@@ -179,44 +178,49 @@ def check_alike(got, wanted, what):
 
 
 def measure(model, rows, n_steps, runs, device):
-    """(seconds of a piece, how many times as long without a cache over the growing prefix and over all steps, hits a
-    step), by `rows` rows at once."""
+    """How `rows` rows of n_steps are drawn at once: seconds of a piece in each precision, {precision: seconds}, of the
+    baseline over the growing prefix and over all steps, and hits a step."""
     inputs = make_inputs(model, rows, n_steps, device)
 
     def chance():
         return torch.Generator(device).manual_seed(0)
 
-    taken, drums = shortest(lambda: sample(model, *inputs, generator=chance()), runs, device)
-    ratios = []
+    taken = {}
+    for precision in dict.fromkeys((decoding_precision(model, rows), torch.float32)):
+        work = partial(sample, model, *inputs, precision=precision)
+        taken[precision], drums = shortest(lambda: work(generator=chance()), runs, device)
+    slow = []
     for whole in (False, True):
         few = 1 + (runs - 1) // (2 * rows)
-        slow, same = shortest(lambda: sample_without_cache(model, inputs, chance(), whole), few, device)
+        seconds_taken, same = shortest(lambda: sample_without_cache(model, inputs, chance(), whole), few, device)
         check_alike(same, drums, f"{n_steps} steps at batch {rows} without a cache")
-        ratios.append(slow / taken)
-    return taken, *ratios, drums[0].sum() / rows / n_steps
+        slow.append(seconds_taken)
+    return taken, slow, drums[0].sum() / rows / n_steps
 
 
 def report_speed(model, batches, lengths, runs, device):
     memory = bandwidth(LARGE[device.type], device)
-    weights, _ = bytes_read(model, 1, 1)
+    weights, _ = bytes_read(model, 1, 1, decoding_precision(model, 1))
     again = bandwidth(weights, device)
     print(
-        f"memory           {memory / 1e9:.1f} GB/s; a buffer of the {weights / 1e6:.1f} MB of weights that a step "
-        f"reads {again / 1e9:.1f} GB/s, again and again\n\n"
-        "                          times as long without a cache    times the\n"
-        "steps  batch  ms a step      growing prefix   all steps       floor    steps/s     x first   hits a step"
+        f"memory           {memory / 1e9:.1f} GB/s; a buffer of the {weights / 1e6:.1f} MB of weights that a step at "
+        f"batch 1 reads {again / 1e9:.1f} GB/s, again and again\n\n"
+        "                                     without a cache, float32, takes    times the\n"
+        "steps  batch  precision  ms a step    growing prefix    all steps       floor    steps/s   x first   hits"
     )
     for n_steps in lengths:
         first = None  # steps per second at the first batch size
         for rows in batches:
-            taken, growing, whole, hits = measure(model, rows, n_steps, runs, device)
-            steps = rows * n_steps / taken
-            first = first or steps
-            floor = n_steps * sum(bytes_read(model, rows, n_steps)) / memory
-            print(
-                f"{n_steps:5}  {rows:5}  {taken / n_steps * 1000:9.3f}      {growing:14.1f}   {whole:9.1f}   "
-                f"{taken / floor:9.1f}   {steps:8,.0f}   {steps / first:9.1f}   {hits:11.2f}"
-            )
+            by_precision, slow, hits = measure(model, rows, n_steps, runs, device)
+            for precision, taken in by_precision.items():
+                steps = rows * n_steps / taken
+                first = first or steps
+                floor = n_steps * sum(bytes_read(model, rows, n_steps, precision)) / memory
+                print(
+                    f"{n_steps:5}  {rows:5}  {str(precision)[6:]:>9}  {taken / n_steps * 1000:9.3f}    "
+                    f"{slow[0] / taken:10.1f} times  {slow[1] / taken:6.1f} times   {taken / floor:9.1f}   "
+                    f"{steps:8,.0f}   {steps / first:7.1f}   {hits:4.2f}"
+                )
 
 
 def peak_memory(device):

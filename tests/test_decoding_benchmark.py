@@ -23,7 +23,7 @@ def test_without_a_cache_the_same_seed_draws_the_same(tiny_config, decoding, win
     config = tiny_config.model_copy(deep=True)
     config.Model.Decoder.window = window
     model, inputs = small_model(config), sampling_inputs(random_batch(T=32))
-    drums = sample(model, *inputs, generator=torch.Generator().manual_seed(5))
+    drums = sample(model, *inputs, generator=torch.Generator().manual_seed(5), precision=torch.float32)
     same = decoding.sample_without_cache(model, inputs, torch.Generator().manual_seed(5), whole)
     assert all(torch.equal(a, b) for a, b in zip(same, drums)) and drums[0].sum() > 32
     other = decoding.sample_without_cache(model, inputs, torch.Generator().manual_seed(6), whole)
@@ -34,29 +34,34 @@ def test_without_a_cache_the_same_seed_draws_the_same(tiny_config, decoding, win
 def test_bytes_are_those_of_a_step(tiny_config, decoding):
     """Weights: of all parameters without those that a step, run alone, never asks for."""
     model = small_model(tiny_config)
-    weights, cache = decoding.bytes_read(model, 3, 4)
+    weights, cache = decoding.bytes_read(model, 3, 4, torch.float32)
     others = (model.encoder, model.latent, model.condition, model.marginal_head, model.tap, model.decoder.in_attention)
     tables = (model.hit_head.velocity_token, model.hit_head.offset_token, model.hit_head.own_velocity)
     elsewhere = sum(p.numel() for part in (*others, *tables) for p in part.parameters()) + model.decoder.start.numel()
+    d_model, d_head, n_bin, eight_voices = 32, 16, 32, 8
+    elsewhere += 2 * eight_voices * ((d_model + 1 + 9) * d_head + n_bin)  # of the heads of velocity and offset
     assert weights == 4 * (sum(p.numel() for p in model.parameters()) - elsewhere)
-    layers, rows, seen, d_model = 2, 3, (1 + 2 + 3 + 4) / 4, 32
+    layers, rows, seen = 2, 3, (1 + 2 + 3 + 4) / 4
     assert cache == 4 * 2 * layers * rows * seen * d_model
     longer = 2 * layers * (sum(range(1, 65)) + 64 * 64) / 128 * d_model * 4  # a window of 64 steps
-    assert decoding.bytes_read(model, 1, 128)[1] == longer
+    assert decoding.bytes_read(model, 1, 128, torch.float32)[1] == longer
+    in_blocks = layers * (4 * d_model**2 + 3 * d_model * 64)
+    assert weights - decoding.bytes_read(model, 3, 4, torch.float16)[0] == 2 * in_blocks
 
 
 def test_it_prints_what_it_measures(decoding, monkeypatch, capsys):
     monkeypatch.setattr(decoding, "LARGE", {"cpu": 2**20})
     small = [word for pair in TINY for word in ("--set", pair)]
-    decoding.main(["--device", "cpu", "--batch", "1", "2", "--steps", "16", "--calls", "3", "--runs", "1", *small])
+    decoding.main(["--device", "cpu", "--batch", "1", "2", "--steps", "32", "--calls", "3", "--runs", "1", *small])
     said = capsys.readouterr().out
     assert "decoder 32 x 2" in said and "torch.float32 on cpu" in said
-    assert re.search(r"calls +\d+ ms the first, \d+ ms the second, \d+ ms number 3; median \d+ ms: 16 steps", said)
-    assert re.search(r"step by place +([\d.]+, ){3}[\d.]+ ms in the quarters of 16 steps, at most [\d.]+% from", said)
-    peaks = re.search(r"peak memory +(\d+) MiB .* alone, (\d+) after 16 steps at batch 1, (\d+) after", said)
+    assert re.search(r"calls +\d+ ms the first, \d+ ms the second, \d+ ms number 3; median \d+ ms: 32 steps", said)
+    assert re.search(r"a step by bar +[\d.]+, [\d.]+ ms, at most [\d.]+% from their mean; medians of 2 calls", said)
+    peaks = re.search(r"peak memory +(\d+) MiB .* alone, (\d+) after 32 steps at batch 1, (\d+) after", said)
     assert 50 < int(peaks[1]) <= int(peaks[2]) <= int(peaks[3])
     assert re.search(r"memory +[\d.]+ GB/s; a buffer of the [\d.]+ MB", said)
-    rows = [line.split() for line in said.splitlines() if re.match(r" +16 ", line)]
-    assert [row[:2] for row in rows] == [["16", "1"], ["16", "2"]]
+    rows = [line.split() for line in said.splitlines() if line.startswith("   32 ")]
+    assert [row[:3] for row in rows] == [["32", "1", "float16"], ["32", "1", "float32"], ["32", "2", "float32"]]  # as decoding_precision has it
     for row in rows:
-        assert len(row) == 9 and all(float(figure.replace(",", "")) > 0 for figure in row)
+        figures = [float(figure.replace(",", "")) for figure in row[3:] if figure != "times"]
+        assert len(figures) == 7 and min(figures) > 0

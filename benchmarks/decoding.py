@@ -6,9 +6,10 @@
 
 All on the same weights in one run: milliseconds a step at every batch and length, each the shortest of several runs,
 in the precision that is chosen for them and in float32; how many times as long it takes without a cache (see
-sample_without_cache), for the same drums, which is checked in float32; and how many times as long as the memory needs
-to hand over what a step reads (see bytes_read). Then the time of a step by its place in the piece, what the first call
-costs, and the peak memory of the process. Hits are those of a step. Without the corpus: what it plays to is a rhythm of examples/.
+sample_without_cache), for the same drums, which is checked in float32; how many times as long as the memory needs to
+hand over what a step reads (see bytes_read); and the hits of a step. Before that, the time of a step by its bar in the
+piece, what the first call costs, and the peak memory of the process. Without the corpus: what it plays to is a rhythm
+of examples/.
 """
 
 import argparse
@@ -17,7 +18,6 @@ import resource
 import statistics
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -159,11 +159,15 @@ def report_calls(model, n_steps, calls, device):
     )
 
 
-def shortest(work, runs, device):
-    """(seconds of the shortest of so many runs, what the last of them gave)."""
-    given = []
-    taken = [seconds(lambda: given.append(work()), device) for _ in range(runs)]
-    return min(taken), given[-1]
+def in_turn(works, runs, device):
+    """{name: (seconds of its shortest run, what it gave)} of works, {name: (function, how many runs at most)}: a run of
+    each after the other, so that what else goes on on the machine hurts them alike."""
+    taken, given = {name: [] for name in works}, {}
+    for run in range(runs):
+        for name, (work, most) in works.items():
+            if run < most:
+                taken[name].append(seconds(lambda: given.update({name: work()}), device))
+    return {name: (min(taken[name]), given[name]) for name in works}
 
 
 def check_alike(got, wanted, what):
@@ -185,17 +189,20 @@ def measure(model, rows, n_steps, runs, device):
     def chance():
         return torch.Generator(device).manual_seed(0)
 
-    taken = {}
-    for precision in dict.fromkeys((decoding_precision(model, rows), torch.float32)):
-        work = partial(sample, model, *inputs, precision=precision)
-        taken[precision], drums = shortest(lambda: work(generator=chance()), runs, device)
-    slow = []
-    for whole in (False, True):
-        few = 1 + (runs - 1) // (2 * rows)
-        seconds_taken, same = shortest(lambda: sample_without_cache(model, inputs, chance(), whole), few, device)
+    few = 1 + (runs - 1) // (2 * rows)  # without a cache it takes long
+    works = {
+        precision: (lambda precision=precision: sample(model, *inputs, generator=chance(), precision=precision), runs)
+        for precision in (decoding_precision(model, rows), torch.float32)
+    }
+    for name, whole in (("growing", False), ("whole", True)):
+        works[name] = (lambda whole=whole: sample_without_cache(model, inputs, chance(), whole), few)
+    done = in_turn(works, runs, device)
+    slow = [done.pop(name) for name in ("growing", "whole")]
+    drums = done[torch.float32][1]
+    for _, same in slow:
         check_alike(same, drums, f"{n_steps} steps at batch {rows} without a cache")
-        slow.append(seconds_taken)
-    return taken, slow, drums[0].sum() / rows / n_steps
+    by_precision = {precision: taken for precision, (taken, _) in done.items()}
+    return by_precision, [taken for taken, _ in slow], drums[0].sum() / rows / n_steps
 
 
 def report_speed(model, batches, lengths, runs, device):

@@ -1,5 +1,7 @@
 """The figures of evaluate.py as Markdown: the tables of a model card and of a README, ready to be pasted."""
 
+import re
+
 from utils.evaluation_table import number, sure
 
 SET = "T4"  # of the tables that show one set
@@ -58,11 +60,11 @@ def _row(cells):
 
 
 def plain(figure, digits=3, interval=True):
-    """A figure as text, without the zero before its point where it is a share or the like; – where there is none."""
+    """A figure as text, shares and the like without the zero before the point; – where there is none."""
     if figure is None or number(figure["value"]) == "-":
         return "–"
     text = sure(figure, digits) if interval else number(figure["value"], digits)
-    return text.replace("0.", ".") if digits == 3 and abs(figure["value"]) < 1 else text
+    return re.sub(r"(?<!\d)0\.", ".", text) if digits == 3 else text
 
 
 def found(figures, path):

@@ -19,7 +19,7 @@ def draw_step(model, hidden, uniform, known=None):
             "tap_vel": torch.zeros(n), "tap_timeoffset": torch.zeros(n), "tap_velocity_bin": torch.full((n,), -1),
             "tap_offset_bin": torch.full((n,), -1)} | (known or {})  # fmt: skip
     hidden = hidden.expand(n, -1)
-    onset = draw_onsets(model, hidden, onset_threshold(uniform[..., 0], 1.0, told), Guide(1.0))
+    onset = draw_onsets(model, hidden, onset_threshold(uniform[..., 0], 1.0, told), Guide(1.0), told)
     return onset, *draw_hits(model, hidden, onset, told, uniform, Guide(1.0), 1.0)
 
 

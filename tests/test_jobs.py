@@ -110,13 +110,15 @@ def test_a_rhythm_beside_known_drums_is_heard_unless_free(model, drums, told):
 # ---- in latent space
 
 
-def test_variations_of_no_strength_are_the_drums_and_move_away_from_them(model, drums):
+def test_variations_of_no_strength_are_the_drums_and_move_away_from_them(model, drums, told):
     same = vary(drums, 0, model=model, seed=1)
     assert all(torch.equal(a, b) for a, b in zip(same, drums))
     share = [(vary(drums, strength, model=model, seed=1)[0] != drums[0]).float().mean() for strength in (0.3, 1)]
     assert 0 < share[0] < share[1]
     assert torch.equal(vary(drums, 0.5, model=model, seed=3)[1], vary(drums, 0.5, model=model, seed=3)[1])
+    near = torch.cosine_similarity(told["latent"], gist(drums, model), dim=-1)
     assert not torch.equal(vary(drums, 1, model=model)[0], vary(drums, 1, model=model)[0])
+    assert (near > 0.1).all() and near.max() < 0.99 and not told["use_context"].any() and told["use_latent"].all()
 
 
 def test_an_interpolation_tells_each_bar_its_share_of_both(model, drums, told):

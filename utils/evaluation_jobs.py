@@ -33,6 +33,7 @@ def humanised(played, windows, train):
     onset = windows.rolls[0]
     guesses = {"one sample": played[1:], "median of the samples": [np.median(roll, 0)[None] for roll in played[1:]]}
     without = hit_guesses(train.rolls, windows.rolls)
+    without["copy of the tap (not told to the model)"] = without.pop("copy of the tap")
     guesses |= {name: [roll[None] for roll in guess] for name, guess in without.items()}
     real = likeness_sums([roll[None] for roll in windows.rolls], windows)
     figures = {}

@@ -27,6 +27,7 @@ from utils.drums import N_VOICES, STYLES, VOICES, inverse_mapping, mapping, mapp
 from utils.generating import generate
 from utils.get_model import get_model, load_model
 from utils.jam import Jam
+from utils.job_command import check_flags, do_job
 from utils.jobs import add_voices, continue_drums, humanise, infill, interpolate, vary
 from utils.kits import kit_in, kit_out
 from utils.midi import MAX_BARS, MidiError, notes_to_roll, read_midi, rhythm_roll
@@ -162,6 +163,7 @@ def main(arguments):
 
 
 def run(arguments):
+    check_flags(arguments)
     pitches = kit_out(arguments.kit_out)
     if arguments.wav:
         find_fluidsynth()
@@ -174,6 +176,11 @@ def run(arguments):
     midi = read_midi(arguments.rhythm)
     timeline = Timeline.of(midi)
     own_steps, steps = _lengths(_heard(midi, arguments.track, arguments.rhythm), timeline, arguments, bar)
+    drums = None
+    if arguments.job != "tap":
+        drums = drums_from_midi(arguments.rhythm, arguments.track, bar // 4, kit=arguments.kit_in)
+        own_steps, more = drums[0].shape[1], steps if arguments.job == "continue" else 0
+        steps = own_steps + -(-more // bar) * bar
     midi_out = dict(source=arguments.rhythm, keep_tracks=arguments.keep_tracks, lead_in=arguments.lead_in)
     roll_to_midi(*np.zeros((3, 0, N_VOICES)), pitches, **midi_out)  # what can't be kept is told before the playing
 
@@ -181,13 +188,16 @@ def run(arguments):
     seed = int.from_bytes(os.urandom(4), "big") if arguments.seed is None else arguments.seed
     about = f"{timeline.bpm()} bpm", f"seed {seed}"
     print(f"{arguments.rhythm}: {own_steps / bar:g} bars at {about[0]}; playing {steps / bar:g}, {about[1]}")
-    for remark in _remarks(midi, timeline, own_steps, steps, bar, arguments.keep_tracks):
+    for remark in _remarks(midi, timeline, own_steps, steps, bar, arguments.keep_tracks, arguments.job):
         print(f"  {remark}")
-    takes = generate(
-        *rhythm, *to_model_units(asked, model.normalize_factor, bar), None, -(-steps // 4) * 4, model=model, seed=seed,
-        temperature=arguments.temperature, guidance=arguments.guidance, follow=arguments.follow,
-        num_samples=arguments.num_samples,
-    )  # fmt: skip
+    controls = to_model_units(asked, model.normalize_factor, bar)
+    playing = {name: getattr(arguments, name) for name in ("temperature", "guidance", "follow", "num_samples")}
+    playing |= {"model": model, "seed": seed}
+    if drums is None:
+        takes = generate(*rhythm, *controls, None, -(-steps // 4) * 4, **playing)
+    else:
+        playing |= zip(("density", "intensity", "instrument", "style"), controls)
+        takes = do_job(arguments, drums, (steps - own_steps) // bar, **playing)
 
     folder = Path(arguments.out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -236,9 +246,9 @@ def _wishes(arguments):
     return wishes
 
 
-def _remarks(midi, timeline, own_steps, steps, bar, keep_tracks):
+def _remarks(midi, timeline, own_steps, steps, bar, keep_tracks, job):
     """What the listener should know about how the input was taken."""
-    if own_steps > MAX_RHYTHM_STEPS:
+    if own_steps > MAX_RHYTHM_STEPS and job == "tap":
         alone = ", from there the model goes on by itself" if steps > MAX_RHYTHM_STEPS else ""
         yield f"the rhythm has {own_steps / bar:g} bars: the first {MAX_RHYTHM_STEPS // bar} are heard{alone}"
     meters = {f"{numerator}/{denominator}" for _, numerator, denominator in timeline.meters} - {"4/4"}

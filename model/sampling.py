@@ -105,8 +105,9 @@ def sample(
     latent (all by default). known: dict with onset, vel, timeoffset (B, T, V) and known_onset, known_vel
     (B, T, V) bool; those cells come back as they are. latent (B, N, Z): what to use in place of the latents of the
     rhythm's bars. forbid (B, T, V) bool: voices that stay silent. limit (B, T, 2): how many voices a step may hit, and
-    how many of them that are played by hand; known cells stay, however many they are. temperature > 0; guidance 1 = as trained, more = the controls turned up. `generator`, on the model's
-    device, is the only source of chance. The model should be in eval mode; rolls are float32 whatever its precision.
+    how many of them that are played by hand; known cells stay, however many they are. temperature > 0;
+    guidance 1 = as trained, more = the controls turned up. `generator`, on the model's device, is the only source of
+    chance. The model should be in eval mode; rolls are float32 whatever its precision.
 
     Returns onset, vel, timeoffset: float32 (B, T, V), zero outside the mask.
     """

@@ -96,6 +96,7 @@ def test_all_jobs_are_printed_with_what_needs_no_model():
     assert of["one sample"]["value"] == pytest.approx(1 / 3) and of["what half of the samples play"]["value"] == 0
     assert of["training mean"]["value"] == 1 and of["the bar before it copied"]["value"] == 0
     assert set(figures["jobs"]) == {"humanise", *ANEW}
-    printed = tables(figures | {"checkpoint": "x", "step": 0, "split": "test", "seed": 0, "sets": {"T4": {"windows": 1, "performances": 1}}})
+    about = {"checkpoint": "x", "step": 0, "split": "test", "seed": 0, "sets": {"T4": {"windows": 1, "performances": 1}}}
+    printed = tables(figures | about)
     for text in (printed, markdown(figures)):
         assert "continue: two bars after two" in text and "the last bar copied" in text and "velocity KL" in text

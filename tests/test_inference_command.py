@@ -78,7 +78,7 @@ def test_command_does_other_jobs(checkpoint, tmp_path, capsys, flags, bars, stay
 @pytest.mark.parametrize("flags, says", [
     (["--voices", "kick"], "--voices: goes with --job add or infill, not with tap"), (["--job", "add"], "--job add: needs --voices"),
     (["--job", "infill"], "--job infill: needs --bars-anew, --voices"), (["--job", "vary", "--strength", "2"], "strength: 2.0"),
-    (["--job", "infill", "--bars-anew", "3-1"], "--bars-anew: '3-1'"), (["--job", "infill", "--bars-anew", "9"], "bars: [8]; it must be"),
+    (["--job", "infill", "--bars-anew", "3-1"], "--bars-anew: '3-1'"), (["--job", "infill", "--bars-anew", "9"], "--bars-anew: '9'; it must name bars"),
     (["--job", "humanise", "--bars", "2"], "--bars: goes with --job tap or continue, not with humanise"),
 ])  # fmt: skip
 def test_command_says_what_a_job_needs(repository, checkpoint, tmp_path, capsys, flags, says):

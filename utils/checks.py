@@ -98,7 +98,8 @@ def laid_out(rhythm, seq_len):
 
 
 def drum_rolls(drums, name="drums"):
-    """Check drums, onset, vel and timeoffset (1, T, 9), T a multiple of 4: three float32 tensors (T, 9). Raises ValueError."""
+    """Check drums, onset, vel and timeoffset (1, T, 9), T a multiple of 4.
+    Returns three float32 tensors (T, 9). Raises ValueError."""
     try:
         onset, vel, timeoffset = drums
     except (TypeError, ValueError):
@@ -106,7 +107,8 @@ def drum_rolls(drums, name="drums"):
     parts = zip(ROLLS, (onset, vel, timeoffset))
     rolls = [roll(value, f"{name}: {part}", low, high, None) for (part, low, high), value in parts]
     if len({len(part) for part in rolls}) > 1:
-        raise ValueError(f"{name}: {', '.join(str(len(part)) for part in rolls)} steps; the three rolls must be equally long")
+        steps = ", ".join(str(len(part)) for part in rolls)
+        raise ValueError(f"{name}: {steps} steps; the three rolls must be equally long")
     if not len(rolls[0]) or len(rolls[0]) % 4:
         raise ValueError(f"{name}: {len(rolls[0])} steps; they must be a multiple of 4, and 4 at least")
     return rolls
@@ -130,7 +132,7 @@ def known_cells(known, seq_len):
     if ((onset != 0) & (onset != 1) & known_onset).any():
         raise ValueError("known: onset: a known cell is neither 0 nor 1; it must be hit or not")
     if (((vel > 0) != (onset > 0)) & known_vel).any() or ((timeoffset != 0) & (onset == 0) & known_vel).any():
-        raise ValueError("known: a cell of known_vel must have a velocity above 0 if it is hit; velocity and offset 0 if not")
+        raise ValueError("known: a cell of known_vel must have a velocity above 0 if hit, velocity and offset 0 if not")
     return dict(zip((*names, *KNOWN), (onset, vel, timeoffset, known_onset, known_vel)))
 
 

@@ -159,7 +159,8 @@ def _realism(f):
 
 
 def _jobs(f):
-    yield "Humanised, T4, no rhythm heard: mean absolute error at the real hits, velocity (0 to 1) and offset (ms); KL from the real"
+    yield "Humanised, T4, no rhythm heard: mean absolute error at the real hits, velocity (0 to 1) and offset (ms), and"
+    yield "  KL from the real"
     heads = ("velocity", "offset", "velocity KL", "offset KL")
     yield line("", *heads, width=_WIDE)
     for row, scores in f["jobs"]["humanise"].items():

@@ -24,21 +24,22 @@ def do_job(arguments, drums, bars, **playing):
     if arguments.job == "add":
         return add_voices(drums, voices, **playing)
     if arguments.job == "infill":
-        return infill(drums, bars=_numbered(arguments.bars_anew), voices=voices or None, **playing)
+        there = drums[0].shape[1] // playing["model"].steps_per_bar
+        return infill(drums, bars=_numbered(arguments.bars_anew, there), voices=voices or None, **playing)
     if arguments.job == "continue":
         return continue_drums(drums, bars, **playing)
     return vary(drums, 0.5 if arguments.strength is None else arguments.strength, **playing)
 
 
-def _numbered(text):
-    """The bars that "2,5-7" names, counted from 1, as numbers from 0; None for None."""
+def _numbered(text, there):
+    """The bars that "2,5-7" names, counted from 1, out of those that are there, as numbers from 0; None for None."""
     if text is None:
         return None
     bars = []
     for part in text.split(","):
         first, _, last = part.partition("-")
         first, last = first.strip(), last.strip() or first.strip()
-        if not (first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last) < 10**6):
-            raise ValueError(f"--bars-anew: {text!r}; it must name bars, counted from 1, as 2,5-7")
+        if not (first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last) <= there):
+            raise ValueError(f"--bars-anew: {text!r}; it must name bars, as 2,5-7, of the {there} there are")
         bars += range(int(first) - 1, int(last))
     return bars

@@ -122,7 +122,7 @@ def gist(drums, model=None, name="drums"):
 
 
 def between(a, b, share):
-    """Latents (..., Z) on the way from a (share 0) to b (1), along the arc, so that they stay as far from 0 as both are."""
+    """Latents (..., Z) on the way from a (share 0) to b (1), along the arc, as far from 0 as both are."""
     share = torch.as_tensor(share)
     angle = torch.cosine_similarity(a, b, dim=-1).clamp(-1, 1).acos()[..., None]
     straight = (1 - share) * a + share * b

@@ -246,7 +246,7 @@ def _wishes(arguments):
     return wishes
 
 
-def _remarks(midi, timeline, own_steps, steps, bar, keep_tracks, job):
+def _remarks(midi, timeline, own_steps, steps, bar, keep_tracks, job="tap"):
     """What the listener should know about how the input was taken."""
     if own_steps > MAX_RHYTHM_STEPS and job == "tap":
         alone = ", from there the model goes on by itself" if steps > MAX_RHYTHM_STEPS else ""

@@ -131,7 +131,7 @@ def parse_arguments(arguments=None):
     flag("--split", choices=SPLITS, help="default: test")
     flag("--windows", type=int, metavar="N", help="only so many windows of each set, evenly spaced")
     flag("--samples", type=int, metavar="N", help="how often a window is played where it counts (default: 32)")
-    flag("--parts", metavar="A,B", help="only these of likelihood, tap, rhythm, controls, realism (default: all)")
+    flag("--parts", metavar="A,B", help="only these of likelihood, tap, rhythm, controls, realism, jobs (default: all)")
     flag("--seed", type=int, metavar="N", help="of the samples (default: 0)")
     flag("--device", help="cpu, cuda, cuda:1, mps, or auto (default)")
     flag("--midi-dir", metavar="FOLDER", help="a folder or zip of MIDI in place of Data.corpus")

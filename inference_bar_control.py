@@ -20,16 +20,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from model.sampling import sample
-from utils.checks import FOLLOW, MAX_RHYTHM_STEPS, check_playing, in_eval_mode, laid_out, make_generator, whole
-from utils.controls import (
-    ask, bar_means, control_curve, measure, nearest_possible, parse_voices, read_controls, receipt, style_steps,
-    to_model_units,
-)  # fmt: skip
+from utils.checks import MAX_RHYTHM_STEPS, whole
+from utils.controls import ask, measure, parse_voices, read_controls, receipt, to_model_units
 from utils.device import pick_device
 from utils.drums import N_VOICES, STYLES, VOICES, inverse_mapping, mapping, mapping_table
-from utils.get_model import get_model, last_model, load_model
+from utils.generating import generate
+from utils.get_model import get_model, load_model
 from utils.jam import Jam
+from utils.job_command import check_flags, do_job
+from utils.jobs import add_voices, continue_drums, humanise, infill, interpolate, vary
 from utils.kits import kit_in, kit_out
 from utils.midi import MAX_BARS, MidiError, notes_to_roll, read_midi, rhythm_roll
 from utils.midi_out import early_hits, roll_to_midi
@@ -38,7 +37,8 @@ from utils.timeline import Timeline
 
 __all__ = [
     "torch", "np", "STYLES", "VOICES", "mapping", "mapping_table", "inverse_mapping", "get_model",
-    "process_midi", "generate_control_params", "generate", "Jam", "convert_to_midi",
+    "process_midi", "drums_from_midi", "generate_control_params", "generate", "Jam", "convert_to_midi",
+    "humanise", "add_voices", "infill", "continue_drums", "vary", "interpolate",
 ]
 
 
@@ -52,11 +52,17 @@ def process_midi(path, track=None, down_sample_tpq=4, *, kit=None):
     without notes, or has no such track; or the kit.
     """
     notes = _heard(read_midi(path), track, path)
-    try:
-        roll = notes_to_roll(notes.tick, notes.pitch, notes.velocity, notes.tpq, down_sample_tpq, kit_in(kit))
-    except MidiError as error:
-        raise MidiError(f"{path}: {error}") from None
-    return tuple(torch.from_numpy(np.ascontiguousarray(part))[None] for part in rhythm_roll(*roll[:3]))
+    return _tensors(rhythm_roll(*_roll(notes, path, down_sample_tpq, kit)))
+
+
+def drums_from_midi(path, track=None, down_sample_tpq=4, *, kit=None):
+    """Read the drums of a MIDI file, all nine voices of them; of two hits in one cell the louder stays.
+
+    track, kit: as for process_midi; no track: those of channel 10, or all where none of these has a note.
+    Returns onset, vel, timeoffset, each float32 (1, T, 9), T whole bars of 4/4. Raises ValueError as process_midi does.
+    """
+    notes = _heard(read_midi(path), track, path)
+    return _tensors(_roll(notes.drums() if track is None else notes, path, down_sample_tpq, kit))
 
 
 def _heard(midi, track, path):
@@ -65,6 +71,17 @@ def _heard(midi, track, path):
     if not len(heard.tick):
         raise ValueError(f"{path}: {'no notes' if track is None else f'no notes in track {track!r}'}; a rhythm needs one at least")
     return heard
+
+
+def _roll(notes, path, down_sample_tpq, kit):
+    try:
+        return notes_to_roll(notes.tick, notes.pitch, notes.velocity, notes.tpq, down_sample_tpq, kit_in(kit))[:3]
+    except MidiError as error:
+        raise MidiError(f"{path}: {error}") from None
+
+
+def _tensors(rolls):
+    return tuple(torch.from_numpy(np.ascontiguousarray(roll))[None] for roll in rolls)
 
 
 def _track_index(midi, track, path):
@@ -113,64 +130,6 @@ def generate_control_params(control_points, values, seq_len, mode="linear", devi
     return torch.as_tensor(curve).to(dtype)[None].to(pick_device(device))
 
 
-def generate(
-    piano_roll_onset, piano_roll_vel, piano_roll_timeoffset, density, intensity, instrument, style, masks, seq_len,
-    *, model=None, seed=None, temperature=1.0, guidance=1.0, follow="literal", num_samples=1,
-):  # fmt: skip
-    """Write drums to a rhythm.
-
-    Everything may be a torch tensor or a NumPy array, with or without the leading 1, on any device.
-
-    piano_roll_onset, piano_roll_vel, piano_roll_timeoffset: (1, T, 9), the rhythm, at most 128 steps. Of each
-        step the loudest hit is heard. Shorter than seq_len: the model goes on by itself; longer: cut.
-    density, intensity: (1, >= seq_len) z-scores; instrument: (1, >= seq_len, 9), share of the bar's steps that
-        each voice hits, below zero: the voice is forbidden on that step; style: (1, >= seq_len) ids or one
-        style's name. A bar is asked for the mean of its steps, as nearly as it is possible. NaN (style: 18 and
-        above) is unset, and None leaves the control to the model altogether.
-    masks: (1, >= seq_len), 1 = play, 0 = stay silent; None plays throughout.
-    seq_len: steps to write, a multiple of 4.
-    model: default: the one built last by get_model. seed: same seed, same drums; None: new ones each time.
-    temperature: above 0. guidance: 1 samples as trained, above 1 the controls weigh more. follow: "literal"
-        follows the rhythm hit by hit, "loose" its gist bar by bar, "free" not at all. num_samples: versions.
-
-    Returns onset, vel, timeoffset, float32 (num_samples, seq_len, 9) on the model's device.
-    Leaves no trace: the model's train/eval mode and all global random numbers are as before.
-    Raises ValueError naming the argument, the value and the rule.
-    """
-    model = last_model() if model is None else model
-    seq_len = whole(seq_len, "seq_len")
-    if seq_len % 4:
-        raise ValueError(f"seq_len: {seq_len}; it must be a multiple of 4 steps")
-    num_samples = whole(num_samples, "num_samples")
-    check_playing(follow, temperature, guidance)
-
-    bar, factor = model.steps_per_bar, model.normalize_factor
-    *rhythm, heard = laid_out((piano_roll_onset, piano_roll_vel, piano_roll_timeoffset), seq_len)
-    density = nearest_possible(control_curve(density, "density", seq_len), *factor["density"])
-    intensity = nearest_possible(control_curve(intensity, "intensity", seq_len), *factor["intensity"])
-    instrument = control_curve(instrument, "instrument", seq_len, N_VOICES)
-    style = style_steps(style, seq_len)
-    mask = torch.ones(seq_len, dtype=torch.bool) if masks is None else control_curve(masks, "masks", seq_len) > 0
-    curves = [bar_means(curve, mask, bar) for curve in (density, intensity, instrument.clamp(0, 1))]
-    hear_context, hear_latent = FOLLOW[follow]
-    use_context = (torch.arange(seq_len) < heard) & hear_context
-    use_latent = (torch.arange(seq_len) // bar * bar < heard) & hear_latent
-
-    weight = next(model.parameters())
-    generator = make_generator(seed, weight.device)
-
-    def prepare(x):
-        """(seq_len, ...) -> (num_samples, seq_len, ...) on the model's device."""
-        return x.expand(num_samples, *x.shape).to(weight.device)
-
-    inputs = [prepare(x) for x in (*rhythm, *curves, style, mask)]
-    with in_eval_mode(model):
-        return sample(
-            model, *inputs, use_context=prepare(use_context), use_latent=prepare(use_latent),
-            forbid=prepare(instrument < 0), temperature=temperature, guidance=guidance, generator=generator,
-        )  # fmt: skip
-
-
 def convert_to_midi(onset, vel, time, inverse_mapping, path, *, tempo=None, source=None, keep_tracks=False, lead_in=False):
     """Write one version of the drums to a MIDI file: channel 10, tempo, meter 4/4, 480 ticks per quarter.
 
@@ -204,6 +163,7 @@ def main(arguments):
 
 
 def run(arguments):
+    check_flags(arguments)
     pitches = kit_out(arguments.kit_out)
     if arguments.wav:
         find_fluidsynth()
@@ -216,6 +176,11 @@ def run(arguments):
     midi = read_midi(arguments.rhythm)
     timeline = Timeline.of(midi)
     own_steps, steps = _lengths(_heard(midi, arguments.track, arguments.rhythm), timeline, arguments, bar)
+    drums = None
+    if arguments.job != "tap":
+        drums = drums_from_midi(arguments.rhythm, arguments.track, bar // 4, kit=arguments.kit_in)
+        own_steps, more = drums[0].shape[1], steps if arguments.job == "continue" else 0
+        steps = own_steps + -(-more // bar) * bar
     midi_out = dict(source=arguments.rhythm, keep_tracks=arguments.keep_tracks, lead_in=arguments.lead_in)
     roll_to_midi(*np.zeros((3, 0, N_VOICES)), pitches, **midi_out)  # what can't be kept is told before the playing
 
@@ -223,13 +188,16 @@ def run(arguments):
     seed = int.from_bytes(os.urandom(4), "big") if arguments.seed is None else arguments.seed
     about = f"{timeline.bpm()} bpm", f"seed {seed}"
     print(f"{arguments.rhythm}: {own_steps / bar:g} bars at {about[0]}; playing {steps / bar:g}, {about[1]}")
-    for remark in _remarks(midi, timeline, own_steps, steps, bar, arguments.keep_tracks):
+    for remark in _remarks(midi, timeline, own_steps, steps, bar, arguments.keep_tracks, arguments.job):
         print(f"  {remark}")
-    takes = generate(
-        *rhythm, *to_model_units(asked, model.normalize_factor, bar), None, -(-steps // 4) * 4, model=model, seed=seed,
-        temperature=arguments.temperature, guidance=arguments.guidance, follow=arguments.follow,
-        num_samples=arguments.num_samples,
-    )  # fmt: skip
+    controls = to_model_units(asked, model.normalize_factor, bar)
+    playing = {name: getattr(arguments, name) for name in ("temperature", "guidance", "follow", "num_samples")}
+    playing |= {"model": model, "seed": seed}
+    if drums is None:
+        takes = generate(*rhythm, *controls, None, -(-steps // 4) * 4, **playing)
+    else:
+        playing |= zip(("density", "intensity", "instrument", "style"), controls)
+        takes = do_job(arguments, drums, (steps - own_steps) // bar, **playing)
 
     folder = Path(arguments.out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -278,9 +246,9 @@ def _wishes(arguments):
     return wishes
 
 
-def _remarks(midi, timeline, own_steps, steps, bar, keep_tracks):
+def _remarks(midi, timeline, own_steps, steps, bar, keep_tracks, job="tap"):
     """What the listener should know about how the input was taken."""
-    if own_steps > MAX_RHYTHM_STEPS:
+    if own_steps > MAX_RHYTHM_STEPS and job == "tap":
         alone = ", from there the model goes on by itself" if steps > MAX_RHYTHM_STEPS else ""
         yield f"the rhythm has {own_steps / bar:g} bars: the first {MAX_RHYTHM_STEPS // bar} are heard{alone}"
     meters = {f"{numerator}/{denominator}" for _, numerator, denominator in timeline.meters} - {"4/4"}

@@ -4,6 +4,7 @@ Shapes: B batch, n steps of a bar (or of its beginning), V voices (9), D model w
 what comes out of the decoder has 2B rows.
 """
 
+import contextlib
 import math
 
 import torch
@@ -12,6 +13,8 @@ import torch.nn.functional as F
 from model.heads import bin_to_offset, bin_to_velocity, offset_to_bin, velocity_to_bin
 
 EVERY_ROW = slice(None)
+WORTH_A_THREAD = 300_000_000  # multiplications of a step, see docs/performance.md
+EVERY_VOICE, BY_HAND = slice(None), slice(1, None)  # all but the kick, which is played by foot
 
 
 class Guide:
@@ -54,6 +57,19 @@ def decoding_precision(model, rows):
     return torch.float16 if weight.device.type == "cpu" and rows == 1 else torch.float32
 
 
+@contextlib.contextmanager
+def few_threads(multiplications, device):
+    """One thread of the CPU for steps of so few multiplications that waking another takes longer than it helps."""
+    before = torch.get_num_threads()
+    if device.type == "cpu" and multiplications < WORTH_A_THREAD:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
+
+
 class Decoding:
     """The state between one step and the next: the cache, what was played last, and how far it has come.
 
@@ -68,6 +84,7 @@ class Decoding:
         rows = batch_size * (2 if guide.doubled else 1)
         precision = precision or decoding_precision(model, rows)
         self.weights = [layer.weights(precision) for layer in model.decoder.layers]
+        self.multiplications = rows * sum(matrix.numel() for layer in self.weights for matrix in layer)
         self.cache = model.decoder.empty_cache(rows)
         self.x = model.decoder.start.detach().repeat(rows, 1)
         self.position = 0
@@ -83,7 +100,8 @@ class Decoding:
         n = uniform.shape[1]
         places = self.model.decoder.places(self.position, n)
         self.position += n
-        return self.play(told, uniform, places)
+        with few_threads(self.multiplications, uniform.device):
+            return self.play(told, uniform, places)
 
     def play(self, told, uniform, places):
         model, guide = self.model, self.guide
@@ -95,7 +113,7 @@ class Decoding:
             played = guide.double(played_onset), guide.double(played_vel)
             added = model.add_budget(here["added"], here.get("asked"), *played)
             hidden = model.decoder.step(x, added, self.weights, self.cache, [table[t] for table in places])
-            onset = draw_onsets(model, hidden, threshold[:, t], guide)
+            onset = draw_onsets(model, hidden, threshold[:, t], guide, here)
             vel, timeoffset = draw_hits(model, hidden, onset, here, uniform[:, t], guide, self.temperature)
             drawn.append((onset, vel, timeoffset))
             x = model.decoder.embed(*(guide.double(roll).to(hidden.dtype) for roll in drawn[-1]))
@@ -119,8 +137,9 @@ def onset_threshold(uniform, temperature, told):
     return threshold.masked_fill(~told["mask"].unsqueeze(-1), math.inf)
 
 
-def draw_onsets(model, hidden, threshold, guide):
-    """The chain of nine voices: hidden (B, D), threshold (B, V) as onset_threshold gives it -> onset (B, V) float32."""
+def draw_onsets(model, hidden, threshold, guide, told):
+    """The chain of nine voices: hidden (B, D), threshold (B, V) as onset_threshold gives it, told of this step: limit and
+    the known cells, if any -> onset (B, V) float32."""
     base, pair = (guide.blend(part.float()) for part in model.onset_head.parts(hidden))
     onset = torch.zeros_like(threshold)
     above = base - threshold
@@ -128,6 +147,20 @@ def draw_onsets(model, hidden, threshold, guide):
         torch.gt(above[:, v], 0, out=onset[:, v])
         if v + 1 < onset.shape[1]:
             above = above + pair[:, :, v] * onset[:, v, None]
+    return keep_within(onset, above, told) if "limit" in told else onset
+
+
+def keep_within(onset, above, told):
+    """Of the hits drawn in a step, onset (B, V), as many as may be: those that are the furthest above their thresholds,
+    above (B, V), and all that are known. Told of this step: limit (B, 2), of all voices and of those played by hand.
+
+    The hits are dropped once all voices are drawn: to stop at the limit would let the lowest voices win.
+    """
+    known = told["known_onset"] & told["onset"].bool() if "known_onset" in told else torch.zeros_like(onset).bool()
+    margin = above.clamp(max=torch.finfo(above.dtype).max).masked_fill(known, math.inf)
+    for voices, most in ((BY_HAND, told["limit"][:, 1:]), (EVERY_VOICE, told["limit"][:, :1])):
+        rank = torch.where(onset > 0, margin, -math.inf)[:, voices].argsort(descending=True, stable=True).argsort()
+        onset[:, voices] = onset[:, voices] * ((rank < most) | known[:, voices])
     return onset
 
 

@@ -15,12 +15,25 @@ UNIFORMS_PER_VOICE = 5  # onset, velocity token, place in its bin, offset token,
 KNOWN = "known_onset", "known_vel"
 
 
-def heard_by(model, rhythm, mask, use_context, use_latent, known=None):
+def heard_by(model, rhythm, mask, use_context, use_latent, known=None, latent=None):
     """What the encoder makes of a rhythm, and all else that no control changes: a dict of tensors (B, T, ...).
 
     rhythm: onset, vel, timeoffset (B, T, V), T whole bars; mask, use_context, use_latent (B, T) bool; known: dict
-    of rolls and masks as in `sample`, or None. Of a dict like this every bar can be cut out, see `bars_of`.
+    of rolls and masks as in `sample`, or None; latent (B, N, Z): of each bar, in place of what the encoder makes of
+    it, or None. Of a dict like this every bar can be cut out.
     """
+    context, mu = encode(model, rhythm, mask, use_context, use_latent, known)
+    latent = mu if latent is None else latent.to(mu.dtype)
+    heard = {
+        "mask": mask, "use_context": use_context, "use_latent": use_latent, "context": context,
+        "latent": latent.repeat_interleave(model.steps_per_bar, dim=1),
+        "prior": model.prior(model.marginal_head(context), use_context).float(),
+    }  # fmt: skip
+    return heard | tap_of(model, rhythm, use_context & mask) | (known or {})
+
+
+def encode(model, rhythm, mask, use_context, use_latent, known=None):
+    """The context (B, T, D) and each bar's latent (B, N, Z), its mean, of what `heard_by` takes."""
     dtype = next(model.parameters()).dtype
     silence = torch.zeros_like(rhythm[0])
     cells = known or dict.fromkeys(("onset", "vel", "timeoffset"), silence) | dict.fromkeys(KNOWN, silence.bool())
@@ -29,12 +42,7 @@ def heard_by(model, rhythm, mask, use_context, use_latent, known=None):
     context, mu, _, _ = model.hear(
         rolls_heard, rolls, cells["known_onset"], cells["known_vel"], mask, use_context, use_latent
     )
-    heard = {
-        "mask": mask, "use_context": use_context, "use_latent": use_latent, "context": context,
-        "latent": mu.repeat_interleave(model.steps_per_bar, dim=1),
-        "prior": model.prior(model.marginal_head(context), use_context).float(),
-    }  # fmt: skip
-    return heard | tap_of(model, rhythm, use_context & mask) | (known or {})
+    return context, mu
 
 
 def tap_of(model, rhythm, heard):
@@ -81,7 +89,9 @@ def sample(
     use_context=None,
     use_latent=None,
     known=None,
+    latent=None,
     forbid=None,
+    limit=None,
     temperature=1.0,
     guidance=1.0,
     generator=None,
@@ -93,9 +103,11 @@ def sample(
     instrument (B, T, V) shares, NaN = unset; style (B, T) ids, 18 = unset. mask (B, T) bool: steps that
     exist. use_context, use_latent (B, T) bool: whether a step may use the rhythm's context and its bar's
     latent (all by default). known: dict with onset, vel, timeoffset (B, T, V) and known_onset, known_vel
-    (B, T, V) bool; those cells come back as they are. forbid (B, T, V) bool: voices that stay silent.
-    temperature > 0; guidance 1 = as trained, more = the controls turned up. `generator`, on the model's
-    device, is the only source of chance. The model should be in eval mode; rolls are float32 whatever its precision.
+    (B, T, V) bool; those cells come back as they are. latent (B, N, Z): what to use in place of the latents of the
+    rhythm's bars. forbid (B, T, V) bool: voices that stay silent. limit (B, T, 2): how many voices a step may hit, and
+    how many of them that are played by hand; known cells stay, however many they are. temperature > 0;
+    guidance 1 = as trained, more = the controls turned up. `generator`, on the model's device, is the only source of
+    chance. The model should be in eval mode; rolls are float32 whatever its precision.
 
     Returns onset, vel, timeoffset: float32 (B, T, V), zero outside the mask.
     """
@@ -117,9 +129,11 @@ def sample(
         steps(everywhere if use_context is None else use_context.bool()),
         steps(everywhere if use_latent is None else use_latent.bool()),
         None if known is None else {name: steps(x) for name, x in known.items()},
+        latent,
     )
-    if forbid is not None:
-        heard["forbid"] = steps(forbid)
+    for name, rule in (("forbid", forbid), ("limit", limit)):
+        if rule is not None:
+            heard[name] = steps(rule)
     guide = Guide(guidance)
     controls = (*(steps(x, math.nan) for x in (density, intensity, instrument)), steps(style, model.unset_style))
     told = told_of(model, heard, controls, guide)

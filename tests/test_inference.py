@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-import inference_bar_control as inference
 from inference_bar_control import generate, generate_control_params, process_midi
 from inference_helpers import build_tiny_model
+from utils import generating
 from utils.controls import bar_means
 from utils.drums import STYLE_NONE, STYLES
 
@@ -33,7 +33,7 @@ def heard(monkeypatch):
         asked.update(zip(names, inputs), training=any(module.training for module in model.modules()), **more)
         return [torch.zeros_like(asked["rhythm_onset"]) for _ in range(3)]
 
-    monkeypatch.setattr(inference, "sample", sample)
+    monkeypatch.setattr(generating, "sample", sample)
     return asked
 
 
@@ -150,7 +150,7 @@ def test_model_samples_in_eval_mode(heard, rhythm, tiny_model):
 
 
 def test_mode_is_restored_when_sampling_fails(rhythm, tiny_model, monkeypatch):
-    monkeypatch.setattr(inference, "sample", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(generating, "sample", lambda *_, **__: 1 / 0)
     tiny_model.train()
     with pytest.raises(ZeroDivisionError):
         generate(*rhythm, *UNSET, 16, model=tiny_model)

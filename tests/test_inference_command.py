@@ -56,6 +56,37 @@ def test_command_hears_the_first_eight_bars_of_a_long_rhythm_and_says_so(checkpo
     assert "the first 8 are heard, from there the model goes on by itself\n" in said
 
 
+def drums_of(path):
+    return inference.drums_from_midi(path)[0][0]
+
+
+@pytest.mark.parametrize("flags, bars, stays", [
+    (["humanise"], 3, ...), (["add", "--voices", "crash", "ride"], 3, (slice(None), slice(6))),
+    (["infill", "--bars-anew", "2-3", "--voices", "snare,kick"], 3, (slice(16), slice(None))),
+    (["infill", "--bars-anew", "1"], 3, (slice(16, 48), slice(None))), (["continue", "--bars", "2"], 5, (slice(48), slice(None))),
+    (["continue"], 6, (slice(48), slice(None))), (["vary", "--strength", "0"], 3, ...),
+])  # fmt: skip
+def test_command_does_other_jobs(checkpoint, tmp_path, capsys, flags, bars, stays):
+    loop = write_midi(tmp_path / "loop.mid", {"kit": [(q / 2, 36 if q % 4 else 38, 90) for q in range(24)]})
+    assert command("--rhythm", loop, "--job", *flags, "--checkpoint", checkpoint, "--out", tmp_path / "out", "--seed", 1) == 0
+    assert f"3 bars at 120 bpm; playing {bars}, seed 1" in capsys.readouterr().out
+    given, played = drums_of(loop), drums_of(tmp_path / "out" / "loop_1.mid")
+    assert played.shape == (16 * bars, 9) and torch.equal(played[:48][stays], given[stays])
+    assert flags[0] in ("humanise", "vary") or not torch.equal(played[: len(given)], given) or bars > 3
+
+
+@pytest.mark.parametrize("flags, says", [
+    (["--voices", "kick"], "--voices: goes with --job add or infill, not with tap"), (["--job", "add"], "--job add: needs --voices"),
+    (["--job", "infill"], "--job infill: needs --bars-anew, --voices"), (["--job", "vary", "--strength", "2"], "strength: 2.0"),
+    (["--job", "infill", "--bars-anew", "3-1"], "--bars-anew: '3-1'"), (["--job", "infill", "--bars-anew", "9"], "--bars-anew: '9'; it must name bars"),
+    (["--job", "humanise", "--bars", "2"], "--bars: goes with --job tap or continue, not with humanise"),
+])  # fmt: skip
+def test_command_says_what_a_job_needs(repository, checkpoint, tmp_path, capsys, flags, says):
+    rhythm = repository / "examples" / "clave_taps.mid"
+    assert command("--rhythm", rhythm, *flags, "--checkpoint", checkpoint, "--out", tmp_path) == 2
+    assert capsys.readouterr().err.startswith(f"inference_bar_control.py: {says}")
+
+
 def test_command_keeps_tempo_meter_length_and_tracks_of_the_rhythm(checkpoint, tmp_path, capsys):
     song = tmp_path / "waltz.mid"
     held = note(4 * 1440, 43, length=1440, channel=0)  # the fifth bar of 3/4 is one long note

@@ -57,7 +57,7 @@ def quick(command, folder):
         folders = sorted(glob.glob(words.pop()))
         return [*words, *folders, "--curves", f"{folder}/curves.png", "--json", f"{folder}/runs.json"]
     if script == "inference_bar_control.py":
-        return [*words, "--out", f"{folder}/output"]
+        return [*(word.replace("output/", f"{folder}/output/") for word in words), "--out", f"{folder}/output"]
     if script == "evaluate.py":
         return [*words, "--windows", "3", "--samples", "2", "--json", f"{folder}/figures.json", "--set", f"Data.cache_dir={folder}/groove"]
     sets = [f"Data.corpus={folder}/my_drums", f"Data.cache_dir={folder}/cache"]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from model_batches import hidden_states, random_batch, sampling_inputs, small_model
 
+from model import decoding
 from model.decoding import Guide, draw_hits, draw_onsets, onset_threshold, pick
 from model.heads import offset_to_bin, velocity_to_bin
 from model.sampling import sample
@@ -19,7 +20,7 @@ def draw_step(model, hidden, uniform, known=None):
             "tap_vel": torch.zeros(n), "tap_timeoffset": torch.zeros(n), "tap_velocity_bin": torch.full((n,), -1),
             "tap_offset_bin": torch.full((n,), -1)} | (known or {})  # fmt: skip
     hidden = hidden.expand(n, -1)
-    onset = draw_onsets(model, hidden, onset_threshold(uniform[..., 0], 1.0, told), Guide(1.0))
+    onset = draw_onsets(model, hidden, onset_threshold(uniform[..., 0], 1.0, told), Guide(1.0), told)
     return onset, *draw_hits(model, hidden, onset, told, uniform, Guide(1.0), 1.0)
 
 
@@ -163,6 +164,22 @@ def test_pick_inverts_the_distribution():
     assert pick(logits, torch.tensor([0.1, 0.3, 0.69, 0.99]), 1.0).tolist() == [0, 1, 1, 2]
     assert pick(logits, torch.full((4,), 1.0), 1.0).max() == 2
     assert pick(logits, torch.tensor([0.01, 0.2, 0.8, 0.99]), 0.01).tolist() == [1, 1, 1, 1]
+
+
+def test_small_steps_take_one_thread_and_give_the_others_back(model, monkeypatch):
+    threads, step = [], model.decoder.step
+    monkeypatch.setattr(model.decoder, "step", lambda *a: threads.append(torch.get_num_threads()) or step(*a))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        sample(model, *sampling_inputs(random_batch(T=16)))
+        assert set(threads) == {1} and torch.get_num_threads() == 2
+        monkeypatch.setattr(decoding, "WORTH_A_THREAD", 1)
+        threads.clear()
+        sample(model, *sampling_inputs(random_batch(T=16)))
+        assert set(threads) == {2}
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_same_seed_same_drums_and_no_other_source_of_chance(model):

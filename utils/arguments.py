@@ -4,6 +4,8 @@ import argparse
 
 from utils.drums import STYLES, VOICES
 
+JOBS = "tap", "humanise", "add", "infill", "continue", "vary"
+
 
 class OneLineParser(argparse.ArgumentParser):
     """Says in one line what is wrong, as every other error of this program does."""
@@ -22,6 +24,14 @@ def parse_arguments(argv=None):
         "What is not asked for, the model decides. Flags win over the control file.",
     )
     parser.add_argument("--rhythm", required=True, metavar="MIDI", help="the rhythm: taps, bass, guitar, drums, anything")
+    parser.add_argument("--job", choices=JOBS, default="tap",
+                        help="tap: play drums to the rhythm (default). The others take it as drums, all voices of it, and "
+                        "play them with feeling, add --voices to them, play --bars-anew or --voices anew, go on from them, "
+                        "or vary them")
+    parser.add_argument("--voices", nargs="+", action="extend", metavar="NAME", help="which voices to add, or to play anew")
+    parser.add_argument("--bars-anew", metavar="N,N-N", help="which bars to play anew, counted from 1: 2,5-7")
+    parser.add_argument("--strength", type=float, metavar="X",
+                        help="of a variation, from 0, the same drums, to 1, another groove (default: 0.5)")
     parser.add_argument("--track", metavar="N|NAME", help="which track of it, counted from 0 (default: all, merged)")
     parser.add_argument("--controls", metavar="YAML", help="a control file, see examples/controls.yaml")
     parser.add_argument("--hits-per-bar", metavar="VALUE", help="hits of all voices together")
@@ -30,7 +40,8 @@ def parse_arguments(argv=None):
                         help="hits per bar of a voice, 0 to 16: --voice kick=4 snare=2,2,2,6")
     parser.add_argument("--forbid", nargs="+", action="extend", metavar="NAME", help="voices that must not sound")
     parser.add_argument("--style", metavar="VALUE", help="a style by name")
-    parser.add_argument("--bars", type=int, metavar="N", help="bars of 4/4 to play (default: as long as the rhythm)")
+    parser.add_argument("--bars", type=int, metavar="N",
+                        help="bars of 4/4 to play, or to go on for (default: as long as the rhythm)")
     parser.add_argument("--seed", type=int, metavar="N", help="same seed, same drums (default: a new one, printed)")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="X",
                         help="below 1 safer, above 1 wilder (default: 1)")

@@ -11,6 +11,9 @@ from utils.drums import N_VOICES
 from utils.midi import rhythm_roll
 
 MAX_RHYTHM_STEPS = 128
+HANDS = 2
+ROLLS = ("onset", 0, 1), ("vel", 0, 1), ("timeoffset", -0.5, 0.5)  # with the range of their values
+KNOWN = "known_onset", "known_vel"
 FOLLOW = {"literal": (True, True), "loose": (False, True), "free": (False, False)}  # context heard, latent heard
 
 
@@ -61,25 +64,90 @@ def in_eval_mode(model):
             module.training = training
 
 
+def roll(value, name, low, high, most=MAX_RHYTHM_STEPS):
+    """A roll as the user gave it, as float32 (T, 9) on the CPU. ValueError for another shape or a value out of range."""
+    roll = torch.as_tensor(value).detach().to("cpu", torch.float32)
+    if roll.ndim == 3 and len(roll) == 1:
+        roll = roll[0]
+    if roll.ndim != 2 or roll.shape[1] != N_VOICES:
+        raise ValueError(f"{name}: shape {tuple(roll.shape)}; it must be (1, steps, {N_VOICES})")
+    if most is not None and len(roll) > most:
+        raise ValueError(f"{name}: {len(roll)} steps; a rhythm has at most {most}")
+    if not ((roll >= low) & (roll <= high)).all():
+        raise ValueError(f"{name}: from {roll.min():g} to {roll.max():g}; it must lie between {low} and {high}")
+    return roll
+
+
 def laid_out(rhythm, seq_len):
     """Check a rhythm, onset, vel and timeoffset (1, T, 9), and lay the loudest hit of each step into seq_len steps.
     Returns three float32 tensors (seq_len, 9) and how many steps of it are heard. Raises ValueError."""
+    if all(part is None for part in rhythm):
+        return *torch.zeros(3, seq_len, N_VOICES), 0
     rolls = []
-    for name, roll, low, high in zip(("onset", "vel", "timeoffset"), rhythm, (0, 0, -0.5), (1, 1, 0.5)):
-        name = f"piano_roll_{name}"
-        roll = torch.as_tensor(roll).detach().to("cpu", torch.float32)
-        if roll.ndim == 3 and len(roll) == 1:
-            roll = roll[0]
-        if roll.ndim != 2 or roll.shape[1] != N_VOICES:
-            raise ValueError(f"{name}: shape {tuple(roll.shape)}; it must be (1, steps, {N_VOICES})")
-        if len(roll) > MAX_RHYTHM_STEPS:
-            raise ValueError(f"{name}: {len(roll)} steps; a rhythm has at most {MAX_RHYTHM_STEPS}")
-        if rolls and len(roll) != len(rolls[0]):
-            raise ValueError(f"{name}: {len(roll)} steps; it must be as long as piano_roll_onset, {len(rolls[0])}")
-        if not ((roll >= low) & (roll <= high)).all():
-            raise ValueError(f"{name}: from {roll.min():g} to {roll.max():g}; it must lie between {low} and {high}")
-        rolls.append(roll)
-    loudest = rhythm_roll(*(roll[:seq_len].numpy() for roll in rolls))
+    for (part, low, high), value in zip(ROLLS, rhythm):
+        name = f"piano_roll_{part}"
+        if value is None:
+            raise ValueError(f"{name}: None; give all three rolls of a rhythm, or none of them")
+        rolls.append(roll(value, name, low, high))
+        if len(rolls[-1]) != len(rolls[0]):
+            raise ValueError(f"{name}: {len(rolls[-1])} steps; it must be as long as piano_roll_onset, {len(rolls[0])}")
+    loudest = rhythm_roll(*(part[:seq_len].numpy() for part in rolls))
     heard = min(len(rolls[0]), seq_len)
     padding = (0, 0, 0, seq_len - heard)
-    return *(torch.nn.functional.pad(torch.as_tensor(roll), padding) for roll in loudest), heard
+    return *(torch.nn.functional.pad(torch.as_tensor(part), padding) for part in loudest), heard
+
+
+def drum_rolls(drums, name="drums"):
+    """Check drums, onset, vel and timeoffset (1, T, 9), T a multiple of 4.
+    Returns three float32 tensors (T, 9). Raises ValueError."""
+    try:
+        onset, vel, timeoffset = drums
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: a {type(drums).__name__}; it must be three rolls: onset, vel, timeoffset") from None
+    parts = zip(ROLLS, (onset, vel, timeoffset))
+    rolls = [roll(value, f"{name}: {part}", low, high, None) for (part, low, high), value in parts]
+    if len({len(part) for part in rolls}) > 1:
+        steps = ", ".join(str(len(part)) for part in rolls)
+        raise ValueError(f"{name}: {steps} steps; the three rolls must be equally long")
+    if not len(rolls[0]) or len(rolls[0]) % 4:
+        raise ValueError(f"{name}: {len(rolls[0])} steps; they must be a multiple of 4, and 4 at least")
+    return rolls
+
+
+def known_cells(known, seq_len):
+    """Check the drums that are known, as `generate` takes them. Returns the dict with float32 rolls and bool masks,
+    (seq_len, 9) each. Raises ValueError."""
+    names = [part for part, _, _ in ROLLS]
+    if not isinstance(known, dict) or set(known) != {*names, *KNOWN}:
+        there = ", ".join(map(str, known)) if isinstance(known, dict) else type(known).__name__
+        raise ValueError(f"known: {there}; it must be a dict of {', '.join(names)} and {', '.join(KNOWN)}")
+    onset, vel, timeoffset = drum_rolls([known[name] for name in names], "known")
+    masks = [roll(known[name], f"known: {name}", 0, 1, None) > 0 for name in KNOWN]
+    for name, part in zip((*names, *KNOWN), (onset, vel, timeoffset, *masks)):
+        if len(part) != seq_len:
+            raise ValueError(f"known: {name}: {len(part)} steps; it must be as long as seq_len, {seq_len}")
+    known_onset, known_vel = masks
+    if (known_vel & ~known_onset).any():
+        raise ValueError("known: known_vel is set where known_onset is not; of a cell's hit the onset must be known, too")
+    if ((onset != 0) & (onset != 1) & known_onset).any():
+        raise ValueError("known: onset: a known cell is neither 0 nor 1; it must be hit or not")
+    if (((vel > 0) != (onset > 0)) & known_vel).any() or ((timeoffset != 0) & (onset == 0) & known_vel).any():
+        raise ValueError("known: a cell of known_vel must have a velocity above 0 if hit, velocity and offset 0 if not")
+    return dict(zip((*names, *KNOWN), (onset, vel, timeoffset, known_onset, known_vel)))
+
+
+def bar_latents(latent, bars, size):
+    """Latents (1, bars, size) as float32 (bars, size) on the CPU. Raises ValueError."""
+    latent = torch.as_tensor(latent).detach().to("cpu", torch.float32)
+    if latent.shape != (1, bars, size) or not latent.isfinite().all():
+        shape = tuple(latent.shape)
+        raise ValueError(f"latent: shape {shape}; it must be (1, {bars}, {size}), finite numbers for each bar of seq_len")
+    return latent[0]
+
+
+def limits(at_most, playable, seq_len):
+    """How many voices a step may hit, of all and of those that hands play, (seq_len, 2); None without a limit."""
+    if at_most is None and not playable:
+        return None
+    most = N_VOICES if at_most is None else whole(at_most, "at_most")
+    return torch.tensor([most, HANDS if playable else N_VOICES]).expand(seq_len, 2)

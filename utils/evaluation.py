@@ -154,6 +154,44 @@ def with_swapped_rhythm(windows):
     return swap_rhythm(unset_controls(windows.batch), torch.from_numpy(partners(windows.performance)))
 
 
+def third_bar(windows):
+    return cells_of_bars(windows, (2,))
+
+
+def from_third_bar(windows):
+    return cells_of_bars(windows, (2, 3))
+
+
+def cells_of_bars(windows, bars):
+    """The cells (W, T, V) bool of these bars of windows of BARS bars."""
+    shape = windows.rolls[0].shape
+    bar = np.arange(shape[1]) * BARS // shape[1]
+    return np.broadcast_to(np.isin(bar, bars)[:, None], shape)
+
+
+def one_voice(windows):
+    """The cells (W, T, V) bool of one voice of each window, of those it plays: each in its turn, window by window."""
+    plays = (windows.rolls[0] > 0).any(1)
+    turn = np.arange(len(plays)) % np.maximum(plays.sum(1), 1)
+    voice = (plays.cumsum(1) > turn[:, None]).argmax(1)
+    return np.broadcast_to((np.arange(plays.shape[1]) == voice[:, None])[:, None], windows.rolls[0].shape)
+
+
+# job -> which cells of the Windows of T4 are played anew, (W, T, V) bool
+ANEW = {"infill": third_bar, "add a voice": one_voice, "continue": from_third_bar}
+
+
+def without_rhythm(windows):
+    unset = unset_controls(windows.batch)
+    return unset | {name: torch.zeros_like(unset[name]) for name in RHYTHM_KEYS}
+
+
+def around(windows, anew):
+    """All is known but the cells anew (W, T, V)."""
+    known = torch.from_numpy(~anew)
+    return without_rhythm(windows) | {"known_onset": known, "known_vel": known}
+
+
 # what the model is told of Windows before it plays
 PLAYED = {
     "given": lambda windows: windows.batch,
@@ -161,6 +199,8 @@ PLAYED = {
     "density": with_density,
     "onsets": with_onsets,
     "swapped": with_swapped_rhythm,
+    "humanise": lambda windows: without_rhythm(windows) | {"known_onset": torch.ones_like(windows.batch["known_onset"])},
+    **{job: lambda windows, cells_of=cells_of: around(windows, cells_of(windows)) for job, cells_of in ANEW.items()},
 }
 MANY = ("unset", "density")  # settings whose samples are also taken together
 

@@ -2,7 +2,7 @@
 
 import re
 
-from utils.evaluation_table import number, sure
+from utils.evaluation_table import JOBS, number, sure
 
 SET = "T4"  # of the tables that show one set
 
@@ -44,7 +44,8 @@ def markdown(figures):
     """The figures that evaluate gives, of all parts that were done: one text, a blank line between two tables."""
     tables = {
         "tap": (_against_others, _onsets, _hits), "likelihood": (_short_likelihood, _likelihood),
-        "controls": (_controls,), "realism": (_realism, _variety), "goals": (_goals,),
+        "controls": (_controls,), "realism": (_realism, _variety), "jobs": (_humanised, _anew),
+        "goals": (_goals,),
     }  # fmt: skip
     made = [table(figures) for part, several in tables.items() if figures.get(part) for table in several]
     return "\n\n".join("\n".join(lines) for lines in made) + "\n"
@@ -151,6 +152,18 @@ def _variety(f):
     copied = [number(variety["longest copy"][kind]["mean"], 1) for kind in kinds]
     rows.append(["steps on end that stand just so in a training performance, mean", *copied])
     return table([f"variety and copies, {SET}", "a sample, controls unset", "real", f"real, {f['floor']}"], rows)
+
+
+def _humanised(f):
+    rows = []
+    for name, of in f["jobs"]["humanise"].items():
+        rows.append([name, plain(of["velocity"]), plain(of["offset"], 1), plain(of["velocity KL"]), plain(of["offset KL"])])
+    return table([f"humanised, {SET}, no rhythm heard", "velocity error", "offset error, ms", "velocity KL", "offset KL"], rows)
+
+
+def _anew(f):
+    rows = [[title, name, plain(score)] for job, title in JOBS.items() for name, score in f["jobs"][job].items()]
+    return table([f"played anew, {SET}, no rhythm heard", "", "F1 of the onsets played anew"], rows)
 
 
 def _goals(f):

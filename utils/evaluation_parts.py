@@ -6,6 +6,7 @@ import time
 from utils.bootstrap import estimate
 from utils.evaluation import teacher_forced, windows_of
 from utils.evaluation_controls import control_figures
+from utils.evaluation_jobs import jobs_part
 from utils.evaluation_realism import realism_figures
 from utils.evaluation_tap import cell_sums, f1, tap_to_drums
 from utils.goals import judge
@@ -78,7 +79,7 @@ def controls_part(player, sets):
 
 PARTS = {
     "likelihood": likelihood_part, "tap": tap_part, "rhythm": rhythm_part, "controls": controls_part,
-    "realism": realism_figures,
+    "realism": realism_figures, "jobs": jobs_part,
 }  # fmt: skip
 
 

@@ -17,6 +17,12 @@ _SETTINGS = {
     "given_latent_swapped": "controls given, latent alone, swapped",
     "unset_latent_swapped": "controls unset, latent alone, swapped",
 }
+# job that plays cells anew -> what it is called
+JOBS = {
+    "infill": "infill: the third bar of four",
+    "add a voice": "add a voice: one of those that the window plays, each in its turn",
+    "continue": "continue: two bars after two",
+}
 _NAME = 44  # characters
 _CELL = 12
 _WIDE = 24  # of a figure with its interval
@@ -26,7 +32,7 @@ _GOAL = 90  # of the name of a goal
 def tables(figures):
     """The figures that evaluate gives, as one text: a table for each part that was done."""
     parts = {"likelihood": _likelihood, "tap": _tap, "rhythm": _rhythm, "controls": _controls, "realism": _realism,
-             "goals": _goals}  # fmt: skip
+             "jobs": _jobs, "goals": _goals}  # fmt: skip
     texts = [_title(figures)] + [table(figures) for name, table in parts.items() if name in figures]
     return "\n\n".join("\n".join(lines) for lines in texts)
 
@@ -150,6 +156,20 @@ def _realism(f):
     titles = {"mean": "longest copy of training drums, steps: mean", "most": "most", "whole": "whole windows"}
     for name, title in titles.items():
         yield line(title, *(number(variety["longest copy"][row][name], 0 if name == "most" else 2) for row in rows))
+
+
+def _jobs(f):
+    yield "Humanised, T4, no rhythm heard: mean absolute error at the real hits, velocity (0 to 1) and offset (ms), and"
+    yield "  KL from the real"
+    heads = ("velocity", "offset", "velocity KL", "offset KL")
+    yield line("", *heads, width=_WIDE)
+    for row, scores in f["jobs"]["humanise"].items():
+        yield line(row, *(sure(scores[head], 2 if head == "offset" else 3) for head in heads), width=_WIDE)
+    yield "Played anew, T4, no rhythm heard: F1 of the onsets among the cells played anew"
+    for job, title in JOBS.items():
+        yield f"  {title}"
+        for row, score in f["jobs"][job].items():
+            yield line(row, sure(score), width=_WIDE)
 
 
 def _goals(f):

@@ -99,12 +99,12 @@ def onset_figures(played, windows, steps_per_bar):
     """
     sums = cell_sums(played, windows, steps_per_bar)
     figures = {
-        "precision": estimate(lambda s: _mean(quotient(s[..., 0], s[..., 1])), sums.sum((2, 3))),
-        "recall": estimate(lambda s: _mean(quotient(s[..., 0], s[..., 2])), sums.sum((2, 3))),
-        "f1": estimate(lambda s: _mean(f1(s)), sums.sum((2, 3))),
-        "macro f1": estimate(lambda s: _mean(_mean(f1(s))), sums.sum(2)),
-        "by voice": {name: estimate(lambda s: _mean(f1(s)), sums[..., v, :].sum(2)) for v, name in enumerate(VOICES)},
-        "by bar": [estimate(lambda s: _mean(f1(s)), sums[:, :, bar].sum(2)) for bar in range(sums.shape[2])],
+        "precision": estimate(lambda s: mean_of_samples(quotient(s[..., 0], s[..., 1])), sums.sum((2, 3))),
+        "recall": estimate(lambda s: mean_of_samples(quotient(s[..., 0], s[..., 2])), sums.sum((2, 3))),
+        "f1": estimate(lambda s: mean_of_samples(f1(s)), sums.sum((2, 3))),
+        "macro f1": estimate(lambda s: mean_of_samples(mean_of_samples(f1(s))), sums.sum(2)),
+        "by voice": {name: estimate(lambda s: mean_of_samples(f1(s)), sums[..., v, :].sum(2)) for v, name in enumerate(VOICES)},
+        "by bar": [estimate(lambda s: mean_of_samples(f1(s)), sums[:, :, bar].sum(2)) for bar in range(sums.shape[2])],
     }
     hit, tapped = played > 0, windows.tapped
     steps = np.stack([(hit.any(-1) & tapped).sum((0, 2)), len(hit) * tapped.sum(1)], 1)
@@ -130,8 +130,8 @@ def f1(sums):
     return quotient(2 * sums[..., 0], sums[..., 1] + sums[..., 2])
 
 
-def _mean(values):
-    """Over the last axis, of those that are not NaN; NaN where there are none."""
+def mean_of_samples(values):
+    """The mean over the last axis, of those that are not NaN; NaN where there are none."""
     there = ~np.isnan(values)
     return quotient(np.where(there, values, 0).sum(-1), there.sum(-1))
 

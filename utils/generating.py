@@ -1,0 +1,103 @@
+"""Drums for a rhythm, around what is already played, under control bar by bar: the one door to the model.
+
+Shapes: T steps of a sixteenth, 16 to a bar; nine voices in the order of utils/drums.py.
+"""
+
+import torch
+
+from model.sampling import sample
+from utils.checks import (
+    FOLLOW, bar_latents, check_playing, in_eval_mode, known_cells, laid_out, limits, make_generator, whole,
+)  # fmt: skip
+from utils.controls import bar_means, control_curve, nearest_possible, style_steps
+from utils.drums import N_VOICES
+from utils.get_model import last_model
+
+
+def generate(
+    piano_roll_onset, piano_roll_vel, piano_roll_timeoffset, density, intensity, instrument, style, masks, seq_len,
+    *, model=None, seed=None, temperature=1.0, guidance=1.0, follow="literal", num_samples=1,
+    known=None, latent=None, at_most=None, playable=False,
+):  # fmt: skip
+    """Write drums to a rhythm.
+
+    Everything may be a torch tensor or a NumPy array, with or without the leading 1, on any device.
+
+    piano_roll_onset, piano_roll_vel, piano_roll_timeoffset: (1, T, 9), the rhythm, at most 128 steps. Of each
+        step the loudest hit is heard. Shorter than seq_len: the model goes on by itself; longer: cut. All three
+        None: there is no rhythm, and the model plays what it likes.
+    density, intensity: (1, >= seq_len) z-scores; instrument: (1, >= seq_len, 9), share of the bar's steps that
+        each voice hits, below zero: the voice is forbidden on that step; style: (1, >= seq_len) ids or one
+        style's name. A bar is asked for the mean of its steps, as nearly as it is possible. NaN (style: 18 and
+        above) is unset, and None leaves the control to the model altogether.
+    masks: (1, >= seq_len), 1 = play, 0 = stay silent; None plays throughout.
+    seq_len: steps to write, a multiple of 4.
+    model: default: the one built last by get_model. seed: same seed, same drums; None: new ones each time.
+    temperature: above 0. guidance: 1 samples as trained, above 1 the controls weigh more. follow: "literal"
+        follows the rhythm hit by hit, "loose" its gist bar by bar, "free" not at all. num_samples: versions.
+    known: drums to play around, a dict of onset, vel, timeoffset (1, seq_len, 9) and of two masks of that shape:
+        known_onset, the cells that are as `onset` has them, hit or not; known_vel, those of them whose hits have
+        their velocity and offset, too. They come back as they are, unless `masks` silences them, and are heard with
+        the rhythm, which then can't be followed loosely. utils/jobs.py has the jobs that this is for.
+    latent: (1, bars, Z), used in place of the gist of each bar of the rhythm; see utils.jobs.gist.
+    at_most: no step hits more voices than this. playable: no step hits more than two voices beside the kick, one for
+        each hand. Where too many are drawn the likelier ones stay; known cells always do.
+
+    Returns onset, vel, timeoffset, float32 (num_samples, seq_len, 9) on the model's device.
+    Leaves no trace: the model's train/eval mode and all global random numbers are as before.
+    Raises ValueError naming the argument, the value and the rule.
+    """
+    model = last_model() if model is None else model
+    seq_len = whole(seq_len, "seq_len")
+    if seq_len % 4:
+        raise ValueError(f"seq_len: {seq_len}; it must be a multiple of 4 steps")
+    num_samples = whole(num_samples, "num_samples")
+    check_playing(follow, temperature, guidance)
+
+    bar, factor = model.steps_per_bar, model.normalize_factor
+    *rhythm, heard = laid_out((piano_roll_onset, piano_roll_vel, piano_roll_timeoffset), seq_len)
+    known = None if known is None else known_cells(known, seq_len)
+    if latent is not None:
+        latent = bar_latents(latent, -(-seq_len // bar), model.config["Model"]["Intermediate"]["d_latent"])
+    limit = limits(at_most, playable, seq_len)
+    density = nearest_possible(control_curve(density, "density", seq_len), *factor["density"])
+    intensity = nearest_possible(control_curve(intensity, "intensity", seq_len), *factor["intensity"])
+    instrument = control_curve(instrument, "instrument", seq_len, N_VOICES)
+    style = style_steps(style, seq_len)
+    mask = torch.ones(seq_len, dtype=torch.bool) if masks is None else control_curve(masks, "masks", seq_len) > 0
+    curves = [bar_means(curve, mask, bar) for curve in (density, intensity, instrument.clamp(0, 1))]
+    rhythm, use_context, use_latent = _heard(rhythm, heard, follow, bar, known is not None, latent is not None)
+
+    weight = next(model.parameters())
+    generator = make_generator(seed, weight.device)
+
+    def prepare(x):
+        """(seq_len, ...) -> (num_samples, seq_len, ...) on the model's device."""
+        return x.expand(num_samples, *x.shape).to(weight.device)
+
+    inputs = [prepare(x) for x in (*rhythm, *curves, style, mask)]
+    with in_eval_mode(model):
+        return sample(
+            model, *inputs, use_context=prepare(use_context), use_latent=prepare(use_latent),
+            known=known and {name: prepare(x) for name, x in known.items()},
+            latent=None if latent is None else prepare(latent), forbid=prepare(instrument < 0),
+            limit=None if limit is None else prepare(limit), temperature=temperature, guidance=guidance,
+            generator=generator,
+        )  # fmt: skip
+
+
+def _heard(rhythm, heard, follow, steps_per_bar, known, latent):
+    """The rhythm, and on which steps its context and its latent are used.
+
+    Known drums reach the decoder through the context alone. So where there are any it is used throughout, and a rhythm
+    that is not to be heard is silent, as in training.
+    """
+    step = torch.arange(len(rhythm[0]))
+    if known:
+        if follow == "loose":
+            raise ValueError("follow: 'loose'; beside known drums a rhythm is followed literally, or 'free', not at all")
+        rhythm = rhythm if follow == "literal" else [torch.zeros_like(roll) for roll in rhythm]
+        return rhythm, step >= 0, step >= 0
+    hear_context, hear_latent = FOLLOW[follow]
+    use_latent = (step // steps_per_bar * steps_per_bar < heard) & hear_latent
+    return rhythm, (step < heard) & hear_context, use_latent | latent

@@ -1,0 +1,45 @@
+"""The flag --job of inference_bar_control.py: which flags go with which job, and the job done to drums."""
+
+from utils.jobs import add_voices, continue_drums, humanise, infill, vary
+
+GOES_WITH = {"bars": ("tap", "continue"), "voices": ("add", "infill"), "bars_anew": ("infill",), "strength": ("vary",)}
+
+
+def check_flags(arguments):
+    """ValueError for a flag that the job has no use for, or lacks."""
+    for name, jobs in GOES_WITH.items():
+        if getattr(arguments, name) is not None and arguments.job not in jobs:
+            raise ValueError(f"--{name.replace('_', '-')}: goes with --job {' or '.join(jobs)}, not with {arguments.job}")
+    if arguments.job == "add" and not arguments.voices:
+        raise ValueError("--job add: needs --voices, those to add")
+    if arguments.job == "infill" and not (arguments.voices or arguments.bars_anew):
+        raise ValueError("--job infill: needs --bars-anew, --voices or both: what to play anew")
+
+
+def do_job(arguments, drums, bars, **playing):
+    """Drums (1, T, 9), three rolls, as the job leaves them; bars: how many follow, where it is to continue them."""
+    voices = [name for name in ",".join(arguments.voices or ()).split(",") if name]
+    if arguments.job == "humanise":
+        return humanise(drums, **playing)
+    if arguments.job == "add":
+        return add_voices(drums, voices, **playing)
+    if arguments.job == "infill":
+        there = drums[0].shape[1] // playing["model"].steps_per_bar
+        return infill(drums, bars=_numbered(arguments.bars_anew, there), voices=voices or None, **playing)
+    if arguments.job == "continue":
+        return continue_drums(drums, bars, **playing)
+    return vary(drums, 0.5 if arguments.strength is None else arguments.strength, **playing)
+
+
+def _numbered(text, there):
+    """The bars that "2,5-7" names, counted from 1, out of those that are there, as numbers from 0; None for None."""
+    if text is None:
+        return None
+    bars = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        first, last = first.strip(), last.strip() or first.strip()
+        if not (first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last) <= there):
+            raise ValueError(f"--bars-anew: {text!r}; it must name bars, as 2,5-7, of the {there} there are")
+        bars += range(int(first) - 1, int(last))
+    return bars

@@ -71,7 +71,7 @@ def sample_without_cache(model, inputs, generator, whole):
             uniform = torch.rand(B, S, V, UNIFORMS_PER_VOICE, generator=generator, device=mask.device)
         here = {name: x[:, t] for name, x in told.items()}
         hidden = run_decoder(model, drums, told, T if whole else t + 1)[:, t]
-        onset = draw_onsets(model, hidden, onset_threshold(uniform[:, t % S, :, 0], 1.0, here), guide)
+        onset = draw_onsets(model, hidden, onset_threshold(uniform[:, t % S, :, 0], 1.0, here), guide, here)
         vel, timeoffset = draw_hits(model, hidden, onset, here, uniform[:, t % S], guide, 1.0)
         for roll, value in zip(drums, (onset, vel, timeoffset)):
             roll[:, t] = value

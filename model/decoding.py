@@ -47,7 +47,7 @@ def decoding_precision(model, rows):
     """The precision that multiplies the decoder's matrices the fastest, where the model itself is in float32.
 
     docs/performance.md has what was measured. A single row on a CPU is a matter of reading the weights, and half as
-    many bytes take about half as long; more rows are a matter of multiplying, which no CPU does in float16.
+    many bytes take less than half as long; more rows are a matter of multiplying, which no CPU does in float16.
     """
     weight = model.decoder.start
     if weight.dtype != torch.float32:

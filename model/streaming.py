@@ -15,11 +15,11 @@ class Stream:
     """Plays bar after bar. It looks back over the decoder's window and keeps nothing else, so it can go on for days."""
 
     def __init__(self, model, batch_size=1, temperature=1.0, guidance=1.0, generator=None, precision=None):
-        """temperature > 0, guidance, generator and precision as in `sample`. The model should be in eval mode."""
+        """temperature > 0, guidance, generator and precision as in `sample`. The model should be in eval mode; `hear` comes
+        before the first bar."""
         self.model, self.guide, self.generator = model, Guide(guidance), generator
         self.decoding = fresh(model, batch_size, self.guide, temperature, precision)
         self.batch_size = batch_size
-        self.hear(None)
 
     @torch.no_grad()
     def hear(self, rhythm, use_context=True, use_latent=True):

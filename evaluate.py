@@ -25,7 +25,7 @@ from utils.files import json_text, write_text
 
 CHECKPOINT_FLAGS = {
     "checkpoint": "checkpoints/drummer.pt", "split": "test", "parts": None, "windows": None, "samples": 32, "seed": 0,
-    "device": "auto", "midi_dir": None, "set": [], "json": "output/evaluation.json",
+    "guidance": None, "device": "auto", "midi_dir": None, "set": [], "json": "output/evaluation.json",
 }  # fmt: skip
 RUNS_FLAGS = {"sort": "score", "curves": "output/curves.png", "json": "output/runs.json"}
 
@@ -33,6 +33,7 @@ RUNS_FLAGS = {"sort": "score", "curves": "output/curves.png", "json": "output/ru
 def evaluate_checkpoint(args):
     from preprocessing import preprocess
     from utils.checkpoints import load_checkpoint
+    from utils.checks import GUIDANCE
     from utils.device import pick_device
     from utils.evaluation import Player
     from utils.evaluation_markdown import markdown
@@ -56,7 +57,8 @@ def evaluate_checkpoint(args):
     model = load_model(args.checkpoint, device)
     cache = preprocess(config, args.midi_dir)
     sets = Sets(cache, args.split, config.Data, model.normalize_factor, args.windows)
-    player = Player(model, args.samples, args.seed)
+    guidance = GUIDANCE if args.guidance is None else args.guidance
+    player = Player(model, args.samples, args.seed, guidance)
     figures = {"checkpoint": args.checkpoint, "step": checkpoint.get("step", 0)}
     figures |= evaluate(player, sets, parts)
     print(tables(figures))
@@ -133,6 +135,7 @@ def parse_arguments(arguments=None):
     flag("--samples", type=int, metavar="N", help="how often a window is played where it counts (default: 32)")
     flag("--parts", metavar="A,B", help="only these of likelihood, tap, rhythm, controls, realism, jobs (default: all)")
     flag("--seed", type=int, metavar="N", help="of the samples (default: 0)")
+    flag("--guidance", type=float, metavar="X", help="how much the controls weigh where any is set (default: as for generate)")
     flag("--device", help="cpu, cuda, cuda:1, mps, or auto (default)")
     flag("--midi-dir", metavar="FOLDER", help="a folder or zip of MIDI in place of Data.corpus")
     flag("--set", action="append", metavar="Data.KEY=VALUE",

@@ -92,12 +92,13 @@ def sample(
     latent=None,
     forbid=None,
     limit=None,
+    num_samples=1,
     temperature=1.0,
     guidance=1.0,
     generator=None,
     precision=None,
 ):
-    """Play drums to a rhythm.
+    """Play drums to a rhythm, or to several.
 
     rhythm_onset, rhythm_vel, rhythm_timeoffset: (B, T, V) rolls. density, intensity (B, T) z-scores,
     instrument (B, T, V) shares, NaN = unset; style (B, T) ids, 18 = unset. mask (B, T) bool: steps that
@@ -105,11 +106,13 @@ def sample(
     latent (all by default). known: dict with onset, vel, timeoffset (B, T, V) and known_onset, known_vel
     (B, T, V) bool; those cells come back as they are. latent (B, N, Z): what to use in place of the latents of the
     rhythm's bars. forbid (B, T, V) bool: voices that stay silent. limit (B, T, 2): how many voices a step may hit, and
-    how many of them that are played by hand; known cells stay, however many they are. temperature > 0;
-    guidance 1 = as trained, more = the controls turned up. `generator`, on the model's device, is the only source of
-    chance. The model should be in eval mode; rolls are float32 whatever its precision.
+    how many of them that are played by hand; known cells stay, however many they are. num_samples: how often each
+    rhythm is played; it is heard once. temperature > 0; guidance 1 = as trained, more = the controls turned up,
+    where any is set. `generator`, on the model's device, is the only source of chance. The model should be in eval
+    mode; rolls are float32 whatever its precision.
 
-    Returns onset, vel, timeoffset: float32 (B, T, V), zero outside the mask.
+    Returns onset, vel, timeoffset: float32 (B * num_samples, T, V), the samples of a rhythm one after the other; zero
+    outside the mask.
     """
     if not temperature > 0:
         raise ValueError(f"temperature: {temperature}; it must be above 0")
@@ -134,13 +137,15 @@ def sample(
     for name, rule in (("forbid", forbid), ("limit", limit)):
         if rule is not None:
             heard[name] = steps(rule)
-    guide = Guide(guidance)
+    asked = any(x.isfinite().any() for x in (density, intensity, instrument)) or (style != model.unset_style).any()
+    guide = Guide(guidance if asked else 1.0)
     controls = (*(steps(x, math.nan) for x in (density, intensity, instrument)), steps(style, model.unset_style))
     told = told_of(model, heard, controls, guide)
-    decoding = begin(model, B, guide, temperature, precision)
+    decoding = begin(model, B * num_samples, guide, temperature, precision)
     bars = []
     for start in range(0, T, S):
         n = min(S, T - start)
-        uniform = torch.rand(B, n, V, UNIFORMS_PER_VOICE, generator=generator, device=device)
-        bars.append(decoding.bar({name: x[:, start : start + n] for name, x in told.items()}, uniform))
+        uniform = torch.rand(B * num_samples, n, V, UNIFORMS_PER_VOICE, generator=generator, device=device)
+        here = {name: x[:, start : start + n].repeat_interleave(num_samples, dim=0) for name, x in told.items()}
+        bars.append(decoding.bar(here, uniform))
     return tuple(torch.cat(roll, 1) for roll in zip(*bars))

@@ -170,8 +170,8 @@ def test_each_thing_is_played_once_and_some_things_eight_times_at_most(model, tw
     player = Player(model, 11, seed=0)
     unset = player(two, "unset")
     assert unset[0].shape == (11, 2, 16, 9) and player(two, "unset") is unset
-    assert player(two, "given")[0].shape[0] == 8 == player(two, "onsets")[0].shape[0]
-    assert len(player.seconds) == 3
+    assert player(two, "given")[0].shape[0] == 8 == player(two, "swapped")[0].shape[0]
+    assert player(two, "onsets")[0].shape[0] == 11 and len(player.seconds) == 4
     assert not np.array_equal(unset[0][0], unset[0][1])
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from model_batches import hidden_states, random_batch, sampling_inputs, small_model
 
+from data_aug import unset_controls
 from model import decoding
 from model.decoding import Guide, draw_hits, draw_onsets, onset_threshold, pick
 from model.heads import offset_to_bin, velocity_to_bin
@@ -280,6 +281,37 @@ def test_guidance_of_one_is_none_at_all_and_more_changes_the_drums(model):
     assert not torch.equal(*draw)
     logits = torch.tensor([[1.0], [3.0]])
     assert Guide(1.0).blend(logits).equal(logits) and Guide(2.0).blend(logits).item() == 3.0 + 2.0 * (1.0 - 3.0)
+
+
+def test_guidance_of_nothing_asked_costs_no_second_row(model, monkeypatch):
+    unset, rows = unset_controls(random_batch()), []
+    step = model.decoder.step
+    monkeypatch.setattr(model.decoder, "step", lambda x, *rest: rows.append(len(x)) or step(x, *rest))
+    for name in (None, "density", "intensity", "instrument", "style"):
+        asked = unset | ({} if name is None else {name: random_batch()[name]})
+        sample(model, *sampling_inputs(asked), guidance=3.0, generator=torch.Generator().manual_seed(1))
+        assert set(rows) == {3 if name is None else 6}, name
+        rows.clear()
+
+
+def test_samples_of_a_rhythm_that_is_heard_once_are_those_of_one_heard_each_time(model, monkeypatch):
+    batch = random_batch()
+    batch["known_onset"][:, :8] = batch["known_vel"][:, :8] = True
+    hear, heard = type(model).hear, []
+    monkeypatch.setattr(type(model), "hear", lambda self, *args: heard.append(len(args[0][0])) or hear(self, *args))
+
+    def play(n, again):
+        rows = {name: x.repeat_interleave(again, dim=0) for name, x in batch.items()}
+        rules = {"forbid": rows["rhythm_onset"] > 0, "limit": torch.full((3 * again, 64, 2), 2)}
+        known = {name: rows[name] for name in ("onset", "vel", "timeoffset", "known_onset", "known_vel")}
+        return sample(model, *sampling_inputs(rows), known=known, **rules, num_samples=n, guidance=2.0,
+                      generator=torch.Generator().manual_seed(1))  # fmt: skip
+
+    together, apart = play(4, 1), play(1, 4)
+    assert heard == [3, 12] and together[0].shape == (12, 64, 9)
+    assert torch.equal(together[0], apart[0]) and not torch.equal(together[0][0], together[0][1])
+    for a, b in zip(together[1:], apart[1:]):
+        torch.testing.assert_close(a, b)
 
 
 def test_temperature_must_be_positive(model):

@@ -111,12 +111,12 @@ def test_the_model_is_told_what_is_asked(tiny_config, monkeypatch):
     assert (own.style == 6).all() and len(own) == 20
     heard = {}
 
-    def listen(model, batch, samples, seed, title):
+    def listen(player, batch, samples, title):
         heard.update(batch)
-        rows = np.arange(len(batch["onset"]), dtype=np.float32)[:, None, None]
-        return [np.broadcast_to(rows, batch["onset"].shape)] * 3
+        rows = np.arange(len(batch["onset"]), dtype=np.float32)[None, :, None, None]
+        return [np.broadcast_to(rows, (1, *batch["onset"].shape))] * 3
 
-    monkeypatch.setattr("utils.sweeps.play", listen)
+    monkeypatch.setattr(Player, "play", listen)
     drawn = targets(ranges(own), np.array([2, 9]), 20)
     played = play_sweeps(Player(model, 1, 0), windows, own, drawn, 8)
     sweeps = list(played)

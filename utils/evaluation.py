@@ -16,6 +16,7 @@ from data_aug import CONTROLS, RHYTHM_KEYS, make_batch, swap_rhythm, unset_contr
 from model.sampling import sample
 from utils.bootstrap import estimate, per_performance, quotient
 from utils.cache import decode, windows
+from utils.checks import GUIDANCE
 from utils.metrics import SETTINGS, to_device, token_sums
 
 BARS = 4  # of a window of T4
@@ -83,10 +84,10 @@ def rolls_of(batch):
     return tuple(batch[name].numpy() for name in ("onset", "vel", "timeoffset"))
 
 
-def in_batches(batch):
-    """The batch in pieces of BATCH windows of four bars, or fewer that are longer."""
+def in_batches(batch, samples=1):
+    """The batch in pieces of BATCH windows of four bars, or fewer that are longer or played several times."""
     n_windows, n_steps = batch["mask"].shape
-    size = max(SMALLEST_BATCH, min(BATCH, BATCH * 64 // n_steps))
+    size = max(SMALLEST_BATCH, min(BATCH, BATCH * 64 // n_steps)) // samples or 1
     for start in range(0, n_windows, size):
         yield {name: tensor[start : start + size] for name, tensor in batch.items()}
 
@@ -202,18 +203,19 @@ PLAYED = {
     "humanise": lambda windows: without_rhythm(windows) | {"known_onset": torch.ones_like(windows.batch["known_onset"])},
     **{job: lambda windows, cells_of=cells_of: around(windows, cells_of(windows)) for job, cells_of in ANEW.items()},
 }
-MANY = ("unset", "density")  # settings whose samples are also taken together
+MANY = ("unset", "density", "onsets")  # settings whose samples are also taken together
 
 
 class Player:
     """What a model plays to windows, each thing played once; `seconds` tells how long each took.
 
+    guidance: how much the controls weigh where any is set, see utils.generating.generate.
     player(windows, setting): onset, vel, timeoffset, each (N, W, T, V), at temperature 1. setting: of PLAYED; its N is
     `samples` or, of the settings that need no more, at most FEW. Below temperature 1 one sample is drawn.
     """
 
-    def __init__(self, model, samples, seed):
-        self.model, self.samples, self.seed = model, samples, seed
+    def __init__(self, model, samples, seed, guidance=GUIDANCE):
+        self.model, self.samples, self.seed, self.guidance = model, samples, seed, guidance
         self.seconds, self._played = {}, {}
 
     def __call__(self, windows, setting, temperature=1.0):
@@ -221,26 +223,24 @@ class Player:
         if title not in self._played:
             samples = 1 if temperature < 1 else self.samples if setting in MANY else min(self.samples, FEW)
             began = time.perf_counter()
-            rolls = play(self.model, PLAYED[setting](windows), samples, self.seed, title, temperature)
-            self._played[title] = [roll.reshape(samples, len(windows), *roll.shape[1:]) for roll in rolls]
+            self._played[title] = self.play(PLAYED[setting](windows), samples, title, temperature)
             self.seconds[title] = time.perf_counter() - began
         return self._played[title]
 
-
-def play(model, batch, samples, seed, title, temperature=1.0):
-    """Drums drawn to the batch's rhythms, controls and known cells: onset, vel, timeoffset, each (samples * W, T, V),
-    the whole set again and again."""
-    device = next(model.parameters()).device
-    generator = torch.Generator(device).manual_seed(seed)
-    known = KNOWN if batch["known_onset"].any() else ()
-    again = {name: torch.cat([batch[name]] * samples) for name in (*RHYTHM_KEYS, *CONTROLS, "mask", *known)}
-    played = []
-    progress = tqdm(total=len(again["mask"]), desc=title, unit="window", disable=None)
-    for part in in_batches(again):
-        part = to_device(part, device)
-        cells = {name: part.pop(name) for name in known} or None
-        rolls = sample(model, *part.values(), known=cells, temperature=temperature, generator=generator)
-        played.append([roll.cpu().numpy() for roll in rolls])
-        progress.update(len(rolls[0]))
-    progress.close()
-    return tuple(np.concatenate(rolls) for rolls in zip(*played))
+    def play(self, batch, samples, title, temperature=1.0):
+        """Drums drawn to the batch's rhythms, controls and known cells: onset, vel, timeoffset, each (samples, W, T, V)."""
+        device = next(self.model.parameters()).device
+        generator = torch.Generator(device).manual_seed(self.seed)
+        known = KNOWN if batch["known_onset"].any() else ()
+        batch = {name: batch[name] for name in (*RHYTHM_KEYS, *CONTROLS, "mask", *known)}
+        dials = {"num_samples": samples, "temperature": temperature, "guidance": self.guidance, "generator": generator}
+        played = []
+        progress = tqdm(total=len(batch["mask"]), desc=title, unit="window", disable=None)
+        for part in in_batches(batch, samples):
+            part = to_device(part, device)
+            cells = {name: part.pop(name) for name in known} or None
+            rolls = sample(self.model, *part.values(), known=cells, **dials)
+            played.append([roll.unflatten(0, (-1, samples)).cpu().numpy() for roll in rolls])
+            progress.update(len(part["mask"]))
+        progress.close()
+        return tuple(np.concatenate(rolls).swapaxes(0, 1) for rolls in zip(*played))

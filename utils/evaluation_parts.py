@@ -88,7 +88,8 @@ def evaluate(player, sets, parts=tuple(PARTS)):
 
     parts: names out of PARTS. Raises ValueError where the cache is too small.
     """
-    figures = {"split": sets.split, "floor": sets.other, "samples": player.samples, "seed": player.seed, "sets": {}}
+    figures = {"split": sets.split, "floor": sets.other, "samples": player.samples, "seed": player.seed}
+    figures |= {"guidance": player.guidance, "sets": {}}
     for name in ("T2", "T4"):
         windows = sets(name)
         figures["sets"][name] = {"windows": len(windows), "performances": len(set(windows.performance.tolist()))}

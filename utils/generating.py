@@ -7,7 +7,7 @@ import torch
 
 from model.sampling import sample
 from utils.checks import (
-    FOLLOW, bar_latents, check_playing, in_eval_mode, known_cells, laid_out, limits, make_generator, whole,
+    FOLLOW, GUIDANCE, bar_latents, check_playing, in_eval_mode, known_cells, laid_out, limits, make_generator, whole,
 )  # fmt: skip
 from utils.controls import bar_means, control_curve, nearest_possible, style_steps
 from utils.drums import N_VOICES
@@ -16,7 +16,7 @@ from utils.get_model import last_model
 
 def generate(
     piano_roll_onset, piano_roll_vel, piano_roll_timeoffset, density, intensity, instrument, style, masks, seq_len,
-    *, model=None, seed=None, temperature=1.0, guidance=1.0, follow="literal", num_samples=1,
+    *, model=None, seed=None, temperature=1.0, guidance=GUIDANCE, follow="literal", num_samples=1,
     known=None, latent=None, at_most=None, playable=False,
 ):  # fmt: skip
     """Write drums to a rhythm.
@@ -72,8 +72,8 @@ def generate(
     generator = make_generator(seed, weight.device)
 
     def prepare(x):
-        """(seq_len, ...) -> (num_samples, seq_len, ...) on the model's device."""
-        return x.expand(num_samples, *x.shape).to(weight.device)
+        """(seq_len, ...) -> (1, seq_len, ...) on the model's device."""
+        return x[None].to(weight.device)
 
     inputs = [prepare(x) for x in (*rhythm, *curves, style, mask)]
     with in_eval_mode(model):
@@ -81,8 +81,8 @@ def generate(
             model, *inputs, use_context=prepare(use_context), use_latent=prepare(use_latent),
             known=known and {name: prepare(x) for name, x in known.items()},
             latent=None if latent is None else prepare(latent), forbid=prepare(instrument < 0),
-            limit=None if limit is None else prepare(limit), temperature=temperature, guidance=guidance,
-            generator=generator,
+            limit=None if limit is None else prepare(limit), num_samples=num_samples, temperature=temperature,
+            guidance=guidance, generator=generator,
         )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import torch
 
 from model.streaming import Stream
-from utils.checks import FOLLOW, check_playing, in_eval_mode, laid_out, make_generator, whole
+from utils.checks import FOLLOW, GUIDANCE, check_playing, in_eval_mode, laid_out, make_generator, whole
 from utils.controls import bar_means, control_curve, nearest_possible, style_steps
 from utils.drums import N_VOICES
 from utils.get_model import last_model
@@ -29,7 +29,7 @@ class Jam:
     def __init__(
         self, piano_roll_onset=None, piano_roll_vel=None, piano_roll_timeoffset=None,
         density=None, intensity=None, instrument=None, style=None,
-        *, model=None, seed=None, temperature=1.0, guidance=1.0, follow="literal", num_samples=1,
+        *, model=None, seed=None, temperature=1.0, guidance=GUIDANCE, follow="literal", num_samples=1,
     ):  # fmt: skip
         check_playing(follow, temperature, guidance)
         self.model = last_model() if model is None else model

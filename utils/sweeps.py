@@ -23,7 +23,7 @@ import torch
 from data_aug import CONTROLS, unset_controls
 from utils.controls import Bars, measure, to_model_units
 from utils.drums import N_VOICES, STYLE_NONE, VOICES
-from utils.evaluation import BARS, play
+from utils.evaluation import BARS
 
 PERCENTILES = 2, 98
 SWEPT = ("density", "intensity", *VOICES, "style")
@@ -128,7 +128,7 @@ def play_sweeps(player, windows, own, drawn, length):
         parts.append(batch | dict(zip(CONTROLS, curves)))
     together = {name: torch.cat([part[name] for part in parts]) for name in batch}
     began, title = time.perf_counter(), f"controls, {length} bars"
-    rolls = play(player.model, together, 1, player.seed, title)
+    rolls = player.play(together, 1, title)
     player.seconds[title] = time.perf_counter() - began
-    rolls = [roll.reshape(len(sweeps), n_windows, *roll.shape[1:]) for roll in rolls]
+    rolls = [roll.reshape(len(sweeps), n_windows, *roll.shape[2:]) for roll in rolls]
     return {sweep: [roll[index] for roll in rolls] for index, sweep in enumerate(sweeps)}

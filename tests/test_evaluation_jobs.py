@@ -93,7 +93,7 @@ def test_all_jobs_are_printed_with_what_needs_no_model():
 
     figures = {"jobs": jobs_part(Fake(), Sets())}
     of = figures["jobs"]["infill"]
-    assert of["one sample"]["value"] == pytest.approx(1 / 3) and of["what half of the samples play"]["value"] == 0
+    assert of["one sample"]["value"] == pytest.approx(1 / 3) and of["consensus of the samples"]["value"] == pytest.approx(2 / 3)
     assert of["training mean"]["value"] == 1 and of["the bar before it copied"]["value"] == 0
     assert set(figures["jobs"]) == {"humanise", *ANEW}
     about = {"checkpoint": "x", "step": 0, "split": "test", "seed": 0, "sets": {"T4": {"windows": 1, "performances": 1}}}

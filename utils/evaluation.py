@@ -203,7 +203,7 @@ PLAYED = {
     "humanise": lambda windows: without_rhythm(windows) | {"known_onset": torch.ones_like(windows.batch["known_onset"])},
     **{job: lambda windows, cells_of=cells_of: around(windows, cells_of(windows)) for job, cells_of in ANEW.items()},
 }
-MANY = ("unset", "density", "onsets")  # settings whose samples are also taken together
+MANY = ("unset", "density", "onsets", *ANEW)  # settings whose samples are also taken together
 
 
 class Player:

@@ -10,7 +10,7 @@ from utils.baselines import best_threshold, hit_guesses, probability, training_m
 from utils.bootstrap import estimate, per_performance
 from utils.evaluation import ANEW, BARS
 from utils.evaluation_realism import HEADS, kl_of_counts, likeness_sums
-from utils.evaluation_tap import f1, hit_figures, mean_of_samples
+from utils.evaluation_tap import Consensus, f1, hit_figures, mean_of_samples
 
 
 def jobs_part(player, sets):
@@ -20,7 +20,9 @@ def jobs_part(player, sets):
     figures = {"humanise": humanised(player(windows, "humanise"), windows, train)}
     for job, cells_of in ANEW.items():
         cells, played = cells_of(windows), player(windows, job)[0] > 0
-        rows = {"one sample": played, "what half of the samples play": (played.mean(0) >= 0.5)[None]}
+        practised = cells_of(tuning)
+        consensus = Consensus(player(tuning, job)[0][:, practised], tuning.rolls[0][practised])
+        rows = {"one sample": played, "consensus of the samples": consensus.guess(played)[None]}
         rows["training mean"] = mean_guess(windows, tuning, train, cells_of)[None]
         rows |= {name: guess[None] for name, guess in copies(job, windows.rolls[0]).items()}
         figures[job] = {row: cell_f1(guess, windows, cells) for row, guess in rows.items()}

@@ -22,7 +22,7 @@ class Consensus:
     """
 
     def __init__(self, played, real):
-        """played (N, W, T, V), real (W, T, V): onsets of the tuning windows."""
+        """played (N, ...), real (...): onsets of the tuning windows, all of them or some of their cells."""
         self.n_samples = len(played)
         count, real = self.count(played), real > 0
         cells = np.bincount(count.ravel(), minlength=self.n_samples + 1)

@@ -45,8 +45,8 @@ def parse_arguments(argv=None):
     parser.add_argument("--seed", type=int, metavar="N", help="same seed, same drums (default: a new one, printed)")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="X",
                         help="below 1 safer, above 1 wilder (default: 1)")
-    parser.add_argument("--guidance", type=float, default=1.0, metavar="X",
-                        help="above 1 the controls weigh more (default: 1)")
+    parser.add_argument("--guidance", type=float, default=1.5, metavar="X",
+                        help="how much the controls weigh; 1: as trained (default: 1.5)")
     parser.add_argument("--follow", choices=("literal", "loose", "free"), default="literal",
                         help="the rhythm hit by hit, its gist alone, or not at all (default: literal)")
     parser.add_argument("--num-samples", type=int, default=1, metavar="N", help="how many versions (default: 1)")

@@ -12,7 +12,7 @@ from utils.midi import rhythm_roll
 
 MAX_RHYTHM_STEPS = 128
 HANDS = 2
-GUIDANCE = 1.0  # where controls are set; chosen on the validation split, see docs/experiments.md
+GUIDANCE = 1.5  # where controls are set; chosen on the validation split, see docs/experiments.md
 ROLLS = ("onset", 0, 1), ("vel", 0, 1), ("timeoffset", -0.5, 0.5)  # with the range of their values
 KNOWN = "known_onset", "known_vel"
 FOLLOW = {"literal": (True, True), "loose": (False, True), "free": (False, False)}  # context heard, latent heard

@@ -33,7 +33,7 @@ def generate(
     masks: (1, >= seq_len), 1 = play, 0 = stay silent; None plays throughout.
     seq_len: steps to write, a multiple of 4.
     model: default: the one built last by get_model. seed: same seed, same drums; None: new ones each time.
-    temperature: above 0. guidance: 1 samples as trained, above 1 the controls weigh more. follow: "literal"
+    temperature: above 0. guidance: how much the controls weigh where any is set; 1 samples as trained. follow: "literal"
         follows the rhythm hit by hit, "loose" its gist bar by bar, "free" not at all. num_samples: versions.
     known: drums to play around, a dict of onset, vel, timeoffset (1, seq_len, 9) and of two masks of that shape:
         known_onset, the cells that are as `onset` has them, hit or not; known_vel, those of them whose hits have

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from utils.checks import MAX_RHYTHM_STEPS, whole
+from utils.checks import whole
 from utils.controls import ask, measure, parse_voices, read_controls, receipt, to_model_units
 from utils.device import pick_device
 from utils.drums import N_VOICES, STYLES, VOICES, inverse_mapping, mapping, mapping_table
@@ -32,12 +32,13 @@ from utils.jobs import add_voices, continue_drums, humanise, infill, interpolate
 from utils.kits import kit_in, kit_out
 from utils.midi import MAX_BARS, MidiError, notes_to_roll, read_midi, rhythm_roll
 from utils.midi_out import early_hits, roll_to_midi
+from utils.song import read_song
 from utils.sound import find_fluidsynth, render
 from utils.timeline import Timeline
 
 __all__ = [
     "torch", "np", "STYLES", "VOICES", "mapping", "mapping_table", "inverse_mapping", "get_model",
-    "process_midi", "drums_from_midi", "generate_control_params", "generate", "Jam", "convert_to_midi",
+    "process_midi", "drums_from_midi", "generate_control_params", "generate", "Jam", "read_song", "convert_to_midi",
     "humanise", "add_voices", "infill", "continue_drums", "vary", "interpolate",
 ]
 
@@ -167,12 +168,14 @@ def run(arguments):
     pitches = kit_out(arguments.kit_out)
     if arguments.wav:
         find_fluidsynth()
+    song = read_song(arguments.song) if arguments.song else None
+    if song:
+        arguments.bars = len(song)
     path = Path(arguments.checkpoint or Path(__file__).parent / "checkpoints" / "drummer.pt")
     model = load_model(path, pick_device(arguments.device))
     bar = model.steps_per_bar
 
     rhythm = process_midi(arguments.rhythm, arguments.track, bar // 4, kit=arguments.kit_in)
-    rhythm = tuple(roll[:, :MAX_RHYTHM_STEPS] for roll in rhythm)
     midi = read_midi(arguments.rhythm)
     timeline = Timeline.of(midi)
     own_steps, steps = _lengths(_heard(midi, arguments.track, arguments.rhythm), timeline, arguments, bar)
@@ -184,13 +187,15 @@ def run(arguments):
     midi_out = dict(source=arguments.rhythm, keep_tracks=arguments.keep_tracks, lead_in=arguments.lead_in)
     roll_to_midi(*np.zeros((3, 0, N_VOICES)), pitches, **midi_out)  # what can't be kept is told before the playing
 
-    asked = ask(-(-steps // bar), **_wishes(arguments))
+    asked = song.asked if song else ask(-(-steps // bar), **_wishes(arguments))
     seed = int.from_bytes(os.urandom(4), "big") if arguments.seed is None else arguments.seed
     about = f"{timeline.bpm()} bpm", f"seed {seed}"
     print(f"{arguments.rhythm}: {own_steps / bar:g} bars at {about[0]}; playing {steps / bar:g}, {about[1]}")
-    for remark in _remarks(midi, timeline, own_steps, steps, bar, arguments.keep_tracks, arguments.job):
+    for remark in _remarks(midi, timeline, song, arguments.keep_tracks):
         print(f"  {remark}")
     controls = to_model_units(asked, model.normalize_factor, bar)
+    if song:
+        rhythm, controls = song.rhythm(rhythm, bar, own_steps), song.controls(model.normalize_factor, bar)
     playing = {name: getattr(arguments, name) for name in ("temperature", "guidance", "follow", "num_samples")}
     playing |= {"model": model, "seed": seed}
     if drums is None:
@@ -246,11 +251,10 @@ def _wishes(arguments):
     return wishes
 
 
-def _remarks(midi, timeline, own_steps, steps, bar, keep_tracks, job="tap"):
+def _remarks(midi, timeline, song, keep_tracks):
     """What the listener should know about how the input was taken."""
-    if own_steps > MAX_RHYTHM_STEPS and job == "tap":
-        alone = ", from there the model goes on by itself" if steps > MAX_RHYTHM_STEPS else ""
-        yield f"the rhythm has {own_steps / bar:g} bars: the first {MAX_RHYTHM_STEPS // bar} are heard{alone}"
+    if song:
+        yield f"bars of the sections: {song}"
     meters = {f"{numerator}/{denominator}" for _, numerator, denominator in timeline.meters} - {"4/4"}
     if meters:
         more = ", ..." * (len(meters) > 4)

@@ -13,6 +13,7 @@ from model.heads import offset_to_bin, velocity_to_bin
 
 UNIFORMS_PER_VOICE = 5  # onset, velocity token, place in its bin, offset token, place in its bin
 KNOWN = "known_onset", "known_vel"
+WINDOW_BARS, MARGIN_BARS = 16, 4  # of a long rhythm: what is heard at once, and what of it at either end is not kept
 
 
 def heard_by(model, rhythm, mask, use_context, use_latent, known=None, latent=None):
@@ -33,16 +34,31 @@ def heard_by(model, rhythm, mask, use_context, use_latent, known=None, latent=No
 
 
 def encode(model, rhythm, mask, use_context, use_latent, known=None):
-    """The context (B, T, D) and each bar's latent (B, N, Z), its mean, of what `heard_by` takes."""
+    """The context (B, T, D) and each bar's latent (B, N, Z), its mean, of what `heard_by` takes.
+
+    A rhythm of more than WINDOW_BARS is heard in windows that overlap, each but for its margins, so that it takes no
+    more memory than a short one; docs/experiments.md has what that changes.
+    """
     dtype = next(model.parameters()).dtype
     silence = torch.zeros_like(rhythm[0])
     cells = known or dict.fromkeys(("onset", "vel", "timeoffset"), silence) | dict.fromkeys(KNOWN, silence.bool())
     rolls = tuple(cells[name].to(dtype) for name in ("onset", "vel", "timeoffset"))
     rolls_heard = tuple(roll.to(dtype) for roll in rhythm)
-    context, mu, _, _ = model.hear(
-        rolls_heard, rolls, cells["known_onset"], cells["known_vel"], mask, use_context, use_latent
-    )
-    return context, mu
+    masks = cells["known_onset"], cells["known_vel"], mask, use_context, use_latent
+
+    S, T = model.steps_per_bar, mask.shape[1]
+    width, margin, kept = WINDOW_BARS * S, MARGIN_BARS * S, 0
+    last = max(T - width, 0)
+    contexts, latents = [], []
+    for start in (*range(0, last, width - 2 * margin), last):
+        here = slice(start, start + width)
+        cut_heard, cut = ([roll[:, here] for roll in three] for three in (rolls_heard, rolls))
+        context, mu, _, _ = model.hear(cut_heard, cut, *(steps[:, here] for steps in masks))
+        end = T if start == last else start + width - margin
+        contexts.append(context[:, kept - start : end - start])
+        latents.append(mu[:, (kept - start) // S : (end - start) // S])
+        kept = end
+    return torch.cat(contexts, 1), torch.cat(latents, 1)
 
 
 def tap_of(model, rhythm, heard):

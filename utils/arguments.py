@@ -34,6 +34,8 @@ def parse_arguments(argv=None):
                         help="of a variation, from 0, the same drums, to 1, another groove (default: 0.5)")
     parser.add_argument("--track", metavar="N|NAME", help="which track of it, counted from 0 (default: all, merged)")
     parser.add_argument("--controls", metavar="YAML", help="a control file, see examples/controls.yaml")
+    parser.add_argument("--song", metavar="YAML", help="a song: sections, fills, arcs, see examples/song.yaml; in place of "
+                        "a control file, the flags of controls and --bars")
     parser.add_argument("--hits-per-bar", metavar="VALUE", help="hits of all voices together")
     parser.add_argument("--velocity", metavar="VALUE", help="mean velocity of the hits, 1 to 127")
     parser.add_argument("--voice", nargs="+", action="extend", metavar="NAME=VALUE",

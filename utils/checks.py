@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from utils.drums import N_VOICES
-from utils.midi import rhythm_roll
+from utils.midi import MAX_BARS, rhythm_roll
 
-MAX_RHYTHM_STEPS = 128
+MAX_RHYTHM_STEPS = 16 * MAX_BARS
 HANDS = 2
 GUIDANCE = 1.5  # where controls are set; chosen on the validation split, see docs/experiments.md
 ROLLS = ("onset", 0, 1), ("vel", 0, 1), ("timeoffset", -0.5, 0.5)  # with the range of their values

@@ -43,36 +43,41 @@ def ask(bars, hits_per_bar=None, velocity=None, voices=None, forbid=(), style=No
 
     hits_per_bar, velocity, style and each value of the dict `voices` (name -> hits per bar) are one value for
     all bars or several: a list, or text with commas. A list shorter than the bars is stretched evenly, each
-    value held until the next one's turn. None or "-" leaves a bar to the model. `forbid` lists voice names.
+    value held until the next one's turn. Numbers may be {from: a, to: b}, too, evenly from the first bar to the last.
+    None or "-" leaves a bar to the model. `forbid` lists voice names.
 
     Returns Bars. Raises ValueError naming the argument, the value and the rule.
     """
     asked = Bars(
-        hits=_numbers(hits_per_bar, bars, "hits_per_bar"),
-        velocity=_numbers(velocity, bars, "velocity", least=1),
+        hits=numbers(hits_per_bar, bars, "hits_per_bar"),
+        velocity=numbers(velocity, bars, "velocity", least=1),
         voices=np.full((bars, N_VOICES), np.nan),
         style=np.array(
             [STYLE_NONE if name is None else style_id(name) for name in _per_bar(style, bars, "style")], dtype=np.int64
         ),
     )
     for name, value in (voices or {}).items():
-        asked.voices[:, voice_index(name)] = _numbers(value, bars, f"voices: {name}")
+        asked.voices[:, voice_index(name)] = numbers(value, bars, f"voices: {name}")
     for name in filter(None, _items(forbid)):
         asked.voices[:, voice_index(name)] = -1.0
     return asked
 
 
-def _numbers(value, bars, name, least=0):
-    numbers = []
-    for item in _per_bar(value, bars, name):
+def numbers(value, bars, name, least=0):
+    """A value for each of `bars` bars, (bars,), NaN where nothing is asked: one or several as in `ask`, or {from: a, to:
+    b}, which goes evenly from the first bar to the last. ValueError naming `name` for what is no number from `least` on."""
+    ramp = isinstance(value, dict) and value.keys() == {"from", "to"}
+    found = []
+    for item in (value["from"], value["to"]) if ramp else _per_bar(value, bars, name):
         try:
             number = np.nan if item is None else float(item)
         except (TypeError, ValueError):
             number = None
         if number is None or isinstance(item, bool) or number < least or np.isinf(number):
-            raise ValueError(f"{name}: {item!r}; it must be a number, {least} or more, or '-' to leave it to the model")
-        numbers.append(number)
-    return np.array(numbers)
+            rule = "a number" + (f", {least} or more" if least > -np.inf else "")
+            raise ValueError(f"{name}: {item!r}; it must be {rule}, or '-' to leave it to the model")
+        found.append(number)
+    return np.linspace(*found, bars) if ramp else np.array(found)
 
 
 def _per_bar(value, bars, name):
@@ -103,14 +108,23 @@ def read_controls(path):
     controls = {} if controls is None else controls
     if not isinstance(controls, dict):
         raise ValueError(f"{path}: holds a {type(controls).__name__}; it must hold keys out of {', '.join(CONTROL_KEYS)}")
-    for key in controls:
-        if key not in CONTROL_KEYS:
-            near = difflib.get_close_matches(str(key), CONTROL_KEYS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(CONTROL_KEYS)}"
-            raise ValueError(f"{path}: unknown key {key!r}; {hint}")
-    if not isinstance(controls.get("voices") or {}, dict):
-        raise ValueError(f"{path}: voices: {controls['voices']!r}; it must be voice names with hits per bar, as 'kick: 4'")
+    check_keys(controls, CONTROL_KEYS, f"{path}: ")
+    check_voices(controls.get("voices"), f"{path}: ")
     return {key: value for key, value in controls.items() if value is not None}
+
+
+def check_keys(given, keys, where="", what="key"):
+    """ValueError for the first of those given that is not among the keys, with the nearest of them."""
+    for key in given:
+        if key not in keys:
+            near = difflib.get_close_matches(str(key), keys, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the {what}s are {', '.join(keys)}"
+            raise ValueError(f"{where}unknown {what} {key!r}; {hint}")
+
+
+def check_voices(voices, where=""):
+    if not isinstance(voices or {}, dict):
+        raise ValueError(f"{where}voices: {voices!r}; it must be voice names with hits per bar, as 'kick: 4'")
 
 
 def parse_voices(words):

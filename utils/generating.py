@@ -23,7 +23,7 @@ def generate(
 
     Everything may be a torch tensor or a NumPy array, with or without the leading 1, on any device.
 
-    piano_roll_onset, piano_roll_vel, piano_roll_timeoffset: (1, T, 9), the rhythm, at most 128 steps. Of each
+    piano_roll_onset, piano_roll_vel, piano_roll_timeoffset: (1, T, 9), the rhythm, up to 4096 bars. Of each
         step the loudest hit is heard. Shorter than seq_len: the model goes on by itself; longer: cut. All three
         None: there is no rhythm, and the model plays what it likes.
     density, intensity: (1, >= seq_len) z-scores; instrument: (1, >= seq_len, 9), share of the bar's steps that

@@ -1,12 +1,18 @@
-"""The flag --job of inference_bar_control.py: which flags go with which job, and the job done to drums."""
+"""Which flags of inference_bar_control.py go together, and the job of its flag --job done to drums."""
 
 from utils.jobs import add_voices, continue_drums, humanise, infill, vary
 
 GOES_WITH = {"bars": ("tap", "continue"), "voices": ("add", "infill"), "bars_anew": ("infill",), "strength": ("vary",)}
+SONG_SAYS = ("bars", "controls", "hits_per_bar", "velocity", "voice", "forbid", "style")
 
 
 def check_flags(arguments):
-    """ValueError for a flag that the job has no use for, or lacks."""
+    """ValueError for a flag that the job or the song has no use for, or that the job lacks."""
+    if arguments.song:
+        clash = [f"--{name.replace('_', '-')}" for name in SONG_SAYS if getattr(arguments, name) is not None]
+        if clash or arguments.job != "tap":
+            what = ", ".join(clash) or f"--job {arguments.job}"
+            raise ValueError(f"--song: does not go with {what}; the song file says how long it is and what is asked of its bars")
     for name, jobs in GOES_WITH.items():
         if getattr(arguments, name) is not None and arguments.job not in jobs:
             raise ValueError(f"--{name.replace('_', '-')}: goes with --job {' or '.join(jobs)}, not with {arguments.job}")

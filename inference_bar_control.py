@@ -194,11 +194,12 @@ def run(arguments):
     for remark in _remarks(midi, timeline, song, arguments.keep_tracks):
         print(f"  {remark}")
     controls = to_model_units(asked, model.normalize_factor, bar)
-    if song:
-        rhythm, controls = song.rhythm(rhythm, bar, own_steps), song.controls(model.normalize_factor, bar)
     playing = {name: getattr(arguments, name) for name in ("temperature", "guidance", "follow", "num_samples")}
     playing |= {"model": model, "seed": seed}
-    if drums is None:
+    if song:
+        rhythm = song.rhythm(rhythm, bar, own_steps)
+        takes = generate(**playing | song.arguments(rhythm, model, arguments.follow))
+    elif drums is None:
         takes = generate(*rhythm, *controls, None, -(-steps // 4) * 4, **playing)
     else:
         playing |= zip(("density", "intensity", "instrument", "style"), controls)

@@ -180,7 +180,7 @@ def test_model_defaults_to_the_last_one_built(rhythm, tiny_model, monkeypatch):
         ({"style": [-3] * 16}, "style: -3"),
         ({"style": [1.5] * 16}, "style: 1.5"),
         ({"style": "fuk"}, "style 'fuk'; did you mean funk"),
-        ({"piano_roll_onset": torch.zeros(1, 144, 9)}, "piano_roll_onset: 144 steps; .* at most 128"),
+        ({"piano_roll_onset": torch.zeros(1, 65552, 9)}, "piano_roll_onset: 65552 steps; .* at most 65536"),
         ({"piano_roll_vel": torch.zeros(1, 32, 9)}, "piano_roll_vel: 32 steps; .* 64"),
         ({"piano_roll_vel": torch.full((1, 64, 9), 90.0)}, "piano_roll_vel: from 90 to 90; .* 0 and 1"),
         ({"piano_roll_timeoffset": torch.zeros(2, 64, 9)}, r"piano_roll_timeoffset: shape \(2, 64, 9\)"),

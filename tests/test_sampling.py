@@ -11,7 +11,7 @@ from data_aug import unset_controls
 from model import decoding
 from model.decoding import Guide, draw_hits, draw_onsets, onset_threshold, pick
 from model.heads import offset_to_bin, velocity_to_bin
-from model.sampling import sample
+from model.sampling import encode, sample
 
 
 def draw_step(model, hidden, uniform, known=None):
@@ -312,6 +312,42 @@ def test_samples_of_a_rhythm_that_is_heard_once_are_those_of_one_heard_each_time
     assert torch.equal(together[0], apart[0]) and not torch.equal(together[0][0], together[0][1])
     for a, b in zip(together[1:], apart[1:]):
         torch.testing.assert_close(a, b)
+
+
+def encoded(model, batch, bars=None):
+    """The context and the latents of a batch, or of some of its bars alone (first, last), and all sizes that were heard."""
+    here = slice(None) if bars is None else slice(16 * bars[0], 16 * bars[1])
+    rhythm = [batch[f"rhythm_{name}"][:, here] for name in ("onset", "vel", "timeoffset")]
+    names = ("onset", "vel", "timeoffset", "known_onset", "known_vel", "mask", "use_context", "use_latent")
+    cells = {name: batch[name][:, here] for name in names}
+    return encode(model, rhythm, *(cells.pop(name) for name in names[5:]), known=cells)
+
+
+@pytest.mark.parametrize("bars", [17, 24, 25, 37])
+def test_a_long_rhythm_is_heard_in_windows_of_which_the_middles_stay(model, bars, monkeypatch):
+    batch = random_batch(B=2, T=16 * bars)
+    batch["known_onset"][:, ::3] = batch["known_vel"][:, ::3] = True
+    hear, sizes = type(model).hear, []
+    monkeypatch.setattr(type(model), "hear", lambda self, *args: sizes.append(args[4].shape) or hear(self, *args))
+    context, latent = encoded(model, batch)
+    assert context.shape[:2] == (2, 16 * bars) and latent.shape[:2] == (2, bars)
+    assert set(sizes) == {(2, 256)} and len(sizes) == {17: 2, 24: 2, 25: 3, 37: 4}[bars]
+    starts = [*range(0, bars - 16, 8), bars - 16]
+    for bar in range(bars):
+        start = next(start for start in starts if bar < start + 12 or start == starts[-1])
+        alone = encoded(model, batch, (start, start + 16))
+        assert torch.equal(context[:, 16 * bar : 16 * bar + 16], alone[0][:, 16 * (bar - start) : 16 * (bar - start) + 16])
+        assert torch.equal(latent[:, bar], alone[1][:, bar - start])
+
+
+def test_up_to_sixteen_bars_are_heard_in_one_go(model, monkeypatch):
+    batch = random_batch(B=2, T=256)
+    rhythm = [batch[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset")]
+    steps = batch["mask"], batch["use_context"], batch["use_latent"]
+    nothing = batch["known_onset"]
+    context, mu, _, _ = model.hear(rhythm, [roll * 0 for roll in rhythm], nothing, nothing, *steps)
+    heard = encode(model, rhythm, *steps)
+    assert torch.equal(heard[0], context) and torch.equal(heard[1], mu)
 
 
 def test_temperature_must_be_positive(model):

@@ -11,7 +11,7 @@ from utils.controls import Bars
 from utils.drums import STYLE_NONE, VOICES
 from utils.evaluation import Player, Windows
 from utils.evaluation_controls import (
-    attributes, control_figures, correlation, curve, falls, moments, style_figures, sweep_figures, sweep_sums,
+    along, attributes, control_figures, correlation, curve, falls, moments, style_figures, sweep_figures, sweep_sums,
 )  # fmt: skip
 from utils.realism import spearman
 from utils.style_classifier import StyleClassifier
@@ -196,6 +196,15 @@ def test_a_fall_is_from_the_short_to_the_long():
     assert falls(short, long)["instrument"]["held"]["value"] == pytest.approx(2 * 8 / 9)
 
 
+def test_obedience_is_told_apart_along_the_window():
+    rng = np.random.default_rng(0)
+    asked = rng.permutation(480).astype(float)
+    got = np.where(np.arange(480) % 96 < 72, asked, -asked)  # from bar 73 on the contrary
+    got[:24] = np.nan
+    figures = along(asked, got, np.repeat(np.arange(5), 96), 96)
+    assert {part: round(of["value"], 6) for part, of in figures.items()} == {"1-24": 1, "25-48": 1, "49-72": 1, "73-96": -1}
+
+
 def test_chance_is_what_independent_values_correlate():
     rng = np.random.default_rng(0)
     asked, others = rng.integers(0, 9, 500).astype(float), rng.normal(size=(500, 200))
@@ -245,6 +254,8 @@ def test_all_lengths_that_the_windows_give(tiny_config, monkeypatch):
     windows = Windows("random", random_batch(B=5, T=64), np.array([0, 0, 1, 1, 2]), np.full(5, 100.0))
     figures = control_figures(Player(small_model(tiny_config), 1, 0), windows, windows)
     assert set(figures["bars"]) == {"4", "16"} and set(figures["falls"]) == {"16"}
+    assert set(figures["song"]) == {"16"} and set(figures["song"]["16"]) == {"density", "intensity"}
+    assert list(figures["song"]["16"]["density"]) == ["1-4", "5-8", "9-12", "13-16"]
     of_density = figures["bars"]["4"]["density"]
     assert "obeyed" not in of_density["held, mix unset"]
     own = own_bars(windows, 16)

@@ -53,7 +53,7 @@ def ask(bars, hits_per_bar=None, velocity=None, voices=None, forbid=(), style=No
         velocity=numbers(velocity, bars, "velocity", least=1),
         voices=np.full((bars, N_VOICES), np.nan),
         style=np.array(
-            [STYLE_NONE if name is None else style_id(name) for name in _per_bar(style, bars, "style")], dtype=np.int64
+            [STYLE_NONE if name is None else style_id(name) for name in per_bar(style, bars, "style")], dtype=np.int64
         ),
     )
     for name, value in (voices or {}).items():
@@ -68,7 +68,7 @@ def numbers(value, bars, name, least=0):
     b}, which goes evenly from the first bar to the last. ValueError naming `name` for what is no number from `least` on."""
     ramp = isinstance(value, dict) and value.keys() == {"from", "to"}
     found = []
-    for item in (value["from"], value["to"]) if ramp else _per_bar(value, bars, name):
+    for item in (value["from"], value["to"]) if ramp else per_bar(value, bars, name):
         try:
             number = np.nan if item is None else float(item)
         except (TypeError, ValueError):
@@ -80,8 +80,8 @@ def numbers(value, bars, name, least=0):
     return np.linspace(*found, bars) if ramp else np.array(found)
 
 
-def _per_bar(value, bars, name):
-    """One item for each bar; None where nothing is asked."""
+def per_bar(value, bars, name):
+    """One item for each bar, of one or several as `ask` takes them; None where nothing is asked."""
     items = _items(value) or [None]
     if len(items) > bars:
         raise ValueError(f"{name}: {len(items)} values for {bars} bars; give one for all, or at most one for each bar")

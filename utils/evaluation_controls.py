@@ -26,6 +26,7 @@ from utils.sweeps import ask, modes_of, own_bars, play_sweeps, ranges, targets
 
 LENGTHS = (4, 16, 96)  # bars
 CURVE_BINS = 8
+PARTS = 4  # of a window, in which obedience is looked at apart
 
 
 def control_figures(player, windows, train):
@@ -33,7 +34,8 @@ def control_figures(player, windows, train):
 
     ranges: {control: (low, high)}. bars: {"4", "16", "96", as far as the windows go: {control: {mode: figures}}}, where
     "instrument" is the mean over the nine voices and "style" as style_figures gives it. falls: {"16", "96": {control:
-    {mode: how far spearman is below that at the shortest}}}. style: what the classifier says of the real bars.
+    {mode: how far spearman is below that at the shortest}}}. song: {"16", "96": {"density", "intensity": what along gives,
+    others unset}}. style: what the classifier says of the real bars.
     """
     steps_per_bar = player.model.steps_per_bar
     own, own_train = own_bars(windows, steps_per_bar), own_bars(train, steps_per_bar)
@@ -44,7 +46,7 @@ def control_figures(player, windows, train):
     drawn = targets(covered, classifier.styles, len(own))
     place = np.repeat(np.unique(windows.performance, return_inverse=True)[1], BARS)
 
-    bars, sums = {}, {}
+    bars, sums, song = {}, {}, {}
     for length in (length for length in LENGTHS if length <= len(own)):
         played = play_sweeps(player, windows, own, drawn, length)
         bars[length], sums[length] = {}, {}
@@ -57,6 +59,8 @@ def control_figures(player, windows, train):
                 wished = attributes(control, ask(control, mode, asked, own))[1] if mode == "held" else None
                 sums[length][control, mode] = sweep_sums(asked, *got, wished, place)
                 figures = sweep_figures([sums[length][control, mode]], len(asked)) | {"curve": curve(asked, got[0])}
+                if mode == "unset" and control in ("density", "intensity") and length > BARS:
+                    song.setdefault(str(length), {})[control] = along(asked, got[0], place, length)
             bars[length].setdefault(control, {})[mode] = figures
         for mode in modes_of(VOICES[0]):
             of_voices = [sums[length][voice, mode] for voice in VOICES]
@@ -65,6 +69,7 @@ def control_figures(player, windows, train):
         "ranges": covered,
         "bars": {str(length): figures for length, figures in bars.items()},
         "falls": {str(length): falls(sums[min(sums)], sums[length]) for length in sums if length > min(sums)},
+        "song": song,
         "style": style_figures(own.style, classifier(windows.rolls), place),
     }
 
@@ -113,6 +118,19 @@ def falls(short, long):
             ends = [np.stack([sums[voice, mode]["own"] for voice in voices], 1) for sums in (short, long)]
             fall = estimate(lambda a, b: (correlation(a) - correlation(b)).mean(-1), *ends)
             figures.setdefault(control, {})[mode] = fall
+    return figures
+
+
+def along(asked, got, place, length):
+    """Obedience by bar index in windows of so many bars, {"1-24", ...: spearman of the bars there}, in PARTS equal parts.
+    asked, got (n,), NaN where a bar has nothing; place: of each bar, which performance."""
+    part = np.arange(len(asked)) % length * PARTS // length
+    figures = {}
+    for number in range(PARTS):
+        here = np.flatnonzero(part == number)
+        sums = per_performance(moments(asked[here], got[here]), place[here], place.max() + 1)
+        first, last = number * length // PARTS + 1, (number + 1) * length // PARTS
+        figures[f"{first}-{last}"] = estimate(correlation, sums)
     return figures
 
 

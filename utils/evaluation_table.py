@@ -120,6 +120,11 @@ def _controls(f):
                     obeyed = number(scores[f"{kind}obeyed"]["value"]) if "obeyed" in scores else "-"
                     cells += [sure(scores[f"{kind}cross"]), obeyed]
                 yield line(f"{control}, others {mode}", low_high, *cells, width=_WIDE)
+    for length, controls in f["song"].items():
+        yield f"Song: rho by bar of {length} in one go, others unset"
+        yield line("", *next(iter(controls.values())), width=_WIDE)
+        for control, parts in controls.items():
+            yield line(control, *(sure(figure) for figure in parts.values()), width=_WIDE)
     yield "Style: share of the bars that a classifier of real bars hears as asked, each style asked as often"
     columns = {f"{length}, {mode}": of for length, controls in f["bars"].items()
                for mode, of in controls.get("style", {}).items()} | {"real bars": f["style"]}  # fmt: skip

@@ -3,7 +3,6 @@
 examples/song.yaml shows what a song file looks like. A song ends up as what is asked of each bar, utils.controls.Bars.
 """
 
-import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 
 from utils.checks import whole
 from utils.config_yaml import read_file
-from utils.controls import CONTROL_KEYS, Bars, ask, check_keys, check_voices, numbers, to_model_units
+from utils.controls import CONTROL_KEYS, Bars, ask, check_keys, check_voices, numbers, per_bar, to_model_units
 from utils.drums import VOICES, voice_index
 from utils.get_model import last_model
 from utils.midi import MAX_BARS
@@ -49,17 +48,26 @@ class Song:
         starts = np.cumsum([1] + [bars for _, bars in self.sections])
         return ", ".join(f"{name} {start}-{start + bars - 1}" for (name, bars), start in zip(self.sections, starts))
 
-    def arguments(self, rhythm=(None, None, None), model=None):
-        """The arguments of `generate` by name, model included: generate(**song.arguments(process_midi("bass.mid"))).
+    def arguments(self, rhythm=(None, None, None), model=None, follow="literal"):
+        """The arguments of `generate` by name, model and follow included: generate(**song.arguments(rhythm), seed=1).
 
-        rhythm: onset, vel, timeoffset (1, T, 9). model: default: the one built last by get_model.
+        rhythm: onset, vel, timeoffset (1, T, 9). model: default: the one built last by get_model. Where a rhythm is
+        followed literally to the end of the song, the crashes after fills are known cells, so that they do come;
+        otherwise they are asked for and come more often than not.
         """
         model = last_model() if model is None else model
         bar = model.steps_per_bar
         rhythm = rhythm if rhythm[0] is None else self.rhythm(rhythm, bar)
         names = "piano_roll_onset", "piano_roll_vel", "piano_roll_timeoffset", "density", "intensity", "instrument", "style"
-        values = *rhythm, *self.controls(model.normalize_factor, bar)
-        return {**dict(zip(names, values)), "masks": None, "seq_len": len(self) * bar, "model": model}
+        arguments = dict(zip(names, (*rhythm, *self.controls(model.normalize_factor, bar))))
+        arguments |= {"masks": None, "seq_len": len(self) * bar, "model": model, "follow": follow}
+        to_the_end = rhythm[0] is not None and rhythm[0].shape[-2] >= len(self) * bar
+        if self.crash.any() and to_the_end and follow in ("literal", 1):
+            hits = torch.zeros(1, len(self) * bar, len(VOICES))
+            hits[:, np.flatnonzero(self.crash) * bar, CRASH] = 1
+            nothing = torch.zeros_like(hits)
+            arguments["known"] = {"onset": hits, "vel": nothing, "timeoffset": nothing, "known_onset": hits, "known_vel": nothing}
+        return arguments
 
     def rhythm(self, rolls, steps_per_bar, n_steps=0):
         """The rolls (1, T, 9) of a rhythm; where it loops, whole bars of it, n_steps at least, over and over to the end of
@@ -119,12 +127,13 @@ def _laid_out(song):
         raise ValueError(f"{total} bars; a song has at most {MAX_BARS}")
     if song.get("rhythm") not in (None, "loop"):
         raise ValueError(f"rhythm: {song['rhythm']!r}; it must be loop, or left out")
-    parts = []
+    parts, styles = [], []
     for name, section, bars in sections:
         with _named(name):
             parts.append(ask(bars, **{key: section[key] for key in CONTROL_KEYS if section.get(key) is not None}))
-    fields = [field.name for field in dataclasses.fields(Bars)]
-    asked = Bars(*(np.concatenate([getattr(part, field) for part in parts]) for field in fields))
+            styles += per_bar(section.get("style"), bars, "style")
+    columns = [np.concatenate([getattr(part, name) for part in parts]) for name in ("hits", "velocity", "voices")]
+    asked = Bars(*columns, ask(total, style=styles).style)
     with _named("arc", ""):
         _bend(asked, _mapping(song.get("arc") or {}, ARC_KEYS))
     laid = Song([(name, bars) for name, _, bars in sections], asked, *np.zeros((2, total), bool), song.get("rhythm") == "loop")

@@ -142,6 +142,8 @@ def _laid_out(song):
         end += bars
         with _named(name), _named("fill", ""):
             _fill(laid, section.get("fill"), bars, end)
+    laid.crash &= np.isnan(asked.voices[:, CRASH])
+    asked.voices[laid.crash, CRASH] = 1
     return laid
 
 
@@ -217,7 +219,8 @@ def _bend(asked, arc):
 
 
 def _fill(song, fill, bars, end):
-    """Make a fill of the last bars of a section of so many bars, which ends before bar `end` (from 0), in place."""
+    """Make a fill of the last bars of a section of so many bars, which ends before bar `end` (from 0), in place. A crash
+    is noted, not yet asked for: its bar may become a fill itself."""
     length, crash, wishes = _checked(fill, bars)
     if not length:
         return
@@ -236,9 +239,7 @@ def _fill(song, fill, bars, end):
     if length == 0.5:
         _halve(asked, was, here)
         song.half[end - 1] = True
-    if crash and end < len(song) and np.isnan(asked.voices[end, CRASH]):
-        asked.voices[end, CRASH] = 1
-        song.crash[end] = True
+    song.crash[end : end + 1] = crash
 
 
 def _checked(fill, bars):

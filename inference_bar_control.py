@@ -8,92 +8,41 @@ Shapes: T steps of a sixteenth, 16 to a bar; nine voices in the order of utils/d
 """
 
 import sys
+import warnings
 
 from utils.arguments import parse_arguments
 
 # The command line is read before the imports below, which take seconds: --help and a typo answer at once.
 arguments = parse_arguments() if __name__ == "__main__" else None
 
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from utils.checks import whole
-from utils.controls import ask, measure, parse_voices, read_controls, receipt, to_model_units
+from utils.controls import ask, parse_voices, read_controls, to_model_units
 from utils.device import pick_device
 from utils.drums import N_VOICES, STYLES, VOICES, inverse_mapping, mapping, mapping_table
 from utils.generating import generate
-from utils.get_model import get_model, load_model
+from utils.get_model import SHIPPED, get_model, load_model
+from utils.hearing import drums_from_midi, heard_notes, process_midi, steps_to_play
 from utils.jam import Jam
 from utils.job_command import check_flags, do_job
 from utils.jobs import add_voices, continue_drums, humanise, infill, interpolate, vary
-from utils.kits import kit_in, kit_out
-from utils.midi import MAX_BARS, MidiError, notes_to_roll, read_midi, rhythm_roll
+from utils.midi import read_midi
 from utils.midi_out import early_hits, roll_to_midi
 from utils.song import read_song
-from utils.sound import find_fluidsynth, render
+from utils.sound import find_fluidsynth
+from utils.takes import Take, check_written, dials_of, new_seed, play, takes_of
 from utils.timeline import Timeline
 
 __all__ = [
     "torch", "np", "STYLES", "VOICES", "mapping", "mapping_table", "inverse_mapping", "get_model",
     "process_midi", "drums_from_midi", "generate_control_params", "generate", "Jam", "read_song", "convert_to_midi",
+    "play", "Take",
     "humanise", "add_voices", "infill", "continue_drums", "vary", "interpolate",
 ]
-
-
-def process_midi(path, track=None, down_sample_tpq=4, *, kit=None):
-    """Read the rhythm of a MIDI file: per step the loudest note, whatever its pitch and instrument.
-
-    track: index (from 0) or name of the one track to hear; None merges all. down_sample_tpq: steps per quarter.
-    kit: which voice a pitch is (of equally loud notes in a step the lowest voice's is heard): see utils.kits.kit_in.
-    Returns onset, vel, timeoffset, each float32 (1, T, 9), T whole bars of 4/4, the rhythm in channel 3.
-    Raises ValueError naming the file if it is missing, no MIDI, too large or too long (see utils/midi.py), or
-    without notes, or has no such track; or the kit.
-    """
-    notes = _heard(read_midi(path), track, path)
-    return _tensors(rhythm_roll(*_roll(notes, path, down_sample_tpq, kit)))
-
-
-def drums_from_midi(path, track=None, down_sample_tpq=4, *, kit=None):
-    """Read the drums of a MIDI file, all nine voices of them; of two hits in one cell the louder stays.
-
-    track, kit: as for process_midi; no track: those of channel 10, or all where none of these has a note.
-    Returns onset, vel, timeoffset, each float32 (1, T, 9), T whole bars of 4/4. Raises ValueError as process_midi does.
-    """
-    notes = _heard(read_midi(path), track, path)
-    return _tensors(_roll(notes.drums() if track is None else notes, path, down_sample_tpq, kit))
-
-
-def _heard(midi, track, path):
-    """The notes of the track, or of all. ValueError where there are none."""
-    heard = midi if track is None else midi.of_tracks([_track_index(midi, track, path)])
-    if not len(heard.tick):
-        raise ValueError(f"{path}: {'no notes' if track is None else f'no notes in track {track!r}'}; a rhythm needs one at least")
-    return heard
-
-
-def _roll(notes, path, down_sample_tpq, kit):
-    try:
-        return notes_to_roll(notes.tick, notes.pitch, notes.velocity, notes.tpq, down_sample_tpq, kit_in(kit))[:3]
-    except MidiError as error:
-        raise MidiError(f"{path}: {error}") from None
-
-
-def _tensors(rolls):
-    return tuple(torch.from_numpy(np.ascontiguousarray(roll))[None] for roll in rolls)
-
-
-def _track_index(midi, track, path):
-    names = list(midi.track_names)
-    if track in names:
-        return names.index(track)
-    if str(track).isdecimal() and int(track) < len(names):
-        return int(track)
-    there = ", ".join(f"{index} {name[:40]!r}" for index, name in enumerate(names[:20]))
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    raise ValueError(f"{path}: no track {track!r}; its tracks are {there}{more}")
 
 
 def generate_control_params(control_points, values, seq_len, mode="linear", device="cpu", is_cat=False):
@@ -155,7 +104,9 @@ def convert_to_midi(onset, vel, time, inverse_mapping, path, *, tempo=None, sour
 def main(arguments):
     """The command line. Returns the exit status: 0, or 2 after one line on stderr."""
     try:
-        run(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: print(f"inference_bar_control.py: {message}", file=sys.stderr)
+            run(arguments)
     except (ValueError, OSError) as error:
         reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
         print(f"inference_bar_control.py: {' '.join(reason.split())}", file=sys.stderr)
@@ -165,77 +116,61 @@ def main(arguments):
 
 def run(arguments):
     check_flags(arguments)
-    pitches = kit_out(arguments.kit_out)
+    midi_out = dict(source=arguments.rhythm, keep_tracks=arguments.keep_tracks, lead_in=arguments.lead_in)
+    check_written(arguments.kit_out, **midi_out)  # what can't be kept is told before the playing
     if arguments.wav:
         find_fluidsynth()
     song = read_song(arguments.song) if arguments.song else None
     if song:
         arguments.bars = len(song)
-    path = Path(arguments.checkpoint or Path(__file__).parent / "checkpoints" / "drummer.pt")
-    model = load_model(path, pick_device(arguments.device))
+    model = load_model(arguments.checkpoint or SHIPPED, pick_device(arguments.device))
     bar = model.steps_per_bar
 
     rhythm = process_midi(arguments.rhythm, arguments.track, bar // 4, kit=arguments.kit_in)
     midi = read_midi(arguments.rhythm)
-    timeline = Timeline.of(midi)
-    own_steps, steps = _lengths(_heard(midi, arguments.track, arguments.rhythm), timeline, arguments, bar)
+    timeline, heard = Timeline.of(midi), heard_notes(midi, arguments.track, arguments.rhythm)
+    own_steps, steps = steps_to_play(midi, heard, bar, arguments.bars, arguments.rhythm, "--bars")
     drums = None
     if arguments.job != "tap":
         drums = drums_from_midi(arguments.rhythm, arguments.track, bar // 4, kit=arguments.kit_in)
         own_steps, more = drums[0].shape[1], steps if arguments.job == "continue" else 0
         steps = own_steps + -(-more // bar) * bar
-    midi_out = dict(source=arguments.rhythm, keep_tracks=arguments.keep_tracks, lead_in=arguments.lead_in)
-    roll_to_midi(*np.zeros((3, 0, N_VOICES)), pitches, **midi_out)  # what can't be kept is told before the playing
 
     asked = song.asked if song else ask(-(-steps // bar), **_wishes(arguments))
-    seed = int.from_bytes(os.urandom(4), "big") if arguments.seed is None else arguments.seed
-    about = f"{timeline.bpm()} bpm", f"seed {seed}"
-    print(f"{arguments.rhythm}: {own_steps / bar:g} bars at {about[0]}; playing {steps / bar:g}, {about[1]}")
+    seed = new_seed() if arguments.seed is None else arguments.seed
+    print(f"{arguments.rhythm}: {own_steps / bar:g} bars at {timeline.bpm()} bpm; playing {steps / bar:g}, seed {seed}")
     for remark in _remarks(midi, timeline, song, arguments.keep_tracks):
         print(f"  {remark}")
     controls = to_model_units(asked, model.normalize_factor, bar)
-    playing = {name: getattr(arguments, name) for name in ("temperature", "guidance", "follow", "num_samples")}
+    playing = {name: getattr(arguments, name) for name in ("temperature", "guidance", "follow", "num_samples", "best_of")}
+    dials = dials_of(playing) | ({} if drums is None else {"job": arguments.job})
     playing |= {"model": model, "seed": seed}
     if song:
         rhythm = song.rhythm(rhythm, bar, own_steps)
-        takes = generate(**playing | song.arguments(rhythm, model, arguments.follow))
+        played = generate(**playing | song.arguments(rhythm, model, arguments.follow))
     elif drums is None:
-        takes = generate(*rhythm, *controls, None, -(-steps // 4) * 4, **playing)
+        played = generate(*rhythm, *controls, None, -(-steps // 4) * 4, **playing)
     else:
         playing |= zip(("density", "intensity", "instrument", "style"), controls)
-        takes = do_job(arguments, drums, (steps - own_steps) // bar, **playing)
+        played = do_job(arguments, drums, (steps - own_steps) // bar, **playing)
 
-    folder = Path(arguments.out)
+    about = dict(asked=asked, rhythm=rhythm, model=model, seed=seed, dials=dials, kit=arguments.kit_out, **midi_out)
+    for take in takes_of([roll[:, :steps] for roll in played], Path(arguments.rhythm).stem, **about):
+        _write(take, Path(arguments.out), arguments)
+
+
+def _write(take, folder, arguments):
+    """The files of one version, and its table."""
     folder.mkdir(parents=True, exist_ok=True)
-    for number, drums in enumerate(zip(*(roll[:, :steps].cpu() for roll in takes)), start=1):
-        name = folder / f"{Path(arguments.rhythm).stem}_{number}"
-        convert_to_midi(*drums, pitches, f"{name}.mid", **midi_out)
-        _show(name, drums, [roll[0] for roll in rhythm], asked, bar, about, arguments)
-
-
-def _show(name, drums, rhythm, asked, bar, about, arguments):
-    """Picture, sound and table of one version, whose MIDI file is written."""
-    from utils.plots import draw_result  # matplotlib is for the command alone
-
-    got = measure(drums[0], drums[1], bar)
-    draw_result(f"{name}.png", drums, rhythm, asked, got, bar, "   ".join([name.name, *about]))
-    if arguments.wav:
-        render(f"{name}.mid", f"{name}.wav")
-    made = [f"{name}.{kind}" for kind in ("mid", "png", "wav") if kind != "wav" or arguments.wav]
-    print(f"\n{', '.join(made)}\n{receipt(asked, got)}")
-    early = 0 if arguments.lead_in else early_hits(drums[0], drums[2], bar // 4)
+    ways = {"mid": take.save, "json": take.receipt.save}
+    ways |= {"png": take.plot} if arguments.plot else {}
+    ways |= {"wav": take.wav} if arguments.wav else {}
+    for kind, way in ways.items():
+        way(folder / f"{take.name}.{kind}")
+    print(f"\n{', '.join(str(folder / f'{take.name}.{kind}') for kind in ways)}\n{take.receipt.table()}")
+    early = 0 if arguments.lead_in else early_hits(take.onset[0], take.time[0], take.steps_per_bar // 4)
     if early:
         print(f"hits ahead of the very first beat, put on it: {early} (--lead-in keeps them ahead)")
-
-
-def _lengths(heard, timeline, arguments, bar):
-    """Steps of the rhythm, up to the bar line on which its notes end; and steps to play."""
-    own = int(timeline.end_of(heard, bar // 4) / timeline.tpq * bar / 4 + 0.5)
-    steps = own if arguments.bars is None else whole(arguments.bars, "--bars") * bar
-    if steps > MAX_BARS * bar:
-        what = f"{arguments.rhythm}: its last note ends in bar" if arguments.bars is None else "--bars:"
-        raise ValueError(f"{what} {-(-steps // bar)}; at most {MAX_BARS} are played")
-    return own, steps
 
 
 def _wishes(arguments):

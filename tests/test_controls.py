@@ -6,7 +6,7 @@ import torch
 
 from inference_bar_control import generate_control_params
 from inference_helpers import FACTOR
-from utils.controls import ask, measure, parse_voices, read_controls, receipt, to_model_units
+from utils.controls import ask, measure, parse_voices, read_controls, to_model_units
 from utils.drums import STYLE_NONE
 
 
@@ -117,12 +117,3 @@ def test_control_file_errors_name_file_key_and_rule(tmp_path):
             read_controls(path)
     with pytest.raises(ValueError, match="absent.yaml"):
         read_controls(tmp_path / "absent.yaml")
-
-
-def test_receipt_sets_what_came_out_beside_what_was_asked():
-    onset, vel = np.zeros((2, 32, 9), np.float32)
-    onset[:3, 0], vel[:3, 0] = 1, 0.5
-    table = receipt(ask(2, hits_per_bar=12.5, voices={"kick": 4}, forbid="ride", style="jazz"), measure(onset, vel, 16))
-    bar_one, bar_two = (line.split() for line in table.splitlines()[2:])
-    assert bar_one == ["1", "12.5", "3", "-", "64", "4", "3", "none", "0", "jazz"]
-    assert bar_two == ["2", "12.5", "0", "-", "-", "4", "0", "none", "0", "jazz"]

@@ -24,7 +24,7 @@ def command(*words):
     return inference.main(inference.parse_arguments([str(word) for word in words]))
 
 
-def test_command_writes_midi_picture_and_table(repository, checkpoint, tmp_path, capsys):
+def test_command_writes_midi_picture_and_receipt(repository, checkpoint, tmp_path, capsys):
     controls = tmp_path / "controls.yaml"
     controls.write_text("hits_per_bar: [10, 20]\nvoices: {kick: 4, snare: 2}\nforbid: [ride]\n")
     arguments = ["--rhythm", repository / "examples" / "bass_line.mid", "--controls", controls, "--voice", "kick=3", "--forbid", "crash,", "high_tom",
@@ -32,7 +32,7 @@ def test_command_writes_midi_picture_and_table(repository, checkpoint, tmp_path,
     assert command(*arguments, "--out", tmp_path / "out") == 0
     printed = capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "bass_line_1.mid", "bass_line_1.png", "bass_line_2.mid", "bass_line_2.png",
+        "bass_line_1.json", "bass_line_1.mid", "bass_line_1.png", "bass_line_2.json", "bass_line_2.mid", "bass_line_2.png",
     ]  # fmt: skip
     midi = pretty_midi.PrettyMIDI(str(tmp_path / "out" / "bass_line_1.mid"))
     assert midi.get_tempo_changes()[1][0] == pytest.approx(96, abs=1e-3)
@@ -42,7 +42,14 @@ def test_command_writes_midi_picture_and_table(repository, checkpoint, tmp_path,
     assert len(rows) == 8 and [row[1] for row in rows[:4]] == ["10", "10", "20", "20"]
     assert {row[5] for row in rows} == {"3"} and {row[7] for row in rows} == {"2"} and "seed 7" in printed
 
-    assert command(*arguments, "--out", tmp_path / "again") == 0
+    receipt = json.loads((tmp_path / "out" / "bass_line_2.json").read_text())
+    assert receipt["seed"] == 7 and receipt["checkpoint"]["file"] == "tiny.pt" and len(receipt["bars"]) == 4
+    got = receipt["bars"][3]["got"]
+    assert [f"{got['hits']}", f"{got['voices']['kick']}"] == [rows[7][2], rows[7][6]]
+    assert f"tiny.pt (SHA-256 {receipt['checkpoint']['sha256']})" in printed and printed.count("taps answered: ") == 2
+
+    assert command(*arguments, "--no-plot", "--out", tmp_path / "again") == 0
+    assert {path.suffix for path in (tmp_path / "again").iterdir()} == {".mid", ".json"}
     for name in ("bass_line_1.mid", "bass_line_2.mid"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
@@ -193,3 +200,17 @@ def test_help_and_typos_answer_before_anything_heavy_is_imported(repository):
         done = subprocess.run([sys.executable, "-c", script, *words], cwd=repository, capture_output=True, text=True, check=True)
         assert json.loads(done.stdout.splitlines()[-1]) == [status, False]
         assert done.stderr.count("\n") == (0 if status == 0 else 1)
+
+
+def test_command_keeps_the_best_and_says_where_there_are_no_more(checkpoint, tmp_path, capsys):
+    loop = write_midi(tmp_path / "loop.mid", {"kit": [(q / 2, 36 if q % 4 else 38, 90) for q in range(8)]})
+    words = ["--rhythm", loop, "--checkpoint", checkpoint, "--out", tmp_path / "out", "--seed", 1, "--hits-per-bar", 9, "--no-plot"]
+    assert command(*words, "--best-of", 6) == 0 and "best of 6" in capsys.readouterr().out
+    best = json.loads((tmp_path / "out" / "loop_1.json").read_text())["miss"]["hits"]
+    assert command(*words, "--num-samples", 6) == 0
+    missed = [json.loads(path.read_text())["miss"]["hits"] for path in sorted((tmp_path / "out").glob("*.json"))]
+    assert len(missed) == 6 and missed == sorted(missed) and missed[0] == best < missed[-1]
+    capsys.readouterr()
+    assert command(*words, "--job", "vary", "--strength", 0, "--num-samples", 2, "--out", tmp_path / "same") == 0
+    assert capsys.readouterr().err == "inference_bar_control.py: of 8 takes only 1 differ, 2 were asked for\n"
+    assert len(list((tmp_path / "same").glob("*.mid"))) == 1

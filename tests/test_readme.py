@@ -95,7 +95,7 @@ def test_python_examples_run(tmp_path):
     assert (tmp_path / "drums.mid").is_file() and len(scope["notes"]) == scope["onset"].sum()
     assert isinstance(scope["model"], torch.nn.Module)
     for example in more:
-        exec(example, scope)
+        exec(example.replace("output/", f"{tmp_path}/"), scope)
     assert scope["number"] == 3 and scope["onset"].shape == (1, 16, 9)
 
 

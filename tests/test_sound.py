@@ -33,7 +33,7 @@ def test_without_fluidsynth_the_command_says_in_one_line_how_to_get_it(repositor
     words = ["--rhythm", str(repository / "examples" / "bass_line.mid"), "--wav", "--out", str(tmp_path / "out")]
     assert inference.main(inference.parse_arguments(words)) == 2
     error = capsys.readouterr().err
-    assert "--wav needs the program FluidSynth" in error and "apt install fluidsynth" in error and error.count("\n") == 1
+    assert "sound (--wav) needs the program FluidSynth" in error and "apt install fluidsynth" in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -91,5 +91,5 @@ def test_the_command_writes_the_sound_beside_the_rest(repository, tiny_config, t
     words = ["--rhythm", repository / "examples" / "bass_line.mid", "--wav", "--bars", 1]
     words += ["--checkpoint", checkpoint, "--out", tmp_path / "out"]
     assert inference.main(inference.parse_arguments([str(word) for word in words])) == 0
-    assert sorted(path.suffix for path in (tmp_path / "out").iterdir()) == [".mid", ".png", ".wav"]
+    assert sorted(path.suffix for path in (tmp_path / "out").iterdir()) == [".json", ".mid", ".png", ".wav"]
     assert "bass_line_1.png, " in (said := capsys.readouterr().out) and "bass_line_1.wav\n" in said

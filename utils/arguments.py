@@ -17,7 +17,7 @@ class OneLineParser(argparse.ArgumentParser):
 def parse_arguments(argv=None):
     parser = OneLineParser(
         prog="inference_bar_control.py",
-        description="Play drums to a rhythm: any MIDI file in; a drum MIDI file, a picture and a table of what was "
+        description="Play drums to a rhythm: any MIDI file in; a drum MIDI file, a picture and a receipt of what was "
         "asked and what came out, bar by bar, into the output folder.",
         epilog=f"Voices: {', '.join(VOICES)}. Styles: {', '.join(STYLES)}. A VALUE is one for all bars, or several "
         "with commas: one for each bar, or fewer, stretched evenly over the bars; '-' leaves bars to the model. "
@@ -51,7 +51,9 @@ def parse_arguments(argv=None):
                         help="how much the controls weigh; 1: as trained (default: 1.5)")
     parser.add_argument("--follow", choices=("literal", "loose", "free"), default="literal",
                         help="the rhythm hit by hit, its gist alone, or not at all (default: literal)")
-    parser.add_argument("--num-samples", type=int, default=1, metavar="N", help="how many versions (default: 1)")
+    parser.add_argument("--num-samples", type=int, default=1, metavar="N", help="how many versions, the best first (default: 1)")
+    parser.add_argument("--best-of", type=int, default=1, metavar="N",
+                        help="play so many, and keep those that come nearest to what was asked (default: 1)")
     parser.add_argument("--kit-in", metavar="KIT",
                         help="which keys are which voice where the rhythm is drums: gm, roland_td, or a YAML file, "
                         "see examples/kit.yaml (default: gm and roland_td alike)")
@@ -59,9 +61,11 @@ def parse_arguments(argv=None):
     parser.add_argument("--keep-tracks", action="store_true", help="write the rhythm's tracks beside the drums")
     parser.add_argument("--lead-in", action="store_true",
                         help="begin a bar later, so that hits just before the first beat stay there")
+    parser.add_argument("--plot", action=argparse.BooleanOptionalAction, default=True,
+                        help="a picture of the piano roll with what was asked and what came out (default)")
     parser.add_argument("--wav", action="store_true", help="also as sound, where FluidSynth is installed")
     parser.add_argument("--checkpoint", metavar="PT", help="the model (default: checkpoints/drummer.pt)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto (default)")
     parser.add_argument("--out", default="output", metavar="FOLDER",
-                        help="for RHYTHM_1.mid, RHYTHM_1.png, ..., which are replaced if there (default: output)")
+                        help="for RHYTHM_1.mid, .json, .png, ..., which are replaced if there (default: output)")
     return parser.parse_args(argv)

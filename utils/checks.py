@@ -98,8 +98,8 @@ def laid_out(rhythm, seq_len):
     return *(torch.nn.functional.pad(torch.as_tensor(part), padding) for part in loudest), heard
 
 
-def drum_rolls(drums, name="drums"):
-    """Check drums, onset, vel and timeoffset (1, T, 9), T a multiple of 4.
+def drum_rolls(drums, name="drums", any_length=False):
+    """Check drums, onset, vel and timeoffset (1, T, 9), T a multiple of 4 unless it may be any_length.
     Returns three float32 tensors (T, 9). Raises ValueError."""
     try:
         onset, vel, timeoffset = drums
@@ -110,7 +110,7 @@ def drum_rolls(drums, name="drums"):
     if len({len(part) for part in rolls}) > 1:
         steps = ", ".join(str(len(part)) for part in rolls)
         raise ValueError(f"{name}: {steps} steps; the three rolls must be equally long")
-    if not len(rolls[0]) or len(rolls[0]) % 4:
+    if not any_length and (not len(rolls[0]) or len(rolls[0]) % 4):
         raise ValueError(f"{name}: {len(rolls[0])} steps; they must be a multiple of 4, and 4 at least")
     return rolls
 

@@ -159,6 +159,33 @@ def to_model_units(asked, normalize_factor, steps_per_bar):
     )
 
 
+def laid_controls(density, intensity, instrument, style, masks, seq_len, normalize_factor):
+    """Check the controls that `generate` takes. Returns density, intensity (seq_len,), as near as they are possible,
+    instrument (seq_len, 9), style and mask (seq_len,), tensors on the CPU, NaN where unset. Raises ValueError."""
+    density = nearest_possible(control_curve(density, "density", seq_len), *normalize_factor["density"])
+    intensity = nearest_possible(control_curve(intensity, "intensity", seq_len), *normalize_factor["intensity"])
+    instrument = control_curve(instrument, "instrument", seq_len, N_VOICES)
+    style = style_steps(style, seq_len)
+    mask = torch.ones(seq_len, dtype=torch.bool) if masks is None else control_curve(masks, "masks", seq_len) > 0
+    return density, intensity, instrument, style, mask
+
+
+def from_model_units(density, intensity, instrument, style, mask, normalize_factor, steps_per_bar):
+    """The Bars that controls, as laid_controls gives them, ask for: the way back from to_model_units. Of a bar of
+    several styles the first step's counts; a voice is forbidden in it where it is on all its steps."""
+    density_mean, density_std = normalize_factor["density"]
+    intensity_mean, intensity_std = normalize_factor["intensity"]
+    curves = (density, intensity, instrument.clamp(0, 1), (instrument < 0).float())
+    curves = (bar_means(curve, mask, steps_per_bar)[::steps_per_bar].double().numpy() for curve in curves)
+    density, intensity, instrument, forbidden = curves
+    return Bars(
+        hits=(density * density_std + density_mean) * steps_per_bar * N_VOICES,
+        velocity=(intensity * intensity_std + intensity_mean) * 127,
+        voices=np.where(forbidden == 1, -1.0, instrument * steps_per_bar),
+        style=style[::steps_per_bar].numpy(),
+    )
+
+
 def measure(onset, vel, steps_per_bar):
     """Count what was played. onset, vel: (T, 9) arrays, T any length. Returns Bars without styles."""
     density, intensity, instrument = bar_attributes(onset, vel, steps_per_bar)
@@ -175,31 +202,8 @@ def asked_voices(asked):
     return [voice for voice in range(N_VOICES) if not np.isnan(asked.voices[:, voice]).all()]
 
 
-def receipt(asked, got):
-    """A table for the terminal: bar by bar, what was asked and what came out. '-' where nothing was asked."""
-    columns = [("hits", asked.hits, got.hits), ("velocity", asked.velocity, got.velocity)]
-    columns += [(VOICES[voice], asked.voices[:, voice], got.voices[:, voice]) for voice in asked_voices(asked)]
-    styled = (asked.style != STYLE_NONE).any()
-    width = max(len(name) for name, _, _ in columns) + 3
-    width = max(width, len("asked got") + 3)
-
-    lines = ["bar" + "".join(name.rjust(width) for name, _, _ in columns) + ("   style" if styled else "")]
-    lines.append("   " + "asked got".rjust(width) * len(columns))
-    for bar in range(len(got)):
-        cells = [f"{_cell(wish[bar]):>5} {_cell(played[bar]):>3}".rjust(width) for _, wish, played in columns]
-        style = f"   {style_name(asked.style[bar])}" if styled else ""
-        lines.append(f"{bar + 1:>3}" + "".join(cells) + style)
-    return "\n".join(lines)
-
-
 def style_name(style):
     return "-" if style == STYLE_NONE else STYLES[style]
-
-
-def _cell(value):
-    if np.isnan(value):
-        return "-"
-    return "none" if value < 0 else f"{value:.0f}" if value == round(value) or value >= 20 else f"{value:.1f}"
 
 
 def control_curve(value, name, seq_len, dim=None):

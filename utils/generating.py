@@ -9,14 +9,14 @@ from model.sampling import sample
 from utils.checks import (
     FOLLOW, GUIDANCE, bar_latents, check_playing, in_eval_mode, known_cells, laid_out, limits, make_generator, whole,
 )  # fmt: skip
-from utils.controls import bar_means, control_curve, nearest_possible, style_steps
-from utils.drums import N_VOICES
+from utils.controls import bar_means, from_model_units, laid_controls
 from utils.get_model import last_model
+from utils.ranking import best_takes
 
 
 def generate(
     piano_roll_onset, piano_roll_vel, piano_roll_timeoffset, density, intensity, instrument, style, masks, seq_len,
-    *, model=None, seed=None, temperature=1.0, guidance=GUIDANCE, follow="literal", num_samples=1,
+    *, model=None, seed=None, temperature=1.0, guidance=GUIDANCE, follow="literal", num_samples=1, best_of=None,
     known=None, latent=None, at_most=None, playable=False,
 ):  # fmt: skip
     """Write drums to a rhythm.
@@ -43,6 +43,10 @@ def generate(
     at_most: no step hits more voices than this. playable: no step hits more than two voices beside the kick, one for
         each hand. Where too many are drawn the likelier ones stay; known cells always do.
 
+    best_of: so many takes are played, or num_samples if that is more, and the num_samples of them that obey best come
+        back, the best first and no two alike (see utils/ranking.py); fewer, with a warning, where there are no more
+        different ones. None: num_samples takes as they are drawn.
+
     Returns onset, vel, timeoffset, float32 (num_samples, seq_len, 9) on the model's device.
     Leaves no trace: the model's train/eval mode and all global random numbers are as before.
     Raises ValueError naming the argument, the value and the rule.
@@ -52,6 +56,7 @@ def generate(
     if seq_len % 4:
         raise ValueError(f"seq_len: {seq_len}; it must be a multiple of 4 steps")
     num_samples = whole(num_samples, "num_samples")
+    best_of = None if best_of is None else max(num_samples, whole(best_of, "best_of"))
     check_playing(follow, temperature, guidance)
 
     bar, factor = model.steps_per_bar, model.normalize_factor
@@ -60,11 +65,8 @@ def generate(
     if latent is not None:
         latent = bar_latents(latent, -(-seq_len // bar), model.config["Model"]["Intermediate"]["d_latent"])
     limit = limits(at_most, playable, seq_len)
-    density = nearest_possible(control_curve(density, "density", seq_len), *factor["density"])
-    intensity = nearest_possible(control_curve(intensity, "intensity", seq_len), *factor["intensity"])
-    instrument = control_curve(instrument, "instrument", seq_len, N_VOICES)
-    style = style_steps(style, seq_len)
-    mask = torch.ones(seq_len, dtype=torch.bool) if masks is None else control_curve(masks, "masks", seq_len) > 0
+    controls = laid_controls(density, intensity, instrument, style, masks, seq_len, factor)
+    density, intensity, instrument, style, mask = controls
     curves = [bar_means(curve, mask, bar) for curve in (density, intensity, instrument.clamp(0, 1))]
     rhythm, use_context, use_latent = _heard(rhythm, heard, follow, bar, known is not None, latent is not None)
 
@@ -76,7 +78,7 @@ def generate(
         return x[None].to(weight.device)
 
     inputs = [prepare(x) for x in (*rhythm, *curves, style, mask)]
-    with in_eval_mode(model):
+    def draw(num_samples):
         return sample(
             model, *inputs, use_context=prepare(use_context), use_latent=prepare(use_latent),
             known=known and {name: prepare(x) for name, x in known.items()},
@@ -84,6 +86,14 @@ def generate(
             limit=None if limit is None else prepare(limit), num_samples=num_samples, temperature=temperature,
             guidance=guidance, generator=generator,
         )  # fmt: skip
+
+    with in_eval_mode(model):
+        if best_of is None:
+            return draw(num_samples)
+        onsets_known = known is not None and bool((known["known_onset"] | ~mask[:, None]).all())
+        asked = from_model_units(*controls, factor, bar)
+        followed = rhythm[0][: heard if use_context.any() else 0]
+        return best_takes(draw, num_samples, best_of, asked, followed, bar, onsets_known)
 
 
 def _heard(rhythm, heard, follow, steps_per_bar, known, latent):

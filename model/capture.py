@@ -5,13 +5,15 @@ A step is some hundred small kernels, and launching them one by one takes the CP
 
 import torch
 
-from model.decoding import Decoding
+from model.decoding import Decoding, Kept
 
 KEPT = 4  # graphs of one model: of as many batch sizes, temperatures, sets of known cells...
 
 
 class CapturedDecoding(Decoding):
     """A Decoding whose bars are CUDA graphs, one for each kind of bar: how long, and what is told."""
+
+    may_use_numpy = False  # a graph holds what torch does
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
@@ -46,18 +48,6 @@ class CapturedDecoding(Decoding):
         return graph, inputs, outputs
 
 
-class Kept(dict):
-    """The captured decodings of a model. Graphs can't be copied or saved, so a copy of the model starts without."""
-
-    weights = None  # where those of the model were, and how often they had changed
-
-    def __deepcopy__(self, memo):
-        return Kept()
-
-    def __reduce__(self):
-        return Kept, ()
-
-
 def fresh(model, batch_size, guide, temperature, precision=None):
     """A Decoding at its beginning, for its caller alone; on a GPU a captured one."""
     kind = CapturedDecoding if model.decoder.start.is_cuda else Decoding
@@ -71,10 +61,7 @@ def begin(model, batch_size, guide, temperature, precision=None):
     if not model.decoder.start.is_cuda:
         return fresh(model, batch_size, guide, temperature, precision)
     weights = tuple((p.data_ptr(), p._version) for p in model.parameters())
-    kept = model.__dict__.setdefault("captured", Kept())
-    if kept.weights != weights:
-        kept.clear()
-        kept.weights = weights
+    kept = Kept.of(model, "captured", weights)
     kind = batch_size, guide.strength, temperature, precision
     if kind not in kept:
         if len(kept) == KEPT:

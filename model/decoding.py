@@ -10,6 +10,7 @@ import math
 import torch
 import torch.nn.functional as F
 
+from model.cpu_steps import CpuSteps, Matrices, TorchSteps
 from model.heads import bin_to_offset, bin_to_velocity, offset_to_bin, velocity_to_bin
 
 EVERY_ROW = slice(None)
@@ -70,6 +71,41 @@ def few_threads(multiplications, device):
             torch.set_num_threads(before)
 
 
+class Kept(dict):
+    """What decoding made of a model and may use again, and the state of the weights it was made of. A copy of the
+    model starts without: graphs can't be copied or saved."""
+
+    made_of = None
+
+    def __deepcopy__(self, memo):
+        return Kept()
+
+    def __reduce__(self):
+        return Kept, ()
+
+    @staticmethod
+    def of(model, name, made_of):
+        """That of the model by this name, empty where made_of is another than it was."""
+        kept = model.__dict__.setdefault(name, Kept())
+        if kept.made_of != made_of:
+            kept.clear()
+            kept.made_of = made_of
+        return kept
+
+
+def matrices_of(model, precision):
+    """The Matrices of a model on the CPU, kept with it as long as nothing in them changes.
+
+    The sums tell what the counters of changes do not see: what was done to a parameter's `.data`.
+    """
+    parts = [model.decoder.layers, model.decoder.embed, *([] if model.budget is None else [model.budget])]
+    made_of = [(p.data_ptr(), p._version, p.sum().item()) for part in parts for p in part.parameters()]
+    kept = Kept.of(model, "matrices", made_of)
+    if precision not in kept:
+        kept[precision] = Matrices(model, precision)
+    return kept[precision]
+
+
 class Decoding:
     """The state between one step and the next: the cache, what was played last, and how far it has come.
 
@@ -77,15 +113,23 @@ class Decoding:
     GPU can take a bar in one go, see model.capture.
     """
 
+    may_use_numpy = True
+
     def __init__(self, model, batch_size, guide, temperature, precision=None):
         """precision: torch.float32, float16 or bfloat16, in which the decoder's matrices are multiplied; None:
         decoding_precision."""
         self.model, self.guide, self.temperature = model, guide, temperature
         rows = batch_size * (2 if guide.doubled else 1)
         precision = precision or decoding_precision(model, rows)
-        self.weights = [layer.weights(precision) for layer in model.decoder.layers]
-        self.multiplications = rows * sum(matrix.numel() for layer in self.weights for matrix in layer)
+        layers = model.decoder.layers
+        self.multiplications = rows * sum(matrix.numel() for layer in layers for matrix in layer.matrices())
         self.cache = model.decoder.empty_cache(rows)
+        start = model.decoder.start
+        if self.may_use_numpy and start.device.type == "cpu" and start.dtype == torch.float32:
+            self.steps = CpuSteps(model, matrices_of(model, precision), self.cache)
+        else:
+            self.steps = TorchSteps(model, [layer.weights(precision) for layer in layers], self.cache)
+        self.voices = model.hit_head.voices()
         self.x = model.decoder.start.detach().repeat(rows, 1)
         self.position = 0
 
@@ -111,12 +155,12 @@ class Decoding:
         for t in range(uniform.shape[1]):
             here = {name: roll[:, t] for name, roll in told.items()}
             played = guide.double(played_onset), guide.double(played_vel)
-            added = model.add_budget(here["added"], here.get("asked"), *played)
-            hidden = model.decoder.step(x, added, self.weights, self.cache, [table[t] for table in places])
+            added = self.steps.add_budget(here["added"], here.get("asked"), *played)
+            hidden = self.steps.step(x, added, [table[t] for table in places])
             onset = draw_onsets(model, hidden, threshold[:, t], guide, here)
-            vel, timeoffset = draw_hits(model, hidden, onset, here, uniform[:, t], guide, self.temperature)
+            vel, timeoffset = draw_hits(self.voices, hidden, onset, here, uniform[:, t], guide, self.temperature)
             drawn.append((onset, vel, timeoffset))
-            x = model.decoder.embed(*(guide.double(roll).to(hidden.dtype) for roll in drawn[-1]))
+            x = self.steps.embed(*(guide.double(roll).to(hidden.dtype) for roll in drawn[-1]))
             played_onset, played_vel = played_onset + onset, played_vel + vel
         self.x.copy_(x)
         return tuple(torch.stack(roll, 1) for roll in zip(*drawn))
@@ -141,13 +185,32 @@ def draw_onsets(model, hidden, threshold, guide, told):
     """The chain of nine voices: hidden (B, D), threshold (B, V) as onset_threshold gives it, told of this step: limit and
     the known cells, if any -> onset (B, V) float32."""
     base, pair = (guide.blend(part.float()) for part in model.onset_head.parts(hidden))
-    onset = torch.zeros_like(threshold)
     above = base - threshold
+    onset = torch.zeros_like(above)
+    chain = chain_on_cpu if above.device.type == "cpu" else chain_anywhere
+    above = chain(above, pair, onset)
+    return keep_within(onset, above, told) if "limit" in told else onset
+
+
+def chain_anywhere(above, pair, onset):
+    """above (B, V): the logits given no voice, above their thresholds; pair (B, V, V): what each voice adds to those that
+    come after it. Writes onset (B, V), returns the logits given all voices, above their thresholds."""
     for v in range(onset.shape[1]):
         torch.gt(above[:, v], 0, out=onset[:, v])
         if v + 1 < onset.shape[1]:
-            above = above + pair[:, :, v] * onset[:, v, None]
-    return keep_within(onset, above, told) if "limit" in told else onset
+            above = torch.addcmul(above, pair[:, :, v], onset[:, v, None])
+    return above
+
+
+def chain_on_cpu(above, pair, onset):
+    """The same in NumPy, looking: most voices are silent in most steps, and have nothing to add."""
+    above, pair, onset = above.numpy(), pair.numpy(), onset.numpy()
+    for v in range(onset.shape[1]):
+        hit = above[:, v] > 0
+        if hit.any():
+            onset[:, v] = hit
+            above += pair[:, :, v] * onset[:, v, None]
+    return torch.from_numpy(above)
 
 
 def keep_within(onset, above, told):
@@ -164,56 +227,62 @@ def keep_within(onset, above, told):
     return onset
 
 
-def draw_hits(model, hidden, onset, told, uniform, guide, temperature):
-    """Velocity and offset of each hit, voice by voice: hidden (B, D), onset (B, V), told of this step: the tap and
-    the known cells, if any; uniform (B, V, 5). Returns vel, timeoffset (B, V), 0 where nothing is hit.
+def draw_hits(voices, hidden, onset, told, uniform, guide, temperature):
+    """Velocity and offset of each hit, voice by voice: voices of HitChain.voices, hidden (B, D), onset (B, V), told of
+    this step: the tap and the known cells, if any; uniform (B, V, 5). Returns vel, timeoffset (B, V), 0 where nothing is
+    hit.
 
     A hit with the tap's own tokens is the tap: its values are the tap's to the last digit, not anywhere in the bin.
     """
     B, V = onset.shape
-    head, K_vel, K_off = model.hit_head, model.velocity_bins, model.offset_bins
-    vel, timeoffset = torch.zeros_like(onset), torch.zeros_like(onset)
     # looking costs nothing on the CPU, and most voices are silent in most steps; on a GPU all rows are drawn
     hits = onset.sum(0).tolist() if onset.device.type == "cpu" else [B] * V
     if not any(hits):
-        return vel, timeoffset
-    doubled_onset = guide.double(onset)
-    hidden = hidden + told["tap_tokens"]
-    past_velocity, past_offset = hidden.new_zeros(2, len(hidden), head.velocity.d_head)
-    for v in range(V):
+        return torch.zeros_like(onset), torch.zeros_like(onset)
+    n_velocity, n_offset = len(voices[0].velocity_token), len(voices[0].offset_token)
+    known = told.get("known_vel")
+    if known is not None:
+        known_velocity_bin, known_offset_bin = velocity_to_bin(told["vel"], n_velocity), offset_to_bin(told["timeoffset"], n_offset)
+    hidden, doubled_onset = hidden + told["tap_tokens"], guide.double(onset).to(hidden.dtype)
+    past = hidden.new_zeros(len(hidden), voices[0].velocity_token.shape[1])
+    past_velocity, past_offset = past.chunk(2, dim=-1)
+    velocity_bins, offset_bins = onset.new_zeros(2, B, V, dtype=torch.long)
+    for v, voice in enumerate(voices):
         if not hits[v]:
             continue
         some = EVERY_ROW if hits[v] == B else onset[:, v].nonzero().squeeze(1)
         rows = guide.rows(some, B)
-        known = {name: told[name][some, v] for name in ("known_vel", "vel", "timeoffset")} if "known_vel" in told else None
-        tap = {name: told[f"tap_{name}"][some] for name in ("vel", "timeoffset", "velocity_bin", "offset_bin")}
-        chance, step = uniform[some, v], (hidden[rows], doubled_onset[rows], v)
+        step = of_rows(hidden, rows), of_rows(doubled_onset, rows)
 
-        logits = guide.blend(head.velocity.read(head.velocity.prepare_voice(*step), past_velocity[rows], v))
-        velocity_bin = pick(logits, chance[:, 1], temperature)
+        logits = guide.blend(voice.velocity.logits(*step, of_rows(past_velocity, rows)))
+        velocity_bin = pick(logits, uniform[some, v, 1], temperature)
         if known is not None:
-            velocity_bin = torch.where(known["known_vel"], velocity_to_bin(known["vel"], K_vel), velocity_bin)
-        own = head.own(guide.double(velocity_bin), v)
-        logits = guide.blend(head.offset.read(head.offset.prepare_voice(*step), past_offset[rows] + own, v))
-        offset_bin = pick(logits, chance[:, 3], temperature)
+            velocity_bin = torch.where(known[some, v], known_velocity_bin[some, v], velocity_bin)
+        doubled_bin = guide.double(velocity_bin)
+        logits = guide.blend(voice.offset.logits(*step, of_rows(past_offset, rows) + voice.own(doubled_bin)))
+        offset_bin = pick(logits, uniform[some, v, 3], temperature)
         if known is not None:
-            offset_bin = torch.where(known["known_vel"], offset_to_bin(known["timeoffset"], K_off), offset_bin)
+            offset_bin = torch.where(known[some, v], known_offset_bin[some, v], offset_bin)
 
-        is_tap = (velocity_bin == tap["velocity_bin"]) & (offset_bin == tap["offset_bin"])
-        voice_vel = torch.where(is_tap, tap["vel"], bin_to_velocity(velocity_bin, chance[:, 2], K_vel))
-        voice_offset = torch.where(is_tap, tap["timeoffset"], bin_to_offset(offset_bin, chance[:, 4], K_off))
-        if known is not None:
-            voice_vel = torch.where(known["known_vel"], known["vel"], voice_vel)
-            voice_offset = torch.where(known["known_vel"], known["timeoffset"], voice_offset)
-        vel[some, v], timeoffset[some, v] = voice_vel, voice_offset
+        velocity_bins[some, v], offset_bins[some, v] = velocity_bin, offset_bin
         if any(hits[v + 1 :]):
-            told_on = head.note(guide.double(velocity_bin), guide.double(offset_bin), v) * doubled_onset[rows, v, None]
-            past_velocity[rows] += told_on.chunk(2, dim=-1)[0]
-            past_offset[rows] += told_on.chunk(2, dim=-1)[1]
+            past[rows] += voice.note(doubled_bin, guide.double(offset_bin)) * step[1][:, v, None]
+
+    is_tap = velocity_bins == told["tap_velocity_bin"][:, None]
+    is_tap &= offset_bins == told["tap_offset_bin"][:, None]
+    vel = torch.where(is_tap, told["tap_vel"][:, None], bin_to_velocity(velocity_bins, uniform[..., 2], n_velocity))
+    timeoffset = torch.where(is_tap, told["tap_timeoffset"][:, None], bin_to_offset(offset_bins, uniform[..., 4], n_offset))
+    if known is not None:
+        vel, timeoffset = torch.where(known, told["vel"], vel), torch.where(known, told["timeoffset"], timeoffset)
     return vel * onset, timeoffset * onset
+
+
+def of_rows(x, rows):
+    return x if rows is EVERY_ROW else x[rows]
 
 
 def pick(logits, uniform, temperature):
     """Draw a token from logits (B, K) by inverting the distribution at uniform (B,), with no host synchronisation."""
-    cumulative = F.softmax(logits.float() / temperature, dim=-1).cumsum(-1)
-    return (cumulative < uniform.unsqueeze(-1)).sum(-1).clamp(max=logits.shape[-1] - 1)
+    logits = logits.float() if temperature == 1 else logits.float() / temperature
+    cumulative = logits.softmax(-1).cumsum(-1)
+    return torch.searchsorted(cumulative, uniform.unsqueeze(-1)).squeeze(-1).clamp_(max=logits.shape[-1] - 1)

@@ -60,15 +60,45 @@ class BinHead(nn.Module):
         known = self.from_hidden(hidden) + self.from_onset(onset.to(hidden.dtype))
         return known.unflatten(-1, (self.n_voice, -1))
 
-    def prepare_voice(self, hidden, onset, voice):
-        """The same for one voice alone: (..., d_head)."""
-        rows = slice(voice * self.d_head, (voice + 1) * self.d_head)
-        from_hidden = F.linear(hidden, self.from_hidden.weight[rows], self.from_hidden.bias[rows])
-        return from_hidden + F.linear(onset.to(hidden.dtype), self.from_onset.weight[rows])
-
     def read(self, prepared, past, voice):
         """Logits (..., K) for prepared and past (..., d_head) of the voice or voices (...) named."""
         return self.out(self.mlp(prepared + past)) + self.voice_bias[voice]
+
+
+class VoiceBins:
+    """One voice of a BinHead as a step reads it: in few operations, without dropout, the weights as they are now."""
+
+    def __init__(self, head, voice):
+        rows = slice(voice * head.d_head, (voice + 1) * head.d_head)
+        between, out = head.mlp[2], head.out
+        self.from_hidden, self.bias = head.from_hidden.weight[rows].T, head.from_hidden.bias[rows]
+        self.from_onset = head.from_onset.weight[rows].T
+        self.between, self.between_bias = between.weight.T, between.bias
+        self.out, self.out_bias = out.weight.T, out.bias + head.voice_bias[voice]
+
+    def logits(self, hidden, onset, past):
+        """hidden (n, D), onset (n, V) and past (n, d_head) -> (n, K), as BinHead.read of BinHead.prepare."""
+        x = torch.addmm(self.bias, hidden, self.from_hidden).addmm_(onset, self.from_onset).add_(past)
+        x = torch.addmm(self.between_bias, F.silu(x), self.between)
+        return torch.addmm(self.out_bias, F.silu(x), self.out)
+
+
+class VoiceHits:
+    """One voice of a HitChain as a step reads it: its heads, and its rows of the tables."""
+
+    def __init__(self, chain, voice):
+        def of_voice(table):
+            return table.weight.unflatten(0, (chain.velocity.n_voice, -1))[voice]
+
+        self.velocity, self.offset = VoiceBins(chain.velocity, voice), VoiceBins(chain.offset, voice)
+        self.velocity_token, self.offset_token = of_voice(chain.velocity_token), of_voice(chain.offset_token)
+        self.own_velocity = of_voice(chain.own_velocity)
+
+    def own(self, velocity_bin):
+        return F.embedding(velocity_bin, self.own_velocity)
+
+    def note(self, velocity_bin, offset_bin):
+        return F.embedding(velocity_bin, self.velocity_token) + F.embedding(offset_bin, self.offset_token)
 
 
 class HitChain(nn.Module):
@@ -90,6 +120,10 @@ class HitChain(nn.Module):
             nn.init.normal_(table.weight, std=0.02)
         self.register_buffer("velocity_row", torch.arange(n_voice) * velocity_bins, persistent=False)
         self.register_buffer("offset_row", torch.arange(n_voice) * offset_bins, persistent=False)
+
+    def voices(self):
+        """For each voice what `draw_hits` needs, in eval mode."""
+        return [VoiceHits(self, voice) for voice in range(self.velocity.n_voice)]
 
     def note(self, velocity_bin, offset_bin, voice):
         """What a drawn hit of a voice tells the voices after it: (..., 2 x d_head)."""

@@ -187,10 +187,13 @@ class Block(nn.Module):
         x = x + self.dropout(self.self_attn(self.input_layernorm(x), rotary, **attention))
         return x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
 
+    def matrices(self):
+        """The four matrices, (n_out, n_in) each, in the order in which `step` takes them."""
+        return [part.weight for part in (self.self_attn.qkv_proj, self.self_attn.o_proj, self.mlp.gate_up_proj, self.mlp.down_proj)]
+
     def weights(self, dtype):
         """The four matrices in that precision, for `step`."""
-        matrices = (self.self_attn.qkv_proj, self.self_attn.o_proj, self.mlp.gate_up_proj, self.mlp.down_proj)
-        return [matrix.weight.to(dtype) for matrix in matrices]
+        return [matrix.to(dtype) for matrix in self.matrices()]
 
     def step(self, x, weights, cache, place):
         """One step in eval mode, x (B, D) -> (B, D), see Attention.step."""

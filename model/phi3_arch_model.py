@@ -53,29 +53,32 @@ class Budget(nn.Module):
         scalars = torch.stack([scalar.to(density.dtype) for scalar in scalars], dim=-1)
         return torch.cat((scalars, wanted_voice, has_voice.to(density.dtype)), dim=-1)
 
-    def features(self, asked, played_onset, played_vel):
-        """asked: see above; played_onset, played_vel (..., V): sums over the bar's earlier steps -> (..., 7 + 3V)."""
+    def features(self, asked, played_onset, played_vel, concatenate=torch.cat):
+        """asked: see above; played_onset, played_vel (..., V): sums over the bar's earlier steps -> (..., 7 + 3V).
+        All of them tensors, or arrays with concatenate=np.concatenate."""
         n_voice = played_onset.shape[-1]
-        scalars, wanted_voice, has_voice = asked.split((6, n_voice, n_voice), dim=-1)
-        wanted_hits, wanted_vel, has_density, has_intensity, has_both, steps_left = scalars.unbind(-1)
-        hits, vel = played_onset.sum(-1), played_vel.sum(-1)
+        wanted_hits, wanted_vel, has_density, has_intensity, has_both, steps_left = (asked[..., i, None] for i in range(6))
+        wanted_voice, has_voice = asked[..., 6 : 6 + n_voice], asked[..., 6 + n_voice :]
+        hits, vel = played_onset.sum(-1)[..., None], played_vel.sum(-1)[..., None]
 
         hits_over = wanted_hits - hits
         hits_left = hits_over * has_density
         voice_left = (wanted_voice - played_onset) * has_voice
         deficit = (wanted_vel * hits - vel) * has_intensity
-        needed_vel = (wanted_vel * wanted_hits - vel) / hits_over.clamp(min=1)
-        scalars = (
+        needed_vel = (wanted_vel * wanted_hits - vel) / hits_over.clip(min=1)
+        features = (
             hits_left / 8,
             hits_left / steps_left,
             deficit,
             deficit / (hits + 1),
-            needed_vel.clamp(-0.5, 1.5) * has_both,
+            needed_vel.clip(-0.5, 1.5) * has_both,
             has_density,
             steps_left / self.steps_per_bar,
+            voice_left / 4,
+            voice_left / steps_left,
+            has_voice,
         )
-        scalars = torch.stack(scalars, dim=-1)
-        return torch.cat((scalars, voice_left / 4, voice_left / steps_left.unsqueeze(-1), has_voice), dim=-1)
+        return concatenate(features, -1)
 
     def forward(self, features):
         return self.mlp(features)

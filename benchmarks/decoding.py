@@ -63,7 +63,7 @@ def sample_without_cache(model, inputs, generator, whole):
     """
     *rhythm, density, intensity, instrument, style, mask = inputs
     B, T, V = rhythm[0].shape
-    S, guide = model.steps_per_bar, Guide(1.0)
+    S, guide, voices = model.steps_per_bar, Guide(1.0), model.hit_head.voices()
     told = told_of(model, heard_by(model, rhythm, mask, mask, mask), (density, intensity, instrument, style), guide)
     drums = tuple(torch.zeros_like(rhythm[0]) for _ in range(3))
     for t in range(T):
@@ -71,8 +71,9 @@ def sample_without_cache(model, inputs, generator, whole):
             uniform = torch.rand(B, S, V, UNIFORMS_PER_VOICE, generator=generator, device=mask.device)
         here = {name: x[:, t] for name, x in told.items()}
         hidden = run_decoder(model, drums, told, T if whole else t + 1)[:, t]
-        onset = draw_onsets(model, hidden, onset_threshold(uniform[:, t % S, :, 0], 1.0, here), guide, here)
-        vel, timeoffset = draw_hits(model, hidden, onset, here, uniform[:, t % S], guide, 1.0)
+        threshold = onset_threshold(uniform[:, t % S, :, 0], 1.0, here)
+        onset = draw_onsets(model.onset_head.parts(hidden), threshold, guide, here)
+        vel, timeoffset = draw_hits(voices, hidden, onset, here, uniform[:, t % S], guide, 1.0)
         for roll, value in zip(drums, (onset, vel, timeoffset)):
             roll[:, t] = value
     return drums
@@ -99,7 +100,7 @@ def bytes_read(model, rows, n_steps, precision):
     """(weights, cache): bytes that a step reads at the least, on the mean of n_steps.
 
     Weights: what a step of one hit takes part in: the decoder's embedding, blocks and last norm, the remaining budget
-    and the heads, of velocity and offset one voice; the blocks' matrices in that precision. Not encoder and
+    and the heads, of velocity and offset one voice; the large matrices in that precision. Not encoder and
     condition, which run once a piece, nor the rows that are looked up in tables.
     Cache: keys and values of the steps that may be looked back at, for each of the batch's rows.
     """
@@ -107,7 +108,9 @@ def bytes_read(model, rows, n_steps, precision):
     parts = [decoder.embed, decoder.layers, decoder.norm, model.onset_head, *heads]
     parts += [model.budget] if model.budget else []
     weights = sum(p.nbytes for part in parts for p in part.parameters())
-    matrices = [matrix for layer in decoder.layers for matrix in layer.weights(decoder.start.dtype)]
+    matrices = [matrix for layer in decoder.layers for matrix in layer.matrices()]
+    if decoder.start.device.type == "cpu":  # see model.cpu_steps.Matrices
+        matrices += [decoder.embed.mix.weight, *([model.budget.mlp[2].weight] if model.budget else [])]
     weights -= sum(matrix.numel() * (matrix.itemsize - precision.itemsize) for matrix in matrices)
     by_voice = [p for head in heads for p in (*head.from_hidden.parameters(), head.from_onset.weight, head.voice_bias)]
     weights -= sum(p.nbytes for p in by_voice) * (heads[0].n_voice - 1) // heads[0].n_voice

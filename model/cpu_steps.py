@@ -1,7 +1,7 @@
 """The decoder's steps on a CPU, in NumPy over buffers that stay where they are.
 
-A step is some hundreds of small operations between a few matrices, and NumPy begins one in a third of the time that torch
-needs; the matrices are torch's. Shapes: R rows, D model width, H heads, W steps in the ring, L layers, V voices.
+A step is some hundreds of small operations between a few matrices, and NumPy begins one in a third of the time that
+torch needs; the matrices are torch's. Shapes: R rows, D model width, H heads, W steps in the ring, L layers, V voices.
 """
 
 import numpy as np
@@ -66,12 +66,9 @@ class CpuLayer:
         turned = (self.pairs * cos + self.swapped * sin).reshape(rows, 3, n_head, d_head)
         self.cache[:, :, :, slot[0]] = turned[:, 1:].swapaxes(0, 1)
         keys, values = self.cache
-        weights = np.matmul(turned[:, 0, :, None], keys.swapaxes(2, 3))
-        weights += unseen
-        weights -= weights.max(-1, keepdims=True)
-        np.exp(weights, out=weights)
-        np.matmul(weights, values, out=self.seen)
-        self.seen /= weights.sum(-1, keepdims=True)
+        scores = np.matmul(turned[:, 0, :, None], keys.swapaxes(2, 3))
+        scores += unseen
+        np.matmul(torch.from_numpy(scores).softmax(-1).numpy(), values, out=self.seen)
 
 
 def normed(x, out):
@@ -102,8 +99,15 @@ class Matrices:
         self.rolls = laid_out(torch.block_diag(*(roll.weight for roll in rolls)), torch.float32)
         self.rolls_bias = torch.cat([roll.bias for roll in rolls]).detach().numpy()
         self.mix = laid_out(embed.mix.weight, precision)
+        head = model.onset_head
+        weights, biases = [head.base.weight], [head.base.bias]
+        if head.pair is not None:
+            below = head.below.flatten()
+            weights, biases = [*weights, head.pair.weight * below[:, None]], [*biases, head.pair.bias * below]
+        self.onset, self.onset_bias = laid_out(torch.cat(weights), torch.float32), torch.cat(biases).detach().numpy()
         if budget is not None:
-            self.features, self.budget = laid_out(budget.mlp[0].weight, torch.float32), laid_out(budget.mlp[2].weight, precision)
+            self.features = laid_out(budget.mlp[0].weight, torch.float32)
+            self.budget = laid_out(budget.mlp[2].weight, precision)
 
 
 class CpuSteps:
@@ -116,6 +120,8 @@ class CpuSteps:
         self.norm = model.decoder.norm.weight.detach().numpy()
         self.rolls = Product(matrices.rolls, rows, matrices.rolls_bias)
         self.mix = Product(matrices.mix, rows, model.decoder.embed.mix.bias.detach().numpy())
+        self.onset = Product(matrices.onset, rows, matrices.onset_bias)
+        self.n_voice = model.onset_head.n_voice
         self.budget = model.budget
         if self.budget is not None:
             into, _, out = model.budget.mlp
@@ -149,6 +155,14 @@ class CpuSteps:
         normed(x, x)
         return torch.from_numpy(x * self.norm)
 
+    def onset_parts(self, hidden):
+        """See OnsetChain.parts."""
+        self.onset.x[:] = hidden.numpy()
+        base, pair = torch.from_numpy(self.onset.run()).tensor_split((self.n_voice,), dim=-1)
+        if not pair.numel():
+            return base, pair.new_zeros(len(base), self.n_voice, self.n_voice)
+        return base, pair.unflatten(-1, (self.n_voice, self.n_voice))
+
 
 class TorchSteps:
     """The same on any device, in operations of torch alone."""
@@ -157,6 +171,7 @@ class TorchSteps:
         """weights: Block.weights of each layer."""
         self.decoder, self.weights, self.cache = model.decoder, weights, cache
         self.embed, self.add_budget = model.decoder.embed, model.add_budget
+        self.onset_parts = model.onset_head.parts
 
     def step(self, x, added, place):
         return self.decoder.step(x, added, self.weights, self.cache, place)

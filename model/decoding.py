@@ -98,7 +98,7 @@ def matrices_of(model, precision):
 
     The sums tell what the counters of changes do not see: what was done to a parameter's `.data`.
     """
-    parts = [model.decoder.layers, model.decoder.embed, *([] if model.budget is None else [model.budget])]
+    parts = model.decoder.layers, model.decoder.embed, model.onset_head, model.budget or torch.nn.Identity()
     made_of = [(p.data_ptr(), p._version, p.sum().item()) for part in parts for p in part.parameters()]
     kept = Kept.of(model, "matrices", made_of)
     if precision not in kept:
@@ -113,7 +113,7 @@ class Decoding:
     GPU can take a bar in one go, see model.capture.
     """
 
-    may_use_numpy = True
+    may_use_numpy = True  # where it can be
 
     def __init__(self, model, batch_size, guide, temperature, precision=None):
         """precision: torch.float32, float16 or bfloat16, in which the decoder's matrices are multiplied; None:
@@ -148,17 +148,19 @@ class Decoding:
             return self.play(told, uniform, places)
 
     def play(self, told, uniform, places):
-        model, guide = self.model, self.guide
+        guide = self.guide
         threshold = onset_threshold(uniform[..., 0], self.temperature, told)
         played_onset, played_vel = torch.zeros_like(threshold[:, 0]), torch.zeros_like(threshold[:, 0])
         x, drawn = self.x, []
-        for t in range(uniform.shape[1]):
-            here = {name: roll[:, t] for name, roll in told.items()}
+        told = {name: roll.unbind(1) for name, roll in told.items()}
+        by_step = zip(threshold.unbind(1), uniform.unbind(1), zip(*(table.unbind() for table in places)))
+        for t, (threshold, uniform, place) in enumerate(by_step):
+            here = {name: roll[t] for name, roll in told.items()}
             played = guide.double(played_onset), guide.double(played_vel)
             added = self.steps.add_budget(here["added"], here.get("asked"), *played)
-            hidden = self.steps.step(x, added, [table[t] for table in places])
-            onset = draw_onsets(model, hidden, threshold[:, t], guide, here)
-            vel, timeoffset = draw_hits(self.voices, hidden, onset, here, uniform[:, t], guide, self.temperature)
+            hidden = self.steps.step(x, added, place)
+            onset = draw_onsets(self.steps.onset_parts(hidden), threshold, guide, here)
+            vel, timeoffset = draw_hits(self.voices, hidden, onset, here, uniform, guide, self.temperature)
             drawn.append((onset, vel, timeoffset))
             x = self.steps.embed(*(guide.double(roll).to(hidden.dtype) for roll in drawn[-1]))
             played_onset, played_vel = played_onset + onset, played_vel + vel
@@ -181,10 +183,10 @@ def onset_threshold(uniform, temperature, told):
     return threshold.masked_fill(~told["mask"].unsqueeze(-1), math.inf)
 
 
-def draw_onsets(model, hidden, threshold, guide, told):
-    """The chain of nine voices: hidden (B, D), threshold (B, V) as onset_threshold gives it, told of this step: limit and
-    the known cells, if any -> onset (B, V) float32."""
-    base, pair = (guide.blend(part.float()) for part in model.onset_head.parts(hidden))
+def draw_onsets(parts, threshold, guide, told):
+    """The chain of nine voices: parts as OnsetChain.parts gives them, threshold (B, V) as onset_threshold does, told of
+    this step: limit and the known cells, if any -> onset (B, V) float32."""
+    base, pair = (guide.blend(part.float()) for part in parts)
     above = base - threshold
     onset = torch.zeros_like(above)
     chain = chain_on_cpu if above.device.type == "cpu" else chain_anywhere
@@ -193,8 +195,8 @@ def draw_onsets(model, hidden, threshold, guide, told):
 
 
 def chain_anywhere(above, pair, onset):
-    """above (B, V): the logits given no voice, above their thresholds; pair (B, V, V): what each voice adds to those that
-    come after it. Writes onset (B, V), returns the logits given all voices, above their thresholds."""
+    """above (B, V): the logits given no voice, above their thresholds; pair (B, V, V): what each voice adds to those
+    that come after it. Writes onset (B, V), returns the logits given all voices, above their thresholds."""
     for v in range(onset.shape[1]):
         torch.gt(above[:, v], 0, out=onset[:, v])
         if v + 1 < onset.shape[1]:
@@ -229,8 +231,8 @@ def keep_within(onset, above, told):
 
 def draw_hits(voices, hidden, onset, told, uniform, guide, temperature):
     """Velocity and offset of each hit, voice by voice: voices of HitChain.voices, hidden (B, D), onset (B, V), told of
-    this step: the tap and the known cells, if any; uniform (B, V, 5). Returns vel, timeoffset (B, V), 0 where nothing is
-    hit.
+    this step: the tap and the known cells, if any; uniform (B, V, 5). Returns vel, timeoffset (B, V), 0 where nothing
+    is hit.
 
     A hit with the tap's own tokens is the tap: its values are the tap's to the last digit, not anywhere in the bin.
     """
@@ -242,7 +244,8 @@ def draw_hits(voices, hidden, onset, told, uniform, guide, temperature):
     n_velocity, n_offset = len(voices[0].velocity_token), len(voices[0].offset_token)
     known = told.get("known_vel")
     if known is not None:
-        known_velocity_bin, known_offset_bin = velocity_to_bin(told["vel"], n_velocity), offset_to_bin(told["timeoffset"], n_offset)
+        known_velocity_bin = velocity_to_bin(told["vel"], n_velocity)
+        known_offset_bin = offset_to_bin(told["timeoffset"], n_offset)
     hidden, doubled_onset = hidden + told["tap_tokens"], guide.double(onset).to(hidden.dtype)
     past = hidden.new_zeros(len(hidden), voices[0].velocity_token.shape[1])
     past_velocity, past_offset = past.chunk(2, dim=-1)
@@ -270,8 +273,10 @@ def draw_hits(voices, hidden, onset, told, uniform, guide, temperature):
 
     is_tap = velocity_bins == told["tap_velocity_bin"][:, None]
     is_tap &= offset_bins == told["tap_offset_bin"][:, None]
-    vel = torch.where(is_tap, told["tap_vel"][:, None], bin_to_velocity(velocity_bins, uniform[..., 2], n_velocity))
-    timeoffset = torch.where(is_tap, told["tap_timeoffset"][:, None], bin_to_offset(offset_bins, uniform[..., 4], n_offset))
+    vel = bin_to_velocity(velocity_bins, uniform[..., 2], n_velocity)
+    timeoffset = bin_to_offset(offset_bins, uniform[..., 4], n_offset)
+    vel = torch.where(is_tap, told["tap_vel"][:, None], vel)
+    timeoffset = torch.where(is_tap, told["tap_timeoffset"][:, None], timeoffset)
     if known is not None:
         vel, timeoffset = torch.where(known, told["vel"], vel), torch.where(known, told["timeoffset"], timeoffset)
     return vel * onset, timeoffset * onset
@@ -285,4 +290,4 @@ def pick(logits, uniform, temperature):
     """Draw a token from logits (B, K) by inverting the distribution at uniform (B,), with no host synchronisation."""
     logits = logits.float() if temperature == 1 else logits.float() / temperature
     cumulative = logits.softmax(-1).cumsum(-1)
-    return torch.searchsorted(cumulative, uniform.unsqueeze(-1)).squeeze(-1).clamp_(max=logits.shape[-1] - 1)
+    return torch.searchsorted(cumulative, uniform.unsqueeze(-1).contiguous()).squeeze(-1).clamp_(max=logits.shape[-1] - 1)

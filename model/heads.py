@@ -66,7 +66,7 @@ class BinHead(nn.Module):
 
 
 class VoiceBins:
-    """One voice of a BinHead as a step reads it: in few operations, without dropout, the weights as they are now."""
+    """One voice of a BinHead as a step reads it: in few operations, without dropout, the weights as when it is made."""
 
     def __init__(self, head, voice):
         rows = slice(voice * head.d_head, (voice + 1) * head.d_head)

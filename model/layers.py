@@ -189,7 +189,8 @@ class Block(nn.Module):
 
     def matrices(self):
         """The four matrices, (n_out, n_in) each, in the order in which `step` takes them."""
-        return [part.weight for part in (self.self_attn.qkv_proj, self.self_attn.o_proj, self.mlp.gate_up_proj, self.mlp.down_proj)]
+        parts = self.self_attn.qkv_proj, self.self_attn.o_proj, self.mlp.gate_up_proj, self.mlp.down_proj
+        return [part.weight for part in parts]
 
     def weights(self, dtype):
         """The four matrices in that precision, for `step`."""

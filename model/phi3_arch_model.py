@@ -57,7 +57,8 @@ class Budget(nn.Module):
         """asked: see above; played_onset, played_vel (..., V): sums over the bar's earlier steps -> (..., 7 + 3V).
         All of them tensors, or arrays with concatenate=np.concatenate."""
         n_voice = played_onset.shape[-1]
-        wanted_hits, wanted_vel, has_density, has_intensity, has_both, steps_left = (asked[..., i, None] for i in range(6))
+        scalars = (asked[..., i, None] for i in range(6))
+        wanted_hits, wanted_vel, has_density, has_intensity, has_both, steps_left = scalars
         wanted_voice, has_voice = asked[..., 6 : 6 + n_voice], asked[..., 6 + n_voice :]
         hits, vel = played_onset.sum(-1)[..., None], played_vel.sum(-1)[..., None]
 

@@ -46,7 +46,8 @@ def test_bytes_are_those_of_a_step(tiny_config, decoding):
     longer = 2 * layers * (sum(range(1, 65)) + 64 * 64) / 128 * d_model * 4  # a window of 64 steps
     assert decoding.bytes_read(model, 1, 128, torch.float32)[1] == longer
     in_blocks = layers * (4 * d_model**2 + 3 * d_model * 64)
-    assert weights - decoding.bytes_read(model, 3, 4, torch.float16)[0] == 2 * in_blocks
+    beside_them = 3 * d_model * d_model + model.budget.mlp[2].weight.numel()
+    assert weights - decoding.bytes_read(model, 3, 4, torch.float16)[0] == 2 * (in_blocks + beside_them)
 
 
 def test_it_prints_what_it_measures(decoding, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from model_batches import hidden_states, random_batch, sampling_inputs, small_mo
 
 from data_aug import unset_controls
 from model import decoding
-from model.decoding import Guide, draw_hits, draw_onsets, onset_threshold, pick
+from model.cpu_steps import CpuSteps, Matrices, TorchSteps
+from model.decoding import Decoding, Guide, draw_hits, draw_onsets, onset_threshold, pick
 from model.heads import offset_to_bin, velocity_to_bin
 from model.sampling import encode, sample
 
@@ -21,8 +23,9 @@ def draw_step(model, hidden, uniform, known=None):
             "tap_vel": torch.zeros(n), "tap_timeoffset": torch.zeros(n), "tap_velocity_bin": torch.full((n,), -1),
             "tap_offset_bin": torch.full((n,), -1)} | (known or {})  # fmt: skip
     hidden = hidden.expand(n, -1)
-    onset = draw_onsets(model, hidden, onset_threshold(uniform[..., 0], 1.0, told), Guide(1.0), told)
-    return onset, *draw_hits(model, hidden, onset, told, uniform, Guide(1.0), 1.0)
+    threshold = onset_threshold(uniform[..., 0], 1.0, told)
+    onset = draw_onsets(model.onset_head.parts(hidden), threshold, Guide(1.0), told)
+    return onset, *draw_hits(model.hit_head.voices(), hidden, onset, told, uniform, Guide(1.0), 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +34,16 @@ def model(tiny_config):
 
 
 @pytest.mark.parametrize("T", [64, 96])
-def test_cached_steps_give_the_hidden_states_of_the_full_forward(model, T, monkeypatch):
+@pytest.mark.parametrize("steps", [CpuSteps, TorchSteps])
+def test_cached_steps_give_the_hidden_states_of_the_full_forward(model, T, steps, monkeypatch):
     """With padding, with guidance's doubled batch, and past the attention window."""
     batch = random_batch(T=T)
     batch["mask"][1, 48:] = False
     for name in ("onset", "vel", "timeoffset"):
         batch[name] = batch[name] * batch["mask"].unsqueeze(-1)
-    cached = []
-    step = model.decoder.step
-    monkeypatch.setattr(model.decoder, "step", lambda *a: cached.append(step(*a)) or cached[-1])
+    cached, step = [], steps.step
+    monkeypatch.setattr(Decoding, "may_use_numpy", steps is CpuSteps)
+    monkeypatch.setattr(steps, "step", lambda *a: cached.append(step(*a)) or cached[-1])
     everything = torch.ones_like(batch["known_onset"])
     rolls = {name: batch[name] for name in ("onset", "vel", "timeoffset")}
     known = rolls | {"known_onset": everything, "known_vel": everything}
@@ -101,13 +105,18 @@ def test_tokens_of_a_hit_have_the_probabilities_of_the_heads(model):
         assert (drawn - expected).abs().sum() < 0.06
 
 
-def test_a_voice_is_prepared_alone_as_among_all(model):
-    hidden, onset = torch.randn(5, model.decoder.d_model), (torch.rand(5, 9) < 0.5).float()
-    for head in (model.hit_head.velocity, model.hit_head.offset):
-        together = head.prepare(hidden, onset)
-        for voice in range(9):
-            alone = head.prepare_voice(hidden, onset, voice)
-            torch.testing.assert_close(alone, together[:, voice])
+def test_a_voice_is_read_alone_as_among_all(model):
+    n, chain = 5, model.hit_head
+    hidden, onset = torch.randn(n, model.decoder.d_model), (torch.rand(n, 9) < 0.5).float()
+    velocity_bin, offset_bin = torch.randint(model.velocity_bins, (n,)), torch.randint(model.offset_bins, (n,))
+    with torch.no_grad():
+        for v, voice in enumerate(chain.voices()):
+            for head, alone in ((chain.velocity, voice.velocity), (chain.offset, voice.offset)):
+                past = torch.randn(n, head.d_head)
+                expected = head.read(head.prepare(hidden, onset)[:, v], past, v)
+                torch.testing.assert_close(alone.logits(hidden, onset, past), expected)
+            assert torch.equal(voice.own(velocity_bin), chain.own(velocity_bin, v))
+            assert torch.equal(voice.note(velocity_bin, offset_bin), chain.note(velocity_bin, offset_bin, v))
 
 
 def test_hits_of_a_few_rows_are_drawn_as_each_row_alone(model):
@@ -118,10 +127,10 @@ def test_hits_of_a_few_rows_are_drawn_as_each_row_alone(model):
     tap = {"tap_vel": torch.rand(B), "tap_timeoffset": torch.rand(B) - 0.5, "tap_velocity_bin": torch.randint(32, (B,)),
            "tap_offset_bin": torch.randint(32, (B,)), "tap_tokens": torch.randn(2 * B, model.decoder.d_model)}  # fmt: skip
     with torch.no_grad():
-        together = draw_hits(model, hidden, onset, tap, uniform, guide, 1.0)
+        together = draw_hits(model.hit_head.voices(), hidden, onset, tap, uniform, guide, 1.0)
         for b in range(B):
             here = {name: x[[b, B + b] if name == "tap_tokens" else [b]] for name, x in tap.items()}
-            alone = draw_hits(model, hidden[[b, B + b]], onset[b : b + 1], here, uniform[b : b + 1], guide, 1.0)
+            alone = draw_hits(model.hit_head.voices(), hidden[[b, B + b]], onset[b : b + 1], here, uniform[b : b + 1], guide, 1.0)
             for one, many in zip(alone, together):
                 torch.testing.assert_close(one[0], many[b])
     assert len(set(onset.sum(0).tolist())) > 3  # voices that few rows hit, and many
@@ -135,7 +144,7 @@ def test_only_a_hit_with_both_tokens_of_the_tap_is_the_tap(model):
     tap["tap_offset_bin"] = offset_to_bin(tap["tap_timeoffset"], model.offset_bins)
     with torch.no_grad():
         hidden = torch.randn(1, model.decoder.d_model).expand(n, -1)
-        vel, timeoffset = (roll[:, 2] for roll in draw_hits(model, hidden, onset, tap, torch.rand(n, 9, 5), Guide(1.0), 1.0))
+        vel, timeoffset = (roll[:, 2] for roll in draw_hits(model.hit_head.voices(), hidden, onset, tap, torch.rand(n, 9, 5), Guide(1.0), 1.0))
     as_loud = velocity_to_bin(vel, model.velocity_bins) == tap["tap_velocity_bin"]
     as_late = offset_to_bin(timeoffset, model.offset_bins) == tap["tap_offset_bin"]
     both = as_loud & as_late
@@ -168,8 +177,8 @@ def test_pick_inverts_the_distribution():
 
 
 def test_small_steps_take_one_thread_and_give_the_others_back(model, monkeypatch):
-    threads, step = [], model.decoder.step
-    monkeypatch.setattr(model.decoder, "step", lambda *a: threads.append(torch.get_num_threads()) or step(*a))
+    threads, step = [], CpuSteps.step
+    monkeypatch.setattr(CpuSteps, "step", lambda *a: threads.append(torch.get_num_threads()) or step(*a))
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -181,6 +190,30 @@ def test_small_steps_take_one_thread_and_give_the_others_back(model, monkeypatch
         assert set(threads) == {2}
     finally:
         torch.set_num_threads(before)
+
+
+def test_matrices_are_laid_out_once_and_anew_when_a_weight_has_changed(model, monkeypatch):
+    model, made = copy.deepcopy(model), []
+    init = Matrices.__init__
+    monkeypatch.setattr(Matrices, "__init__", lambda self, *a: made.append(a[1]) or init(self, *a))
+    inputs = sampling_inputs(random_batch(T=16))
+
+    def draw():
+        return sample(model, *inputs, generator=torch.Generator().manual_seed(1))
+
+    before = draw()
+    assert all(torch.equal(a, b) for a, b in zip(before, draw())) and len(made) == 1
+    changed = [model.decoder.layers[1].mlp.down_proj.weight, model.decoder.embed.vel.bias, model.onset_head.pair.weight,
+               model.budget.mlp[2].weight]  # fmt: skip
+    for weight in changed:
+        weight.data[0] += 3.0  # which torch does not count as a change
+        draw()
+    assert len(made) == 1 + len(changed)
+    fresh = copy.deepcopy(model)
+    assert not fresh.matrices and not pickle.loads(pickle.dumps(model)).matrices
+    after, again = draw(), sample(fresh, *inputs, generator=torch.Generator().manual_seed(1))
+    assert all(torch.equal(a, b) for a, b in zip(after, again))
+    assert not all(torch.equal(a, b) for a, b in zip(before, after))
 
 
 def test_same_seed_same_drums_and_no_other_source_of_chance(model):
@@ -285,8 +318,8 @@ def test_guidance_of_one_is_none_at_all_and_more_changes_the_drums(model):
 
 def test_guidance_of_nothing_asked_costs_no_second_row(model, monkeypatch):
     unset, rows = unset_controls(random_batch()), []
-    step = model.decoder.step
-    monkeypatch.setattr(model.decoder, "step", lambda x, *rest: rows.append(len(x)) or step(x, *rest))
+    step = CpuSteps.step
+    monkeypatch.setattr(CpuSteps, "step", lambda self, x, *rest: rows.append(len(x)) or step(self, x, *rest))
     for name in (None, "density", "intensity", "instrument", "style"):
         asked = unset | ({} if name is None else {name: random_batch()[name]})
         sample(model, *sampling_inputs(asked), guidance=3.0, generator=torch.Generator().manual_seed(1))

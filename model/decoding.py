@@ -47,15 +47,17 @@ class Guide:
 def decoding_precision(model, rows):
     """The precision that multiplies the decoder's matrices the fastest, where the model itself is in float32.
 
-    docs/performance.md has what was measured. A single row on a CPU is a matter of reading the weights, and half as
-    many bytes take less than half as long; more rows are a matter of multiplying, which no CPU does in float16.
+    docs/performance.md has what was measured. A single row on a CPU is a matter of reading the weights. With AVX-512
+    half as many bytes take less than half as long; without, turning them into float32 takes as long as reading the other
+    half. More rows are a matter of multiplying, which no CPU does in float16.
     """
     weight = model.decoder.start
     if weight.dtype != torch.float32:
         return weight.dtype
     if weight.is_cuda:
         return torch.bfloat16
-    return torch.float16 if weight.device.type == "cpu" and rows == 1 else torch.float32
+    quick_halves = weight.device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return torch.float16 if quick_halves and rows == 1 else torch.float32
 
 
 @contextlib.contextmanager

@@ -192,6 +192,13 @@ def test_small_steps_take_one_thread_and_give_the_others_back(model, monkeypatch
         torch.set_num_threads(before)
 
 
+def test_a_single_row_is_multiplied_in_what_the_cpu_reads_fastest(model, monkeypatch):
+    for capability, precision in (("AVX512", torch.float16), ("AVX2", torch.float32), ("DEFAULT", torch.float32)):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+        assert decoding.decoding_precision(model, 1) == precision
+        assert decoding.decoding_precision(model, 2) == torch.float32
+
+
 def test_matrices_are_laid_out_once_and_anew_when_a_weight_has_changed(model, monkeypatch):
     model, made = copy.deepcopy(model), []
     init = Matrices.__init__

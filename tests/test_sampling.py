@@ -11,7 +11,7 @@ from model_batches import hidden_states, random_batch, sampling_inputs, small_mo
 from data_aug import unset_controls
 from model import decoding
 from model.cpu_steps import CpuSteps, Matrices, TorchSteps
-from model.decoding import Decoding, Guide, draw_hits, draw_onsets, onset_threshold, pick
+from model.decoding import Decoding, Guide, chain_anywhere, chain_on_cpu, draw_hits, draw_onsets, onset_threshold, pick
 from model.heads import offset_to_bin, velocity_to_bin
 from model.sampling import encode, sample
 
@@ -103,6 +103,28 @@ def test_tokens_of_a_hit_have_the_probabilities_of_the_heads(model):
         expected = head[1::2].softmax(-1).mean(0)  # of the second hit of every step
         drawn = torch.bincount(bins[:, 0, 4], minlength=k) / n
         assert (drawn - expected).abs().sum() < 0.06
+
+
+def test_the_chain_of_voices_is_the_same_on_every_device(model):
+    """What a CPU does against what a GPU does, and its parts against those of the head."""
+    torch.manual_seed(0)
+    model = copy.deepcopy(model)
+    model.onset_head.pair.weight.data.normal_()
+    hidden = torch.randn(50, model.decoder.d_model)
+    with torch.no_grad():
+        base, pair = model.onset_head.parts(hidden)
+        on_cpu = CpuSteps(model, Matrices(model, torch.float32), model.decoder.empty_cache(50)).onset_parts(hidden)
+        torch.testing.assert_close(on_cpu, (base, pair))
+        onset, same = torch.zeros(2, 50, 9)
+        above, also = chain_anywhere(base, pair, onset), chain_on_cpu(base.clone(), pair, same)
+    assert torch.equal(onset, same) and torch.equal(above, also)
+    assert torch.equal(onset, (above > 0).float()) and not torch.equal(onset, (base > 0).float())
+
+
+def test_chance_next_to_one_picks_the_last_token():
+    torch.manual_seed(0)
+    token = pick(torch.randn(1000, 32), torch.full((1000,), 1 - 2**-24), 1.0)
+    assert token.max() == 31 and (token == 31).float().mean() > 0.99
 
 
 def test_a_voice_is_read_alone_as_among_all(model):

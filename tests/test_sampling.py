@@ -2,7 +2,6 @@
 
 import copy
 import math
-import pickle
 
 import pytest
 import torch
@@ -10,8 +9,8 @@ from model_batches import hidden_states, random_batch, sampling_inputs, small_mo
 
 from data_aug import unset_controls
 from model import decoding
-from model.cpu_steps import CpuSteps, Matrices, TorchSteps
-from model.decoding import Decoding, Guide, chain_anywhere, chain_on_cpu, draw_hits, draw_onsets, onset_threshold, pick
+from model.cpu_steps import CpuSteps, TorchSteps
+from model.decoding import Decoding, Guide, draw_hits, draw_onsets, onset_threshold, pick
 from model.heads import offset_to_bin, velocity_to_bin
 from model.sampling import encode, sample
 
@@ -105,28 +104,6 @@ def test_tokens_of_a_hit_have_the_probabilities_of_the_heads(model):
         assert (drawn - expected).abs().sum() < 0.06
 
 
-def test_the_chain_of_voices_is_the_same_on_every_device(model):
-    """What a CPU does against what a GPU does, and its parts against those of the head."""
-    torch.manual_seed(0)
-    model = copy.deepcopy(model)
-    model.onset_head.pair.weight.data.normal_()
-    hidden = torch.randn(50, model.decoder.d_model)
-    with torch.no_grad():
-        base, pair = model.onset_head.parts(hidden)
-        on_cpu = CpuSteps(model, Matrices(model, torch.float32), model.decoder.empty_cache(50)).onset_parts(hidden)
-        torch.testing.assert_close(on_cpu, (base, pair))
-        onset, same = torch.zeros(2, 50, 9)
-        above, also = chain_anywhere(base, pair, onset), chain_on_cpu(base.clone(), pair, same)
-    assert torch.equal(onset, same) and torch.equal(above, also)
-    assert torch.equal(onset, (above > 0).float()) and not torch.equal(onset, (base > 0).float())
-
-
-def test_chance_next_to_one_picks_the_last_token():
-    torch.manual_seed(0)
-    token = pick(torch.randn(1000, 32), torch.full((1000,), 1 - 2**-24), 1.0)
-    assert token.max() == 31 and (token == 31).float().mean() > 0.99
-
-
 def test_a_voice_is_read_alone_as_among_all(model):
     n, chain = 5, model.hit_head
     hidden, onset = torch.randn(n, model.decoder.d_model), (torch.rand(n, 9) < 0.5).float()
@@ -212,37 +189,6 @@ def test_small_steps_take_one_thread_and_give_the_others_back(model, monkeypatch
         assert set(threads) == {2}
     finally:
         torch.set_num_threads(before)
-
-
-def test_a_single_row_is_multiplied_in_what_the_cpu_reads_fastest(model, monkeypatch):
-    for capability, precision in (("AVX512", torch.float16), ("AVX2", torch.float32), ("DEFAULT", torch.float32)):
-        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-        assert decoding.decoding_precision(model, 1) == precision
-        assert decoding.decoding_precision(model, 2) == torch.float32
-
-
-def test_matrices_are_laid_out_once_and_anew_when_a_weight_has_changed(model, monkeypatch):
-    model, made = copy.deepcopy(model), []
-    init = Matrices.__init__
-    monkeypatch.setattr(Matrices, "__init__", lambda self, *a: made.append(a[1]) or init(self, *a))
-    inputs = sampling_inputs(random_batch(T=16))
-
-    def draw():
-        return sample(model, *inputs, generator=torch.Generator().manual_seed(1))
-
-    before = draw()
-    assert all(torch.equal(a, b) for a, b in zip(before, draw())) and len(made) == 1
-    changed = [model.decoder.layers[1].mlp.down_proj.weight, model.decoder.embed.vel.bias, model.onset_head.pair.weight,
-               model.budget.mlp[2].weight]  # fmt: skip
-    for weight in changed:
-        weight.data[0] += 3.0  # which torch does not count as a change
-        draw()
-    assert len(made) == 1 + len(changed)
-    fresh = copy.deepcopy(model)
-    assert not fresh.matrices and not pickle.loads(pickle.dumps(model)).matrices
-    after, again = draw(), sample(fresh, *inputs, generator=torch.Generator().manual_seed(1))
-    assert all(torch.equal(a, b) for a, b in zip(after, again))
-    assert not all(torch.equal(a, b) for a, b in zip(before, after))
 
 
 def test_same_seed_same_drums_and_no_other_source_of_chance(model):

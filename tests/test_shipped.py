@@ -14,7 +14,7 @@ from preprocessing import preprocess
 from utils.config import config_from_dict, load_config
 from utils.controls import measure
 from utils.drums import voice_index
-from utils.evaluation import evaluation_windows, in_batches, partners, play, rolls_of
+from utils.evaluation import Player, evaluation_windows, in_batches, partners, rolls_of
 from utils.get_model import load_model
 from utils.metrics import SETTINGS, likelihood
 from utils.realism import adherence, describe
@@ -69,7 +69,7 @@ def test_likelihood_is_what_was_promised_and_the_rhythm_is_heard(model, test_win
 def test_sampled_bars_are_like_real_ones_and_obey(model, test_windows):
     batch = {name: tensor[::3] for name, tensor in test_windows[0].items()}
     real = rolls_of(batch)
-    played = play(model, SETTINGS["given"](batch), 1, 0, "")
+    played = [roll[0] for roll in Player(model, 1, seed=0).play(SETTINGS["given"](batch), 1, "")]
     ours, theirs = describe(played, real), describe(real, real)
     for name in ("onset rate", "velocity mean", "velocity deviation", "offset deviation"):
         assert ours[name] == pytest.approx(theirs[name], rel=0.1), name

@@ -28,7 +28,7 @@ from utils.generating import generate
 from utils.get_model import SHIPPED, get_model, load_model
 from utils.hearing import drums_from_midi, heard_notes, process_midi, steps_to_play
 from utils.jam import Jam
-from utils.job_command import check_flags, do_job
+from utils.job_command import check_flags, do_job, how_to_play, names_of
 from utils.jobs import add_voices, continue_drums, humanise, infill, interpolate, vary
 from utils.midi import read_midi
 from utils.midi_out import early_hits, roll_to_midi
@@ -116,6 +116,7 @@ def main(arguments):
 
 def run(arguments):
     check_flags(arguments)
+    playing = how_to_play(arguments)
     midi_out = dict(source=arguments.rhythm, keep_tracks=arguments.keep_tracks, lead_in=arguments.lead_in)
     check_written(arguments.kit_out, **midi_out)  # what can't be kept is told before the playing
     if arguments.wav:
@@ -131,8 +132,9 @@ def run(arguments):
     timeline, heard = Timeline.of(midi), heard_notes(midi, arguments.track, arguments.rhythm)
     own_steps, steps = steps_to_play(midi, heard, bar, arguments.bars, arguments.rhythm, "--bars")
     drums = None
-    if arguments.job != "tap":
+    if arguments.job != "tap" or arguments.lock:
         drums = drums_from_midi(arguments.rhythm, arguments.track, bar // 4, kit=arguments.kit_in)
+    if arguments.job != "tap":
         own_steps, more = drums[0].shape[1], steps if arguments.job == "continue" else 0
         steps = own_steps + -(-more // bar) * bar
 
@@ -142,14 +144,14 @@ def run(arguments):
     for remark in _remarks(midi, timeline, song, arguments.keep_tracks):
         print(f"  {remark}")
     controls = to_model_units(asked, model.normalize_factor, bar)
-    playing = {name: getattr(arguments, name) for name in ("temperature", "guidance", "follow", "num_samples", "best_of")}
-    dials = dials_of(playing) | ({} if drums is None else {"job": arguments.job})
+    locked = {"drums": drums, "lock": names_of(arguments.lock)} if arguments.lock else {}
+    dials = dials_of(playing | locked) | ({} if arguments.job == "tap" else {"job": arguments.job})
     playing |= {"model": model, "seed": seed}
     if song:
         rhythm = song.rhythm(rhythm, bar, own_steps)
-        played = generate(**playing | song.arguments(rhythm, model, arguments.follow))
-    elif drums is None:
-        played = generate(*rhythm, *controls, None, -(-steps // 4) * 4, **playing)
+        played = generate(**playing | locked | song.arguments(rhythm, model, playing["follow"]))
+    elif arguments.job == "tap":
+        played = generate(*rhythm, *controls, None, -(-steps // 4) * 4, **locked, **playing)
     else:
         playing |= zip(("density", "intensity", "instrument", "style"), controls)
         played = do_job(arguments, drums, (steps - own_steps) // bar, **playing)

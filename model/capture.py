@@ -62,7 +62,7 @@ def begin(model, batch_size, guide, temperature, precision=None):
         return fresh(model, batch_size, guide, temperature, precision)
     weights = tuple((p.data_ptr(), p._version) for p in model.parameters())
     kept = Kept.of(model, "captured", weights)
-    kind = batch_size, guide.strength, temperature, precision
+    kind = batch_size, guide, temperature, precision
     if kind not in kept:
         if len(kept) == KEPT:
             del kept[next(iter(kept))]

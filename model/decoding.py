@@ -1,11 +1,13 @@
 """Step by step: one step of the decoder over its KV cache, and what is drawn from it.
 
 Shapes: B batch, n steps of a bar (or of its beginning), V voices (9), D model width, L layers, K bins. Under guidance
-what comes out of the decoder has 2B rows.
+what goes through the decoder has as many times B rows as the Guide has views.
 """
 
 import contextlib
+import itertools
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,33 +17,80 @@ from model.heads import bin_to_offset, bin_to_velocity, offset_to_bin, velocity_
 
 EVERY_ROW = slice(None)
 WORTH_A_THREAD = 300_000_000  # multiplications of a step, see docs/performance.md
-EVERY_VOICE, BY_HAND = slice(None), slice(1, None)  # all but the kick, which is played by foot
+CONTROLS = "density", "intensity", "instrument", "style"
+
+
+class View(NamedTuple):
+    """How a row of a guided batch sees what is asked: which of the given controls it is not told, and whether it hears
+    the tap hit by hit, or no more than the gist of its bars."""
+
+    without: frozenset
+    literal: bool
 
 
 class Guide:
-    """Classifier-free guidance (Ho & Salimans 2022) as one doubled batch: the first half is told the
-    controls, the second is not, and the logits of the first are moved away from those of the second."""
+    """Classifier-free guidance (Ho & Salimans 2022), for each control and for the tap, as one larger batch: each of B rows
+    comes in several views, and their logits are mixed by weights that add up to 1.
 
-    def __init__(self, strength):
-        self.strength = strength
-        self.doubled = strength != 1.0
+    strength: one of all controls, or a dict of all four. Controls of one strength go together, the weaker before the
+    stronger: on the way from no control to all of them each step counts as many times as its strength says, each given
+    those before it. At 1 throughout that is Bayes' rule and the model as trained, and one strength for all is the plain
+    guidance between all and none. follow: how many times the step from the gist of the tap to its hits counts. given: the
+    controls that are set anywhere; no row is spent on the others, nor on views of no weight.
+    """
+
+    def __init__(self, strength=1.0, follow=1.0, given=CONTROLS):
+        strengths = strength if isinstance(strength, dict) else dict.fromkeys(CONTROLS, strength)
+        levels = sorted({strengths[name] for name in given})
+        weights = {}
+        for level, (reached, ahead) in zip((-math.inf, *levels), itertools.pairwise((1.0, *levels, 0.0))):
+            without = frozenset(name for name in given if strengths[name] > level)
+            weights[View(without, False)] = (reached - ahead) * (1 - follow)
+            weights[View(without, True)] = (reached - ahead) * follow
+        # the view of the least comes last: the others are measured from it
+        self.weights = {view: weight for view, weight in reversed(weights.items()) if weight != 0}
+        self.views = tuple(self.weights)
+        self.follow, self.given = follow, frozenset(given)
+
+    def __eq__(self, other):
+        return self.weights == other.weights
+
+    def __hash__(self):
+        return hash(tuple(self.weights.items()))
 
     def double(self, x):
-        return torch.cat((x, x)) if self.doubled else x
+        """x (B, ...) for each view: (n B, ...)."""
+        return torch.cat((x,) * len(self.views)) if len(self.views) > 1 else x
 
-    def controls(self, x, unset):
-        return torch.cat((x, torch.full_like(x, unset))) if self.doubled else x
+    def controls(self, x, unset, name):
+        """A control (B, ...) for each view: as it is, or `unset` throughout."""
+        return torch.cat([torch.full_like(x, unset) if name in view.without else x for view in self.views])
+
+    def heard(self, x, unheard):
+        """What comes of the tap (B, ...) for each view, `unheard` (B, ...) where no more than its gist is heard."""
+        return torch.cat([x if view.literal else unheard for view in self.views])
 
     def rows(self, rows, B):
-        """The rows of B, doubled, that belong to these rows; rows (n,) long, or EVERY_ROW."""
-        return rows if rows is EVERY_ROW or not self.doubled else torch.cat((rows, rows + B))
+        """The rows of B in all views; rows (n,) long, or EVERY_ROW."""
+        if rows is EVERY_ROW or len(self.views) == 1:
+            return rows
+        return torch.cat([rows + B * view for view in range(len(self.views))])
 
     def blend(self, logits):
-        """(2B, ...) -> (B, ...), or the logits as they are without guidance."""
-        if not self.doubled:
+        """(n B, ...) -> (B, ...), or the logits as they are of a single view."""
+        if len(self.views) == 1:
             return logits
-        told, untold = logits.chunk(2)
-        return untold + self.strength * (told - untold)
+        *more, least = logits.chunk(len(self.views))
+        return sum((weight * (view - least) for weight, view in zip(self.weights.values(), more)), least)
+
+    def came_from(self, earlier):
+        """For each view the index of the one of an earlier Guide, of the same strengths and fewer controls given, that
+        was the same, or the nearest to it where none was."""
+
+        def apart(view, other):
+            return view.literal != other.literal, len((view.without & earlier.given) ^ other.without)
+
+        return [min(range(len(earlier.views)), key=lambda i: apart(view, earlier.views[i])) for view in self.views]
 
 
 def decoding_precision(model, rows):
@@ -121,7 +170,7 @@ class Decoding:
         """precision: torch.float32, float16 or bfloat16, in which the decoder's matrices are multiplied; None:
         decoding_precision."""
         self.model, self.guide, self.temperature = model, guide, temperature
-        rows = batch_size * (2 if guide.doubled else 1)
+        rows = batch_size * len(guide.views)
         precision = precision or decoding_precision(model, rows)
         layers = model.decoder.layers
         self.multiplications = rows * sum(matrix.numel() for layer in layers for matrix in layer.matrices())
@@ -139,6 +188,16 @@ class Decoding:
         """Forget what was played: the places of the cache that are not written anew are not looked at."""
         self.x.copy_(self.model.decoder.start)
         self.position = 0
+
+    def go_on_from(self, earlier):
+        """Take up what another Decoding has played, of the same strengths when fewer controls were given."""
+        B = len(self.x) // len(self.guide.views)
+        rows = [B * view + row for view in self.guide.came_from(earlier.guide) for row in range(B)]
+        self.x.copy_(earlier.x[rows])
+        for mine, other in zip(self.cache, earlier.cache):
+            of_rows = other.unflatten(1, (len(earlier.x), -1))
+            mine.copy_(of_rows[:, rows].flatten(1, 2))
+        self.position = earlier.position
 
     def bar(self, told, uniform):
         """Draw the n steps of a bar, or of its beginning: told as told_of gives it, of these steps; uniform
@@ -219,15 +278,17 @@ def chain_on_cpu(above, pair, onset):
 
 def keep_within(onset, above, told):
     """Of the hits drawn in a step, onset (B, V), as many as may be: those that are the furthest above their thresholds,
-    above (B, V), and all that are known. Told of this step: limit (B, 2), of all voices and of those played by hand.
+    above (B, V), and all that are known. Told of this step: limit (B, R, V), R rules, each of them the same number at
+    all voices that it counts, how many of them may be hit, and V or more at the others.
 
     The hits are dropped once all voices are drawn: to stop at the limit would let the lowest voices win.
     """
     known = told["known_onset"] & told["onset"].bool() if "known_onset" in told else torch.zeros_like(onset).bool()
     margin = above.clamp(max=torch.finfo(above.dtype).max).masked_fill(known, math.inf)
-    for voices, most in ((BY_HAND, told["limit"][:, 1:]), (EVERY_VOICE, told["limit"][:, :1])):
-        rank = torch.where(onset > 0, margin, -math.inf)[:, voices].argsort(descending=True, stable=True).argsort()
-        onset[:, voices] = onset[:, voices] * ((rank < most) | known[:, voices])
+    for most in told["limit"].unbind(1):
+        counted = (onset > 0) & (most < onset.shape[1])
+        rank = torch.where(counted, margin, -math.inf).argsort(descending=True, stable=True).argsort()
+        onset = onset * ((rank < most) | known)
     return onset
 
 

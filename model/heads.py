@@ -178,6 +178,10 @@ class TapTokens(nn.Module):
         offset = torch.where(tapped, offset_to_bin(timeoffset, self.offset_bins) + 1, 0)
         return self.velocity(velocity) + self.offset(offset)
 
+    def unheard(self):
+        """What stands for no tap at all, (D,)."""
+        return self.velocity.weight[0] + self.offset.weight[0]
+
 
 def hit_index(onset):
     """Where the hits of onset (B, T, V) are, as a dict of long tensors:

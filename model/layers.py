@@ -248,6 +248,17 @@ class VoiceControl(nn.Module):
         return self.mix(value @ self.weight + (1 - unset) @ self.bias + unset @ self.unset)
 
 
+class StyleControl(nn.Embedding):
+    """A control with one of N - 1 styles a step, the last of N ids being "unset": ids (B, T) long -> (B, T, d). Or a blend
+    of them: weights (B, T, N - 1) that add up to 1, NaN = unset, mix the styles' vectors."""
+
+    def forward(self, style):
+        if not style.is_floating_point():
+            return super().forward(style)
+        blend = style.nan_to_num(0.0) @ self.weight[:-1]
+        return torch.where(style[..., :1].isnan(), self.weight[-1], blend)
+
+
 class BarLatent(nn.Module):
     """One Gaussian latent per bar from the mean over the bar's valid steps (a VAE; Kingma & Welling 2014).
 

@@ -17,6 +17,7 @@ from model.layers import (
     RMSNorm,
     RollEmbedding,
     ScalarControl,
+    StyleControl,
     VoiceControl,
     kl_per_unit,
     rotary_table,
@@ -76,7 +77,7 @@ class Condition(nn.Module):
         self.density = ScalarControl(d_control)
         self.intensity = ScalarControl(d_control)
         self.instrument = VoiceControl(N_VOICE, d_control)
-        self.style = nn.Embedding(N_STYLE, d_control)
+        self.style = StyleControl(N_STYLE, d_control)
         self.position = nn.Embedding(steps_per_bar, d_control)
         # a bar's latent is unfolded into what it says to each of the bar's steps
         self.unfold = nn.Linear(d_latent, steps_per_bar * d_control)
@@ -183,7 +184,8 @@ class DrumVAE(nn.Module):
         """Teacher-forced pass over a batch (the dict that data_aug makes) -> dict of figures.
 
         onset, vel, timeoffset (B, T, V): the target. density, intensity (B, T) z-scores and instrument
-        (B, T, V) shares, NaN = unset; style (B, T) long, 18 = unset. use_context, use_latent, mask (B, T).
+        (B, T, V) shares, NaN = unset; style (B, T) long, 18 = unset, or weights, see StyleControl. use_context,
+        use_latent, mask (B, T).
         noise (B, N, Z), standard normal, makes the latent a sample; without that key it is the mean. With
         the keys of hit_index the hits are looked up there and the device is not waited for.
         Returned: onset_nats, velocity_nats, offset_nats (sums), steps, hits (counts), each a 0-d tensor;

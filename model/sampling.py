@@ -8,8 +8,9 @@ import math
 import torch
 
 from model.capture import begin
-from model.decoding import Guide
+from model.decoding import CONTROLS, Guide
 from model.heads import offset_to_bin, velocity_to_bin
+from model.model import UNSET_STYLE
 
 UNIFORMS_PER_VOICE = 5  # onset, velocity token, place in its bin, offset token, place in its bin
 KNOWN = "known_onset", "known_vel"
@@ -73,20 +74,34 @@ def tap_of(model, rhythm, heard):
     }  # fmt: skip
 
 
+def unset_of(control):
+    """What a control's unset steps hold: NaN, or an id of their own."""
+    return math.nan if control.is_floating_point() else UNSET_STYLE
+
+
+def given_of(controls):
+    """Which of the four controls are set on any step. Asks their device once."""
+    steps = [~x.isnan() if x.is_floating_point() else x != UNSET_STYLE for x in controls]
+    given = torch.stack([there.any() for there in steps]).tolist()
+    return tuple(name for name, there in zip(CONTROLS, given) if there)
+
+
 def told_of(model, heard, controls, guide):
     """What the decoder is told of the steps of `heard`, whole bars, under controls: density, intensity (B, T),
-    instrument (B, T, V), NaN = unset, style (B, T). The dict of `heard`, ready for Decoding.bar."""
-    unset = (math.nan, math.nan, math.nan, model.unset_style)
-    controls = [guide.controls(control, nothing) for control, nothing in zip(controls, unset)]
+    instrument (B, T, V), NaN = unset, style (B, T) or weights, see StyleControl. The dict of `heard`, ready for
+    Decoding.bar."""
+    controls = [guide.controls(control, unset_of(control), name) for control, name in zip(controls, CONTROLS)]
     latent = heard["latent"][:, :: model.steps_per_bar]
-    dtype = latent.dtype
+    use_context = guide.heard(heard["use_context"], torch.zeros_like(heard["use_context"]))
     condition = model.condition(
-        guide.double(heard["context"]), guide.double(latent), guide.double(heard["use_context"]),
-        guide.double(heard["use_latent"]), *(control.to(dtype) for control in controls[:3]), controls[3],
+        guide.double(heard["context"]), guide.double(latent), use_context, guide.double(heard["use_latent"]),
+        *(control.to(latent.dtype) if control.is_floating_point() else control for control in controls),
     )  # fmt: skip
     told = {name: x for name, x in heard.items() if name not in ("context", "latent", "use_context", "use_latent")}
     told["added"] = model.decoder.project_condition(condition)
-    told["tap_tokens"] = guide.double(told["tap_tokens"])
+    told["tap_tokens"] = guide.heard(told["tap_tokens"], model.tap.unheard().expand_as(told["tap_tokens"]))
+    if guide.follow != 1:
+        told["prior"] = guide.follow * told["prior"]  # it is of the hits of the tap alone, so it counts as often
     asked = model.budget_asked(*controls[:3])
     return told if asked is None else told | {"asked": asked}
 
@@ -111,21 +126,23 @@ def sample(
     num_samples=1,
     temperature=1.0,
     guidance=1.0,
+    follow=1.0,
     generator=None,
     precision=None,
 ):
     """Play drums to a rhythm, or to several.
 
     rhythm_onset, rhythm_vel, rhythm_timeoffset: (B, T, V) rolls. density, intensity (B, T) z-scores,
-    instrument (B, T, V) shares, NaN = unset; style (B, T) ids, 18 = unset. mask (B, T) bool: steps that
-    exist. use_context, use_latent (B, T) bool: whether a step may use the rhythm's context and its bar's
-    latent (all by default). known: dict with onset, vel, timeoffset (B, T, V) and known_onset, known_vel
+    instrument (B, T, V) shares, NaN = unset; style (B, T) ids, 18 = unset, or weights, see StyleControl.
+    mask (B, T) bool: steps that exist. use_context, use_latent (B, T) bool: whether a step may use the rhythm's context
+    and its bar's latent (all by default). known: dict with onset, vel, timeoffset (B, T, V) and known_onset, known_vel
     (B, T, V) bool; those cells come back as they are. latent (B, N, Z): what to use in place of the latents of the
-    rhythm's bars. forbid (B, T, V) bool: voices that stay silent. limit (B, T, 2): how many voices a step may hit, and
-    how many of them that are played by hand; known cells stay, however many they are. num_samples: how often each
-    rhythm is played; it is heard once. temperature > 0; guidance 1 = as trained, more = the controls turned up,
-    where any is set. `generator`, on the model's device, is the only source of chance. The model should be in eval
-    mode; rolls are float32 whatever its precision.
+    rhythm's bars. forbid (B, T, V) bool: voices that stay silent. limit (B, T, R, V): how many voices a step may hit, see
+    keep_within; known cells stay, however many they are. num_samples: how often each rhythm is played; it is heard once.
+    temperature > 0. guidance: 1 = as trained, more = the controls turned up, where any is set; or a dict of all four.
+    follow: 1 = the rhythm's hits as trained, 0 = the gist of its bars alone, see Guide; known cells are told by the
+    context as well, so beside them it must be 1. `generator`, on the model's device, is the only source of chance. The
+    model should be in eval mode; rolls are float32 whatever its precision.
 
     Returns onset, vel, timeoffset: float32 (B * num_samples, T, V), the samples of a rhythm one after the other; zero
     outside the mask.
@@ -145,7 +162,7 @@ def sample(
         model,
         tuple(steps(x.float()) for x in (rhythm_onset, rhythm_vel, rhythm_timeoffset)),
         steps(mask.bool()),
-        steps(everywhere if use_context is None else use_context.bool()),
+        steps(everywhere if use_context is None else use_context.bool()) & bool(follow),
         steps(everywhere if use_latent is None else use_latent.bool()),
         None if known is None else {name: steps(x) for name, x in known.items()},
         latent,
@@ -153,9 +170,9 @@ def sample(
     for name, rule in (("forbid", forbid), ("limit", limit)):
         if rule is not None:
             heard[name] = steps(rule)
-    asked = any(x.isfinite().any() for x in (density, intensity, instrument)) or (style != model.unset_style).any()
-    guide = Guide(guidance if asked else 1.0)
-    controls = (*(steps(x, math.nan) for x in (density, intensity, instrument)), steps(style, model.unset_style))
+    controls = density, intensity, instrument, style
+    guide = Guide(guidance, follow, given_of(controls))
+    controls = [steps(control, unset_of(control)) for control in controls]
     told = told_of(model, heard, controls, guide)
     decoding = begin(model, B * num_samples, guide, temperature, precision)
     bars = []

@@ -71,16 +71,18 @@ def drawn(decoding, model, batch, guide, seed=5):
     return [torch.cat(roll, 1) for roll in zip(*played)]
 
 
-@pytest.mark.parametrize("strength", [1.0, 2.0])
-def test_captured_steps_play_what_plain_steps_play(model, pretended_gpu, strength):
+@pytest.mark.parametrize("guide", [
+    Guide(1.0), Guide(2.0), Guide({"density": 1.5, "intensity": 1.5, "instrument": 2.0, "style": 3.0}, 0.5),
+], ids=["", "two rows", "eight rows"])  # fmt: skip
+def test_captured_steps_play_what_plain_steps_play(model, pretended_gpu, guide):
     """A second piece, after another, included; a bar's graph serves all bars of its kind."""
-    arguments = model, 3, Guide(strength), 1.0, torch.float32
+    arguments = model, 3, guide, 1.0, torch.float32
     captured = CapturedDecoding(*arguments)
     for seed in (5, 6):
         batch = random_batch(seed=seed)
-        expected = drawn(Decoding(*arguments), model, batch, Guide(strength), seed)
+        expected = drawn(Decoding(*arguments), model, batch, guide, seed)
         captured.restart()
-        for a, b in zip(expected, drawn(captured, model, batch, Guide(strength), seed)):
+        for a, b in zip(expected, drawn(captured, model, batch, guide, seed)):
             assert torch.equal(a, b)
     assert len(pretended_gpu) == 2  # of sixteen steps and of eight
 

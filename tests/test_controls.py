@@ -6,7 +6,7 @@ import torch
 
 from inference_bar_control import generate_control_params
 from inference_helpers import FACTOR
-from utils.controls import ask, measure, parse_voices, read_controls, to_model_units
+from utils.controls import ask, measure, parse_guidance, parse_voices, read_controls, to_model_units
 from utils.drums import STYLE_NONE
 
 
@@ -63,9 +63,35 @@ def test_wishes_are_stretched_over_the_bars():
     assert asked.voices[:, 0].tolist() == [4] * 4 and (asked.voices[:, 6] < 0).all() and np.isnan(asked.voices[:, 1]).all()
 
 
+@pytest.mark.parametrize("style", ["funk=0.7+jazz=0.3,rock,-", [{"funk": 7, "Jazz": "3"}, "rock", None]])
+def test_styles_are_blended_bar_by_bar(style):
+    asked = ask(3, style=style)
+    assert asked.style.shape == (3, 18) and np.allclose(asked.style[0, [16, 11]], [0.7, 0.3])
+    assert asked.style[1, 6] == 1 and np.isnan(asked.style[2]).all() and np.allclose(asked.style[:2].sum(1), 1)
+    assert to_model_units(asked, FACTOR, 16)[3].shape == (1, 48, 18)
+    table = receipt(asked, measure(*np.zeros((2, 48, 9), np.float32), 16)).splitlines()[2:]
+    assert [line.split("   ")[-1].strip() for line in table] == ["funk 0.7 + jazz 0.3", "rock", "-"]
+
+
+def test_a_blend_of_one_style_is_its_name():
+    assert ask(2, style={"funk": 0.2}).style.tolist() == ask(2, style="funk").style.tolist() == [16, 16]
+    assert ask(1, style="funk+jazz+rock").style[0, [6, 11, 16]].tolist() == [1 / 3] * 3
+
+
+def test_guidance_on_the_command_line():
+    assert parse_guidance(["2"]) == 2.0
+    asked = {"style": 3.0, "density": 2.0, "instrument": 0.5, "intensity": 1.0}
+    assert parse_guidance(["style=3", "hits-per-bar=2,", "voice=.5", "velocity=1"]) == asked
+    for words, named in ((["strong"], "--guidance: 'strong'"), (["style=much"], "--guidance"), (["styl=2"], "did you mean style"),
+                         (["2", "style=3"], "--guidance: '2 style=3'")):  # fmt: skip
+        with pytest.raises(ValueError, match=named):
+            parse_guidance(words)
+
+
 @pytest.mark.parametrize(
     "wishes, named",
     [
+        ({"style": {"funk": 0}}, "style: {'funk': 0}; .* weight above 0"),
         ({"hits_per_bar": "many"}, "hits_per_bar: 'many'"),
         ({"hits_per_bar": -1}, "hits_per_bar: -1"),
         ({"velocity": 0}, "velocity: 0; .* 1 or more"),

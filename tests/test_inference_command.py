@@ -28,7 +28,7 @@ def test_command_writes_midi_picture_and_receipt(repository, checkpoint, tmp_pat
     controls = tmp_path / "controls.yaml"
     controls.write_text("hits_per_bar: [10, 20]\nvoices: {kick: 4, snare: 2}\nforbid: [ride]\n")
     arguments = ["--rhythm", repository / "examples" / "bass_line.mid", "--controls", controls, "--voice", "kick=3", "--forbid", "crash,", "high_tom",
-                 "--style", "funk", "--seed", 7, "--num-samples", 2, "--checkpoint", checkpoint, "--device", "cpu"]  # fmt: skip
+                 "--style", "funk+jazz=3,rock", "--guidance", "style=2", "voice=3", "--follow", "0.5", "--seed", 7, "--num-samples", 2, "--checkpoint", checkpoint, "--device", "cpu"]  # fmt: skip
     assert command(*arguments, "--out", tmp_path / "out") == 0
     printed = capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
@@ -77,6 +77,8 @@ def drums_of(path):
     (["infill", "--bars-anew", "2-3", "--voices", "snare,kick"], 3, (slice(16), slice(None))),
     (["infill", "--bars-anew", "1"], 3, (slice(16, 48), slice(None))), (["continue", "--bars", "2"], 5, (slice(48), slice(None))),
     (["continue"], 6, (slice(48), slice(None))), (["vary", "--strength", "0"], 3, ...),
+    (["vary", "--strength", "1", "--lock", "kick,snare"], 3, (slice(None), slice(2))),
+    (["infill", "--bars-anew", "1-3", "--lock", "kick"], 3, (slice(None), 0)), (["tap", "--lock", "kick", "--bars", "5"], 5, (slice(None), 0)),
 ])  # fmt: skip
 def test_command_does_other_jobs(checkpoint, tmp_path, capsys, flags, bars, stays):
     loop = write_midi(tmp_path / "loop.mid", {"kit": [(q / 2, 36 if q % 4 else 38, 90) for q in range(24)]})
@@ -91,6 +93,8 @@ def test_command_does_other_jobs(checkpoint, tmp_path, capsys, flags, bars, stay
     (["--voices", "kick"], "--voices: goes with --job add or infill, not with tap"), (["--job", "add"], "--job add: needs --voices"),
     (["--job", "infill"], "--job infill: needs --bars-anew, --voices"), (["--job", "vary", "--strength", "2"], "strength: 2.0"),
     (["--job", "infill", "--bars-anew", "3-1"], "--bars-anew: '3-1'"), (["--job", "infill", "--bars-anew", "9"], "--bars-anew: '9'; it must name bars"),
+    (["--job", "add", "--voices", "kick", "--lock", "ride"], "--lock: goes with --job tap or humanise"), (["--at-most", "0"], "--at-most: 0"),
+    (["--follow", "closely"], "--follow: 'closely'"), (["--follow", "3"], "--follow: 3.0"), (["--guidance", "-1"], "--guidance: -1.0"),
     (["--job", "humanise", "--bars", "2"], "--bars: goes with --job tap or continue, not with humanise"),
 ])  # fmt: skip
 def test_command_says_what_a_job_needs(repository, checkpoint, tmp_path, capsys, flags, says):

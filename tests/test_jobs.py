@@ -163,7 +163,9 @@ def test_no_step_hits_more_than_it_may(model):
 
     free, two, hands = play(), play(at_most=2), play(playable=True)
     assert (free.sum(-1) > 4).any() and two.sum(-1).max() == 2
-    assert hands[..., 1:].sum(-1).max() == 2 and (hands.sum(-1) == 3).any()
+    by_hand, closed, opened = hands[..., [1, 3, 4, 5, 6, 7, 8]].sum(-1), hands[..., 2] > 0, hands[..., 4] > 0
+    assert by_hand.max() == 2 and not (closed & opened).any() and opened.any()
+    assert (closed & (by_hand == 2) & (hands[..., 0] > 0)).any()  # all four limbs at once
     assert play(at_most=1, playable=True).sum(-1).max() == 1
 
 
@@ -171,9 +173,10 @@ def test_the_likeliest_stay_whatever_their_place_and_all_that_is_known():
     onset = torch.tensor([[1.0, 1, 1, 1, 0, 0, 0, 0, 1]])
     above = torch.tensor([[0.1, 0.2, 5.0, 0.4, -9, -9, -9, -9, 3.0]])
 
-    def stay(at_most, by_hand, **known):
-        kept = keep_within(onset.clone(), above, {"limit": torch.tensor([[at_most, by_hand]]), **known})
-        return kept[0].nonzero().flatten().tolist()
+    def stay(at_most, of_these, **known):
+        limit = torch.full((1, 2, 9), at_most)
+        limit[:, 0] = torch.tensor([9] + [of_these] * 8)  # all but the kick
+        return keep_within(onset.clone(), above, {"limit": limit, **known})[0].nonzero().flatten().tolist()
 
     assert stay(9, 9) == [0, 1, 2, 3, 8] and stay(2, 9) == [2, 8] and stay(9, 2) == [0, 2, 8] and stay(1, 2) == [2]
     known = {"onset": onset, "known_onset": torch.zeros(1, 9, dtype=torch.bool).index_fill(1, torch.tensor([1, 3, 5]), True)}

@@ -310,7 +310,7 @@ def test_samples_of_a_rhythm_that_is_heard_once_are_those_of_one_heard_each_time
 
     def play(n, again):
         rows = {name: x.repeat_interleave(again, dim=0) for name, x in batch.items()}
-        rules = {"forbid": rows["rhythm_onset"] > 0, "limit": torch.full((3 * again, 64, 2), 2)}
+        rules = {"forbid": rows["rhythm_onset"] > 0, "limit": torch.full((3 * again, 64, 1, 9), 2)}
         known = {name: rows[name] for name in ("onset", "vel", "timeoffset", "known_onset", "known_vel")}
         return sample(model, *sampling_inputs(rows), known=known, **rules, num_samples=n, guidance=2.0,
                       generator=torch.Generator().manual_seed(1))  # fmt: skip

@@ -32,6 +32,9 @@ def parse_arguments(argv=None):
     parser.add_argument("--bars-anew", metavar="N,N-N", help="which bars to play anew, counted from 1: 2,5-7")
     parser.add_argument("--strength", type=float, metavar="X",
                         help="of a variation, from 0, the same drums, to 1, another groove (default: 0.5)")
+    parser.add_argument("--lock", nargs="+", action="extend", metavar="NAME",
+                        help="voices of the drums in --rhythm that stay exactly as they are there; past their end they come "
+                        "round again")
     parser.add_argument("--track", metavar="N|NAME", help="which track of it, counted from 0 (default: all, merged)")
     parser.add_argument("--controls", metavar="YAML", help="a control file, see examples/controls.yaml")
     parser.add_argument("--song", metavar="YAML", help="a song: sections, fills, arcs, see examples/song.yaml; in place of "
@@ -41,16 +44,20 @@ def parse_arguments(argv=None):
     parser.add_argument("--voice", nargs="+", action="extend", metavar="NAME=VALUE",
                         help="hits per bar of a voice, 0 to 16: --voice kick=4 snare=2,2,2,6")
     parser.add_argument("--forbid", nargs="+", action="extend", metavar="NAME", help="voices that must not sound")
-    parser.add_argument("--style", metavar="VALUE", help="a style by name")
+    parser.add_argument("--at-most", type=int, metavar="K", help="no more than K voices at once")
+    parser.add_argument("--playable", action="store_true", help="nothing that two hands and two feet could not play")
+    parser.add_argument("--style", metavar="VALUE", help="a style by name, or a blend: funk=0.7+jazz=0.3")
     parser.add_argument("--bars", type=int, metavar="N",
                         help="bars of 4/4 to play, or to go on for (default: as long as the rhythm)")
     parser.add_argument("--seed", type=int, metavar="N", help="same seed, same drums (default: a new one, printed)")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="X",
                         help="below 1 safer, above 1 wilder (default: 1)")
-    parser.add_argument("--guidance", type=float, default=1.5, metavar="X",
-                        help="how much the controls weigh; 1: as trained (default: 1.5)")
-    parser.add_argument("--follow", choices=("literal", "loose", "free"), default="literal",
-                        help="the rhythm hit by hit, its gist alone, or not at all (default: literal)")
+    parser.add_argument("--guidance", nargs="+", action="extend", metavar="X|NAME=X",
+                        help="how much the controls weigh; 1: as trained; one for all, or for some by name, as "
+                        "style=3 hits-per-bar=2 velocity=1 voice=2 (default: 1.5)")
+    parser.add_argument("--follow", default="literal", metavar="HOW",
+                        help="literal or 1: the rhythm hit by hit; loose or 0: its gist alone; numbers between, or up to 2; "
+                        "free: not at all (default: literal)")
     parser.add_argument("--num-samples", type=int, default=1, metavar="N", help="how many versions, the best first (default: 1)")
     parser.add_argument("--best-of", type=int, default=1, metavar="N",
                         help="play so many, and keep those that come nearest to what was asked (default: 1)")

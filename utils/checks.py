@@ -1,21 +1,23 @@
 """What generate and stream are asked, checked; each error names the argument, the value and the rule."""
 
 import contextlib
+import math
 import operator
 import os
 
 import numpy as np
 import torch
 
-from utils.drums import N_VOICES
+from model.decoding import CONTROLS
+from utils.drums import HAND_VOICES, HANDS, HATS, N_VOICES, voice_index
 from utils.midi import MAX_BARS, rhythm_roll
 
 MAX_RHYTHM_STEPS = 16 * MAX_BARS
-HANDS = 2
 GUIDANCE = 1.5  # where controls are set; chosen on the validation split, see docs/experiments.md
 ROLLS = ("onset", 0, 1), ("vel", 0, 1), ("timeoffset", -0.5, 0.5)  # with the range of their values
 KNOWN = "known_onset", "known_vel"
-FOLLOW = {"literal": (True, True), "loose": (False, True), "free": (False, False)}  # context heard, latent heard
+FOLLOW = {"literal": 1.0, "loose": 0.0, "free": None}
+MOST_FOLLOW = 2
 
 
 def whole(value, name):
@@ -38,13 +40,43 @@ def _seed(value):
     raise ValueError(f"seed: {value!r}; it must be a whole number, 0 or more")
 
 
-def check_playing(follow, temperature, guidance):
-    if follow not in FOLLOW:
-        raise ValueError(f"follow: {follow!r}; it must be one of {', '.join(FOLLOW)}")
+def check_temperature(temperature):
     if not 0 < temperature < np.inf:
         raise ValueError(f"temperature: {temperature}; it must be above 0")
-    if not 0 <= guidance < np.inf:
-        raise ValueError(f"guidance: {guidance}; it must be 0 or more")
+
+
+def how_followed(follow):
+    """How much of the rhythm is followed, a number from 0 to MOST_FOLLOW, or None: not at all. ValueError."""
+    if isinstance(follow, str) and follow in FOLLOW:
+        return FOLLOW[follow]
+    try:
+        number = float("nan" if isinstance(follow, (str, bool)) else follow)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 <= number <= MOST_FOLLOW:
+        rule = f"{', '.join(FOLLOW)}, or a number from 0, loose, past 1, literal, to {MOST_FOLLOW}"
+        raise ValueError(f"follow: {follow!r}; it must be {rule}")
+    return number
+
+
+def strengths(guidance):
+    """The strength of each control, a dict, of one strength or a dict of some. Raises ValueError."""
+    if not isinstance(guidance, dict):
+        return dict.fromkeys(CONTROLS, _strength(guidance, "guidance"))
+    for name in guidance:
+        if name not in CONTROLS:
+            raise ValueError(f"guidance: {name!r}; the controls are {', '.join(CONTROLS)}")
+    return {name: _strength(guidance.get(name, GUIDANCE), f"guidance: {name}") for name in CONTROLS}
+
+
+def _strength(value, name):
+    try:
+        number = float("nan" if isinstance(value, (str, bool)) else value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 <= number < np.inf:
+        raise ValueError(f"{name}: {value!r}; it must be a number, 0 or more")
+    return number
 
 
 def make_generator(seed, device):
@@ -137,6 +169,20 @@ def known_cells(known, seq_len):
     return dict(zip((*names, *KNOWN), (onset, vel, timeoffset, known_onset, known_vel)))
 
 
+def locked_cells(lock, drums, seq_len):
+    """Of drums, (1, T, 9), the voices that `lock` names, as known_cells gives them; drums shorter than seq_len come round
+    again. None where both are None. Raises ValueError."""
+    if lock is None and drums is None:
+        return None
+    if drums is None:
+        raise ValueError(f"lock: {lock!r}; it needs `drums`, three rolls of which these voices are played as they are")
+    if lock is None:
+        raise ValueError("drums: three rolls, but lock is None; it must name the voices that are played as they are")
+    rolls = [roll[torch.arange(seq_len) % len(roll)] for roll in drum_rolls(drums)]
+    locked = voice_mask(lock, "lock").expand(seq_len, N_VOICES)
+    return known_cells(dict(zip((*(part for part, _, _ in ROLLS), *KNOWN), (*rolls, locked, locked))), seq_len)
+
+
 def bar_latents(latent, bars, size):
     """Latents (1, bars, size) as float32 (bars, size) on the CPU. Raises ValueError."""
     latent = torch.as_tensor(latent).detach().to("cpu", torch.float32)
@@ -147,8 +193,34 @@ def bar_latents(latent, bars, size):
 
 
 def limits(at_most, playable, seq_len):
-    """How many voices a step may hit, of all and of those that hands play, (seq_len, 2); None without a limit."""
+    """What a step may hit: (seq_len, 3, 9), of the hats, of the voices for hands, and of all, the number of voices that
+    may be hit together, and 9 at the voices that this is not about; None without a limit."""
     if at_most is None and not playable:
         return None
-    most = N_VOICES if at_most is None else whole(at_most, "at_most")
-    return torch.tensor([most, HANDS if playable else N_VOICES]).expand(seq_len, 2)
+    most = torch.full((3, N_VOICES), N_VOICES)
+    if playable:
+        most[0, HATS] = 1
+        most[1, HAND_VOICES] = HANDS
+    if at_most is not None:
+        most[2] = whole(at_most, "at_most")
+    return most.expand(seq_len, *most.shape)
+
+
+def voice_mask(voices, name):
+    """One voice or several, each a name or an index, as a mask (9,). ValueError."""
+    if isinstance(voices, str) or not hasattr(voices, "__iter__"):
+        voices = [voices]
+    found = [voice_index(voice) if isinstance(voice, str) else voice for voice in voices]
+    return torch.isin(torch.arange(N_VOICES), numbers(found, name, N_VOICES))
+
+
+def numbers(value, name, n):
+    """One number or several, from 0 to n - 1, as a tensor. ValueError."""
+    several = [value] if not hasattr(value, "__iter__") else list(value)
+    try:
+        several = [operator.index(number) for number in several]
+    except TypeError:
+        several = []
+    if not several or not all(0 <= number < n for number in several):
+        raise ValueError(f"{name}: {value!r}; it must be a number or several, from 0 to {n - 1}")
+    return torch.tensor(several)

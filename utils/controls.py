@@ -13,10 +13,15 @@ import torch
 
 from utils.attributes import bar_attributes
 from utils.config_yaml import read_file
-from utils.drums import N_VOICES, STYLE_NONE, STYLES, VOICES, style_id, voice_index
+from utils.drums import N_VOICES, STYLE_NONE, STYLES, VOICES, look_up, style_id, voice_index
 
 CONTROL_KEYS = ("hits_per_bar", "velocity", "voices", "forbid", "style")
 UNSET_WORDS = ("", "-", "none")
+NO_STYLE = "-"
+GUIDED = {  # what --guidance names, by flags and by the arguments of `generate`
+    "hits_per_bar": "density", "velocity": "intensity", "voice": "instrument", "style": "style",
+    "density": "density", "intensity": "intensity", "instrument": "instrument",
+}  # fmt: skip
 
 
 @dataclass
@@ -26,7 +31,7 @@ class Bars:
     hits: (bars,) hits of all voices together
     velocity: (bars,) mean MIDI velocity of the hits, 1 to 127
     voices: (bars, 9) hits of each voice; negative where the voice is forbidden
-    style: (bars,) int, style id
+    style: (bars,) int, style id; or, where any bar blends styles, (bars, 18) weights that add up to 1, NaN for none
     """
 
     hits: np.ndarray
@@ -44,7 +49,8 @@ def ask(bars, hits_per_bar=None, velocity=None, voices=None, forbid=(), style=No
     hits_per_bar, velocity, style and each value of the dict `voices` (name -> hits per bar) are one value for
     all bars or several: a list, or text with commas. A list shorter than the bars is stretched evenly, each
     value held until the next one's turn. Numbers may be {from: a, to: b}, too, evenly from the first bar to the last.
-    None or "-" leaves a bar to the model. `forbid` lists voice names.
+    None or "-" leaves a bar to the model. `forbid` lists voice names. A blend of styles is a dict of weights, or text
+    with a plus: "funk=0.7+jazz=0.3".
 
     Returns Bars. Raises ValueError naming the argument, the value and the rule.
     """
@@ -52,15 +58,46 @@ def ask(bars, hits_per_bar=None, velocity=None, voices=None, forbid=(), style=No
         hits=numbers(hits_per_bar, bars, "hits_per_bar"),
         velocity=numbers(velocity, bars, "velocity", least=1),
         voices=np.full((bars, N_VOICES), np.nan),
-        style=np.array(
-            [STYLE_NONE if name is None else style_id(name) for name in per_bar(style, bars, "style")], dtype=np.int64
-        ),
+        style=as_ids(np.stack([style_weights(item) for item in per_bar(style, bars, "style")])),
     )
     for name, value in (voices or {}).items():
         asked.voices[:, voice_index(name)] = numbers(value, bars, f"voices: {name}")
     for name in filter(None, _items(forbid)):
         asked.voices[:, voice_index(name)] = -1.0
     return asked
+
+
+def style_weights(style):
+    """A style as a user writes it, None, a name or a blend, as weights (18,) that add up to 1; NaN where it is none.
+    Raises ValueError."""
+    if style is None:
+        return np.full(STYLE_NONE, np.nan)
+    parts = style
+    if not isinstance(style, dict):
+        named = [part.partition("=") for part in str(style).split("+")]
+        parts = {name.strip(): weight if equals else 1 for name, equals, weight in named}
+    weights = np.zeros(STYLE_NONE + 1)
+    for name, weight in parts.items():
+        which = style_id(name)
+        try:
+            weights[which] = float(weight)
+        except (TypeError, ValueError):
+            weights[which] = np.nan
+    if not parts or not ((weights >= 0) & (weights < np.inf)).all() or (weights > 0).sum() < len(parts):
+        raise ValueError(f"style: {style!r}; a blend names styles, each with a weight above 0, as funk=0.7+jazz=0.3")
+    if weights[STYLE_NONE]:
+        if len(parts) > 1:
+            raise ValueError(f"style: {style!r}; 'none' is no style that could be blended")
+        return np.full(STYLE_NONE, np.nan)
+    return weights[:STYLE_NONE] / weights[:STYLE_NONE].sum()
+
+
+def as_ids(weights):
+    """Weights (n, 18) as style ids (n,), where no row is a blend; otherwise as they are."""
+    unset = np.isnan(weights[:, 0])
+    if (unset | (weights.max(1) == 1)).all():
+        return np.where(unset, STYLE_NONE, np.nan_to_num(weights).argmax(1))
+    return weights
 
 
 def numbers(value, bars, name, least=0):
@@ -129,18 +166,38 @@ def check_voices(voices, where=""):
 
 def parse_voices(words):
     """Read "kick=4 snare=2,2,4,2" (words of a command line, commas between voices allowed too) into a dict."""
+    return _named(words, "--voice: {!r}; it must read name=hits, as kick=4 or snare=2,2,4,2")
+
+
+def parse_guidance(words):
+    """Read "2", or "style=3 hits-per-bar=2" with the names of flags, into what `generate` takes. Raises ValueError."""
+    rule = "--guidance: {!r}; it must be a number, or read name=number for any of hits-per-bar, velocity, voice and style"
+    one = len(words) == 1 and "=" not in words[0]
+    try:
+        given = {name: float(number) for name, number in ({"": words[0]} if one else _named(words, rule)).items()}
+    except ValueError:
+        raise ValueError(rule.format(" ".join(words))) from None
+    if one:
+        return given[""]
+    names = list(GUIDED)
+    return {GUIDED[names[look_up(name, names, "control of --guidance")]]: number for name, number in given.items()}
+
+
+def _named(words, rule):
+    """name=value name=value... as a dict of text."""
     text = " ".join(words)
     before, *parts = re.split(r"([A-Za-z][\w-]*)\s*=", text)
     if before.strip(" ,") or not parts:
-        raise ValueError(f"--voice: {text!r}; it must read name=hits, as kick=4 or snare=2,2,4,2")
-    return {name: hits.strip(" ,") for name, hits in zip(parts[::2], parts[1::2])}
+        raise ValueError(rule.format(text))
+    return {name: value.strip(" ,") for name, value in zip(parts[::2], parts[1::2])}
 
 
 def to_model_units(asked, normalize_factor, steps_per_bar):
     """Turn Bars into the controls of `generate`.
 
     Returns density (1, T), intensity (1, T), instrument (1, T, 9), float32 with NaN where unset and a negative
-    instrument value where a voice is forbidden, and style (1, T) int64, with T = bars * steps_per_bar.
+    instrument value where a voice is forbidden, and style (1, T) int64 or, where there are blends, (1, T, 18) float32,
+    with T = bars * steps_per_bar.
     """
     density_mean, density_std = normalize_factor["density"]
     intensity_mean, intensity_std = normalize_factor["intensity"]
@@ -155,13 +212,13 @@ def to_model_units(asked, normalize_factor, steps_per_bar):
         steps(density).astype(np.float32),
         steps(intensity).astype(np.float32),
         steps(instrument).astype(np.float32),
-        steps(asked.style),
+        steps(asked.style if asked.style.ndim == 1 else asked.style.astype(np.float32)),
     )
 
 
 def laid_controls(density, intensity, instrument, style, masks, seq_len, normalize_factor):
     """Check the controls that `generate` takes. Returns density, intensity (seq_len,), as near as they are possible,
-    instrument (seq_len, 9), style and mask (seq_len,), tensors on the CPU, NaN where unset. Raises ValueError."""
+    instrument (seq_len, 9), style, see style_steps, and mask (seq_len,), tensors on the CPU, NaN where unset. Raises ValueError."""
     density = nearest_possible(control_curve(density, "density", seq_len), *normalize_factor["density"])
     intensity = nearest_possible(control_curve(intensity, "intensity", seq_len), *normalize_factor["intensity"])
     instrument = control_curve(instrument, "instrument", seq_len, N_VOICES)
@@ -178,6 +235,7 @@ def from_model_units(density, intensity, instrument, style, mask, normalize_fact
     curves = (density, intensity, instrument.clamp(0, 1), (instrument < 0).float())
     curves = (bar_means(curve, mask, steps_per_bar)[::steps_per_bar].double().numpy() for curve in curves)
     density, intensity, instrument, forbidden = curves
+    style = style if style.ndim == 1 else bar_means(style, mask, steps_per_bar)
     return Bars(
         hits=(density * density_std + density_mean) * steps_per_bar * N_VOICES,
         velocity=(intensity * intensity_std + intensity_mean) * 127,
@@ -203,7 +261,13 @@ def asked_voices(asked):
 
 
 def style_name(style):
-    return "-" if style == STYLE_NONE else STYLES[style]
+    """Of an id, or of the weights (18,) of a blend, "funk 0.7 + jazz 0.3"; NO_STYLE for none."""
+    if np.ndim(style) == 0:
+        return NO_STYLE if style == STYLE_NONE else STYLES[style]
+    if np.isnan(style[0]):
+        return NO_STYLE
+    parts = [which for which in np.argsort(-style, kind="stable") if style[which] > 0]
+    return STYLES[parts[0]] if len(parts) == 1 else " + ".join(f"{STYLES[which]} {style[which]:.2g}" for which in parts)
 
 
 def control_curve(value, name, seq_len, dim=None):
@@ -244,9 +308,19 @@ def bar_means(curve, mask, steps_per_bar):
 
 
 def style_steps(style, seq_len):
-    """Style ids (seq_len,) int64 of a curve of ids or one style's name; STYLE_NONE where None, NaN or above 17."""
-    if isinstance(style, str):
-        return torch.full((seq_len,), style_id(style))
+    """Style ids (seq_len,) int64 of a curve of ids, one style's name, or None; STYLE_NONE where None, NaN or above 17.
+    Of a blend or a curve of weights (1, steps, 18) weights (seq_len, 18) float32 that add up to 1, NaN where none is above
+    0; ids where nothing is blended."""
+    if isinstance(style, (str, dict)):
+        steps = as_ids(style_weights(style)[None])
+        return torch.as_tensor(steps).to(torch.int64 if steps.ndim == 1 else torch.float32).expand(seq_len, *steps.shape[1:])
+    shape = np.shape(style)
+    if len(shape) == 3 and shape[-1] > 1 or len(shape) == 2 and shape[0] > 1 and shape[-1] == STYLE_NONE:
+        weights = control_curve(style, "style", seq_len, STYLE_NONE).nan_to_num(0.0, posinf=torch.inf)
+        if not ((weights >= 0) & (weights < torch.inf)).all():
+            raise ValueError(f"style: weights from {weights.min():g} to {weights.max():g}; they must be numbers, 0 or more")
+        weights = weights / weights.sum(-1, keepdim=True)
+        return torch.as_tensor(as_ids(weights.numpy()))
     ids = control_curve(style, "style", seq_len).nan_to_num(STYLE_NONE).clamp(max=STYLE_NONE)
     wrong = ids[(ids < 0) | (ids != ids.round())]
     if len(wrong):

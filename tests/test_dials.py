@@ -10,6 +10,7 @@ from model_batches import hidden_states, random_batch, sampling_inputs, small_mo
 
 from data_aug import unset_controls
 from inference_bar_control import Jam, generate
+from inference_bar_control import play as play_take
 from inference_helpers import build_tiny_model
 from model.decoding import CONTROLS, Guide, View
 from model.sampling import heard_by, sample, told_of
@@ -285,3 +286,12 @@ def test_a_lock_that_comes_round_too_late_is_told(player):
     drums, rhythm = ([torch.zeros(1, steps, 9)] * 3 for steps in (4092, 4096))
     with pytest.raises(ValueError, match="drums: 4092 steps, to a rhythm of 4096; .* after 4190208 steps"):
         Jam(*rhythm, model=player, drums=drums, lock="kick")
+
+
+def test_a_receipt_tells_the_dials_in_words(player):
+    drums = [torch.zeros(1, 16, 9)] * 3
+    take = play_take(bars=1, model=player, seed=1, style={"funk": 3, "jazz": 1}, guidance={"style": 3.0}, follow=0.5, at_most=3)
+    assert "style 3, follow 0.5, at most 3" in take.receipt.table() and "funk 0.75 + jazz 0.25" in take.receipt.table()
+    assert take.receipt.data()["bars"][0]["asked"]["style"] == "funk 0.75 + jazz 0.25"
+    locked = play_take(bars=1, model=player, seed=1, drums=drums, lock=["kick", "snare"], best_of=3)
+    assert "lock kick snare" in locked.receipt.table() and not locked.onset[..., :2].any()

@@ -12,6 +12,7 @@ from data_aug import unset_controls
 from inference_bar_control import Jam, generate
 from inference_bar_control import play as play_take
 from inference_helpers import build_tiny_model
+from model.cpu_steps import CpuSteps
 from model.decoding import CONTROLS, Guide, View
 from model.sampling import heard_by, sample, told_of
 from model.streaming import Stream
@@ -32,10 +33,10 @@ def player(tiny_config):
 
 
 @pytest.fixture
-def rows(model, monkeypatch):
+def rows(monkeypatch):
     """How many rows each step of the decoder had."""
-    counted, step = [], model.decoder.step
-    monkeypatch.setattr(model.decoder, "step", lambda x, *rest: counted.append(len(x)) or step(x, *rest))
+    counted, step = [], CpuSteps.step
+    monkeypatch.setattr(CpuSteps, "step", lambda self, x, *rest: counted.append(len(x)) or step(self, x, *rest))
     return counted
 
 
@@ -98,8 +99,8 @@ def test_each_row_is_told_its_part(model, monkeypatch):
     batch = random_batch(T=32)
     everything = torch.ones_like(batch["known_onset"])
     known = {name: batch[name] for name in ("onset", "vel", "timeoffset")} | {"known_onset": everything, "known_vel": everything}
-    cached, step = [], model.decoder.step
-    monkeypatch.setattr(model.decoder, "step", lambda *a: cached.append(step(*a)) or cached[-1])
+    cached, step = [], CpuSteps.step
+    monkeypatch.setattr(CpuSteps, "step", lambda *a: cached.append(step(*a)) or cached[-1])
     strength, follow = {"density": 2.0, "intensity": 1.0, "instrument": 1.0, "style": 3.0}, 0.5
     play(model, batch, known=known, guidance=strength, follow=follow)
     views = Guide(strength, follow).views
@@ -175,6 +176,7 @@ def test_a_blend_may_move_and_counts_as_a_control(model, player, rows):
     assert not torch.equal(moved[1], still[1]) and not torch.equal(still[1], drums("funk")[1])
     assert all(torch.equal(a, b) for a, b in zip(moved, drums(2 * curve)))
     weights = torch.rand(3, 16, len(STYLES))
+    rows.clear()
     play(model, only() | {"style": weights / weights.sum(-1, keepdim=True)}, guidance=2.0)
     assert set(rows) == {6}
 
@@ -215,8 +217,8 @@ def bars_of(player, changes, **how):
 
 def test_a_jam_takes_on_rows_where_controls_are_first_asked_for(player, monkeypatch):
     """And plays what generate plays, which knows all of it from the beginning."""
-    rows, step = [], player.decoder.step
-    monkeypatch.setattr(player.decoder, "step", lambda x, *rest: rows.append(len(x)) or step(x, *rest))
+    rows, step = [], CpuSteps.step
+    monkeypatch.setattr(CpuSteps, "step", lambda self, x, *rest: rows.append(len(x)) or step(self, x, *rest))
     guidance = {"density": 2.0, "style": 3.0, "intensity": 1.0, "instrument": 1.0}
     rhythm = [random_batch(B=1)[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset")]
     density, style = torch.full((1, 64), torch.nan), torch.full((1, 64), 18)

@@ -13,6 +13,7 @@ from utils.evaluation import Player, Windows
 from utils.evaluation_controls import (
     along, attributes, control_figures, correlation, curve, falls, moments, style_figures, sweep_figures, sweep_sums,
 )  # fmt: skip
+from utils.evaluation_markdown import markdown
 from utils.realism import spearman
 from utils.style_classifier import StyleClassifier
 from utils.sweeps import SWEPT, ask, joined, modes_of, own_bars, play_sweeps, ranges, scaled_mix, targets
@@ -256,6 +257,9 @@ def test_all_lengths_that_the_windows_give(tiny_config, monkeypatch):
     assert set(figures["bars"]) == {"4", "16"} and set(figures["falls"]) == {"16"}
     assert set(figures["song"]) == {"16"} and set(figures["song"]["16"]) == {"density", "intensity"}
     assert list(figures["song"]["16"]["density"]) == ["1-4", "5-8", "9-12", "13-16"]
+    table = markdown({"controls": figures, "goals": []})
+    assert "| Spearman ρ along 16 bars, others unset | bars 1-4 |" in table and table.count("| intensity | ") == 3
+    assert "along" not in markdown({"controls": figures | {"song": {}}, "goals": []})
     of_density = figures["bars"]["4"]["density"]
     assert "obeyed" not in of_density["held, mix unset"]
     own = own_bars(windows, 16)

@@ -44,11 +44,11 @@ def markdown(figures):
     """The figures that evaluate gives, of all parts that were done: one text, a blank line between two tables."""
     tables = {
         "tap": (_against_others, _onsets, _hits), "likelihood": (_short_likelihood, _likelihood),
-        "controls": (_controls,), "realism": (_realism, _variety), "jobs": (_humanised, _anew),
+        "controls": (_controls, _song), "realism": (_realism, _variety), "jobs": (_humanised, _anew),
         "goals": (_goals,),
     }  # fmt: skip
     made = [table(figures) for part, several in tables.items() if figures.get(part) for table in several]
-    return "\n\n".join("\n".join(lines) for lines in made) + "\n"
+    return "\n\n".join("\n".join(lines) for lines in made if lines) + "\n"
 
 
 def table(head, rows):
@@ -133,6 +133,16 @@ def _controls(f):
     head = [f"asked and got, {short} bars", "others", "Spearman ρ", "mean error", "cross-correlation"]
     real = plain(f["controls"]["style"]["agreement"], 3, False)
     return [*table(head + [f"ρ at {n} bars" for n in longer], rows), "", f"Style: the classifier is right of {real} of real bars."]
+
+
+def _song(f):
+    """Along the longest windows; nothing where all are as long as the shortest."""
+    if not f["controls"]["song"]:
+        return []
+    length, controls = list(f["controls"]["song"].items())[-1]
+    rows = [[control, *(plain(figure) for figure in parts.values())] for control, parts in controls.items()]
+    parts = (f"bars {part}" for part in next(iter(controls.values())))
+    return table([f"Spearman ρ along {length} bars, others unset", *parts], rows)
 
 
 def _realism(f):

@@ -8,13 +8,17 @@ INSTALLED := .venv/installed
 # Idle OpenMP threads that spin take the cores from those that work.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test preprocess train clean
+.PHONY: demo test notebook preprocess train clean
 
 demo: $(INSTALLED)
 	$(VENV) inference_bar_control.py --rhythm examples/clave_taps.mid --controls examples/controls.yaml --seed 1 --out output
 
 test: $(INSTALLED)
 	$(VENV) -m pytest $(ARGS)
+
+# Runs the notebook and stores what its cells show.
+notebook: $(INSTALLED)
+	$(VENV) examples/run_notebook.py
 
 # More arguments for these two: make train ARGS="--set Training.steps=500"
 preprocess: $(INSTALLED)

@@ -4,7 +4,6 @@ Legend: T steps of the grid, V voices; a roll as in utils/midi.py. Ticks are tho
 """
 
 import io
-from pathlib import Path
 
 import mido
 import numpy as np
@@ -193,11 +192,9 @@ def _track(events, end):
 
 
 def _write(tracks, tpq, path):
-    """Write the file; a half-written one never shows."""
+    """Write the file; folders are made, and a half-written one never shows."""
     file = mido.MidiFile(type=1, ticks_per_beat=tpq)
     file.tracks += tracks
-    if not Path(path).parent.is_dir():
-        raise ValueError(f"can't write {path}: No such folder")
     try:
         with written_whole(path) as aside:
             file.save(aside)

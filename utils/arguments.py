@@ -15,6 +15,10 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def parse_arguments(argv=None):
+    return build_parser().parse_args(argv)
+
+
+def build_parser():
     parser = OneLineParser(
         prog="inference_bar_control.py",
         description="Play drums to a rhythm: any MIDI file in; a drum MIDI file, a picture and a receipt of what was "
@@ -75,4 +79,4 @@ def parse_arguments(argv=None):
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto (default)")
     parser.add_argument("--out", default="output", metavar="FOLDER",
                         help="for RHYTHM_1.mid, .json, .png, ..., which are replaced if there (default: output)")
-    return parser.parse_args(argv)
+    return parser

@@ -75,6 +75,12 @@ def test_choices_and_limits_are_those_of_the_code():
     assert f"at most {MAX_BARS}" in row("--bars")[2] and "{} to {}".format(*TEMPO_RANGE) in PAGE
 
 
+def test_flags_of_the_readme_are_there():
+    play = (REPOSITORY / "README.md").read_text().partition("## Play")[2].partition("## Train")[0]
+    assert len(named := set(re.findall(r"`(--[a-z-]+)", play))) > 25
+    assert named <= set(FLAGS)
+
+
 def test_help_says_the_defaults_that_it_has():
     for flag, action in FLAGS.items():
         said = re.search(r"\(default: ([\d.]+)\)", action.help)

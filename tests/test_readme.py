@@ -11,8 +11,6 @@ import torch
 from conftest import TINY, REPOSITORY
 from midi_files import beat, midi_bytes, small_corpus
 
-from utils.drums import STYLES, VOICES
-
 README = (REPOSITORY / "README.md").read_text()
 LINES = [line for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines()]
 
@@ -97,15 +95,6 @@ def test_python_examples_run(tmp_path):
     for example in more:
         exec(example.replace("output/", f"{tmp_path}/"), scope)
     assert scope["number"] == 3 and scope["onset"].shape == (1, 16, 9)
-
-
-def test_flags_voices_and_styles_are_those_of_the_program(repository):
-    words = [sys.executable, "inference_bar_control.py", "--help"]
-    said = subprocess.run(words, cwd=repository, capture_output=True, text=True, check=True).stdout
-    flags = set(re.findall(r"--[a-z][a-z-]+", said)) - {"--help"}
-    table = "\n".join(line for line in README.splitlines() if line.startswith("|"))
-    assert flags == set(re.findall(r"--[a-z][a-z-]+", table))
-    assert ", ".join(VOICES) in README and ", ".join(STYLES) in README
 
 
 def test_files_that_it_names_are_there(repository):

@@ -7,6 +7,7 @@ Shapes: T steps of a sixteenth, 16 to a bar; nine voices in the order of utils/d
 (1, T, 9): onset {0, 1}, vel [0, 1] and timeoffset [-0.5, 0.5) of a step, the latter two 0 where nothing is hit.
 """
 
+import os
 import sys
 import warnings
 
@@ -20,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from utils.checks import whole
+from utils.checks import as_floats, file_name, whole
 from utils.controls import ask, parse_voices, read_controls, to_model_units
 from utils.device import pick_device
 from utils.drums import N_VOICES, STYLES, VOICES, inverse_mapping, mapping, mapping_table
@@ -28,7 +29,7 @@ from utils.generating import generate
 from utils.get_model import SHIPPED, get_model, load_model
 from utils.hearing import drums_from_midi, heard_notes, process_midi, steps_to_play
 from utils.jam import Jam
-from utils.job_command import check_flags, do_job, how_to_play, names_of
+from utils.job_command import bars_anew, check_flags, do_job, how_to_play, in_flags, names_of
 from utils.jobs import add_voices, continue_drums, humanise, infill, interpolate, vary
 from utils.midi import read_midi
 from utils.midi_out import early_hits, roll_to_midi
@@ -56,7 +57,10 @@ def generate_control_params(control_points, values, seq_len, mode="linear", devi
     Returns (1, seq_len, dim) on the device, float32, or int64 if is_cat. Raises ValueError.
     """
     seq_len = whole(seq_len, "seq_len")
-    points = np.asarray(control_points, dtype=np.float64)
+    try:
+        points = np.asarray(control_points, dtype=np.float64)
+    except (TypeError, ValueError):
+        points = np.empty(0)
     if points.ndim != 1 or not len(points) or not ((points >= 0) & (points <= 1)).all() or (np.diff(points) < 0).any():
         raise ValueError(f"control_points: {control_points}; they must be fractions of seq_len, rising from 0 to 1")
     try:
@@ -92,9 +96,9 @@ def convert_to_midi(onset, vel, time, inverse_mapping, path, *, tempo=None, sour
     Returns a structured array of the hits in the order of time: `time` and `duration` in seconds, `pitch`,
     `velocity` (1 to 127). Raises ValueError naming the argument or the file.
     """
-    rolls = []
+    rolls, path = [], file_name(path, "path")
     for name, roll in (("onset", onset), ("vel", vel), ("time", time)):
-        roll = torch.as_tensor(roll).detach().cpu().float().numpy()
+        roll = as_floats(roll, name).numpy()
         if roll.shape[-1:] != (N_VOICES,) or roll.ndim not in (2, 3) or (roll.ndim == 3 and len(roll) != 1):
             raise ValueError(f"{name}: shape {roll.shape}; it must be (1, steps, {N_VOICES}): one version at a time")
         rolls.append(roll.reshape(-1, N_VOICES))
@@ -108,7 +112,7 @@ def main(arguments):
             warnings.showwarning = lambda message, *_: print(f"inference_bar_control.py: {message}", file=sys.stderr)
             run(arguments)
     except (ValueError, OSError) as error:
-        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else in_flags(str(error), arguments)
         print(f"inference_bar_control.py: {' '.join(reason.split())}", file=sys.stderr)
         return 2
     return 0
@@ -117,6 +121,7 @@ def main(arguments):
 def run(arguments):
     check_flags(arguments)
     playing = how_to_play(arguments)
+    check_folder(arguments.out)
     midi_out = dict(source=arguments.rhythm, keep_tracks=arguments.keep_tracks, lead_in=arguments.lead_in)
     check_written(arguments.kit_out, **midi_out)  # what can't be kept is told before the playing
     if arguments.wav:
@@ -137,6 +142,7 @@ def run(arguments):
     if arguments.job != "tap":
         own_steps, more = drums[0].shape[1], steps if arguments.job == "continue" else 0
         steps = own_steps + -(-more // bar) * bar
+        bars_anew(arguments, drums, model)  # an error comes before the first line
 
     asked = song.asked if song else ask(-(-steps // bar), **_wishes(arguments))
     seed = new_seed() if arguments.seed is None else arguments.seed
@@ -159,6 +165,13 @@ def run(arguments):
     about = dict(asked=asked, rhythm=rhythm, model=model, seed=seed, dials=dials, kit=arguments.kit_out, **midi_out)
     for take in takes_of([roll[:, :steps] for roll in played], Path(arguments.rhythm).stem, **about):
         _write(take, Path(arguments.out), arguments)
+
+
+def check_folder(out):
+    """ValueError, before anything is played, where files can't be written into this folder."""
+    there = next(folder for folder in (Path(out).absolute(), *Path(out).absolute().parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ValueError(f"out: {out}; it must be a folder that can be written to, and {there} is none")
 
 
 def _write(take, folder, arguments):

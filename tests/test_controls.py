@@ -93,7 +93,7 @@ def test_guidance_on_the_command_line():
         ({"style": {"funk": 0}}, "style: {'funk': 0}; .* weight above 0"),
         ({"hits_per_bar": "many"}, "hits_per_bar: 'many'"),
         ({"hits_per_bar": -1}, "hits_per_bar: -1"),
-        ({"velocity": 0}, "velocity: 0; .* 1 or more"),
+        ({"velocity": 0}, "velocity: 0; .* 1 to 127"),
         ({"velocity": [1, 2, 3, 4, 5]}, "velocity: 5 values for 4 bars"),
         ({"voices": {"kik": 4}}, "'kik'; did you mean kick"),
         ({"voices": {"kick": True}}, "voices: kick: True"),

@@ -275,7 +275,7 @@ def test_locked_voices_play_what_is_given_over_and_over(player):
 @pytest.mark.parametrize("how, says", [
     ({"lock": ["kick"]}, r"lock: \['kick'\]; it needs .drums."), ({"drums": [torch.zeros(1, 16, 9)] * 3}, "drums: three rolls, but lock is None"),
     ({"drums": [torch.zeros(1, 16, 9)] * 3, "lock": ["cowbell"]}, "unknown voice 'cowbell'"),
-    ({"drums": [torch.zeros(1, 16, 9)] * 3, "lock": []}, r"lock: \[\]"), ({"drums": 3, "lock": 0}, "drums: a int"),
+    ({"drums": [torch.zeros(1, 16, 9)] * 3, "lock": []}, r"lock: \[\]"), ({"drums": 3, "lock": 0}, "drums: of type int"),
     ({"drums": [torch.zeros(1, 16, 9)] * 3, "lock": 0, "follow": 0.5}, "follow: 0.5; beside known drums"),
 ])  # fmt: skip
 def test_wrong_locks(player, how, says):

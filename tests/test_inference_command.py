@@ -91,7 +91,9 @@ def test_command_does_other_jobs(checkpoint, tmp_path, capsys, flags, bars, stay
 
 @pytest.mark.parametrize("flags, says", [
     (["--voices", "kick"], "--voices: goes with --job add or infill, not with tap"), (["--job", "add"], "--job add: needs --voices"),
-    (["--job", "infill"], "--job infill: needs --bars-anew, --voices"), (["--job", "vary", "--strength", "2"], "strength: 2.0"),
+    (["--job", "humanise", "--follow", "loose"], "--follow: 'loose'; beside drums that stay"),
+    (["--job", "infill", "--bars-anew", "2,9"], "--bars-anew: '2,9'"), (["--job", "add", "--voices", "kik"], "--voices: unknown voice 'kik'"),
+    (["--job", "infill"], "--job infill: needs --bars-anew, --voices"), (["--job", "vary", "--strength", "2"], "--strength: 2.0"),
     (["--job", "infill", "--bars-anew", "3-1"], "--bars-anew: '3-1'"), (["--job", "infill", "--bars-anew", "9"], "--bars-anew: '9'; it must name bars"),
     (["--job", "add", "--voices", "kick", "--lock", "ride"], "--lock: goes with --job tap or humanise"), (["--at-most", "0"], "--at-most: 0"),
     (["--follow", "closely"], "--follow: 'closely'"), (["--follow", "3"], "--follow: 3.0"), (["--guidance", "-1"], "--guidance: -1.0"),
@@ -174,7 +176,10 @@ def test_command_refuses_a_rhythm_that_is_held_for_hours(checkpoint, tmp_path, c
         (["--voice", "kik=3"], "did you mean kick"),
         (["--bars", "0"], "--bars: 0"),
         (["--bars", "4097"], "--bars: 4097; at most 4096"),
-        (["--hits-per-bar", "1,2,3,4,5"], "hits_per_bar: 5 values for 4 bars"),
+        (["--velocity", "200"], "--velocity: '200'; it must be a number, 1 to 127"),
+        (["--voice", "kick=40"], "--voice: kick: '40'; it must be a number, 0 to 16"),
+        (["--best-of", "0"], "--best-of: 0"), (["--temperature", "0"], "--temperature: 0"), (["--seed", "-1"], "--seed: -1"),
+        (["--hits-per-bar", "1,2,3,4,5"], "--hits-per-bar: 5 values for 4 bars"),
         (["--checkpoint", "absent.pt"], "absent.pt"),
         (["--controls", "absent.yaml"], "absent.yaml"),
         (["--track", "flute"], "no track 'flute'"),
@@ -182,7 +187,7 @@ def test_command_refuses_a_rhythm_that_is_held_for_hours(checkpoint, tmp_path, c
         (["--device", "abacus"], "device: 'abacus'"),
         (["--kit-in", "rolland_td"], "did you mean roland_td"),
         (["--kit-out", "config.yaml"], "config.yaml: unknown voice 'Data'"),
-        (["--out", "config.yaml/out"], "config.yaml/out: Not a directory"),
+        (["--out", "config.yaml/out"], "--out: config.yaml/out; it must be a folder"),
     ],
 )
 def test_command_errors_are_one_line_and_leave_nothing(repository, checkpoint, tmp_path, capsys, words, named):

@@ -240,7 +240,7 @@ def test_wrong_arguments_of_generate(model, drums, arguments, says):
 
 
 @pytest.mark.parametrize("job, says", [
-    (lambda d, m: humanise(d[0], model=m), "drums: a Tensor; it must be three rolls"),
+    (lambda d, m: humanise(d[0], model=m), "drums: of type Tensor; it must be three rolls"),
     (lambda d, m: humanise([d[0], d[1], d[2][:, :9]], model=m), "drums: 48, 48, 9 steps"),
     (lambda d, m: humanise([roll[:, :0] for roll in d], model=m), "drums: 0 steps"),
     (lambda d, m: humanise([d[0], d[1] * 200, d[2]], model=m), "drums: vel: from 0 to"),
@@ -253,7 +253,7 @@ def test_wrong_arguments_of_generate(model, drums, arguments, says):
     (lambda d, m: infill(d, bars=0, steps=[20], model=m), "bars: 0, steps: .20.; no cell is in both"),
     (lambda d, m: continue_drums([roll[:, :20] for roll in d], 1, model=m), "drums: 20 steps; .* whole bars"),
     (lambda d, m: continue_drums(d, 0, model=m), "bars: 0"), (lambda d, m: vary(d, 1.5, model=m), "strength: 1.5"),
-    (lambda d, m: vary(d, "much", model=m), "strength: 'much'"), (lambda d, m: interpolate(d, 3, 4, model=m), "second: a int"),
+    (lambda d, m: vary(d, "much", model=m), "strength: 'much'"), (lambda d, m: interpolate(d, 3, 4, model=m), "second: of type int"),
     (lambda d, m: interpolate(d, d, 2.5, model=m), "bars: 2.5"),
 ])  # fmt: skip
 def test_jobs_that_cannot_be_done(model, drums, job, says):

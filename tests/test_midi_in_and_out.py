@@ -78,7 +78,12 @@ def test_convert_to_midi_names_what_is_wrong_and_writes_nothing(tmp_path):
     for arguments, named in (
         (dict(onset=torch.zeros(2, 16, 9)), r"onset: shape \(2, 16, 9\)"),
         (dict(tempo=0), "tempo"),
-        (dict(path=tmp_path / "absent" / "drums.mid"), "absent"),
+        (dict(tempo="fast"), "tempo: 'fast'; it must be a number"),
+        (dict(path=""), "path: ''; it must be the name of a file"),
+        (dict(path=3), "path: 3"),
+        (dict(inverse_mapping="gm"), "inverse_mapping: 'gm'; it must be a dict"),
+        (dict(vel="loud"), "vel: 'loud'; it must be a tensor, an array or a list"),
+        (dict(lead_in="no"), "lead_in: 'no'; it must be True or False"),
     ):
         with pytest.raises(ValueError, match=named):
             convert_to_midi(**{**dict(onset=roll, vel=roll, time=roll, inverse_mapping=inverse_mapping, path=path), **arguments})

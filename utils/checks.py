@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from model.decoding import CONTROLS
-from utils.drums import HAND_VOICES, HANDS, HATS, N_VOICES, voice_index
+from utils.config_errors import shorten
+from utils.drums import HAND_VOICES, HANDS, HATS, N_VOICES, VOICES, voice_index
 from utils.midi import MAX_BARS, rhythm_roll
 
 MAX_RHYTHM_STEPS = 16 * MAX_BARS
@@ -20,10 +21,19 @@ FOLLOW = {"literal": 1.0, "loose": 0.0, "free": None}
 MOST_FOLLOW = 2
 
 
+@contextlib.contextmanager
+def naming(name):
+    """Puts the name of an argument before the message of a ValueError within."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
 def whole(value, name):
     """The value as an int; ValueError where it is no whole number, or below 1."""
     try:
-        number = operator.index(value)
+        number = 0 if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = 0
     if number < 1:
@@ -41,18 +51,27 @@ def _seed(value):
 
 
 def check_temperature(temperature):
-    if not 0 < temperature < np.inf:
-        raise ValueError(f"temperature: {temperature}; it must be above 0")
+    if not 0 < as_number(temperature) < np.inf:
+        raise ValueError(f"temperature: {temperature!r}; it must be a number above 0")
+
+
+def file_name(value, name):
+    """The name of a file to write, a text or a Path. Raises ValueError."""
+    if not isinstance(value, (str, os.PathLike)) or not str(value):
+        raise ValueError(f"{name}: {value!r}; it must be the name of a file")
+    return value
+
+
+def check_switch(value, name):
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name}: {value!r}; it must be True or False")
 
 
 def how_followed(follow):
     """How much of the rhythm is followed, a number from 0 to MOST_FOLLOW, or None: not at all. ValueError."""
     if isinstance(follow, str) and follow in FOLLOW:
         return FOLLOW[follow]
-    try:
-        number = float("nan" if isinstance(follow, (str, bool)) else follow)
-    except (TypeError, ValueError):
-        number = math.nan
+    number = as_number(follow)
     if not 0 <= number <= MOST_FOLLOW:
         rule = f"{', '.join(FOLLOW)}, or a number from 0, loose, past 1, literal, to {MOST_FOLLOW}"
         raise ValueError(f"follow: {follow!r}; it must be {rule}")
@@ -70,13 +89,18 @@ def strengths(guidance):
 
 
 def _strength(value, name):
-    try:
-        number = float("nan" if isinstance(value, (str, bool)) else value)
-    except (TypeError, ValueError):
-        number = math.nan
+    number = as_number(value)
     if not 0 <= number < np.inf:
         raise ValueError(f"{name}: {value!r}; it must be a number, 0 or more")
     return number
+
+
+def as_number(value):
+    """The value as a float, NaN where it is none."""
+    try:
+        return math.nan if isinstance(value, (str, bool)) else float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def make_generator(seed, device):
@@ -97,9 +121,18 @@ def in_eval_mode(model):
             module.training = training
 
 
+def as_floats(value, name):
+    """A tensor, an array or nested lists as a float32 tensor on the CPU; None in a list is NaN. ValueError."""
+    try:
+        value = np.asarray(value, np.float32) if isinstance(value, (list, tuple)) else value
+        return torch.as_tensor(value).detach().to("cpu", torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name}: {shorten(repr(value))}; it must be a tensor, an array or a list of numbers") from None
+
+
 def roll(value, name, low, high, most=MAX_RHYTHM_STEPS):
     """A roll as the user gave it, as float32 (T, 9) on the CPU. ValueError for another shape or a value out of range."""
-    roll = torch.as_tensor(value).detach().to("cpu", torch.float32)
+    roll = as_floats(value, name)
     if roll.ndim == 3 and len(roll) == 1:
         roll = roll[0]
     if roll.ndim != 2 or roll.shape[1] != N_VOICES:
@@ -130,14 +163,20 @@ def laid_out(rhythm, seq_len):
     return *(torch.nn.functional.pad(torch.as_tensor(part), padding) for part in loudest), heard
 
 
+def three(rolls, name):
+    """Three rolls, of any kind. Raises ValueError where there are not three."""
+    try:
+        onset, vel, timeoffset = rolls
+    except (TypeError, ValueError):
+        what = f"{len(rolls)} rolls" if isinstance(rolls, (list, tuple)) else f"of type {type(rolls).__name__}"
+        raise ValueError(f"{name}: {what}; it must be three rolls: onset, vel, timeoffset") from None
+    return onset, vel, timeoffset
+
+
 def drum_rolls(drums, name="drums", any_length=False):
     """Check drums, onset, vel and timeoffset (1, T, 9), T a multiple of 4 unless it may be any_length.
     Returns three float32 tensors (T, 9). Raises ValueError."""
-    try:
-        onset, vel, timeoffset = drums
-    except (TypeError, ValueError):
-        raise ValueError(f"{name}: a {type(drums).__name__}; it must be three rolls: onset, vel, timeoffset") from None
-    parts = zip(ROLLS, (onset, vel, timeoffset))
+    parts = zip(ROLLS, three(drums, name))
     rolls = [roll(value, f"{name}: {part}", low, high, None) for (part, low, high), value in parts]
     if len({len(part) for part in rolls}) > 1:
         steps = ", ".join(str(len(part)) for part in rolls)
@@ -152,7 +191,7 @@ def known_cells(known, seq_len):
     (seq_len, 9) each. Raises ValueError."""
     names = [part for part, _, _ in ROLLS]
     if not isinstance(known, dict) or set(known) != {*names, *KNOWN}:
-        there = ", ".join(map(str, known)) if isinstance(known, dict) else type(known).__name__
+        there = ", ".join(map(str, known)) or "empty" if isinstance(known, dict) else type(known).__name__
         raise ValueError(f"known: {there}; it must be a dict of {', '.join(names)} and {', '.join(KNOWN)}")
     onset, vel, timeoffset = drum_rolls([known[name] for name in names], "known")
     masks = [roll(known[name], f"known: {name}", 0, 1, None) > 0 for name in KNOWN]
@@ -185,7 +224,7 @@ def locked_cells(lock, drums, seq_len):
 
 def bar_latents(latent, bars, size):
     """Latents (1, bars, size) as float32 (bars, size) on the CPU. Raises ValueError."""
-    latent = torch.as_tensor(latent).detach().to("cpu", torch.float32)
+    latent = as_floats(latent, "latent")
     if latent.shape != (1, bars, size) or not latent.isfinite().all():
         shape = tuple(latent.shape)
         raise ValueError(f"latent: shape {shape}; it must be (1, {bars}, {size}), finite numbers for each bar of seq_len")
@@ -195,6 +234,7 @@ def bar_latents(latent, bars, size):
 def limits(at_most, playable, seq_len):
     """What a step may hit: (seq_len, 3, 9), of the hats, of the voices for hands, and of all, the number of voices that
     may be hit together, and 9 at the voices that this is not about; None without a limit."""
+    check_switch(playable, "playable")
     if at_most is None and not playable:
         return None
     most = torch.full((3, N_VOICES), N_VOICES)
@@ -210,7 +250,10 @@ def voice_mask(voices, name):
     """One voice or several, each a name or an index, as a mask (9,). ValueError."""
     if isinstance(voices, str) or not hasattr(voices, "__iter__"):
         voices = [voices]
-    found = [voice_index(voice) if isinstance(voice, str) else voice for voice in voices]
+    with naming(name):
+        found = [voice_index(voice) if isinstance(voice, str) else voice for voice in voices]
+    if not found:
+        raise ValueError(f"{name}: {voices!r}; it must name a voice or several: {', '.join(VOICES)}")
     return torch.isin(torch.arange(N_VOICES), numbers(found, name, N_VOICES))
 
 
@@ -218,7 +261,7 @@ def numbers(value, name, n):
     """One number or several, from 0 to n - 1, as a tensor. ValueError."""
     several = [value] if not hasattr(value, "__iter__") else list(value)
     try:
-        several = [operator.index(number) for number in several]
+        several = [] if any(isinstance(number, bool) for number in several) else [operator.index(number) for number in several]
     except TypeError:
         several = []
     if not several or not all(0 <= number < n for number in several):

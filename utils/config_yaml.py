@@ -1,4 +1,5 @@
 """YAML as config.yaml needs it: numbers as people write them, no key twice, overrides from the shell."""
+import os
 import re
 
 import yaml
@@ -25,6 +26,8 @@ _Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(lo
 
 def read_file(path):
     """(values, problems) of a YAML file; ConfigError where it can't be read as YAML at all."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise ConfigError(repr(path), ["is no name of a file"])
     try:
         with open(path, "rb") as file:
             return read_text(file.read(), path)

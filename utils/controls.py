@@ -12,10 +12,12 @@ import numpy as np
 import torch
 
 from utils.attributes import bar_attributes
+from utils.checks import as_floats, naming
 from utils.config_yaml import read_file
 from utils.drums import N_VOICES, STYLE_NONE, STYLES, VOICES, look_up, style_id, voice_index
 
 CONTROL_KEYS = ("hits_per_bar", "velocity", "voices", "forbid", "style")
+MOST_HITS = 16 * N_VOICES  # of a bar
 UNSET_WORDS = ("", "-", "none")
 NO_STYLE = "-"
 GUIDED = {  # what --guidance names, by flags and by the arguments of `generate`
@@ -55,15 +57,18 @@ def ask(bars, hits_per_bar=None, velocity=None, voices=None, forbid=(), style=No
     Returns Bars. Raises ValueError naming the argument, the value and the rule.
     """
     asked = Bars(
-        hits=numbers(hits_per_bar, bars, "hits_per_bar"),
-        velocity=numbers(velocity, bars, "velocity", least=1),
+        hits=numbers(hits_per_bar, bars, "hits_per_bar", most=MOST_HITS),
+        velocity=numbers(velocity, bars, "velocity", least=1, most=127),
         voices=np.full((bars, N_VOICES), np.nan),
         style=as_ids(np.stack([style_weights(item) for item in per_bar(style, bars, "style")])),
     )
-    for name, value in (voices or {}).items():
-        asked.voices[:, voice_index(name)] = numbers(value, bars, f"voices: {name}")
-    for name in filter(None, _items(forbid)):
-        asked.voices[:, voice_index(name)] = -1.0
+    check_voices(voices)
+    with naming("voices"):
+        for name, value in (voices or {}).items():
+            asked.voices[:, voice_index(name)] = numbers(value, bars, name, most=MOST_HITS // N_VOICES)
+    with naming("forbid"):
+        for name in filter(None, _items(forbid)):
+            asked.voices[:, voice_index(name)] = -1.0
     return asked
 
 
@@ -78,7 +83,8 @@ def style_weights(style):
         parts = {name.strip(): weight if equals else 1 for name, equals, weight in named}
     weights = np.zeros(STYLE_NONE + 1)
     for name, weight in parts.items():
-        which = style_id(name)
+        with naming("style"):
+            which = style_id(name)
         try:
             weights[which] = float(weight)
         except (TypeError, ValueError):
@@ -100,9 +106,9 @@ def as_ids(weights):
     return weights
 
 
-def numbers(value, bars, name, least=0):
+def numbers(value, bars, name, least=0, most=np.inf):
     """A value for each of `bars` bars, (bars,), NaN where nothing is asked: one or several as in `ask`, or {from: a, to:
-    b}, which goes evenly from the first bar to the last. ValueError naming `name` for what is no number from `least` on."""
+    b}, which goes evenly from the first bar to the last. ValueError naming `name` for what is no number from `least` to `most`."""
     ramp = isinstance(value, dict) and value.keys() == {"from", "to"}
     found = []
     for item in (value["from"], value["to"]) if ramp else per_bar(value, bars, name):
@@ -110,8 +116,9 @@ def numbers(value, bars, name, least=0):
             number = np.nan if item is None else float(item)
         except (TypeError, ValueError):
             number = None
-        if number is None or isinstance(item, bool) or number < least or np.isinf(number):
+        if number is None or isinstance(item, bool) or number < least or number > most or np.isinf(number):
             rule = "a number" + (f", {least} or more" if least > -np.inf else "")
+            rule = rule if most == np.inf else f"a number, {least} to {most}"
             raise ValueError(f"{name}: {item!r}; it must be {rule}, or '-' to leave it to the model")
         found.append(number)
     return np.linspace(*found, bars) if ramp else np.array(found)
@@ -128,7 +135,9 @@ def per_bar(value, bars, name):
 def _items(value):
     if isinstance(value, str):
         value = value.split(",")
-    elif not isinstance(value, (list, tuple)):
+    elif hasattr(value, "tolist"):
+        value = np.ravel(value).tolist()
+    elif isinstance(value, dict) or not hasattr(value, "__iter__"):
         value = [value]
     items = [item.strip() if isinstance(item, str) else item for item in value]
     return [None if isinstance(item, str) and item.lower() in UNSET_WORDS else item for item in items]
@@ -278,7 +287,7 @@ def control_curve(value, name, seq_len, dim=None):
     """
     if value is None:
         return torch.full((seq_len,) if dim is None else (seq_len, dim), torch.nan)
-    curve = torch.as_tensor(value).detach().to("cpu", torch.float32)
+    curve = as_floats(value, name)
     shape = tuple(curve.shape)
     if dim is None and curve.ndim > 1 and shape[-1] == 1:
         curve = curve[..., 0]

@@ -3,15 +3,17 @@
 Shapes: T steps of a sixteenth, 16 to a bar; nine voices in the order of utils/drums.py.
 """
 
+import inspect
+
 import torch
 
 from model.sampling import sample
 from utils.checks import (
-    GUIDANCE, bar_latents, check_temperature, how_followed, in_eval_mode, known_cells, laid_out, limits, locked_cells,
+    GUIDANCE, MAX_RHYTHM_STEPS, bar_latents, check_temperature, how_followed, in_eval_mode, known_cells, laid_out, limits, locked_cells,
     make_generator, strengths, whole,
 )  # fmt: skip
-from utils.controls import bar_means, from_model_units, laid_controls
-from utils.get_model import last_model
+from utils.controls import bar_means, check_keys, from_model_units, laid_controls
+from utils.get_model import given_model
 from utils.ranking import best_takes
 
 
@@ -57,10 +59,10 @@ def generate(
     Leaves no trace: the model's train/eval mode and all global random numbers are as before.
     Raises ValueError naming the argument, the value and the rule.
     """
-    model = last_model() if model is None else model
+    model = given_model(model)
     seq_len = whole(seq_len, "seq_len")
-    if seq_len % 4:
-        raise ValueError(f"seq_len: {seq_len}; it must be a multiple of 4 steps")
+    if seq_len % 4 or seq_len > MAX_RHYTHM_STEPS:
+        raise ValueError(f"seq_len: {seq_len}; it must be a multiple of 4 steps, {MAX_RHYTHM_STEPS} at most")
     num_samples = whole(num_samples, "num_samples")
     best_of = None if best_of is None else max(num_samples, whole(best_of, "best_of"))
     check_temperature(temperature)
@@ -105,6 +107,14 @@ def generate(
         asked = from_model_units(*controls, factor, bar)
         followed = rhythm[0][: heard if use_context.any() else 0]
         return best_takes(draw, num_samples, best_of, asked, followed, bar, onsets_known)
+
+
+def check_keywords(playing, own=()):
+    """ValueError for the first of these names that is neither a function's own nor one that `generate` takes by keyword
+    alone, with the nearest that is."""
+    parts = inspect.signature(generate).parameters.values()
+    names = [part.name for part in parts if part.kind == part.KEYWORD_ONLY]
+    check_keys(playing, [*own, *(name for name in names if name not in own)], what="argument")
 
 
 def as_heard(rhythm, heard, follow, steps_per_bar, known, latent):

@@ -8,6 +8,7 @@ import torch
 from model.model import DrumVAE
 from utils.checkpoints import load_checkpoint, load_weights
 from utils.config import config_from_dict
+from utils.config_errors import shorten
 
 _last_model = None
 SHIPPED = Path(__file__).parent.parent / "checkpoints" / "drummer.pt"
@@ -20,8 +21,17 @@ def get_model(config):
     The model built last in this process is what generate() uses when it is given none.
     """
     global _last_model
+    if not isinstance(config, dict) or not {"Data", "Model"} <= config.keys():
+        raise ValueError(f'config: {shorten(repr(config))}; it must be that of a checkpoint: torch.load(PATH)["config"]')
     _last_model = DrumVAE(config)
     return _last_model
+
+
+def given_model(model=None):
+    """The model that is given, or for None the one that get_model built last in this process. Raises ValueError."""
+    if model is not None and not isinstance(model, torch.nn.Module):
+        raise ValueError(f"model: {shorten(repr(model))}; it must be a model that get_model built")
+    return last_model() if model is None else model
 
 
 def last_model():

@@ -42,6 +42,7 @@ def heard_notes(midi, track, path):
 
 def _roll(notes, path, down_sample_tpq, kit):
     try:
+        whole(down_sample_tpq, "down_sample_tpq")
         return notes_to_roll(notes.tick, notes.pitch, notes.velocity, notes.tpq, down_sample_tpq, kit_in(kit))[:3]
     except MidiError as error:
         raise MidiError(f"{path}: {error}") from None

@@ -7,13 +7,13 @@ import torch
 from model.decoding import CONTROLS
 from model.streaming import Stream
 from utils.checks import (
-    GUIDANCE, MAX_RHYTHM_STEPS, check_temperature, drum_rolls, how_followed, in_eval_mode, laid_out, limits, locked_cells,
-    make_generator, strengths, whole,
+    GUIDANCE, MAX_RHYTHM_STEPS, as_floats, check_temperature, drum_rolls, how_followed, in_eval_mode, laid_out, limits, locked_cells,
+    make_generator, roll, strengths, three, whole,
 )  # fmt: skip
 from utils.controls import bar_means, control_curve, nearest_possible, style_steps
 from utils.drums import N_VOICES
 from utils.generating import as_heard
-from utils.get_model import last_model
+from utils.get_model import given_model
 
 RULES = "at_most", "playable"
 LOCKED = "drums", "lock"
@@ -45,7 +45,7 @@ class Jam:
     ):  # fmt: skip
         check_temperature(temperature)
         self.follow, guidance = how_followed(follow), strengths(guidance)
-        self.model = last_model() if model is None else model
+        self.model = given_model(model)
         self.num_samples = whole(num_samples, "num_samples")
         self.device = next(self.model.parameters()).device
         generator, followed = make_generator(seed, self.device), 1.0 if self.follow is None else self.follow
@@ -79,9 +79,10 @@ class Jam:
         if rules != self.rules:
             limit = limits(**rules, seq_len=self.model.steps_per_bar)
             asked["limit"] = None if limit is None else self._rows(limit)
-        if rhythm is None or len(rhythm):
-            heard["rhythm"] = (None,) * 3 if rhythm is None else rhythm
-        if heard.keys() & changes.keys() or rhythm is None or len(rhythm):
+        new = rhythm != () if isinstance(rhythm, tuple) else True
+        if new:
+            heard["rhythm"] = (None,) * 3 if rhythm is None else three(rhythm, "rhythm")
+        if new or heard.keys() & changes.keys():
             self._hear(**heard)
         self.controls |= asked
         self.rules, self.heard = rules, heard
@@ -104,16 +105,20 @@ class Jam:
         if value is None:
             return None
         shape = (N_VOICES,) if name == "instrument" else ()
+        S, size = self.model.steps_per_bar, f"{N_VOICES} numbers" if shape else "a number"
         try:
-            value = torch.as_tensor(value, dtype=torch.float32)
-        except (TypeError, ValueError):
-            size = f"{N_VOICES} numbers" if shape else "a number"
+            curve = as_floats(value, name)
+        except ValueError:
             raise ValueError(f"{name}: {value!r}; it must be {size}, or a curve of the bar's steps") from None
-        return value.expand(self.model.steps_per_bar, *shape) if value.shape == shape else value
+        if curve.shape == shape:
+            return curve.expand(S, *shape)
+        if S not in curve.shape[:2]:
+            raise ValueError(f"{name}: shape {tuple(curve.shape)}; it must be {size}, or a curve of the bar's {S} steps")
+        return curve
 
     def _hear(self, rhythm, drums, lock):
         S, silent = self.model.steps_per_bar, all(roll is None for roll in rhythm)
-        steps = S if silent else -(-torch.as_tensor(rhythm[0]).shape[-2] // S) * S
+        steps = S if silent else -(-len(roll(rhythm[0], "piano_roll_onset", 0, 1)) // S) * S
         *rolls, _ = laid_out(rhythm, steps)
         known = locked_cells(lock, drums, steps)
         if silent and known is None:

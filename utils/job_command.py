@@ -1,8 +1,10 @@
 """Which flags of inference_bar_control.py go together, what they say of how to play, and the job of --job done to drums."""
 
-from utils.checks import GUIDANCE, check_temperature, how_followed, limits, strengths, whole
-from utils.controls import parse_guidance
-from utils.jobs import add_voices, continue_drums, humanise, infill, vary
+from utils.checks import (
+    GUIDANCE, check_temperature, how_followed, limits, make_generator, strengths, voice_mask, whole,
+)  # fmt: skip
+from utils.controls import CONTROL_KEYS, parse_guidance
+from utils.jobs import add_voices, check_strength, continue_drums, humanise, infill, vary
 
 GOES_WITH = {"bars": ("tap", "continue"), "voices": ("add", "infill"), "bars_anew": ("infill",), "strength": ("vary",),
              "lock": ("tap", "humanise", "infill", "continue", "vary")}  # fmt: skip
@@ -34,17 +36,30 @@ def how_to_play(arguments):
         dials["follow"] = arguments.follow
     if arguments.guidance:
         dials["guidance"] = parse_guidance(arguments.guidance)
-    try:
-        check_temperature(dials["temperature"])
-        how_followed(dials["follow"])
-        strengths(dials.get("guidance", GUIDANCE))
-        limits(dials["at_most"], dials["playable"], 1)
-        for name in ("num_samples", "best_of"):
-            whole(dials[name], name)
-    except ValueError as error:
-        name, rule = str(error).split(":", 1)
-        raise ValueError(f"--{name.replace('_', '-')}:{rule}") from None
+    check_temperature(dials["temperature"])
+    if how_followed(dials["follow"]) not in (1, None) and (arguments.job != "tap" or arguments.lock):
+        raise ValueError(f"follow: {dials['follow']!r}; beside drums that stay the rhythm is followed literally, or free, not at all")
+    strengths(dials.get("guidance", GUIDANCE))
+    limits(dials["at_most"], dials["playable"], 1)
+    for name in ("num_samples", "best_of"):
+        whole(dials[name], name)
+    make_generator(arguments.seed, "cpu")
+    for name in ("voices", "lock"):
+        if getattr(arguments, name) is not None:
+            voice_mask(names_of(getattr(arguments, name)), name)
+    if arguments.strength is not None:
+        check_strength(arguments.strength)
     return dials
+
+
+def in_flags(message, arguments):
+    """The message of an error that names an argument, with the flag or the control file that the argument comes from."""
+    name, colon, rule = message.partition(":")
+    flag = "voice" if name == "voices" and arguments.job not in GOES_WITH["voices"] else name
+    given = getattr(arguments, flag, None)
+    if colon and given is not None and given is not False:
+        return f"--{flag.replace('_', '-')}:{rule}"
+    return f"{arguments.controls}: {message}" if arguments.controls and name in CONTROL_KEYS else message
 
 
 def do_job(arguments, drums, bars, **playing):
@@ -56,8 +71,7 @@ def do_job(arguments, drums, bars, **playing):
     if arguments.job == "humanise":
         return humanise(drums, **playing)
     if arguments.job == "infill":
-        there = drums[0].shape[1] // playing["model"].steps_per_bar
-        return infill(drums, bars=_numbered(arguments.bars_anew, there), voices=voices or None, **playing)
+        return infill(drums, bars=bars_anew(arguments, drums, playing["model"]), voices=voices or None, **playing)
     if arguments.job == "continue":
         return continue_drums(drums, bars, **playing)
     return vary(drums, 0.5 if arguments.strength is None else arguments.strength, **playing)
@@ -68,8 +82,9 @@ def names_of(words):
     return [name for name in ",".join(words or ()).split(",") if name]
 
 
-def _numbered(text, there):
-    """The bars that "2,5-7" names, counted from 1, out of those that are there, as numbers from 0; None for None."""
+def bars_anew(arguments, drums, model):
+    """The bars of the drums that --bars-anew names, "2,5-7", counted from 1, as numbers from 0; None for None."""
+    text, there = arguments.bars_anew, drums[0].shape[1] // model.steps_per_bar
     if text is None:
         return None
     bars = []

@@ -13,10 +13,10 @@ import math
 import torch
 
 from model.sampling import encode
-from utils.checks import drum_rolls, in_eval_mode, make_generator, numbers, voice_mask, whole
+from utils.checks import drum_rolls, in_eval_mode, make_generator, numbers, three, voice_mask, whole
 from utils.drums import N_VOICES
-from utils.generating import generate
-from utils.get_model import last_model
+from utils.generating import check_keywords, generate
+from utils.get_model import given_model
 from utils.midi import rhythm_roll
 
 BEAT = 4  # steps
@@ -86,8 +86,7 @@ def vary(drums, strength, *, lock=(), seed=None, **playing):
     """
     rolls = drum_rolls(drums)
     model = playing["model"] = _model(playing)
-    if isinstance(strength, bool) or not isinstance(strength, (int, float)) or not 0 <= strength <= 1:
-        raise ValueError(f"strength: {strength!r}; it must be a number from 0, the same drums, to 1, another groove")
+    check_strength(strength)
     generator = make_generator(seed, "cpu")
     seed = int(torch.randint(2**62, (), generator=generator)) if seed is None else seed
     mine = gist(drums, model)
@@ -107,8 +106,15 @@ def interpolate(first, second, bars, **playing):
     bars = whole(bars, "bars")
     ends = [gist(drums, model, name) for drums, name in ((first, "first"), (second, "second"))]
     ends = [latent[:, torch.arange(bars) % latent.shape[1]] for latent in ends]
+    if "latent" in playing:
+        raise ValueError("latent: not for interpolate, which makes its own; generate takes it")
     share = torch.linspace(0, 1, bars)[:, None] if bars > 1 else torch.tensor([[0.5]])
     return _play(bars * model.steps_per_bar, latent=between(*ends, share), **playing)
+
+
+def check_strength(strength):
+    if isinstance(strength, bool) or not isinstance(strength, (int, float)) or not 0 <= strength <= 1:
+        raise ValueError(f"strength: {strength!r}; it must be a number from 0, the same drums, to 1, another groove")
 
 
 def gist(drums, model=None, name="drums"):
@@ -135,18 +141,21 @@ def between(a, b, share):
 
 
 def _model(playing):
-    return last_model() if playing.get("model") is None else playing["model"]
+    return given_model(playing.get("model"))
 
 
 def _play_around(rolls, known_onset, known_vel, rhythm=None, **playing):
     """Drums around the cells of rolls (T, 9) that are known; masks (T, 9)."""
+    if "known" in playing:
+        raise ValueError("known: not for a job, which says itself what is known; generate takes it")
     names = "onset", "vel", "timeoffset", "known_onset", "known_vel"
     known = dict(zip(names, (*rolls, known_onset, known_vel)))
     return _play(len(rolls[0]), rhythm, known=known, **playing)
 
 
 def _play(n_steps, rhythm=None, density=None, intensity=None, instrument=None, style=None, masks=None, **playing):
-    rhythm = (None,) * 3 if rhythm is None else rhythm
+    rhythm = (None,) * 3 if rhythm is None else three(rhythm, "rhythm")
+    check_keywords(playing)
     return generate(*rhythm, density, intensity, instrument, style, masks, n_steps, **playing)
 
 

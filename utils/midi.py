@@ -117,6 +117,8 @@ def read_bytes(path_or_bytes):
     if isinstance(path_or_bytes, (bytes, bytearray)):
         return path_or_bytes
     path = path_or_bytes
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValueError("no name of a file")
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("no file, but a folder, pipe or device")  # which might never end, or never begin
     with open(path, "rb") as file:

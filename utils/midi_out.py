@@ -8,6 +8,7 @@ import io
 import mido
 import numpy as np
 
+from utils.checks import as_number, check_switch
 from utils.files import written_whole
 from utils.midi import MidiError, read_bytes, read_midi
 from utils.timeline import Timeline
@@ -47,6 +48,8 @@ def roll_to_midi(
     """
     onset, vel, timeoffset = (np.asarray(a, np.float64) for a in (onset, vel, timeoffset))
     _check_roll(onset, vel, timeoffset, inverse_mapping)
+    check_switch(lead_in, "lead_in")
+    check_switch(keep_tracks, "keep_tracks")
     timeline = _timeline(tempo, source, keep_tracks).at_least(TICKS_PER_QUARTER)
     half_step = timeline.tpq / (2 * down_sample_tpq)
     end = timeline.bar_line(max((2 * len(onset) - 1) * half_step, 0))
@@ -76,6 +79,8 @@ def _check_roll(onset, vel, timeoffset, inverse_mapping):
         raise ValueError(f"onset, vel and timeoffset must be of one shape (T, V), not {shapes}")
     if not all(np.isfinite(a).all() for a in (onset, vel, timeoffset)):
         raise ValueError("onset, vel and timeoffset must be finite numbers")
+    if not isinstance(inverse_mapping, dict):
+        raise ValueError(f"inverse_mapping: {inverse_mapping!r}; it must be a dict, voice -> pitch, as that of kit_out")
     missing = [v for v in range(onset.shape[1]) if v not in inverse_mapping]
     if missing:
         raise ValueError(f"inverse_mapping must give a pitch to each voice; none for {missing}")
@@ -93,8 +98,8 @@ def _timeline(tempo, source, keep_tracks):
         raise ValueError("keep_tracks: True; it needs a source, whose tracks to keep")
     tempo = 120.0 if tempo is None else tempo
     slowest, fastest = TEMPO_RANGE
-    if not slowest <= tempo <= fastest:
-        raise ValueError(f"tempo must be between {slowest} and {fastest} quarter notes per minute, not {tempo}")
+    if not slowest <= as_number(tempo) <= fastest:
+        raise ValueError(f"tempo: {tempo!r}; it must be a number, {slowest} to {fastest} quarter notes per minute")
     return Timeline.steady(tempo, TICKS_PER_QUARTER)
 
 

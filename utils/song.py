@@ -12,7 +12,7 @@ from utils.checks import whole
 from utils.config_yaml import read_file
 from utils.controls import CONTROL_KEYS, Bars, ask, check_keys, check_voices, numbers, per_bar, to_model_units
 from utils.drums import VOICES, voice_index
-from utils.get_model import last_model
+from utils.get_model import given_model
 from utils.midi import MAX_BARS
 
 SONG_KEYS = ("sections", "order", "arc", "rhythm")
@@ -55,7 +55,7 @@ class Song:
         followed literally to the end of the song, the crashes after fills are known cells, so that they do come;
         otherwise they are asked for and come more often than not.
         """
-        model = last_model() if model is None else model
+        model = given_model(model)
         bar = model.steps_per_bar
         rhythm = rhythm if rhythm[0] is None else self.rhythm(rhythm, bar)
         names = "piano_roll_onset", "piano_roll_vel", "piano_roll_timeoffset", "density", "intensity", "instrument", "style"

@@ -12,11 +12,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from utils.checks import drum_rolls, whole
-from utils.controls import Bars, ask, from_model_units, laid_controls, to_model_units
+from utils.checks import drum_rolls, file_name, three, whole
+from utils.controls import Bars, ask, check_keys, from_model_units, laid_controls, to_model_units
 from utils.drums import N_VOICES
-from utils.generating import generate
-from utils.get_model import last_model, last_model_or_shipped
+from utils.generating import check_keywords, generate
+from utils.get_model import given_model, last_model_or_shipped
 from utils.hearing import heard_notes, process_midi, steps_to_play
 from utils.kits import kit_out as pitches_of
 from utils.midi import read_midi
@@ -49,15 +49,19 @@ class Take:
         receipt, name -> value. name: what the picture is called. tempo, source, keep_tracks, lead_in: as for
         convert_to_midi; kit: a name or a YAML file, see utils/kits.py. Raises ValueError naming the argument.
         """
-        model = last_model() if model is None else model
+        model = given_model(model)
         rolls = drum_rolls(drums, any_length=True)
         self.onset, self.vel, self.time = (roll[None] for roll in rolls)
         self.rhythm = None if rhythm is None else [roll[None] for roll in drum_rolls(rhythm, "rhythm", any_length=True)]
         self.name, self.steps_per_bar = name, model.steps_per_bar
         self._midi = {"tempo": tempo, "source": source, "keep_tracks": keep_tracks, "lead_in": lead_in}
         self._pitches = pitches_of(kit)
+        check_written(kit, **self._midi)
         if asked is not None and not isinstance(asked, Bars):
             unset = dict.fromkeys(("density", "intensity", "instrument", "style", "masks"))
+            if not isinstance(asked, dict):
+                raise ValueError(f"asked: of type {type(asked).__name__}; it must be Bars, or a dict of what generate was asked")
+            check_keys(asked, unset, "asked: ", "control")
             curves = laid_controls(**unset | asked, seq_len=len(rolls[0]), normalize_factor=model.normalize_factor)
             asked = from_model_units(*curves, model.normalize_factor, model.steps_per_bar)
         heard = None if rhythm is None else [roll[0] for roll in self.rhythm]
@@ -78,6 +82,7 @@ class Take:
 
     def save(self, path):
         """Write the MIDI file. Returns its hits, as convert_to_midi does."""
+        path = file_name(path, "path")
         return roll_to_midi(*(roll[0].numpy() for roll in self), self._pitches, path, **self._midi)
 
     def pretty_midi(self):
@@ -98,6 +103,7 @@ class Take:
         """The picture, a matplotlib Figure: rhythm, piano roll, asked and got. Written to `path`, a PNG, where given."""
         from utils.plots import draw_result  # matplotlib is for those who look
 
+        path = path if path is None else file_name(path, "path")
         return draw_result(path, [roll[0] for roll in self], self.rhythm and [roll[0] for roll in self.rhythm],
                            self.receipt, self.steps_per_bar, f"{self.name}   {self.bpm()} bpm")  # fmt: skip
 
@@ -147,7 +153,8 @@ def play(
 
     Raises ValueError naming the argument, the value and the rule.
     """
-    model = last_model_or_shipped() if model is None else model
+    model = last_model_or_shipped() if model is None else given_model(model)
+    check_keywords(playing, [name for name in inspect.signature(play).parameters if name != "playing"])
     bar, file = model.steps_per_bar, rhythm if isinstance(rhythm, (str, os.PathLike)) else None
     wishes = {"hits_per_bar": hits_per_bar, "velocity": velocity, "voices": voices, "forbid": forbid, "style": style}
     if song is not None:
@@ -156,6 +163,10 @@ def play(
                 raise ValueError(f"{name}: {value!r}; it does not go with song, which says how long it is and what is asked")
         song = read_song(song)
         bars = len(song)
+    for name, value in (("track", track), ("kit_in", kit_in)):
+        if value is not None and file is None:
+            raise ValueError(f"{name}: {value!r}; it goes with a MIDI file, and rhythm is none")
+    rhythm = rhythm if rhythm is None or file is not None else three(rhythm, "rhythm")
     own_steps = 0
     if file is not None:
         midi, rhythm = read_midi(file), process_midi(file, track, bar // 4, kit=kit_in)

@@ -49,7 +49,7 @@ def doors(model, drums):
     ]
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_what_is_mistyped_is_taken_or_told(model, drums, data):
     door, arguments, names = doors(model, drums)[data.draw(st.integers(0, 6))]

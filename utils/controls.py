@@ -169,7 +169,7 @@ def check_keys(given, keys, where="", what="key"):
 
 
 def check_voices(voices, where=""):
-    if not isinstance(voices or {}, dict):
+    if voices is not None and not isinstance(voices, dict):
         raise ValueError(f"{where}voices: {voices!r}; it must be voice names with hits per bar, as 'kick: 4'")
 
 

@@ -159,7 +159,7 @@ def play(
     wishes = {"hits_per_bar": hits_per_bar, "velocity": velocity, "voices": voices, "forbid": forbid, "style": style}
     if song is not None:
         for name, value in {**wishes, "bars": bars}.items():
-            if value not in (None, (), [], ""):
+            if value is not None and not (isinstance(value, (str, list, tuple)) and not value):
                 raise ValueError(f"{name}: {value!r}; it does not go with song, which says how long it is and what is asked")
         song = read_song(song)
         bars = len(song)

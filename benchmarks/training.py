@@ -5,7 +5,8 @@
     python benchmarks/training.py --compile   compiled beside uncompiled
     python benchmarks/training.py --loader    the pace of the batches alone
 
-The yardstick is the product of two large square matrices. Products and training steps are timed in turn, one of each
+The yardstick is the product of two large square matrices in the precision of the steps, which is chosen as the training
+script chooses it: a CPU without bfloat16 instructions takes minutes for a product in bfloat16. Products and training steps are timed in turn, one of each
 a round, and medians are taken, so that what else goes on on the machine hurts them alike. A step is what the training
 script does with a batch: forward, backward, clipping, AdamW. Its floating point operations are those of its matrix
 products, multiplications and additions both counted, as torch's FlopCounterMode finds them; attention's are among
@@ -34,7 +35,7 @@ from utils.config import load_config
 from utils.device import pick_device
 from utils.get_model import get_model
 from utils.metrics import to_device
-from utils.optim import AUTOCAST, make_optimizer
+from utils.optim import AUTOCAST, choose_precision, make_optimizer
 from utils.speed import compile_model, keep_freed_memory
 
 FULL = [
@@ -121,27 +122,25 @@ def report_loader(batches, cfg, device):
     print(f"loader alone     {best:,.0f} windows/s, {where}; median of {LOADER_RUNS} runs {usual:,.0f}")
 
 
-def report_step(trainer, pieces, tokens, cfg, rounds):
+def report_step(trainer, precision, pieces, tokens, cfg, rounds):
     """The step beside the yardstick: how fast, and at what share of it."""
     device, data = trainer.device, cfg.Data
     with FlopCounterMode(display=False) as counter:
         trainer.step(pieces[0], tokens)
     works = {
-        "bfloat16": square_product(torch.bfloat16, device),
+        "product": square_product(AUTOCAST[precision] or torch.float32, device),
         "step": lambda: trainer.step(pieces[0], tokens),
-        "float32": square_product(torch.float32, device),
     }
     taken = medians(works, rounds, device)
     n, rate = SQUARE[device.type], counter.get_total_flops() / taken["step"]
-    peak = {name: 2 * n**3 / taken[name] for name in ("bfloat16", "float32")}
+    peak = 2 * n**3 / taken["product"]
     print(
-        f"matrix product   {peak['bfloat16'] / 1e9:,.0f} GFLOP/s in bfloat16, {peak['float32'] / 1e9:,.0f} in float32: "
-        f"{n} x {n} times {n} x {n}\n"
+        f"matrix product   {peak / 1e9:,.0f} GFLOP/s in {precision}: {n} x {n} times {n} x {n}\n"
         f"training step    {taken['step'] * 1000:,.0f} ms: {1 / taken['step']:.2f} steps/s, "
         f"{data.batch_size / taken['step']:,.0f} windows/s, "
         f"{tokens['steps'] / taken['step']:,.0f} sixteenths of drums/s\n"
         f"achieved         {rate / 1e9:,.0f} GFLOP/s, {counter.get_total_flops() / 1e9:,.1f} GFLOP a step: "
-        f"{rate / peak['bfloat16']:.1%} of the bfloat16 product, {rate / peak['float32']:.1%} of the float32 product"
+        f"{rate / peak:.1%} of the product"
     )
 
 
@@ -184,7 +183,7 @@ def main(arguments=None):
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of config.yaml")
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="timed of each kind (default: %(default)s)")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", choices=AUTOCAST, default="bfloat16")
+    parser.add_argument("--precision", choices=("auto", *AUTOCAST), default="auto", help="as Training.precision (default: auto)")
     parser.add_argument("--compile", action="store_true", help="measure Training.compile as well")
     parser.add_argument("--loader", action="store_true", help="measure the loader alone, and nothing else")
     args = parser.parse_args(arguments)
@@ -202,20 +201,21 @@ def main(arguments=None):
             return
 
         pieces, tokens = Pieces(batches, cfg.Model.Intermediate.d_latent)[0]
-        trainer = Trainer(cfg, device, args.precision)
+        precision = choose_precision(args.precision, get_model(cfg.to_dict()).to(device), to_device(pieces[0], device), device)
+        trainer = Trainer(cfg, device, precision)
         encoder, decoder = cfg.Model.Encoder, cfg.Model.Decoder
         print(
             f"\nmodel            {sum(p.numel() for p in trainer.model.parameters()) / 1e6:.2f} M parameters: encoder "
             f"{encoder.d_model} x {encoder.n_layer}, decoder {decoder.d_model} x {decoder.n_layer}; "
-            f"{cfg.Data.batch_size} windows x {batches.n_steps} steps; {args.precision} on {device}"
+            f"{cfg.Data.batch_size} windows x {batches.n_steps} steps; {precision} on {device}"
             + (f", {torch.get_num_threads()} threads" if device.type == "cpu" else "")
         )
-        report_step(trainer, pieces, tokens, cfg, args.steps)
+        report_step(trainer, precision, pieces, tokens, cfg, args.steps)
         report_loader(batches, cfg, device)
         report_waiting(trainer, batches, cfg, args.steps)
         report_adamw(trainer, pieces, tokens, args.steps)
         if args.compile:
-            report_compiled(trainer, pieces, tokens, cfg, args.precision, args.steps)
+            report_compiled(trainer, pieces, tokens, cfg, precision, args.steps)
 
 
 if __name__ == "__main__":

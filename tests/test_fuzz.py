@@ -275,5 +275,5 @@ def test_messages_stay_short_whatever_the_file_holds(tmp_path):
         process_midi(path, track="y")
     assert len(str(error.value)) < 2000
     odd = Timeline(480, meters=tuple((n, n, 4) for n in range(200)))
-    (remark,) = _remarks(None, odd, 64, 64, 16, keep_tracks=False)
+    (remark,) = _remarks(None, odd, None, keep_tracks=False)
     assert remark.count("/4, ") == 4 and len(remark) < 200

@@ -20,7 +20,7 @@ from utils.metrics import SETTINGS, likelihood
 from utils.realism import adherence, describe
 
 CHECKPOINT = REPOSITORY / "checkpoints" / "drummer.pt"
-WINDOWS = 300  # of 525
+WINDOWS = 90  # of four bars
 
 
 @pytest.fixture(scope="module")

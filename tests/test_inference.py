@@ -196,6 +196,7 @@ def test_model_defaults_to_the_last_one_built(rhythm, tiny_model, monkeypatch):
         ({"piano_roll_onset": "rhythm.mid"}, "piano_roll_onset: 'rhythm.mid'; it must be a tensor"),
         ({"model": "drummer.pt"}, "model: 'drummer.pt'; it must be a model that get_model built"),
         ({"num_samples": 0}, "num_samples: 0"),
+        ({"num_samples": 2**70}, "num_samples: 1180591620717411303424; it must be a whole number, 1 or more, 2147483647 at most"),
         ({"seed": -1}, "seed: -1"),
         ({"seed": "one"}, "seed: 'one'"),
     ],

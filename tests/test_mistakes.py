@@ -16,7 +16,7 @@ MISTAKES = st.one_of(
     st.text(max_size=8), st.booleans(), st.integers(-3, 3), st.floats(), st.none(), st.binary(max_size=4),
     st.lists(st.one_of(st.text(max_size=3), st.integers(-9, 9), st.none()), max_size=20),
     st.dictionaries(st.text(max_size=4), st.integers(-1, 3), max_size=2),
-    st.sampled_from([torch.zeros(3), torch.full((1, 16), torch.nan), np.array(["a"]), np.zeros((1, 16, 9)), object(), range(3)]),
+    st.sampled_from([torch.zeros(3), torch.full((1, 16), torch.nan), np.array(["a"]), np.zeros((1, 16, 9)), object(), range(3), 2**70]),
 )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def doors(model, drums):
         (vary, given | {"drums": drums, "strength": 0.1}, ["strength", "lock", "rhythm"]),
         (interpolate, given | {"first": drums, "second": drums, "bars": 1}, ["first", "second", "bars"]),
         (Jam, rolls | given, [*rolls, *list(unset)[:4], *jam]),
-        (Take, {"drums": drums, "model": model}, ["drums", "asked", "rhythm", "tempo", "kit", "lead_in", "model"]),
+        (Take, {"drums": drums, "model": model}, ["drums", "asked", "rhythm", "tempo", "kit", "lead_in", "model", "dials"]),
     ]
 
 

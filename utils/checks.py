@@ -19,6 +19,7 @@ ROLLS = ("onset", 0, 1), ("vel", 0, 1), ("timeoffset", -0.5, 0.5)  # with the ra
 KNOWN = "known_onset", "known_vel"
 FOLLOW = {"literal": 1.0, "loose": 0.0, "free": None}
 MOST_FOLLOW = 2
+MOST_WHOLE = 2**31 - 1
 
 
 @contextlib.contextmanager
@@ -31,13 +32,14 @@ def naming(name):
 
 
 def whole(value, name):
-    """The value as an int; ValueError where it is no whole number, or below 1."""
+    """The value as an int; ValueError where it is no whole number, below 1, or more than anything is counted to."""
     try:
         number = 0 if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = 0
-    if number < 1:
-        raise ValueError(f"{name}: {value!r}; it must be a whole number, 1 or more")
+    if not 1 <= number <= MOST_WHOLE:
+        most = f", {MOST_WHOLE} at most" if number > MOST_WHOLE else ""
+        raise ValueError(f"{name}: {value!r}; it must be a whole number, 1 or more{most}")
     return number
 
 
@@ -51,8 +53,11 @@ def _seed(value):
 
 
 def check_temperature(temperature):
-    if not 0 < as_number(temperature) < np.inf:
+    """The temperature as a float. Raises ValueError."""
+    number = as_number(temperature)
+    if not 0 < number < np.inf:
         raise ValueError(f"temperature: {temperature!r}; it must be a number above 0")
+    return number
 
 
 def file_name(value, name):
@@ -99,7 +104,7 @@ def as_number(value):
     """The value as a float, NaN where it is none."""
     try:
         return math.nan if isinstance(value, (str, bool)) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
 
 

@@ -65,7 +65,7 @@ def generate(
         raise ValueError(f"seq_len: {seq_len}; it must be a multiple of 4 steps, {MAX_RHYTHM_STEPS} at most")
     num_samples = whole(num_samples, "num_samples")
     best_of = None if best_of is None else max(num_samples, whole(best_of, "best_of"))
-    check_temperature(temperature)
+    temperature = check_temperature(temperature)
     follow, guidance = how_followed(follow), strengths(guidance)
 
     bar, factor = model.steps_per_bar, model.normalize_factor

@@ -43,7 +43,7 @@ class Jam:
         *, model=None, seed=None, temperature=1.0, guidance=GUIDANCE, follow="literal", num_samples=1,
         drums=None, lock=None, at_most=None, playable=False,
     ):  # fmt: skip
-        check_temperature(temperature)
+        temperature = check_temperature(temperature)
         self.follow, guidance = how_followed(follow), strengths(guidance)
         self.model = given_model(model)
         self.num_samples = whole(num_samples, "num_samples")

@@ -36,7 +36,7 @@ def how_to_play(arguments):
         dials["follow"] = arguments.follow
     if arguments.guidance:
         dials["guidance"] = parse_guidance(arguments.guidance)
-    check_temperature(dials["temperature"])
+    dials["temperature"] = check_temperature(dials["temperature"])
     if how_followed(dials["follow"]) not in (1, None) and (arguments.job != "tap" or arguments.lock):
         raise ValueError(f"follow: {dials['follow']!r}; beside drums that stay the rhythm is followed literally, or free, not at all")
     strengths(dials.get("guidance", GUIDANCE))

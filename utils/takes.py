@@ -64,6 +64,8 @@ class Take:
             check_keys(asked, unset, "asked: ", "control")
             curves = laid_controls(**unset | asked, seq_len=len(rolls[0]), normalize_factor=model.normalize_factor)
             asked = from_model_units(*curves, model.normalize_factor, model.steps_per_bar)
+        if not isinstance(dials, (dict, type(None))):
+            raise ValueError(f"dials: of type {type(dials).__name__}; it must be a dict, name -> value")
         heard = None if rhythm is None else [roll[0] for roll in self.rhythm]
         self.receipt = Receipt.of(rolls, asked, model, heard, seed, dials)
 

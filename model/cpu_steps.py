@@ -4,6 +4,8 @@ A step is some hundreds of small operations between a few matrices, and NumPy be
 torch needs; the matrices are torch's. Shapes: R rows, D model width, H heads, W steps in the ring, L layers, V voices.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -11,11 +13,31 @@ import torch.nn.functional as F
 from model.layers import NORM_EPS
 
 
+class Int8(NamedTuple):
+    """A matrix (n_in, n_out) in 8 bits: whole numbers (n_out, n_in) int8, times a scale (n_out) for each column, which is
+    in bfloat16, as what it is multiplied with must be."""
+
+    numbers: torch.Tensor
+    scale: torch.Tensor
+
+    dtype = torch.bfloat16
+
+    @property
+    def shape(self):
+        return self.numbers.T.shape
+
+    @staticmethod
+    def of(matrix):
+        """Of a matrix (n_out, n_in) float32; docs/experiments.md has what the rounding costs."""
+        scale = (matrix.abs().amax(1) / 127).clamp(min=1e-12).bfloat16()
+        return Int8((matrix / scale[:, None]).round().clamp(-127, 127).to(torch.int8), scale)
+
+
 class Product:
     """R rows times a matrix: `run` makes y (R, n_out) of what was written into x (R, n_in), both float32."""
 
     def __init__(self, matrix, rows, bias=None):
-        """matrix (n_in, n_out) in any precision; bias (n_out) float32, or None."""
+        """matrix (n_in, n_out) in any precision, or Int8; bias (n_out) float32, or None."""
         n_in, n_out = matrix.shape
         self.matrix, self.bias = matrix, bias
         self.x, self.y = np.zeros((rows, n_in), np.float32), np.zeros((rows, n_out), np.float32)
@@ -24,11 +46,12 @@ class Product:
         self.into, self.out = (tensor.to(matrix.dtype) for tensor in self.wide)
 
     def run(self):
-        same = self.into is self.wide[0]
-        if not same:
-            self.into.copy_(self.wide[0])
-        torch.mm(self.into, self.matrix, out=self.out)
-        if not same:
+        if isinstance(self.matrix, Int8):
+            self.wide[1].copy_(torch._weight_int8pack_mm(self.into.copy_(self.wide[0]), *self.matrix))
+        elif self.into is self.wide[0]:
+            torch.mm(self.into, self.matrix, out=self.out)
+        else:
+            torch.mm(self.into.copy_(self.wide[0]), self.matrix, out=self.out)
             self.wide[1].copy_(self.out)
         if self.bias is not None:
             self.y += self.bias
@@ -80,6 +103,8 @@ def normed(x, out):
 def laid_out(matrix, precision):
     """matrix (n_out, n_in) transposed, in that precision, in memory as it is read the fastest: in float32 in lines as
     long as can be, else in those of n_in."""
+    if precision == torch.int8:
+        return Int8.of(matrix.detach())
     matrix = matrix.detach().to(precision)
     turn = precision == torch.float32 and matrix.shape[0] > matrix.shape[1]
     return matrix.T.contiguous() if turn else matrix.contiguous().T

@@ -16,7 +16,9 @@ from model.cpu_steps import CpuSteps, Matrices, TorchSteps
 from model.heads import bin_to_offset, bin_to_velocity, offset_to_bin, velocity_to_bin
 
 EVERY_ROW = slice(None)
-WORTH_A_THREAD = 300_000_000  # multiplications of a step, see docs/performance.md
+FEW_ROWS = 4  # see decoding_precision
+WORTH_A_THREAD = 300_000_000  # multiplications of a step in float32, see docs/performance.md
+QUICKER_HALVES = 8  # times as many in the same time in bfloat16
 CONTROLS = "density", "intensity", "instrument", "style"
 
 
@@ -96,17 +98,20 @@ class Guide:
 def decoding_precision(model, rows):
     """The precision that multiplies the decoder's matrices the fastest, where the model itself is in float32.
 
-    docs/performance.md has what was measured. A single row on a CPU is a matter of reading the weights. With AVX-512
-    half as many bytes take less than half as long; without, turning them into float32 takes as long as reading the other
-    half. More rows are a matter of multiplying, which no CPU does in float16.
+    docs/performance.md has what was measured. Few rows on a CPU are a matter of reading the weights, so they are read in
+    8 bits, for which torch needs wide registers to be quick. More rows are a matter of multiplying: in bfloat16 where
+    the CPU has a unit for such products, else in float32.
     """
     weight = model.decoder.start
     if weight.dtype != torch.float32:
         return weight.dtype
     if weight.is_cuda:
         return torch.bfloat16
-    quick_halves = weight.device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX512"
-    return torch.float16 if quick_halves and rows == 1 else torch.float32
+    if weight.device.type != "cpu" or torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return torch.float32
+    if rows <= FEW_ROWS:
+        return torch.int8
+    return torch.bfloat16 if torch.cpu.get_capabilities().get("amx_bf16") else torch.float32
 
 
 @contextlib.contextmanager
@@ -167,13 +172,15 @@ class Decoding:
     may_use_numpy = True  # where it can be
 
     def __init__(self, model, batch_size, guide, temperature, precision=None):
-        """precision: torch.float32, float16 or bfloat16, in which the decoder's matrices are multiplied; None:
-        decoding_precision."""
+        """precision: torch.float32, float16 or bfloat16, on a CPU also int8, in which the decoder's matrices are
+        multiplied; None: decoding_precision."""
         self.model, self.guide, self.temperature = model, guide, temperature
         rows = batch_size * len(guide.views)
         precision = precision or decoding_precision(model, rows)
         layers = model.decoder.layers
         self.multiplications = rows * sum(matrix.numel() for layer in layers for matrix in layer.matrices())
+        if precision == torch.bfloat16:
+            self.multiplications //= QUICKER_HALVES
         self.cache = model.decoder.empty_cache(rows)
         start = model.decoder.start
         if self.may_use_numpy and start.device.type == "cpu" and start.dtype == torch.float32:

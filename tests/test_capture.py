@@ -121,11 +121,12 @@ def test_graphs_are_kept_from_call_to_call_until_the_weights_change(model, prete
     assert not copy.deepcopy(model).captured and not pickle.loads(pickle.dumps(model)).captured
 
 
-def test_half_precision_plays_much_the_same(model):
-    """Matrices in float16, the rest in float32: hardly a token differs."""
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.int8])
+def test_a_lower_precision_plays_much_the_same(model, precision):
+    """The matrices alone, the rest in float32: hardly a token differs."""
     batch = {name: x[:1] for name, x in random_batch().items()}
-    exact, half = (
-        sample(model, *sampling_inputs(batch), generator=torch.Generator().manual_seed(1), precision=precision)
-        for precision in (torch.float32, torch.float16)
+    exact, low = (
+        sample(model, *sampling_inputs(batch), generator=torch.Generator().manual_seed(1), precision=which)
+        for which in (torch.float32, precision)
     )
-    assert (exact[0] == half[0]).float().mean() > 0.97 and exact[0].sum() > 50
+    assert (exact[0] == low[0]).float().mean() > 0.97 and exact[0].sum() > 50

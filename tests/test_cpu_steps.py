@@ -3,11 +3,12 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from model_batches import random_batch, sampling_inputs, small_model
 
-from model.cpu_steps import CpuSteps, Matrices
+from model.cpu_steps import CpuSteps, Matrices, Product, laid_out
 from model.decoding import chain_anywhere, chain_on_cpu, decoding_precision, pick
 from model.sampling import sample
 
@@ -39,11 +40,29 @@ def test_chance_next_to_one_picks_the_last_token():
     assert token.max() == 31 and (token == 31).float().mean() > 0.99
 
 
-def test_a_single_row_is_multiplied_in_what_the_cpu_reads_fastest(model, monkeypatch):
-    for capability, precision in (("AVX512", torch.float16), ("AVX2", torch.float32), ("DEFAULT", torch.float32)):
-        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-        assert decoding_precision(model, 1) == precision
-        assert decoding_precision(model, 2) == torch.float32
+@pytest.mark.parametrize("capability, units, of_rows", [
+    ("AVX512", {"amx_bf16": True}, [torch.int8, torch.int8, torch.bfloat16]),
+    ("AVX512", {}, [torch.int8, torch.int8, torch.float32]),
+    ("AVX2", {}, [torch.float32] * 3), ("DEFAULT", {"amx_bf16": True}, [torch.float32] * 3),
+])  # fmt: skip
+def test_rows_are_multiplied_in_what_the_cpu_does_fastest(model, monkeypatch, capability, units, of_rows):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units)
+    assert [decoding_precision(model, rows) for rows in (1, 4, 5)] == of_rows
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_matrix_in_8_bits_multiplies_as_it_is_rounded(rows):
+    torch.manual_seed(0)
+    matrix, bias = torch.randn(40, 32) * torch.rand(40, 1), np.ones(40, np.float32)
+    matrix[3] = 0
+    product = Product(laid_out(matrix, torch.int8), rows, bias)
+    product.x[:] = torch.randn(rows, 32)
+    exact = torch.from_numpy(product.x) @ matrix.T + 1
+    got = torch.from_numpy(product.run())
+    assert not torch.equal(got, exact) and (got[:, 3] == 1).all()
+    lengths = torch.from_numpy(product.x).norm(dim=1)[:, None] * matrix.norm(dim=1)
+    assert ((got - exact).abs() <= 0.01 * lengths + 0.005).all()  # the sum is in bfloat16 as well
 
 
 def test_matrices_are_laid_out_once_and_anew_when_a_weight_has_changed(model, monkeypatch):

@@ -47,7 +47,7 @@ def test_bytes_are_those_of_a_step(tiny_config, decoding):
     assert decoding.bytes_read(model, 1, 128, torch.float32)[1] == longer
     in_blocks = layers * (4 * d_model**2 + 3 * d_model * 64)
     beside_them = 3 * d_model * d_model + model.budget.mlp[2].weight.numel()
-    assert weights - decoding.bytes_read(model, 3, 4, torch.float16)[0] == 2 * (in_blocks + beside_them)
+    assert weights - decoding.bytes_read(model, 3, 4, torch.int8)[0] == 3 * (in_blocks + beside_them)
 
 
 def test_it_prints_what_it_measures(decoding, monkeypatch, capsys):
@@ -63,7 +63,7 @@ def test_it_prints_what_it_measures(decoding, monkeypatch, capsys):
     assert 50 < int(peaks[1]) <= int(peaks[2]) <= int(peaks[3])
     assert re.search(r"memory +[\d.]+ GB/s; a buffer of the [\d.]+ MB", said)
     rows = [line.split() for line in said.splitlines() if line.startswith("   32 ")]
-    assert [row[:3] for row in rows] == [["32", "1", "float16"], ["32", "1", "float32"], ["32", "2", "float32"]]  # as decoding_precision has it
+    assert [row[:3] for row in rows] == [["32", "1", "int8"], ["32", "1", "float32"], ["32", "2", "int8"], ["32", "2", "float32"]]  # as decoding_precision has it
     for row in rows:
         figures = [float(figure.replace(",", "")) for figure in row[3:] if figure != "times"]
         assert len(figures) == 7 and min(figures) > 0

@@ -102,7 +102,7 @@ def test_each_row_is_told_its_part(model, monkeypatch):
     cached, step = [], CpuSteps.step
     monkeypatch.setattr(CpuSteps, "step", lambda *a: cached.append(step(*a)) or cached[-1])
     strength, follow = {"density": 2.0, "intensity": 1.0, "instrument": 1.0, "style": 3.0}, 0.5
-    play(model, batch, known=known, guidance=strength, follow=follow)
+    play(model, batch, known=known, guidance=strength, follow=follow, precision=torch.float32)
     views = Guide(strength, follow).views
     assert len(views) == 6
     full = batch | known

@@ -46,7 +46,8 @@ def test_cached_steps_give_the_hidden_states_of_the_full_forward(model, T, steps
     everything = torch.ones_like(batch["known_onset"])
     rolls = {name: batch[name] for name in ("onset", "vel", "timeoffset")}
     known = rolls | {"known_onset": everything, "known_vel": everything}
-    played = sample(model, *sampling_inputs(batch), known=known, guidance=2.0, generator=torch.Generator())
+    how = {"guidance": 2.0, "generator": torch.Generator(), "precision": torch.float32}
+    played = sample(model, *sampling_inputs(batch), known=known, **how)
     for roll, name in zip(played, rolls):
         assert torch.equal(roll, batch[name])
 
@@ -183,10 +184,11 @@ def test_small_steps_take_one_thread_and_give_the_others_back(model, monkeypatch
     try:
         sample(model, *sampling_inputs(random_batch(T=16)))
         assert set(threads) == {1} and torch.get_num_threads() == 2
-        monkeypatch.setattr(decoding, "WORTH_A_THREAD", 1)
-        threads.clear()
-        sample(model, *sampling_inputs(random_batch(T=16)))
-        assert set(threads) == {2}
+        monkeypatch.setattr(decoding, "WORTH_A_THREAD", 3 * sum(p.numel() for p in model.decoder.layers.parameters() if p.ndim > 1))
+        for precision, n in ((torch.float32, 2), (torch.bfloat16, 1)):
+            threads.clear()
+            sample(model, *sampling_inputs(random_batch(T=16)), precision=precision)
+            assert set(threads) == {n}
     finally:
         torch.set_num_threads(before)
 

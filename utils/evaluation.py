@@ -233,7 +233,8 @@ class Player:
         generator = torch.Generator(device).manual_seed(self.seed)
         known = KNOWN if batch["known_onset"].any() else ()
         batch = {name: batch[name] for name in (*RHYTHM_KEYS, *CONTROLS, "mask", *known)}
-        dials = {"num_samples": samples, "temperature": temperature, "guidance": self.guidance, "generator": generator}
+        dials = {"num_samples": samples, "temperature": temperature, "guidance": self.guidance, "generator": generator,
+                 "precision": torch.float32}  # fmt: skip
         played = []
         progress = tqdm(total=len(batch["mask"]), desc=title, unit="window", disable=None)
         for part in in_batches(batch, samples):

@@ -180,6 +180,7 @@ class Intermediate(Section):
 class ConditionParams(Section):
     d_condition: Count
     d_control: Count
+    film: bool
     remaining_budget: bool
 
 

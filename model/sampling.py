@@ -8,12 +8,13 @@ import math
 import torch
 
 from model.capture import begin
-from model.decoding import CONTROLS, Guide
+from model.decoding import CONTROLS, Guide, few_threads
 from model.heads import offset_to_bin, velocity_to_bin
 from model.model import UNSET_STYLE
 
 UNIFORMS_PER_VOICE = 5  # onset, velocity token, place in its bin, offset token, place in its bin
 KNOWN = "known_onset", "known_vel"
+SHORT = 128  # steps in all that one thread hears sooner than two, see docs/experiments.md
 WINDOW_BARS, MARGIN_BARS = 16, 4  # of a long rhythm: what is heard at once, and what of it at either end is not kept
 
 
@@ -54,7 +55,8 @@ def encode(model, rhythm, mask, use_context, use_latent, known=None):
     for start in (*range(0, last, width - 2 * margin), last):
         here = slice(start, start + width)
         cut_heard, cut = ([roll[:, here] for roll in three] for three in (rolls_heard, rolls))
-        context, mu, _, _ = model.hear(cut_heard, cut, *(steps[:, here] for steps in masks))
+        with few_threads(mask.numel() <= SHORT, mask.device):
+            context, mu, _, _ = model.hear(cut_heard, cut, *(steps[:, here] for steps in masks))
         end = T if start == last else start + width - margin
         contexts.append(context[:, kept - start : end - start])
         latents.append(mu[:, (kept - start) // S : (end - start) // S])

@@ -176,19 +176,24 @@ def test_pick_inverts_the_distribution():
     assert pick(logits, torch.tensor([0.01, 0.2, 0.8, 0.99]), 0.01).tolist() == [1, 1, 1, 1]
 
 
-def test_small_steps_take_one_thread_and_give_the_others_back(model, monkeypatch):
-    threads, step = [], CpuSteps.step
-    monkeypatch.setattr(CpuSteps, "step", lambda *a: threads.append(torch.get_num_threads()) or step(*a))
+def test_what_is_little_takes_one_thread_and_gives_the_others_back(model, monkeypatch):
+    """Short pieces are heard, and small steps played, by one thread."""
+    heard, played, hear, step = [], [], model.hear, CpuSteps.step
+    monkeypatch.setattr(model, "hear", lambda *a: heard.append(torch.get_num_threads()) or hear(*a))
+    monkeypatch.setattr(CpuSteps, "step", lambda *a: played.append(torch.get_num_threads()) or step(*a))
+
+    def threads(B, T, precision=None):
+        heard.clear(), played.clear()
+        sample(model, *sampling_inputs(random_batch(B=B, T=T)), precision=precision)
+        assert torch.get_num_threads() == 2
+        return {*heard}, {*played}
+
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        sample(model, *sampling_inputs(random_batch(T=16)))
-        assert set(threads) == {1} and torch.get_num_threads() == 2
+        assert threads(2, 64) == ({1}, {1}) and threads(3, 48) == ({2}, {1})
         monkeypatch.setattr(decoding, "WORTH_A_THREAD", 3 * sum(p.numel() for p in model.decoder.layers.parameters() if p.ndim > 1))
-        for precision, n in ((torch.float32, 2), (torch.bfloat16, 1)):
-            threads.clear()
-            sample(model, *sampling_inputs(random_batch(T=16)), precision=precision)
-            assert set(threads) == {n}
+        assert threads(3, 16, torch.float32) == ({1}, {2}) and threads(3, 16, torch.bfloat16) == ({1}, {1})
     finally:
         torch.set_num_threads(before)
 

@@ -10,14 +10,13 @@ small=(
   "Model.Encoder={d_model: 96, n_layer: 3, n_head: 3, d_ff: 256, dropout: 0.1}"
   Model.Decoder.d_model=128 Model.Decoder.n_layer=4 Model.Decoder.n_head=4 Model.Decoder.d_ff=352
   Training.steps=300 Training.warmup_steps=50 Training.ema_decay=0.98 Training.VAE_params.start_step=100
-  Training.plain_steps=0 Training.late_onset_weight=1 Training.validate_every=300 Training.checkpoint_every=300 Training.sample_every=1000
+  Training.plain_steps=0 Training.validate_every=300 Training.checkpoint_every=300 Training.sample_every=1000
   "Data.task={tap: 1, humanise: 0, add_voice: 0, infill: 0, continue: 0, keep_rhythm: 1}"
 )
 latent_alone=Data.drop.context=1
 keep_controls="density: 0, intensity: 0, instrument: 0, voice: 0, style: 0, all_controls: 0"
 always="Data.drop={$keep_controls, context: 1, latent: 0, rhythm: 0, rhythm_tail: 0}"
 no_chain=Model.Output.onset_chain=false
-no_film=Model.Decoder.condition_params.film=false
 no_budget=Model.Decoder.condition_params.remaining_budget=false
 
 run() {
@@ -27,11 +26,11 @@ run() {
   "$python" training_script_causal_decoder.py "${sets[@]}"
 }
 
-run 1_independent "$always" "$no_film" "$no_chain" "$no_budget"
-run 2_chained "$always" "$no_film" "$no_budget"
-run 3_budget "$always" "$no_film"
-run 4_controls_dropped "$latent_alone" "$no_film"
-run 5_context "$no_film"
-run 6_film
+run 1_independent "$always" "$no_chain" "$no_budget"
+run 2_chained "$always" "$no_budget"
+run 3_budget "$always"
+run 4_controls_dropped "$latent_alone"
+run 5_context
+run 6_film Model.Decoder.condition_params.film=true
 
 "$python" evaluate.py --runs "$runs"/*/ --curves "$runs/curves.png" --json "$runs/runs.json"

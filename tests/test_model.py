@@ -91,8 +91,7 @@ def test_a_layer_is_told_by_addition_and_where_asked_by_scale_as_well():
 
 def test_attention_looks_no_further_back_than_the_window(tiny_config):
     config = tiny_config.model_copy(deep=True)
-    config.Model.Decoder.window = 4
-    config.Model.Decoder.n_layer = 2
+    config.Model.Decoder.window, config.Model.Decoder.n_layer = 4, 2
     model = small_model(config)
     embedded = torch.randn(1, 20, config.Model.Decoder.d_model, requires_grad=True)
     added = torch.zeros(1, 20, 2, model.decoder.d_told)

@@ -42,7 +42,7 @@ from utils.files import write_text
 from utils.get_model import get_model
 from utils.launch import check_corpus, check_run, run_config
 from utils.metrics import likelihood, to_device, training_figures
-from utils.optim import AUTOCAST, choose_precision, kl_weight, make_optimizer, make_scheduler
+from utils.optim import AUTOCAST, choose_precision, kl_weight, loss_weights, make_optimizer, make_scheduler
 from utils.run_log import RunLog
 from utils.run_samples import write_samples
 from utils.speed import compile_model, keep_freed_memory
@@ -160,21 +160,21 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=Processes(
         dynamic_ncols=True,
         disable=not main,
     )
-    vae, loss_weight = training.VAE_params, training.loss_weight.model_dump()
+    vae = training.VAE_params
     model.train()
     with StopSignals() as signals:
         for pieces, tokens in progress:
             # the chance of a step hangs on its number alone, so a resumed run goes on as it would have
             chance = np.random.SeedSequence([training.seed, step, processes.rank])
             torch.manual_seed(chance.generate_state(1, np.uint64).item())
-            weight = kl_weight(step, vae)
+            weight, of_heads = kl_weight(step, vae), loss_weights(step, training)
             sums, losses = [], []
             for piece in pieces:
                 last_piece = len(sums) == len(pieces) - 1
                 with nullcontext() if last_piece or parallel is model else parallel.no_sync():
                     with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
                         sums.append(parallel(to_device(piece, device)))
-                    losses.append(training_loss(sums[-1], tokens, loss_weight, weight, vae.free_bits))
+                    losses.append(training_loss(sums[-1], tokens, of_heads, weight, vae.free_bits))
                     # DistributedDataParallel takes the mean over the processes, the loss is a sum over them
                     (losses[-1] * processes.count).backward()
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)

@@ -161,7 +161,7 @@ class CpuSteps:
         return torch.from_numpy(self.mix.run().copy())
 
     def add_budget(self, added, asked, played_onset, played_vel):
-        """added (R, L, D) plus what the remaining budget says to each layer."""
+        """added (R, L, P) plus what the remaining budget says to each layer."""
         if self.budget is None:
             return added
         played = played_onset.numpy(), played_vel.numpy()
@@ -171,11 +171,14 @@ class CpuSteps:
         return torch.from_numpy(self.told.run().reshape(added.shape) + added.numpy())
 
     def step(self, x, added, place):
-        """x (R, D), added (R, L, D), one row of Phi3Decoder.places -> hidden (R, D)."""
+        """x (R, D), added (R, L, P), one row of Phi3Decoder.places -> hidden (R, D)."""
         x, told = x.numpy().copy(), added.numpy()
+        shift, scale = told[..., : x.shape[1]], 1 + told[..., x.shape[1] :]
         place = [table.numpy() for table in place]
         for i, layer in enumerate(self.layers):
-            x += told[:, i]
+            if scale.size:
+                x *= scale[:, i]
+            x += shift[:, i]
             layer.step(x, place)
         normed(x, x)
         return torch.from_numpy(x * self.norm)

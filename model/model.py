@@ -128,10 +128,10 @@ class DrumVAE(nn.Module):
             encoder["d_model"], latent["d_latent"], condition["d_control"], condition["d_condition"], self.steps_per_bar
         )
         sizes = {key: decoder[key] for key in ("d_model", "n_layer", "n_head", "d_ff", "dropout")}
-        self.decoder = Phi3Decoder(N_VOICE, **sizes, **shared, d_condition=condition["d_condition"])
+        self.decoder = Phi3Decoder(N_VOICE, **sizes, **shared, d_condition=condition["d_condition"], film=condition["film"])
         self.budget = None
         if condition["remaining_budget"]:
-            n_out = decoder["n_layer"] * decoder["d_model"]
+            n_out = decoder["n_layer"] * self.decoder.d_told
             self.budget = Budget(N_VOICE, self.steps_per_bar, self.normalize_factor, 2 * condition["d_control"], n_out)
         self.onset_head = OnsetChain(decoder["d_model"], N_VOICE, output["onset_chain"])
         self.tap = TapTokens(decoder["d_model"], self.velocity_bins, self.offset_bins)
@@ -174,7 +174,7 @@ class DrumVAE(nn.Module):
         return self.budget.asked(position, density, intensity, instrument)
 
     def add_budget(self, added, asked, played_onset, played_vel):
-        """added (..., L, D) plus what the remaining budget says to each layer; see Budget.features."""
+        """added (..., L, P) plus what the remaining budget says to each layer; see Budget.features."""
         if self.budget is None:
             return added
         features = self.budget.features(asked, played_onset, played_vel).to(added.dtype)

@@ -85,25 +85,33 @@ class Budget(nn.Module):
         return self.mlp(features)
 
 
-class Phi3Decoder(nn.Module):
-    """Reads what was played, is told the condition at every layer and step (in-attention, after
-    MuseMorphose: Wu & Yang 2021), and gives the hidden state that the heads turn into the next step."""
+def tell(x, told):
+    """What a layer reads of x (..., D): told (..., D) is added; of told (..., 2D) the second half first scales x."""
+    shift, *scale = told.split(x.shape[-1], dim=-1)
+    return torch.addcmul(x + shift, x, *scale) if scale else x + shift
 
-    def __init__(self, n_voice, d_model, n_layer, n_head, d_ff, dropout, rope_theta, window, d_condition):
+
+class Phi3Decoder(nn.Module):
+    """Reads what was played, is told the condition at every layer and step (in-attention, after MuseMorphose:
+    Wu & Yang 2021; with film it also scales what the layer reads, after Perez et al. 2018), and gives the hidden
+    state that the heads turn into the next step. P: the width of what is told, D, or 2D with film."""
+
+    def __init__(self, n_voice, d_model, n_layer, n_head, d_ff, dropout, rope_theta, window, d_condition, film):
         super().__init__()
         self.d_model, self.n_layer, self.n_head = d_model, n_layer, n_head
+        self.d_told = 2 * d_model if film else d_model
         self.rope_theta, self.window = rope_theta, window
         self.embed = RollEmbedding(n_voice, d_model)
         self.start = nn.Parameter(torch.zeros(d_model))
         # the projections of all layers in one matrix: at decoding they are done once for all steps
-        self.in_attention = nn.Linear(d_condition, n_layer * d_model)
+        self.in_attention = nn.Linear(d_condition, n_layer * self.d_told)
         self.layers = nn.ModuleList(Block(d_model, n_head, d_ff, dropout) for _ in range(n_layer))
         self.norm = RMSNorm(d_model, eps=NORM_EPS)
         self.dropout = Dropout(dropout)
 
     def project_condition(self, condition):
-        """condition (B, T, C) -> what each layer adds, (B, T, L, D)."""
-        return self.in_attention(condition).unflatten(-1, (self.n_layer, self.d_model))
+        """condition (B, T, C) -> what each layer is told, (B, T, L, P)."""
+        return self.in_attention(condition).unflatten(-1, (self.n_layer, self.d_told))
 
     def embed_previous(self, onset, vel, timeoffset):
         """Rolls (B, T, V) of what is played -> (B, T, D), where step t tells of step t - 1."""
@@ -112,7 +120,7 @@ class Phi3Decoder(nn.Module):
         return torch.cat((start, played), dim=1)
 
     def forward(self, x, added):
-        """x (B, T, D), added (B, T, L, D) -> hidden states (B, T, D), each of the steps up to its own."""
+        """x (B, T, D), added (B, T, L, P) -> hidden states (B, T, D), each of the steps up to its own."""
         T = x.shape[1]
         rotary = rotary_table(torch.arange(T, device=x.device), self.d_model // self.n_head, self.rope_theta)
         if T > self.window:
@@ -121,7 +129,7 @@ class Phi3Decoder(nn.Module):
             attention = {"is_causal": True}
         x = self.dropout(x)
         for layer, told in zip(self.layers, added.unbind(2)):
-            x = layer(x + told, rotary, **attention)
+            x = layer(tell(x, told), rotary, **attention)
         return self.norm(x)
 
     def empty_cache(self, batch_size):
@@ -146,8 +154,8 @@ class Phi3Decoder(nn.Module):
         return cos, sin, (position % self.window)[:, None].to(self.start.device), unseen
 
     def step(self, x, added, weights, cache, place):
-        """One step: x (B, D), added (B, L, D), weights: of each layer, see Block.weights, one row of `places` ->
+        """One step: x (B, D), added (B, L, P), weights: of each layer, see Block.weights, one row of `places` ->
         hidden (B, D). Same numbers as forward."""
         for i, layer in enumerate(self.layers):
-            x = layer.step(x + added[:, i], weights[i], cache[i], place)
+            x = layer.step(tell(x, added[:, i]), weights[i], cache[i], place)
         return self.norm(x)

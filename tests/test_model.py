@@ -10,7 +10,7 @@ from model_batches import FACTOR, hidden_states, random_batch, sampling_inputs, 
 from model.heads import HitChain, OnsetChain, bin_to_offset, bin_to_velocity, offset_to_bin, velocity_to_bin
 from model.layers import BarLatent, Block, rotary_table
 from model.model import DrumVAE, count_tokens, training_loss
-from model.phi3_arch_model import played_before
+from model.phi3_arch_model import played_before, tell
 from model.sampling import sample
 from utils.optim import make_optimizer
 
@@ -83,13 +83,18 @@ def test_changing_a_bar_leaves_the_bars_before_bit_identical(model):
     assert not torch.allclose(before[:, 33:], after[:, 33:])
 
 
+def test_a_layer_is_told_by_addition_and_where_asked_by_scale_as_well():
+    x, told = torch.randn(2, 8), torch.randn(2, 16)
+    torch.testing.assert_close(tell(x, told[:, :8]), x + told[:, :8])
+    torch.testing.assert_close(tell(x, told), x * (1 + told[:, 8:]) + told[:, :8])
+
+
 def test_attention_looks_no_further_back_than_the_window(tiny_config):
     config = tiny_config.model_copy(deep=True)
-    config.Model.Decoder.window = 4
-    config.Model.Decoder.n_layer = 2
+    config.Model.Decoder.window, config.Model.Decoder.n_layer = 4, 2
     model = small_model(config)
     embedded = torch.randn(1, 20, config.Model.Decoder.d_model, requires_grad=True)
-    added = torch.zeros(1, 20, 2, config.Model.Decoder.d_model)
+    added = torch.zeros(1, 20, 2, model.decoder.d_told)
     gradient = torch.autograd.grad(model.decoder(embedded, added)[:, 19].sum(), embedded)[0].abs().sum(-1)[0]
     assert (gradient[19 - 6 :] > 0).all() and (gradient[: 19 - 6] == 0).all()  # two layers of three steps back
 
@@ -383,12 +388,12 @@ def test_model_needs_the_statistics(tiny_config):
         DrumVAE(tiny_config.to_dict())
 
 
-def test_chain_and_budget_can_be_left_out(tiny_config):
+def test_chain_film_and_budget_can_be_left_out(tiny_config):
     config = tiny_config.model_copy(deep=True)
     config.Model.Output.onset_chain = False
-    config.Model.Decoder.condition_params.remaining_budget = False
+    config.Model.Decoder.condition_params.film = config.Model.Decoder.condition_params.remaining_budget = False
     model, batch = small_model(config), random_batch()
     hidden = hidden_states(model, batch)
     assert torch.equal(model.onset_head(hidden, batch["onset"]), model.onset_head(hidden, 1 - batch["onset"]))
-    assert not any("budget" in name for name in model.state_dict())
+    assert not any("budget" in name for name in model.state_dict()) and model.decoder.d_told == model.decoder.d_model
     assert torch.isfinite(sample(model, *sampling_inputs(batch), generator=torch.Generator())[0]).all()

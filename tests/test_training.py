@@ -16,7 +16,7 @@ from utils.checkpoints import load_checkpoint
 from utils.config import load_config
 from utils.get_model import load_model
 from utils.metrics import likelihood
-from utils.optim import check_groups, kl_weight, make_optimizer, make_scheduler
+from utils.optim import check_groups, kl_weight, loss_weights, make_optimizer, make_scheduler
 from utils.stopping import FiniteGuard
 
 
@@ -176,6 +176,14 @@ def test_schedules(tiny_config):
     assert rates[60] == pytest.approx(0.55) and rates[10:] == sorted(rates[10:], reverse=True)
     vae = training.VAE_params.model_copy(update={"start_step": 100, "cycle_steps": 40, "kl_weight": 0.2})
     assert [kl_weight(step, vae) for step in (0, 99, 100, 110, 120, 139, 140)] == pytest.approx([0, 0, 0, 0.1, 0.2, 0.2, 0])
+
+
+def test_onsets_weigh_less_in_the_second_half(tiny_config):
+    training = tiny_config.Training.model_copy(update={"steps": 80, "late_onset_weight": 0.25})
+    before = training.loss_weight.model_dump()
+    for step, factor in ((0, 1), (40, 1), (50, 0.625), (60, 0.25), (79, 0.25)):
+        changed = {name: pytest.approx(factor * before[name]) for name in ("onset", "marginal")}
+        assert loss_weights(step, training) == before | changed
 
 
 def test_decay_touches_matrices_only(tiny_config):

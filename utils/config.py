@@ -180,6 +180,7 @@ class Intermediate(Section):
 class ConditionParams(Section):
     d_condition: Count
     d_control: Count
+    film: bool
     remaining_budget: bool
 
 
@@ -238,6 +239,7 @@ class Training(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$")]
     VAE_params: VAEParams
     loss_weight: LossWeight
+    late_onset_weight: NotNegative
     log_every: Count
     validate_every: Count
     checkpoint_every: Count

@@ -62,6 +62,18 @@ def kl_weight(step, vae):
     return vae.kl_weight * min(1.0, 2 * within)
 
 
+def loss_weights(step, training):
+    """The weight of each head in the loss of a step, {name: weight}.
+
+    Onsets are learnt the soonest, and after that by heart: over the third quarter of the run their weight, and that of
+    the encoder's own guess at them, falls in a line to late_onset_weight times what it was.
+    """
+    fallen = min(max(4 * step / training.steps - 2, 0.0), 1.0)
+    onset = 1 - fallen * (1 - training.late_onset_weight)
+    weights = training.loss_weight.model_dump()
+    return weights | {name: onset * weights[name] for name in ("onset", "marginal")}
+
+
 def choose_precision(precision, model, batch, device):
     """"float32" or "bfloat16" for Training.precision; "auto" on the CPU times a few steps of both on a batch."""
     if precision == "auto" and device.type == "cpu":

@@ -100,17 +100,17 @@ def decoding_precision(model, rows):
     """The precision that multiplies the decoder's matrices the fastest, where the model itself is in float32.
 
     docs/performance.md has what was measured. Few rows on a CPU are a matter of reading the weights, so they are read in
-    8 bits, for which torch needs wide registers to be quick. More rows are a matter of multiplying: in bfloat16 where
-    the CPU has a unit for such products, else in float32.
+    8 bits, where torch has a quick kernel for it. More rows are a matter of multiplying: in bfloat16 where the CPU has a
+    unit for such products, else in float32.
     """
     weight = model.decoder.start
     if weight.dtype != torch.float32:
         return weight.dtype
     if weight.is_cuda:
         return torch.bfloat16
-    if weight.device.type != "cpu" or torch.backends.cpu.get_cpu_capability() != "AVX512":
+    if weight.device.type != "cpu":
         return torch.float32
-    if rows <= FEW_ROWS:
+    if rows <= FEW_ROWS and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512"):
         return torch.int8
     return torch.bfloat16 if torch.cpu.get_capabilities().get("amx_bf16") else torch.float32
 

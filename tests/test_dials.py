@@ -216,8 +216,9 @@ def bars_of(player, changes, **how):
 
 
 def test_a_jam_takes_on_rows_where_controls_are_first_asked_for(player, monkeypatch):
-    """And plays what generate plays, which knows all of it from the beginning."""
+    """And plays what generate plays, which knows all of it from the beginning; in one precision, whatever the rows."""
     rows, step = [], CpuSteps.step
+    monkeypatch.setattr("model.decoding.decoding_precision", lambda *_: torch.float32)
     monkeypatch.setattr(CpuSteps, "step", lambda self, x, *rest: rows.append(len(x)) or step(self, x, *rest))
     guidance = {"density": 2.0, "style": 3.0, "intensity": 1.0, "instrument": 1.0}
     rhythm = [random_batch(B=1)[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset")]

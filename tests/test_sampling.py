@@ -34,8 +34,12 @@ def model(tiny_config):
 
 @pytest.mark.parametrize("T", [64, 96])
 @pytest.mark.parametrize("steps", [CpuSteps, TorchSteps])
-def test_cached_steps_give_the_hidden_states_of_the_full_forward(model, T, steps, monkeypatch):
+@pytest.mark.parametrize("film", [False, True])
+def test_cached_steps_give_the_hidden_states_of_the_full_forward(tiny_config, T, steps, film, monkeypatch):
     """With padding, with guidance's doubled batch, and past the attention window."""
+    config = tiny_config.model_copy(deep=True)
+    config.Model.Decoder.condition_params.film = film
+    model = small_model(config)
     batch = random_batch(T=T)
     batch["mask"][1, 48:] = False
     for name in ("onset", "vel", "timeoffset"):

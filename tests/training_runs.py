@@ -17,7 +17,6 @@ SHORT = [
     "Training.warmup_steps=2", "Training.validate_every=10", "Training.checkpoint_every=10", "Training.log_every=1",
     "Training.sample_every=1000", "Training.precision=float32", "Training.VAE_params.start_step=2",
     "Training.VAE_params.cycle_steps=4", "Training.VAE_params.kl_weight=0.1", "Training.plain_steps=6",
-    "Model.Decoder.condition_params.film=false",
     "Data.batch_size=8", "Data.preprocess_workers=1",
 ]  # fmt: skip
 STATE = ("vae_model", "ema", "vae_optimizer", "scheduler", "step", "best", "figures")

@@ -8,7 +8,7 @@ INSTALLED := .venv/installed
 # Idle OpenMP threads that spin take the cores from those that work.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test notebook preprocess train clean
+.PHONY: demo test notebook preprocess train drummer clean
 
 demo: $(INSTALLED)
 	$(VENV) inference_bar_control.py --rhythm examples/clave_taps.mid --controls examples/controls.yaml --seed 1 --out output
@@ -26,6 +26,22 @@ preprocess: $(INSTALLED)
 
 train: $(INSTALLED)
 	$(VENV) training_script_causal_decoder.py $(ARGS)
+
+# The shipped checkpoint from the beginning, some hours: two teachers, and the drummer that learns from them both and goes
+# on from the second. What was stopped goes on.
+FIRST := --set Model.Decoder.condition_params.film=false --set Training.late_onset_weight=1
+DRUMMER := --init-from runs/second/drummer.pt --set 'Training.teachers=[runs/first/drummer.pt,runs/second/drummer.pt]' \
+	--set Training.steps=1600 --set Training.plain_steps=300 --set Training.warmup_steps=100 --set Training.learning_rate=5e-4 \
+	--set Training.VAE_params.start_step=0 --set Training.VAE_params.cycle_steps=800 --set Training.late_onset_weight=1 \
+	--set Training.validate_every=200
+# $(1): the run's name; $(2): what it starts with
+run = $(VENV) training_script_causal_decoder.py \
+	$(if $(wildcard runs/$(1)/checkpoints/*.pt),--resume runs/$(1),--set Training.run_dir=runs/$(1) $(2)) $(ARGS)
+
+drummer: $(INSTALLED)
+	$(call run,first,$(FIRST))
+	$(call run,second)
+	$(call run,drummer,$(DRUMMER))
 
 $(INSTALLED): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed: make PYTHON=python3.x")'

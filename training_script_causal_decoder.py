@@ -47,6 +47,7 @@ from utils.run_log import RunLog
 from utils.run_samples import write_samples
 from utils.speed import compile_model, keep_freed_memory
 from utils.stopping import FiniteGuard, StopSignals, ignore_stop_signals
+from utils.teachers import Teachers
 
 
 def train(cfg, resume=False, init_from=None, midi_dir=None, processes=Processes()):
@@ -75,6 +76,7 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=Processes(
     )
 
     # ---- model
+    teachers = Teachers(cfg, device)
     torch.manual_seed(training.seed)
     model = get_model(cfg.to_dict()).to(device)
     state = None
@@ -173,7 +175,8 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=Processes(
                 last_piece = len(sums) == len(pieces) - 1
                 with nullcontext() if last_piece or parallel is model else parallel.no_sync():
                     with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-                        sums.append(parallel(to_device(piece, device)))
+                        batch = to_device(piece, device)
+                        sums.append(parallel(batch, teachers.targets(batch)))
                     losses.append(training_loss(sums[-1], tokens, of_heads, weight, vae.free_bits))
                     # DistributedDataParallel takes the mean over the processes, the loss is a sum over them
                     (losses[-1] * processes.count).backward()

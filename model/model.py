@@ -180,19 +180,41 @@ class DrumVAE(nn.Module):
         features = self.budget.features(asked, played_onset, played_vel).to(added.dtype)
         return added + self.budget(features).unflatten(-1, added.shape[-2:])
 
-    def forward(self, batch):
+    def forward(self, batch, targets=None):
         """Teacher-forced pass over a batch (the dict that data_aug makes) -> dict of figures.
 
-        onset, vel, timeoffset (B, T, V): the target. density, intensity (B, T) z-scores and instrument
+        onset, vel, timeoffset (B, T, V): what was played. density, intensity (B, T) z-scores and instrument
         (B, T, V) shares, NaN = unset; style (B, T) long, 18 = unset, or weights, see StyleControl. use_context,
         use_latent, mask (B, T).
         noise (B, N, Z), standard normal, makes the latent a sample; without that key it is the mean. With
         the keys of hit_index the hits are looked up there and the device is not waited for.
+        targets: what the nats are measured against: of each head what `logits` gives, or None for just that, or
+        probabilities in its place, (n_hit, K) of tokens.
         Returned: onset_nats, velocity_nats, offset_nats (sums), steps, hits (counts), each a 0-d tensor;
         marginal_nats: of the encoder's own guess at the onsets it hears, each cell for itself; kl (B, N, Z), the
         nats of each unit of each bar; bars (B, N) bool, those that were heard. Known cells and steps outside the
         mask count nowhere.
         """
+        batch = batch if "hit" in batch else batch | hit_index(batch["onset"])
+        logits, played, (mu, logvar, bars) = self.logits(batch)
+        targets = played if targets is None else targets
+        mask, heard = batch["mask"].unsqueeze(-1), (batch["use_context"] | batch["use_latent"]).unsqueeze(-1)
+        open_cells = mask & ~batch["known_onset"]
+        open_hit = (mask & ~batch["known_vel"]).flatten()[batch["hit"]]
+        counted = {"onset": open_cells, "marginal": open_cells & heard, "velocity": open_hit, "offset": open_hit}
+        nats = {f"{name}_nats": (head_nats(logits[name], targets[name]) * where).sum() for name, where in counted.items()}
+        return nats | {
+            "steps": mask.sum(),
+            "hits": open_hit.sum(),
+            "kl": kl_per_unit(mu, logvar),
+            "bars": bars,
+        }
+
+    def logits(self, batch):
+        """What the heads say of a batch, as `forward` takes it, given what was played before: onset and marginal
+        (B, T, V), the voices after one another and each cell for itself; velocity and offset (n_hit, K). What was played
+        by the same names: rolls, and tokens (n_hit,) in the order of onset.nonzero(). And mu, logvar and bars as `hear`
+        gives them, in float32."""
         onset, vel, timeoffset, mask = batch["onset"], batch["vel"], batch["timeoffset"], batch["mask"]
         use_context, use_latent = batch["use_context"], batch["use_latent"]
         controls = [batch[name] for name in ("density", "intensity", "instrument", "style")]
@@ -209,29 +231,19 @@ class DrumVAE(nn.Module):
 
         velocity_bin = velocity_to_bin(vel, self.velocity_bins)
         offset_bin = offset_to_bin(timeoffset, self.offset_bins)
-        open_cells = mask.unsqueeze(-1) & ~batch["known_onset"]
         index = batch if "hit" in batch else hit_index(onset)
         hit = index["hit"]
-        open_hit = (mask.unsqueeze(-1) & ~batch["known_vel"]).flatten()[hit]
-        marginal_logits = self.marginal_head(context)
-        heard_cells = open_cells & (use_context | use_latent).unsqueeze(-1)
-        marginal_nats = cell_nats(marginal_logits, onset) * heard_cells
-        onset_logits = self.onset_head(hidden, onset) + self.prior(marginal_logits, use_context)
-        onset_nats = cell_nats(onset_logits, onset) * open_cells
+        marginal = self.marginal_head(context)
         hit_hidden = hidden + self.tap(rhythm, use_context).to(hidden.dtype)
-        velocity_logits, offset_logits = self.hit_head(hit_hidden, onset, velocity_bin, offset_bin, index)
-        velocity_nats = F.cross_entropy(velocity_logits.float(), velocity_bin.flatten()[hit], reduction="none") * open_hit
-        offset_nats = F.cross_entropy(offset_logits.float(), offset_bin.flatten()[hit], reduction="none") * open_hit
-        return {
-            "onset_nats": onset_nats.sum(),
-            "marginal_nats": marginal_nats.sum(),
-            "velocity_nats": velocity_nats.sum(),
-            "offset_nats": offset_nats.sum(),
-            "steps": mask.sum(),
-            "hits": open_hit.sum(),
-            "kl": kl_per_unit(mu, logvar),
-            "bars": bars,
+        velocity, offset = self.hit_head(hit_hidden, onset, velocity_bin, offset_bin, index)
+        logits = {
+            "onset": self.onset_head(hidden, onset) + self.prior(marginal, use_context),
+            "marginal": marginal,
+            "velocity": velocity,
+            "offset": offset,
         }
+        tokens = {"velocity": velocity_bin.flatten()[hit], "offset": offset_bin.flatten()[hit]}
+        return logits, {"onset": onset, "marginal": onset, **tokens}, (mu, logvar, bars)
 
     def play(self, onset, vel, timeoffset, condition, controls):
         """Hidden states (B, T, D) of the decoder over what is played, given condition (B, T, C) and controls."""
@@ -241,9 +253,12 @@ class DrumVAE(nn.Module):
         return self.decoder(self.decoder.embed_previous(onset, vel, timeoffset), added)
 
 
-def cell_nats(logits, onset):
-    """Cross-entropy of each cell in float32; logits and onset (B, T, V)."""
-    return F.binary_cross_entropy_with_logits(logits.float(), onset, reduction="none")
+def head_nats(logits, target):
+    """Cross-entropy in float32 of each cell, logits and target (B, T, V), or of each hit: logits (n_hit, K), target
+    tokens (n_hit,) or their probabilities (n_hit, K)."""
+    of_cells = logits.ndim == 3
+    cross_entropy = F.binary_cross_entropy_with_logits if of_cells else F.cross_entropy
+    return cross_entropy(logits.float(), target, reduction="none")
 
 
 def count_tokens(batch, steps_per_bar):

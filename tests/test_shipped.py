@@ -2,6 +2,8 @@
 
 import math
 import re
+import shlex
+import subprocess
 
 import numpy as np
 import pytest
@@ -47,8 +49,12 @@ def test_it_is_small_and_loads_anywhere(checkpoint):
     assert "/" not in checkpoint["config"]["Data"]["corpus"].removeprefix("data/")
 
 
-def test_config_yaml_is_its_recipe(checkpoint):
-    recipe = load_config(REPOSITORY / "config.yaml").to_dict()
+def test_make_drummer_is_its_recipe(checkpoint):
+    said = subprocess.run(["make", "--dry-run", "drummer"], cwd=REPOSITORY, text=True, capture_output=True, check=True)
+    *_, last = re.findall(r"training_script_causal_decoder\.py((?:\\\n|.)*)", said.stdout)
+    words = shlex.split(last)
+    sets = [value for flag, value in zip(words, words[1:]) if flag == "--set"]
+    recipe = load_config(REPOSITORY / "config.yaml", sets).to_dict()
     trained = config_from_dict(checkpoint["config"]).to_dict()
     assert trained["Data"].pop("normalize_factor") and not recipe["Data"].pop("normalize_factor")
     assert trained["Training"].pop("precision") in ("float32", "bfloat16") and recipe["Training"].pop("precision")

@@ -240,6 +240,8 @@ class Training(Section):
     VAE_params: VAEParams
     loss_weight: LossWeight
     late_onset_weight: NotNegative
+    teachers: list[str]
+    teachers_share: Probability
     log_every: Count
     validate_every: Count
     checkpoint_every: Count

@@ -39,6 +39,8 @@ def check_run(cfg, n_processes=1, resume=False, init_from=None, midi_dir=None):
         problems.append("--init-from: a run that is resumed has its own weights; leave one of the two out")
     elif init_from is not None:
         problems += _said(lambda: load_checkpoint(init_from), "--init-from: ")
+    for teacher in training.teachers:
+        problems += _said(lambda: load_checkpoint(teacher), "Training.teachers: ")
     if midi_dir is not None and not Path(midi_dir).exists():
         problems.append(f"--midi-dir: {midi_dir} does not exist")
     problems += _said(lambda: pick_device(training.device), "Training.")

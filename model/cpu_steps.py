@@ -46,21 +46,13 @@ class Product:
         self.into, self.out = (tensor.to(matrix.dtype) for tensor in self.wide)
 
     def run(self):
-        return self.write(self.multiply(self.read()))
-
-    def read(self):
-        """What was written into x, in the matrix's precision."""
-        return self.into if self.into is self.wide[0] else self.into.copy_(self.wide[0])
-
-    def multiply(self, x):
-        """x (R, n_in) times the matrix, (R, n_out), both in the matrix's precision."""
         if isinstance(self.matrix, Int8):
-            return torch._weight_int8pack_mm(x, *self.matrix)
-        return torch.mm(x, self.matrix, out=self.out)
-
-    def write(self, product):
-        if product is not self.wide[1]:
-            self.wide[1].copy_(product)
+            self.wide[1].copy_(torch._weight_int8pack_mm(self.into.copy_(self.wide[0]), *self.matrix))
+        elif self.into is self.wide[0]:
+            torch.mm(self.into, self.matrix, out=self.out)
+        else:
+            torch.mm(self.into.copy_(self.wide[0]), self.matrix, out=self.out)
+            self.wide[1].copy_(self.out)
         if self.bias is not None:
             self.y += self.bias
         return self.y
@@ -78,6 +70,7 @@ class CpuLayer:
         self.swapped = self.pairs[..., ::-1, :]
         self.seen = self.o.x.reshape(rows, n_head, 1, d_head)
         self.cache = cache.numpy().reshape(2, rows, n_head, window, d_head)
+        self.gate, self.up = self.gate_up.wide[1].chunk(2, dim=-1)
 
     def step(self, x, place):
         """x (R, D), to which the layer adds its own; place: of Phi3Decoder.places."""
@@ -86,8 +79,9 @@ class CpuLayer:
         self.attend(*place)
         x += self.o.run()
         normed(x, self.gate_up.x)
-        gate, up = self.gate_up.multiply(self.gate_up.read()).chunk(2, dim=-1)
-        x += self.down.write(self.down.multiply(F.silu(gate).mul_(up)))
+        self.gate_up.run()
+        torch.mul(F.silu(self.gate), self.up, out=self.down.wide[0])
+        x += self.down.run()
 
     def attend(self, cos, sin, slot, unseen):
         """Of the step's query, key and value, in `pairs`, what its heads see, into `seen`."""
@@ -163,8 +157,8 @@ class CpuSteps:
         """Rolls (R, V) of a step -> (R, D)."""
         np.concatenate((onset.numpy(), vel.numpy(), timeoffset.numpy()), -1, out=self.rolls.x)
         self.rolls.run()
-        mixed = self.mix.multiply(self.mix.into.copy_(F.silu(self.rolls.wide[1])))
-        return torch.from_numpy(self.mix.write(mixed).copy())
+        self.mix.wide[0].copy_(F.silu(self.rolls.wide[1]))
+        return torch.from_numpy(self.mix.run().copy())
 
     def add_budget(self, added, asked, played_onset, played_vel):
         """added (R, L, P) plus what the remaining budget says to each layer."""
@@ -173,8 +167,8 @@ class CpuSteps:
         played = played_onset.numpy(), played_vel.numpy()
         self.features.x[:] = self.budget.features(asked.numpy(), *played, concatenate=np.concatenate)
         self.features.run()
-        told = self.told.multiply(self.told.into.copy_(F.silu(self.features.wide[1])))
-        return torch.from_numpy(self.told.write(told).reshape(added.shape) + added.numpy())
+        self.told.wide[0].copy_(F.silu(self.features.wide[1]))
+        return torch.from_numpy(self.told.run().reshape(added.shape) + added.numpy())
 
     def step(self, x, added, place):
         """x (R, D), added (R, L, P), one row of Phi3Decoder.places -> hidden (R, D)."""

@@ -7,6 +7,7 @@ what goes through the decoder has as many times B rows as the Guide has views.
 import contextlib
 import itertools
 import math
+import os
 from typing import NamedTuple
 
 import torch
@@ -19,6 +20,8 @@ EVERY_ROW = slice(None)
 FEW_ROWS = 4  # see decoding_precision
 WORTH_A_THREAD = 300_000_000  # multiplications of a step in float32, see docs/performance.md
 QUICKER_HALVES = 6  # times as many in the same time in bfloat16
+# where that is set the machine is there for us alone: idle threads stay awake, and to share little work costs nothing
+THREADS_STAY_AWAKE = os.environ.get("OMP_WAIT_POLICY", "").upper() == "ACTIVE"
 CONTROLS = "density", "intensity", "instrument", "style"
 
 
@@ -118,7 +121,7 @@ def decoding_precision(model, rows):
 def few_threads(little, device):
     """One thread of the CPU where there is so little to multiply that waking another takes longer than it helps."""
     before = torch.get_num_threads()
-    if device.type == "cpu" and little:
+    if device.type == "cpu" and little and not THREADS_STAY_AWAKE:
         torch.set_num_threads(1)
     try:
         yield

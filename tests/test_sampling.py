@@ -192,12 +192,15 @@ def test_what_is_little_takes_one_thread_and_gives_the_others_back(model, monkey
         assert torch.get_num_threads() == 2
         return {*heard}, {*played}
 
+    monkeypatch.setattr(decoding, "THREADS_STAY_AWAKE", False)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         assert threads(2, 64) == ({1}, {1}) and threads(3, 48) == ({2}, {1})
         monkeypatch.setattr(decoding, "WORTH_A_THREAD", 3 * sum(p.numel() for p in model.decoder.layers.parameters() if p.ndim > 1))
         assert threads(3, 16, torch.float32) == ({1}, {2}) and threads(3, 16, torch.bfloat16) == ({1}, {1})
+        monkeypatch.setattr(decoding, "THREADS_STAY_AWAKE", True)
+        assert threads(2, 16, torch.bfloat16) == ({2}, {2})
     finally:
         torch.set_num_threads(before)
 

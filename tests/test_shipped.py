@@ -122,6 +122,6 @@ def test_another_rhythm_gives_other_drums(model):
 
 def test_its_card_names_data_licence_recipe_and_figures():
     card = (REPOSITORY / "checkpoints" / "README.md").read_text()
-    for word in ("Groove MIDI Dataset", "CC BY 4.0", "python training_script_causal_decoder.py", "python evaluate.py"):
+    for word in ("Groove MIDI Dataset", "CC BY 4.0", "make drummer", "python evaluate.py"):
         assert word in card
     assert re.search(r"\|.*\d\.\d+", card)

@@ -211,10 +211,12 @@ class DrumVAE(nn.Module):
         }
 
     def logits(self, batch):
-        """What the heads say of a batch, as `forward` takes it, given what was played before: onset and marginal
-        (B, T, V), the voices after one another and each cell for itself; velocity and offset (n_hit, K). What was played
-        by the same names: rolls, and tokens (n_hit,) in the order of onset.nonzero(). And mu, logvar and bars as `hear`
-        gives them, in float32."""
+        """What the heads say of a batch, as `forward` takes it, with the keys of hit_index.
+
+        Returned: logits, given what was played before: onset and marginal (B, T, V), the voices one after the other and
+        each cell for itself; velocity and offset (n_hit, K). What was played, by the same names: rolls, and tokens
+        (n_hit,) in the order of onset.nonzero(). And mu, logvar and bars as `hear` gives them, in float32.
+        """
         onset, vel, timeoffset, mask = batch["onset"], batch["vel"], batch["timeoffset"], batch["mask"]
         use_context, use_latent = batch["use_context"], batch["use_latent"]
         controls = [batch[name] for name in ("density", "intensity", "instrument", "style")]
@@ -231,11 +233,10 @@ class DrumVAE(nn.Module):
 
         velocity_bin = velocity_to_bin(vel, self.velocity_bins)
         offset_bin = offset_to_bin(timeoffset, self.offset_bins)
-        index = batch if "hit" in batch else hit_index(onset)
-        hit = index["hit"]
+        hit = batch["hit"]
         marginal = self.marginal_head(context)
         hit_hidden = hidden + self.tap(rhythm, use_context).to(hidden.dtype)
-        velocity, offset = self.hit_head(hit_hidden, onset, velocity_bin, offset_bin, index)
+        velocity, offset = self.hit_head(hit_hidden, onset, velocity_bin, offset_bin, batch)
         logits = {
             "onset": self.onset_head(hidden, onset) + self.prior(marginal, use_context),
             "marginal": marginal,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from midi_files import beat, midi_bytes, note, small_corpus
-from training_runs import arguments, assert_same_run, busy_corpus, checkpoint, finish, lines, start
+from training_runs import arguments, assert_same_run, busy_corpus, checkpoint, finish, forget, lines, start
 
 import training_script_causal_decoder as script
 from utils.checkpoints import load_checkpoint, save_checkpoint
@@ -34,9 +34,7 @@ def resume(folder):
 def test_ten_steps_and_ten_more_equal_twenty(tmp_path, corpus, whole_run, workers):
     assert script.main(arguments(tmp_path, corpus, f"Data.loader_workers={workers}")) == 0
     assert_same_run(tmp_path, whole_run)
-    run = tmp_path / "run"
-    for name in ("step_00000020.pt", "best.pt"):  # as if it had been killed on its way from step 10 to 20
-        (run / "checkpoints" / name).unlink()
+    forget(tmp_path, 20)
     resume(tmp_path)
     assert_same_run(tmp_path, whole_run)
 

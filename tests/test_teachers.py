@@ -3,7 +3,7 @@
 import pytest
 import torch
 from model_batches import FACTOR, random_batch, small_model
-from training_runs import arguments, assert_same_run, busy_corpus, checkpoint, lines
+from training_runs import arguments, assert_same_run, busy_corpus, checkpoint, forget, lines
 
 import training_script_causal_decoder as script
 from model.heads import hit_index
@@ -11,6 +11,11 @@ from utils.checkpoints import save_checkpoint
 from utils.teachers import Teachers
 
 HEADS = ("onset", "marginal", "velocity", "offset")
+
+
+def hit_batch(B):
+    batch = random_batch(B=B, T=32)
+    return batch | hit_index(batch["onset"])
 
 
 @pytest.fixture
@@ -33,7 +38,7 @@ def teachers_of(tiny_config, tmp_path):
 
 
 def test_the_targets_are_what_was_played_and_what_the_teachers_think(tiny_config, teachers_of):
-    batch = random_batch(B=2, T=32)
+    batch = hit_batch(B=2)
     said = [small_model(tiny_config, seed).logits(batch)[0] for seed in (1, 2)]
     played = small_model(tiny_config).logits(batch)[1]
     targets, halfway = (teachers_of(share, 1, 2).targets(batch) for share in (1.0, 0.5))
@@ -44,12 +49,12 @@ def test_the_targets_are_what_was_played_and_what_the_teachers_think(tiny_config
         truth = played[name] if wanted.ndim == 3 else torch.nn.functional.one_hot(played[name], wanted.shape[-1])
         torch.testing.assert_close(halfway[name], (wanted + truth) / 2)
         assert not targets[name].requires_grad
-    noisy = batch | {"noise": torch.randn(2, 2, 8)} | hit_index(batch["onset"])
+    noisy = batch | {"noise": torch.randn(2, 2, 8)}
     torch.testing.assert_close(teachers_of(1.0, 1, 2).targets(noisy), targets)
 
 
 def test_no_share_for_the_teachers_is_the_loss_without_them(tiny_config, teachers_of):
-    student, batch = small_model(tiny_config, 3), random_batch(B=2, T=32)
+    student, batch = small_model(tiny_config, 3), hit_batch(B=2)
     alone, told = student(batch), student(batch, teachers_of(0.0, 1).targets(batch))
     torch.testing.assert_close(told, alone)
     assert student(batch, teachers_of(1.0, 1).targets(batch))["onset_nats"] != alone["onset_nats"]
@@ -57,7 +62,7 @@ def test_no_share_for_the_teachers_is_the_loss_without_them(tiny_config, teacher
 
 
 def test_a_student_comes_nearer_to_its_teacher_than_the_truth_would_lead_it(tiny_config, teachers_of):
-    batch = random_batch(B=4, T=32)
+    batch = hit_batch(B=4)
     targets = teachers_of(1.0, 1).targets(batch)
     distances = []
     for aim in (targets, None):
@@ -86,10 +91,8 @@ def test_a_run_with_a_teacher_learns_something_else_and_can_be_stopped(tmp_path,
     for name in ("student", "stopped"):
         assert script.main(arguments(folders[name], corpus, taught)) == 0
     assert lines(folders["student"])[0]["loss"] != lines(folders["teacher"])[0]["loss"]
-    run = folders["stopped"] / "run"
-    for name in ("step_00000020.pt", "best.pt"):
-        (run / "checkpoints" / name).unlink()
-    assert script.main(["--resume", str(run)]) == 0
+    forget(folders["stopped"], 20)
+    assert script.main(["--resume", str(folders["stopped"] / "run")]) == 0
     assert_same_run(folders["stopped"], folders["student"])
     assert checkpoint(folders["student"], 20)["config"]["Training"]["teachers"]
 

@@ -42,6 +42,14 @@ def checkpoint(folder, step):
     return load_checkpoint(folder / "run" / "checkpoints" / f"step_{step:08d}.pt")
 
 
+def forget(folder, step):
+    """Leaves the run as if it had been killed on its way to that step, its last."""
+    checkpoints = folder / "run" / "checkpoints"
+    for name in (f"step_{step:08d}.pt", "best.pt"):
+        if load_checkpoint(checkpoints / name)["step"] == step:
+            (checkpoints / name).unlink()
+
+
 def lines(folder):
     """metrics.jsonl without what a clock says."""
     read = map(json.loads, (folder / "run" / "metrics.jsonl").read_text().splitlines())

@@ -29,7 +29,7 @@ class Teachers:
 
     @torch.no_grad()
     def targets(self, batch):
-        """What DrumVAE.forward takes as `targets` for a batch, None where there are no teachers.
+        """What DrumVAE.forward takes as `targets` for a batch with the keys of hit_index, None where there are no teachers.
 
         Each teacher hears what the student hears, but without dropout and with the mean of its latent.
         """

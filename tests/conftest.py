@@ -17,7 +17,7 @@ TINY = [
     "Model.Intermediate.d_latent=8",
     "Model.Decoder.d_model=32", "Model.Decoder.n_layer=2", "Model.Decoder.n_head=2", "Model.Decoder.d_ff=64",
     "Model.Decoder.dropout=0",
-    "Model.Decoder.condition_params={d_condition: 32, d_control: 8, film: false, remaining_budget: true}",
+    "Model.Decoder.condition_params={d_condition: 32, d_control: 8, film: true, remaining_budget: true}",
     "Model.Output.d_head=16", "Model.Output.dropout=0",
 ]
 

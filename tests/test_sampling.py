@@ -2,9 +2,13 @@
 
 import copy
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
+from conftest import REPOSITORY
 from model_batches import hidden_states, random_batch, sampling_inputs, small_model
 
 from data_aug import unset_controls
@@ -203,6 +207,15 @@ def test_what_is_little_takes_one_thread_and_gives_the_others_back(model, monkey
         assert threads(2, 16, torch.bfloat16) == ({2}, {2})
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("policy", ["ACTIVE", "active", "PASSIVE", None])
+def test_threads_stay_awake_where_that_was_asked_for(policy):
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": policy} if policy else {}
+    ask = "from model.decoding import THREADS_STAY_AWAKE; print(THREADS_STAY_AWAKE)"
+    said = subprocess.run([sys.executable, "-c", ask], cwd=REPOSITORY, env=environment, text=True, capture_output=True, check=True)
+    assert said.stdout.strip() == str(policy in ("ACTIVE", "active"))
 
 
 def test_same_seed_same_drums_and_no_other_source_of_chance(model):

@@ -10,7 +10,8 @@ small=(
   "Model.Encoder={d_model: 96, n_layer: 3, n_head: 3, d_ff: 256, dropout: 0.1}"
   Model.Decoder.d_model=128 Model.Decoder.n_layer=4 Model.Decoder.n_head=4 Model.Decoder.d_ff=352
   Training.steps=300 Training.warmup_steps=50 Training.ema_decay=0.98 Training.VAE_params.start_step=100
-  Training.plain_steps=0 Training.late_onset_weight=1 Model.Decoder.condition_params.film=false Training.validate_every=300 Training.checkpoint_every=300 Training.sample_every=1000
+  Training.plain_steps=0 Training.late_onset_weight=1 Model.Decoder.condition_params.film=false
+  Training.validate_every=300 Training.checkpoint_every=300 Training.sample_every=1000
   "Data.task={tap: 1, humanise: 0, add_voice: 0, infill: 0, continue: 0, keep_rhythm: 1}"
 )
 latent_alone=Data.drop.context=1

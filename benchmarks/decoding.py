@@ -109,7 +109,7 @@ def bytes_read(model, rows, n_steps, precision):
     parts += [model.budget] if model.budget else []
     weights = sum(p.nbytes for part in parts for p in part.parameters())
     matrices = [matrix for layer in decoder.layers for matrix in layer.matrices()]
-    if decoder.start.device.type == "cpu":  # see model.cpu_steps.Matrices
+    if decoder.start.device.type == "cpu":  # see model.cpu_steps.weights_in
         matrices += [decoder.embed.mix.weight, *([model.budget.mlp[2].weight] if model.budget else [])]
     weights -= sum(matrix.numel() * (matrix.itemsize - precision.itemsize) for matrix in matrices)
     by_voice = [p for head in heads for p in (*head.from_hidden.parameters(), head.from_onset.weight, head.voice_bias)]
@@ -195,7 +195,7 @@ def measure(model, rows, n_steps, runs, device):
     few = 1 + (runs - 1) // (2 * rows)  # without a cache it takes long
     works = {
         precision: (lambda precision=precision: sample(model, *inputs, generator=chance(), precision=precision), runs)
-        for precision in (decoding_precision(model, rows), torch.float32)
+        for precision in (decoding_precision(model), torch.float32)
     }
     for name, whole in (("growing", False), ("whole", True)):
         works[name] = (lambda whole=whole: sample_without_cache(model, inputs, chance(), whole), few)
@@ -210,7 +210,7 @@ def measure(model, rows, n_steps, runs, device):
 
 def report_speed(model, batches, lengths, runs, device):
     memory = bandwidth(LARGE[device.type], device)
-    weights, _ = bytes_read(model, 1, 1, decoding_precision(model, 1))
+    weights, _ = bytes_read(model, 1, 1, decoding_precision(model))
     again = bandwidth(weights, device)
     print(
         f"memory           {memory / 1e9:.1f} GB/s; a buffer of the {weights / 1e6:.1f} MB of weights that a step at "

@@ -5,15 +5,14 @@ A step is some hundred small kernels, and launching them one by one takes the CP
 
 import torch
 
-from model.decoding import Decoding, Kept
+from model.cpu_steps import COMPILED, CpuDecoding
+from model.decoding import Decoding, Kept, decoding_precision
 
 KEPT = 4  # graphs of one model: of as many batch sizes, temperatures, sets of known cells...
 
 
 class CapturedDecoding(Decoding):
     """A Decoding whose bars are CUDA graphs, one for each kind of bar: how long, and what is told."""
-
-    may_use_numpy = False  # a graph holds what torch does
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
@@ -49,8 +48,12 @@ class CapturedDecoding(Decoding):
 
 
 def fresh(model, batch_size, guide, temperature, precision=None):
-    """A Decoding at its beginning, for its caller alone; on a GPU a captured one."""
-    kind = CapturedDecoding if model.decoder.start.is_cuda else Decoding
+    """A Decoding at its beginning, for its caller alone: on a GPU a captured one, on a CPU a compiled one, if it can be.
+    precision: see Decoding and CpuDecoding; None: decoding_precision."""
+    start, precision = model.decoder.start, precision or decoding_precision(model)
+    kind = CapturedDecoding if start.is_cuda else Decoding
+    if start.device.type == "cpu" and start.dtype == torch.float32 and precision in COMPILED:
+        kind = CpuDecoding
     return kind(model, batch_size, guide, temperature, precision)
 
 

@@ -1,205 +1,358 @@
-"""The decoder's steps on a CPU, in NumPy over buffers that stay where they are.
+"""The decoder's steps on a CPU: the steps of a bar as one compiled function, and what of the model it reads.
 
-A step is some hundreds of small operations between a few matrices, and NumPy begins one in a third of the time that
-torch needs; the matrices are torch's. Shapes: R rows, D model width, H heads, W steps in the ring, L layers, V voices.
+Shapes as in model.cpu_kernels; n steps of a bar (or of its beginning).
 """
 
+from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from model.layers import NORM_EPS
-
-
-class Int8(NamedTuple):
-    """A matrix (n_in, n_out) in 8 bits: whole numbers (n_out, n_in) int8, times a scale (n_out) for each column, which is
-    in bfloat16, as what it is multiplied with must be."""
-
-    numbers: torch.Tensor
-    scale: torch.Tensor
-
-    dtype = torch.bfloat16
-
-    @property
-    def shape(self):
-        return self.numbers.T.shape
-
-    @staticmethod
-    def of(matrix):
-        """Of a matrix (n_out, n_in) float32; docs/experiments.md has what the rounding costs."""
-        scale = (matrix.abs().amax(1) / 127).clamp(min=1e-12).bfloat16()
-        return Int8((matrix / scale[:, None]).round().clamp(-127, 127).to(torch.int8), scale)
+from model.cpu_kernels import (
+    add, add_bias, add_silu, add_told, attend, bin_logits, blend, budget_features, compiled, draw_onsets, embed_rolls, f32, gated, keep_within,
+    multiply_by, normed, offset_in, pick, tell, velocity_in,
+)  # fmt: skip
+from model.decoding import Decoding, Kept, onset_threshold
+from model.heads import offset_to_bin, velocity_to_bin
 
 
-class Product:
-    """R rows times a matrix: `run` makes y (R, n_out) of what was written into x (R, n_in), both float32."""
+COMPILED = torch.int8, torch.float32  # the precisions of the large matrices
 
-    def __init__(self, matrix, rows, bias=None):
-        """matrix (n_in, n_out) in any precision, or Int8; bias (n_out) float32, or None."""
-        n_in, n_out = matrix.shape
-        self.matrix, self.bias = matrix, bias
-        self.x, self.y = np.zeros((rows, n_in), np.float32), np.zeros((rows, n_out), np.float32)
-        self.wide = torch.from_numpy(self.x), torch.from_numpy(self.y)
-        # in the matrix's precision: these very tensors, or others to convert to and from
-        self.into, self.out = (tensor.to(matrix.dtype) for tensor in self.wide)
 
-    def run(self):
-        if isinstance(self.matrix, Int8):
-            self.wide[1].copy_(torch._weight_int8pack_mm(self.into.copy_(self.wide[0]), *self.matrix))
-        elif self.into is self.wide[0]:
-            torch.mm(self.into, self.matrix, out=self.out)
+class Matrix(NamedTuple):
+    """numbers (n_out, n_in), of L layers (L, n_out, n_in), times a scale for each row (n_out), (L, n_out)."""
+
+    numbers: np.ndarray  # float32 or int8
+    scale: np.ndarray
+
+
+class Bins(NamedTuple):
+    """A BinHead as bin_logits reads it."""
+
+    from_hidden: np.ndarray  # (V, Q, D)
+    from_onset: np.ndarray  # (V, Q, V)
+    bias: np.ndarray  # (V, Q)
+    between: np.ndarray  # (Q, Q)
+    between_bias: np.ndarray  # (Q)
+    out: np.ndarray  # (K, Q)
+    out_bias: np.ndarray  # (V, K)
+
+
+class Weights(NamedTuple):
+    """All that a step reads of a model before its heads of velocity and offset."""
+
+    qkv: Matrix
+    o: Matrix
+    gate_up: Matrix
+    down: Matrix
+    attention_norm: np.ndarray  # (L, D)
+    mlp_norm: np.ndarray
+    norm: np.ndarray  # (D)
+    features: Matrix  # of the budget; without one, with no rows
+    features_bias: np.ndarray
+    budget: Matrix
+    budget_bias: np.ndarray
+    steps_per_bar: np.float32
+    onset: Matrix  # base and pair (V + V V, D)
+    onset_bias: np.ndarray
+    rolls: np.ndarray  # (3, V, D), see embed_rolls
+    rolls_bias: np.ndarray  # (3, D)
+    mix: Matrix
+    mix_bias: np.ndarray
+
+
+class Hits(NamedTuple):
+    """A HitChain as draw_hits reads it."""
+
+    velocity: Bins
+    offset: Bins
+    velocity_token: np.ndarray  # (V, K, 2Q)
+    offset_token: np.ndarray
+    own_velocity: np.ndarray  # (V, K, Q)
+
+
+# What the steps of a bar are told: the number of dimensions, n first, then B or R; and what it consists of. What is not told
+# has no elements.
+TOLD = {
+    "added": (4, torch.float32),  # (n, R, L, P)
+    "asked": (3, torch.float32),  # (n, R, 6 + 2V), see Budget.asked
+    "threshold": (3, torch.float32),  # (n, B, V), see decoding.onset_threshold
+    "uniform": (4, torch.float32),  # (n, B, V, 5)
+    "limit": (4, torch.int64),  # (n, B, rules, V), see decoding.keep_within
+    "tap_tokens": (3, torch.float32),  # (n, R, D), and the four that follow (n, B): see sampling.tap_of
+    "tap_velocity_bin": (2, torch.int64),
+    "tap_offset_bin": (2, torch.int64),
+    "tap_vel": (2, torch.float32),
+    "tap_timeoffset": (2, torch.float32),
+    "known_hit": (3, torch.bool),  # (n, B, V): hits that are known, and cells of which all that follows is
+    "known_vel": (3, torch.bool),
+    "vel": (3, torch.float32),
+    "timeoffset": (3, torch.float32),
+    "velocity_bin": (3, torch.int64),
+    "offset_bin": (3, torch.int64),
+}
+Told = namedtuple("Told", TOLD)
+BY_VIEW = "added", "asked", "tap_tokens"
+
+
+@compiled
+def multiply(x, matrix, y):
+    multiply_by(x, matrix.numbers, matrix.scale, y)
+
+
+@compiled
+def of_layer(matrix, layer):
+    return Matrix(matrix.numbers[layer], matrix.scale[layer])
+
+
+@compiled
+def draw_hits(hits, told, t, b, hidden, guide, temperature, onset, vel, timeoffset):
+    """decoding.draw_hits of item b at step t: hidden (N, D), guide (N - 1), see blend, onset (V) -> vel, timeoffset (V)."""
+    V, D, n_view, Q = len(onset), hidden.shape[1], len(guide) + 1, len(hits.velocity.between)
+    K_velocity, K_offset = hits.velocity.out_bias.shape[1], hits.offset.out_bias.shape[1]
+    heard, first, second = np.empty((n_view, D), np.float32), np.empty(Q, np.float32), np.empty(Q, np.float32)
+    by_view, logits = np.empty((n_view, max(K_velocity, K_offset)), np.float32), np.empty(max(K_velocity, K_offset), np.float32)
+    past_velocity, past_offset, own = np.zeros(Q, np.float32), np.zeros(Q, np.float32), np.empty(Q, np.float32)
+    for view in range(n_view):
+        for i in range(D):
+            heard[view, i] = hidden[view, i] + told.tap_tokens[t, b * n_view + view, i]
+    for v in range(V):
+        vel[v] = timeoffset[v] = f32(0)
+        if not onset[v]:
+            continue
+        known, chance = told.known_vel.size and told.known_vel[t, b, v], told.uniform[t, b, v]
+
+        for view in range(n_view):
+            bin_logits(heard[view], onset, past_velocity, hits.velocity, v, first, second, by_view[view, :K_velocity])
+        blend(by_view, guide, logits[:K_velocity])
+        velocity_bin = told.velocity_bin[t, b, v] if known else pick(logits[:K_velocity], chance[1], temperature)
+        for q in range(Q):
+            own[q] = past_offset[q] + hits.own_velocity[v, velocity_bin, q]
+        for view in range(n_view):
+            bin_logits(heard[view], onset, own, hits.offset, v, first, second, by_view[view, :K_offset])
+        blend(by_view, guide, logits[:K_offset])
+        offset_bin = told.offset_bin[t, b, v] if known else pick(logits[:K_offset], chance[3], temperature)
+        for q in range(Q):
+            past_velocity[q] += hits.velocity_token[v, velocity_bin, q] + hits.offset_token[v, offset_bin, q]
+            past_offset[q] += hits.velocity_token[v, velocity_bin, Q + q] + hits.offset_token[v, offset_bin, Q + q]
+
+        if known:
+            vel[v], timeoffset[v] = told.vel[t, b, v], told.timeoffset[t, b, v]
+        elif velocity_bin == told.tap_velocity_bin[t, b] and offset_bin == told.tap_offset_bin[t, b]:
+            vel[v], timeoffset[v] = told.tap_vel[t, b], told.tap_timeoffset[t, b]
         else:
-            torch.mm(self.into.copy_(self.wide[0]), self.matrix, out=self.out)
-            self.wide[1].copy_(self.out)
-        if self.bias is not None:
-            self.y += self.bias
-        return self.y
+            vel[v] = velocity_in(velocity_bin, chance[2], K_velocity)
+            timeoffset[v] = offset_in(offset_bin, chance[4], K_offset)
 
 
-class CpuLayer:
-    """Block.step of R rows, with its buffers."""
-
-    def __init__(self, matrices, cache, n_head):
-        """matrices: of Matrices.layers; cache (2, R H, W, D/H)."""
-        _, heads, window, d_head = cache.shape
-        rows = heads // n_head
-        self.qkv, self.o, self.gate_up, self.down = (Product(matrix, rows) for matrix in matrices)
-        self.pairs = self.qkv.y.reshape(rows, 3, n_head, 2, d_head // 2)
-        self.swapped = self.pairs[..., ::-1, :]
-        self.seen = self.o.x.reshape(rows, n_head, 1, d_head)
-        self.cache = cache.numpy().reshape(2, rows, n_head, window, d_head)
-        self.gate, self.up = self.gate_up.wide[1].chunk(2, dim=-1)
-
-    def step(self, x, place):
-        """x (R, D), to which the layer adds its own; place: of Phi3Decoder.places."""
-        normed(x, self.qkv.x)
-        self.qkv.run()
-        self.attend(*place)
-        x += self.o.run()
-        normed(x, self.gate_up.x)
-        self.gate_up.run()
-        torch.mul(F.silu(self.gate), self.up, out=self.down.wide[0])
-        x += self.down.run()
-
-    def attend(self, cos, sin, slot, unseen):
-        """Of the step's query, key and value, in `pairs`, what its heads see, into `seen`."""
-        rows, n_head, _, d_head = self.seen.shape
-        turned = (self.pairs * cos + self.swapped * sin).reshape(rows, 3, n_head, d_head)
-        self.cache[:, :, :, slot[0]] = turned[:, 1:].swapaxes(0, 1)
-        keys, values = self.cache
-        scores = np.matmul(turned[:, 0, :, None], keys.swapaxes(2, 3))
-        scores += unseen
-        np.matmul(torch.from_numpy(scores).softmax(-1).numpy(), values, out=self.seen)
+@compiled
+def draw(hits, told, t, hidden, parts, guide, temperature, onset, vel, timeoffset):
+    """What is played at step t: hidden (R, D), parts (R, V + V V) of the onset head -> onset, vel, timeoffset (B, V)."""
+    B, V = onset.shape
+    n_view = len(guide) + 1
+    blended, unknown = np.empty(parts.shape[1], np.float32), np.zeros(V, np.bool_)
+    for b in range(B):
+        rows = slice(b * n_view, (b + 1) * n_view)
+        blend(parts[rows], guide, blended)
+        draw_onsets(blended, told.threshold[t, b], onset[b])
+        if told.limit.size:
+            known = told.known_hit[t, b] if told.known_hit.size else unknown
+            keep_within(onset[b], blended[:V], told.limit[t, b], known)
+        draw_hits(hits, told, t, b, hidden[rows], guide, temperature, onset[b], vel[b], timeoffset[b])
 
 
-def normed(x, out):
-    """RMSNorm without its weight, which is in the matrix that follows: x (R, D), into out."""
-    square = np.matmul(x[:, None], x[:, :, None])[:, 0]
-    np.divide(x, np.sqrt(square / x.shape[1] + NORM_EPS), out=out)
+@compiled
+def play_bar(weights, hits, told, guide, temperature, first, cos, sin, x, cache, hidden, onset, vel, timeoffset):
+    """The steps of a bar, the first of which is number `first` of the piece; see Decoding.play.
+
+    guide (N - 1): see blend. cos, sin (n, 3, d): see Phi3Decoder.places. x (R, D), what the first step reads, becomes
+    what the next bar's will; cache (R, L, 2, H, W, d) is written. Into hidden (n, R, D) go the
+    hidden states, into onset, vel, timeoffset (n, B, V) the drums.
+    """
+    n, R, L, P = told.added.shape
+    B, V = onset.shape[1:]
+    n_view = R // B
+    D, W = x.shape[1], cache.shape[4]
+    features_in, features = np.empty((R, 7 + 3 * V), np.float32), np.empty((R, len(weights.features_bias)), np.float32)
+    budget, told_now, update = np.empty((R, L * P), np.float32), np.empty((R, L, P), np.float32), np.empty((R, D), np.float32)
+    reading, seen, qkv = np.empty((R, D), np.float32), np.empty((R, D), np.float32), np.empty((R, 3 * D), np.float32)
+    gate_up = np.empty((R, weights.gate_up.scale.shape[1]), np.float32)
+    inner = np.empty((R, gate_up.shape[1] // 2), np.float32)
+    parts = np.empty((R, V + V * V), np.float32)
+    rolls, mixed = np.empty((B, 3 * D), np.float32), np.empty((B, D), np.float32)
+    played_onset, played_vel = np.zeros((B, V), np.float32), np.zeros((B, V), np.float32)
+    for t in range(n):
+        if told.asked.size:
+            budget_features(told.asked[t], played_onset, played_vel, weights.steps_per_bar, features_in)
+            multiply(features_in, weights.features, features)
+            add_silu(features, weights.features_bias)
+            multiply(features, weights.budget, budget)
+            add_told(told.added[t], budget, weights.budget_bias, told_now)
+        else:
+            told_now = told.added[t]
+        slot, n_seen = (first + t) % W, min(first + t + 1, W)
+        for layer in range(L):
+            tell(x, told_now, layer)
+            normed(x, weights.attention_norm[layer], reading)
+            multiply(reading, of_layer(weights.qkv, layer), qkv)
+            attend(qkv, cos[t], sin[t], cache, layer, slot, n_seen, seen)
+            multiply(seen, of_layer(weights.o, layer), update)
+            add(x, update)
+            normed(x, weights.mlp_norm[layer], reading)
+            multiply(reading, of_layer(weights.gate_up, layer), gate_up)
+            gated(gate_up, inner)
+            multiply(inner, of_layer(weights.down, layer), update)
+            add(x, update)
+        normed(x, weights.norm, hidden[t])
+        multiply(hidden[t], weights.onset, parts)
+        add_bias(parts, weights.onset_bias)
+        draw(hits, told, t, hidden[t], parts, guide, temperature, onset[t], vel[t], timeoffset[t])
+        add(played_onset, onset[t])
+        add(played_vel, vel[t])
+        embed_rolls(onset[t], vel[t], timeoffset[t], weights.rolls, weights.rolls_bias, rolls)
+        multiply(rolls, weights.mix, mixed)
+        add_bias(mixed, weights.mix_bias)
+        for r in range(R):
+            for i in range(D):
+                x[r, i] = mixed[r // n_view, i]
 
 
-def laid_out(matrix, precision):
-    """matrix (n_out, n_in) transposed, in that precision, in memory as it is read the fastest: in float32 in lines as
-    long as can be, else in those of n_in."""
-    if precision == torch.int8:
-        return Int8.of(matrix.detach())
-    matrix = matrix.detach().to(precision)
-    turn = precision == torch.float32 and matrix.shape[0] > matrix.shape[1]
-    return matrix.T.contiguous() if turn else matrix.contiguous().T
+# ------------------------------------------------------------------------- from torch and back
 
 
-class Matrices:
-    """All matrices that a step reads, laid out in a precision, each with the weight of the norm before it, if any."""
-
-    def __init__(self, model, precision):
-        self.layers = []
-        for layer in model.decoder.layers:
-            qkv, o, gate_up, down = layer.matrices()
-            qkv, gate_up = qkv * layer.input_layernorm.weight, gate_up * layer.post_attention_layernorm.weight
-            self.layers.append([laid_out(matrix, precision) for matrix in (qkv, o, gate_up, down)])
-        embed, budget = model.decoder.embed, model.budget
-        rolls = embed.onset, embed.vel, embed.timeoffset
-        self.rolls = laid_out(torch.block_diag(*(roll.weight for roll in rolls)), torch.float32)
-        self.rolls_bias = torch.cat([roll.bias for roll in rolls]).detach().numpy()
-        self.mix = laid_out(embed.mix.weight, precision)
-        head = model.onset_head
-        weights, biases = [head.base.weight], [head.base.bias]
-        if head.pair is not None:
-            below = head.below.flatten()
-            weights, biases = [*weights, head.pair.weight * below[:, None]], [*biases, head.pair.bias * below]
-        self.onset, self.onset_bias = laid_out(torch.cat(weights), torch.float32), torch.cat(biases).detach().numpy()
-        if budget is not None:
-            self.features = laid_out(budget.mlp[0].weight, torch.float32)
-            self.budget = laid_out(budget.mlp[2].weight, precision)
+def matrix_of(matrix, precision):
+    """A Matrix of a tensor (..., n_out, n_in); docs/experiments.md has what it costs to round to torch.int8."""
+    matrix = matrix.detach()
+    if precision != torch.int8:
+        return Matrix(array(matrix), np.ones(matrix.shape[:-1], np.float32))
+    scale = (matrix.abs().amax(-1) / 127).clamp(min=1e-12) if matrix.numel() else torch.zeros(matrix.shape[:-1])
+    return Matrix(array((matrix / scale[..., None]).round().to(torch.int8)), array(scale))
 
 
-class CpuSteps:
-    """What a step does before the heads, of R rows: see DrumVAE.add_budget, RollEmbedding and Phi3Decoder.step."""
-
-    def __init__(self, model, matrices, cache):
-        """cache: Phi3Decoder.empty_cache, which the steps write."""
-        rows = len(cache[0][0]) // model.decoder.n_head
-        self.layers = [CpuLayer(*of_layer, model.decoder.n_head) for of_layer in zip(matrices.layers, cache)]
-        self.norm = model.decoder.norm.weight.detach().numpy()
-        self.rolls = Product(matrices.rolls, rows, matrices.rolls_bias)
-        self.mix = Product(matrices.mix, rows, model.decoder.embed.mix.bias.detach().numpy())
-        self.onset = Product(matrices.onset, rows, matrices.onset_bias)
-        self.n_voice = model.onset_head.n_voice
-        self.budget = model.budget
-        if self.budget is not None:
-            into, _, out = model.budget.mlp
-            self.features = Product(matrices.features, rows, into.bias.detach().numpy())
-            self.told = Product(matrices.budget, rows, out.bias.detach().numpy())
-
-    def embed(self, onset, vel, timeoffset):
-        """Rolls (R, V) of a step -> (R, D)."""
-        np.concatenate((onset.numpy(), vel.numpy(), timeoffset.numpy()), -1, out=self.rolls.x)
-        self.rolls.run()
-        self.mix.wide[0].copy_(F.silu(self.rolls.wide[1]))
-        return torch.from_numpy(self.mix.run().copy())
-
-    def add_budget(self, added, asked, played_onset, played_vel):
-        """added (R, L, P) plus what the remaining budget says to each layer."""
-        if self.budget is None:
-            return added
-        played = played_onset.numpy(), played_vel.numpy()
-        self.features.x[:] = self.budget.features(asked.numpy(), *played, concatenate=np.concatenate)
-        self.features.run()
-        self.told.wide[0].copy_(F.silu(self.features.wide[1]))
-        return torch.from_numpy(self.told.run().reshape(added.shape) + added.numpy())
-
-    def step(self, x, added, place):
-        """x (R, D), added (R, L, P), one row of Phi3Decoder.places -> hidden (R, D)."""
-        x, told = x.numpy().copy(), added.numpy()
-        shift, scale = told[..., : x.shape[1]], 1 + told[..., x.shape[1] :]
-        place = [table.numpy() for table in place]
-        for i, layer in enumerate(self.layers):
-            if scale.size:
-                x *= scale[:, i]
-            x += shift[:, i]
-            layer.step(x, place)
-        normed(x, x)
-        return torch.from_numpy(x * self.norm)
-
-    def onset_parts(self, hidden):
-        """See OnsetChain.parts."""
-        self.onset.x[:] = hidden.numpy()
-        base, pair = torch.from_numpy(self.onset.run()).tensor_split((self.n_voice,), dim=-1)
-        if not pair.numel():
-            return base, pair.new_zeros(len(base), self.n_voice, self.n_voice)
-        return base, pair.unflatten(-1, (self.n_voice, self.n_voice))
+def array(tensor):
+    return tensor.detach().contiguous().numpy()
 
 
-class TorchSteps:
-    """The same on any device, in operations of torch alone."""
+def bins_of(head):
+    of_voice = head.n_voice, head.d_head
+    return Bins(
+        from_hidden=array(head.from_hidden.weight.unflatten(0, of_voice)),
+        from_onset=array(head.from_onset.weight.unflatten(0, of_voice)),
+        bias=array(head.from_hidden.bias.unflatten(0, of_voice)),
+        between=array(head.mlp[2].weight),
+        between_bias=array(head.mlp[2].bias),
+        out=array(head.out.weight),
+        out_bias=array(head.out.bias + head.voice_bias),
+    )
 
-    def __init__(self, model, weights, cache):
-        """weights: Block.weights of each layer."""
-        self.decoder, self.weights, self.cache = model.decoder, weights, cache
-        self.embed, self.add_budget = model.decoder.embed, model.add_budget
-        self.onset_parts = model.onset_head.parts
 
-    def step(self, x, added, place):
-        return self.decoder.step(x, added, self.weights, self.cache, place)
+def weights_in(model, precision):
+    """The Weights of a model in float32, its large matrices in that precision: torch.float32 or int8."""
+    decoder, head, budget = model.decoder, model.onset_head, model.budget
+    V, D = head.n_voice, decoder.d_model
+    by_kind = zip(*(layer.matrices() for layer in decoder.layers))
+    qkv, o, gate_up, down = (matrix_of(torch.stack(matrices), precision) for matrices in by_kind)
+    rolls = decoder.embed.onset, decoder.embed.vel, decoder.embed.timeoffset
+    pair, pair_bias = torch.zeros(V * V, D), torch.zeros(V * V)
+    if head.pair is not None:
+        below = head.below.flatten()
+        pair, pair_bias = head.pair.weight * below[:, None], head.pair.bias * below
+    nothing = torch.zeros(0, 0), torch.zeros(0)
+    (into, into_bias), (out, out_bias) = (nothing, nothing) if budget is None else (budget.mlp[i].parameters() for i in (0, 2))
+    return Weights(
+        qkv, o, gate_up, down,
+        attention_norm=array(torch.stack([layer.input_layernorm.weight for layer in decoder.layers])),
+        mlp_norm=array(torch.stack([layer.post_attention_layernorm.weight for layer in decoder.layers])),
+        norm=array(decoder.norm.weight),
+        features=matrix_of(into, torch.float32), features_bias=array(into_bias),
+        budget=matrix_of(out, precision), budget_bias=array(out_bias),
+        steps_per_bar=np.float32(model.steps_per_bar),
+        onset=matrix_of(torch.cat((head.base.weight, pair)), torch.float32), onset_bias=array(torch.cat((head.base.bias, pair_bias))),
+        rolls=array(torch.stack([roll.weight.T for roll in rolls])), rolls_bias=array(torch.stack([roll.bias for roll in rolls])),
+        mix=matrix_of(decoder.embed.mix.weight, precision), mix_bias=array(decoder.embed.mix.bias),
+    )  # fmt: skip
+
+
+def hits_in(chain):
+    """The Hits of a HitChain in float32."""
+    tables = chain.velocity_token, chain.offset_token, chain.own_velocity
+    by_voice = (array(table.weight.unflatten(0, (chain.velocity.n_voice, -1))) for table in tables)
+    return Hits(bins_of(chain.velocity), bins_of(chain.offset), *by_voice)
+
+
+def weights_of(model, precision):
+    """(Weights, Hits) of a model, kept with it as long as nothing in them changes.
+
+    The sums tell what the counters of changes do not see: what was done to a parameter's `.data`.
+    """
+    parts = model.decoder.layers, model.decoder.norm, model.decoder.embed, model.onset_head, model.hit_head, model.budget
+    parameters = [p for part in parts if part is not None for p in part.parameters()]
+    kept = Kept.of(model, "laid_out", [(p.data_ptr(), p._version, p.sum().item()) for p in parameters])
+    if precision not in kept:
+        kept[precision] = weights_in(model, precision), hits_in(model.hit_head)
+    return kept[precision]
+
+
+class CpuDecoding(Decoding):
+    """A Decoding of a model in float32 on a CPU, precision torch.float32 or int8. Each thread plays items of its own."""
+
+    def lay_out(self):
+        decoder, self.n_view = self.model.decoder, len(self.guide.views)
+        d_head = decoder.d_model // decoder.n_head
+        self.cache = torch.zeros(len(self.x), decoder.n_layer, 2, decoder.n_head, decoder.window, d_head)
+        self.weights = weights_of(self.model, self.precision)
+        self.mixed_by = np.array(list(self.guide.weights.values())[:-1], np.float32)
+
+    def go_on_from(self, earlier):
+        views = self.guide.came_from(earlier.guide)
+        for mine, other in ((self.x, earlier.x), (self.cache, earlier.cache)):
+            other = other.unflatten(0, (-1, earlier.n_view))
+            mine.copy_(other[:, views].flatten(0, 1))
+        self.position = earlier.position
+
+    def play(self, told, uniform, places):
+        cos, sin = (array(table.flatten(1, 2).flatten(2)) for table in places[:2])
+        told = told | {"threshold": onset_threshold(uniform[..., 0], self.temperature, told), "uniform": uniform}
+        if "known_onset" in told:
+            told["known_hit"] = told["known_onset"] & told["onset"].bool()
+        if "known_vel" in told:
+            told["velocity_bin"] = velocity_to_bin(told["vel"], self.model.velocity_bins)
+            told["offset_bin"] = offset_to_bin(told["timeoffset"], self.model.offset_bins)
+        B = len(uniform)
+        parts = np.array_split(range(B), min(B, torch.get_num_threads()))
+        played = [*in_threads(lambda part: self.play_items(told, cos, sin, part[0], part[-1] + 1), parts)]
+        return tuple(torch.cat(rolls, 1).transpose(0, 1).contiguous() for rolls in zip(*played))
+
+    def play_items(self, told, cos, sin, begin, end):
+        """The same of items begin to end - 1 -> onset, vel, timeoffset (n, B, V)."""
+        told = self.by_step(told, begin, end)
+        rows = slice(begin * self.n_view, end * self.n_view)
+        n, B, V = told.threshold.shape
+        hidden, drums = np.empty((n, B * self.n_view, self.model.decoder.d_model), np.float32), np.empty((3, n, B, V), np.float32)
+        play_bar(
+            *self.weights, told, self.mixed_by, np.float32(self.temperature), self.position - n, cos, sin,
+            self.x[rows].numpy(), self.cache[rows].numpy(), hidden, *drums,
+        )  # fmt: skip
+        return torch.from_numpy(drums)
+
+    def by_step(self, told, begin, end):
+        """Told of items begin to end - 1, of what `play` is told."""
+
+        def of_items(name, n_dim, dtype):
+            if name not in told:
+                return torch.empty((0,) * n_dim, dtype=dtype)
+            if name not in BY_VIEW:
+                return told[name][begin:end].to(dtype)
+            return told[name].unflatten(0, (self.n_view, -1))[:, begin:end].transpose(0, 1).flatten(0, 1)
+
+        return Told(*(array(of_items(name, *kind).transpose(0, 1)) for name, kind in TOLD.items()))
+
+
+def in_threads(work, parts):
+    """map, in as many threads as there are parts, which torch leaves alone."""
+    if len(parts) == 1:
+        return map(work, parts)
+    with ThreadPoolExecutor(len(parts), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return pool.map(work, parts)

@@ -4,24 +4,16 @@ Shapes: B batch, n steps of a bar (or of its beginning), V voices (9), D model w
 what goes through the decoder has as many times B rows as the Guide has views.
 """
 
-import contextlib
 import itertools
 import math
-import os
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
-from model.cpu_steps import CpuSteps, Matrices, TorchSteps
 from model.heads import bin_to_offset, bin_to_velocity, offset_to_bin, velocity_to_bin
 
 EVERY_ROW = slice(None)
-FEW_ROWS = 4  # see decoding_precision
-WORTH_A_THREAD = 300_000_000  # multiplications of a step in float32, see docs/performance.md
-QUICKER_HALVES = 6  # times as many in the same time in bfloat16
-# where that is set the machine is there for us alone: idle threads stay awake, and to share little work costs nothing
-THREADS_STAY_AWAKE = os.environ.get("OMP_WAIT_POLICY", "").upper() == "ACTIVE"
 CONTROLS = "density", "intensity", "instrument", "style"
 
 
@@ -98,36 +90,13 @@ class Guide:
         return [min(range(len(earlier.views)), key=lambda i: apart(view, earlier.views[i])) for view in self.views]
 
 
-def decoding_precision(model, rows):
-    """The precision that multiplies the decoder's matrices the fastest, where the model itself is in float32.
-
-    docs/performance.md has what was measured. Few rows on a CPU are a matter of reading the weights, so they are read in
-    8 bits, where torch has a quick kernel for it. More rows are a matter of multiplying: in bfloat16 where the CPU has a
-    unit for such products, else in float32.
-    """
+def decoding_precision(model):
+    """The precision in which the decoder's matrices are multiplied the fastest: on a CPU 8 bits, for there it is a matter of
+    reading them, on CUDA bfloat16, else, and where the model itself is not in float32, its own."""
     weight = model.decoder.start
     if weight.dtype != torch.float32:
         return weight.dtype
-    if weight.is_cuda:
-        return torch.bfloat16
-    if weight.device.type != "cpu":
-        return torch.float32
-    if rows <= FEW_ROWS and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512"):
-        return torch.int8
-    return torch.bfloat16 if torch.cpu.get_capabilities().get("amx_bf16") else torch.float32
-
-
-@contextlib.contextmanager
-def few_threads(little, device):
-    """One thread of the CPU where there is so little to multiply that waking another takes longer than it helps."""
-    before = torch.get_num_threads()
-    if device.type == "cpu" and little and not THREADS_STAY_AWAKE:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        if torch.get_num_threads() != before:
-            torch.set_num_threads(before)
+    return {"cpu": torch.int8, "cuda": torch.bfloat16}.get(weight.device.type, torch.float32)
 
 
 class Kept(dict):
@@ -152,47 +121,24 @@ class Kept(dict):
         return kept
 
 
-def matrices_of(model, precision):
-    """The Matrices of a model on the CPU, kept with it as long as nothing in them changes.
-
-    The sums tell what the counters of changes do not see: what was done to a parameter's `.data`.
-    """
-    parts = model.decoder.layers, model.decoder.embed, model.onset_head, model.budget or torch.nn.Identity()
-    made_of = [(p.data_ptr(), p._version, p.sum().item()) for part in parts for p in part.parameters()]
-    kept = Kept.of(model, "matrices", made_of)
-    if precision not in kept:
-        kept[precision] = Matrices(model, precision)
-    return kept[precision]
-
-
 class Decoding:
     """The state between one step and the next: the cache, what was played last, and how far it has come.
 
-    The steps of a bar read and write tensors that stay where they are, and never ask the device anything, so that a
-    GPU can take a bar in one go, see model.capture.
+    Here in torch, on any device. The steps of a bar read and write tensors that stay where they are, and never ask the
+    device anything, so that a GPU can take a bar in one go, see model.capture.
     """
 
-    may_use_numpy = True  # where it can be
-
-    def __init__(self, model, batch_size, guide, temperature, precision=None):
-        """precision: torch.float32, float16 or bfloat16, on a CPU also int8, in which the decoder's matrices are
-        multiplied; None: decoding_precision."""
-        self.model, self.guide, self.temperature = model, guide, temperature
-        rows = batch_size * len(guide.views)
-        precision = precision or decoding_precision(model, rows)
-        layers = model.decoder.layers
-        self.multiplications = rows * sum(matrix.numel() for layer in layers for matrix in layer.matrices())
-        if precision == torch.bfloat16:
-            self.multiplications //= QUICKER_HALVES
-        self.cache = model.decoder.empty_cache(rows)
-        start = model.decoder.start
-        if self.may_use_numpy and start.device.type == "cpu" and start.dtype == torch.float32:
-            self.steps = CpuSteps(model, matrices_of(model, precision), self.cache)
-        else:
-            self.steps = TorchSteps(model, [layer.weights(precision) for layer in layers], self.cache)
-        self.voices = model.hit_head.voices()
-        self.x = model.decoder.start.detach().repeat(rows, 1)
+    def __init__(self, model, batch_size, guide, temperature, precision):
+        """precision: torch.float32, float16 or bfloat16, in which the decoder's matrices are multiplied."""
+        self.model, self.guide, self.temperature, self.precision = model, guide, temperature, precision
+        self.x = model.decoder.start.detach().repeat(batch_size * len(guide.views), 1)
         self.position = 0
+        self.lay_out()
+
+    def lay_out(self):
+        self.cache = self.model.decoder.empty_cache(len(self.x))
+        self.weights = [layer.weights(self.precision) for layer in self.model.decoder.layers]
+        self.voices = self.model.hit_head.voices()
 
     def restart(self):
         """Forget what was played: the places of the cache that are not written anew are not looked at."""
@@ -215,11 +161,10 @@ class Decoding:
         n = uniform.shape[1]
         places = self.model.decoder.places(self.position, n)
         self.position += n
-        with few_threads(self.multiplications < WORTH_A_THREAD, uniform.device):
-            return self.play(told, uniform, places)
+        return self.play(told, uniform, places)
 
     def play(self, told, uniform, places):
-        guide = self.guide
+        guide, model = self.guide, self.model
         threshold = onset_threshold(uniform[..., 0], self.temperature, told)
         played_onset, played_vel = torch.zeros_like(threshold[:, 0]), torch.zeros_like(threshold[:, 0])
         x, drawn = self.x, []
@@ -228,12 +173,12 @@ class Decoding:
         for t, (threshold, uniform, place) in enumerate(by_step):
             here = {name: roll[t] for name, roll in told.items()}
             played = guide.double(played_onset), guide.double(played_vel)
-            added = self.steps.add_budget(here["added"], here.get("asked"), *played)
-            hidden = self.steps.step(x, added, place)
-            onset = draw_onsets(self.steps.onset_parts(hidden), threshold, guide, here)
+            added = model.add_budget(here["added"], here.get("asked"), *played)
+            hidden = model.decoder.step(x, added, self.weights, self.cache, place)
+            onset = draw_onsets(model.onset_head.parts(hidden), threshold, guide, here)
             vel, timeoffset = draw_hits(self.voices, hidden, onset, here, uniform, guide, self.temperature)
             drawn.append((onset, vel, timeoffset))
-            x = self.steps.embed(*(guide.double(roll).to(hidden.dtype) for roll in drawn[-1]))
+            x = model.decoder.embed(*(guide.double(roll).to(hidden.dtype) for roll in drawn[-1]))
             played_onset, played_vel = played_onset + onset, played_vel + vel
         self.x.copy_(x)
         return tuple(torch.stack(roll, 1) for roll in zip(*drawn))
@@ -260,30 +205,11 @@ def draw_onsets(parts, threshold, guide, told):
     base, pair = (guide.blend(part.float()) for part in parts)
     above = base - threshold
     onset = torch.zeros_like(above)
-    chain = chain_on_cpu if above.device.type == "cpu" else chain_anywhere
-    above = chain(above, pair, onset)
-    return keep_within(onset, above, told) if "limit" in told else onset
-
-
-def chain_anywhere(above, pair, onset):
-    """above (B, V): the logits given no voice, above their thresholds; pair (B, V, V): what each voice adds to those
-    that come after it. Writes onset (B, V), returns the logits given all voices, above their thresholds."""
     for v in range(onset.shape[1]):
         torch.gt(above[:, v], 0, out=onset[:, v])
         if v + 1 < onset.shape[1]:
             above = torch.addcmul(above, pair[:, :, v], onset[:, v, None])
-    return above
-
-
-def chain_on_cpu(above, pair, onset):
-    """The same in NumPy, looking: most voices are silent in most steps, and have nothing to add."""
-    above, pair, onset = above.numpy(), pair.numpy(), onset.numpy()
-    for v in range(onset.shape[1]):
-        hit = above[:, v] > 0
-        if hit.any():
-            onset[:, v] = hit
-            above += pair[:, :, v] * onset[:, v, None]
-    return torch.from_numpy(above)
+    return keep_within(onset, above, told) if "limit" in told else onset
 
 
 def keep_within(onset, above, told):

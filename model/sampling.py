@@ -3,12 +3,13 @@
 Shapes: B batch, T steps, V voices (9), S steps in a bar.
 """
 
+import contextlib
 import math
 
 import torch
 
 from model.capture import begin
-from model.decoding import CONTROLS, Guide, few_threads
+from model.decoding import CONTROLS, Guide
 from model.heads import offset_to_bin, velocity_to_bin
 from model.model import UNSET_STYLE
 
@@ -16,6 +17,19 @@ UNIFORMS_PER_VOICE = 5  # onset, velocity token, place in its bin, offset token,
 KNOWN = "known_onset", "known_vel"
 SHORT = 128  # steps in all that one thread hears sooner than two, see docs/experiments.md
 WINDOW_BARS, MARGIN_BARS = 16, 4  # of a long rhythm: what is heard at once, and what of it at either end is not kept
+
+
+@contextlib.contextmanager
+def few_threads(little, device):
+    """One thread of the CPU where there is so little to multiply that waking another takes longer than it helps."""
+    before = torch.get_num_threads()
+    if device.type == "cpu" and little:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
 
 
 def heard_by(model, rhythm, mask, use_context, use_latent, known=None, latent=None):

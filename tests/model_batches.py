@@ -1,10 +1,14 @@
 """Models and batches that the tests of the model share."""
 
+import numpy as np
 import torch
 
+from model import capture, cpu_steps
 from model.model import UNSET_STYLE, DrumVAE
+from model.phi3_arch_model import Phi3Decoder
 from utils.drums import N_VOICES, RHYTHM_CHANNEL
 
+HIDDEN = 6  # which of cpu_steps.play_bar's arguments after the guide
 FACTOR = {"density": [0.13, 0.043], "intensity": [0.57, 0.14]}
 
 
@@ -68,3 +72,22 @@ def hidden_states(model, batch, condition_from=None):
 def sampling_inputs(batch):
     names = ("rhythm_onset", "rhythm_vel", "rhythm_timeoffset", "density", "intensity", "instrument", "style", "mask")
     return [batch[name] for name in names]
+
+
+def record_steps(monkeypatch, compiled=True):
+    """A list that gets the hidden states (rows, D) of every step that is played from here on, one view after the other."""
+    states, play_bar, step = [], cpu_steps.play_bar, Phi3Decoder.step
+
+    def compiled_bar(weights, hits, told, guide, *rest):
+        played = play_bar(weights, hits, told, guide, *rest)
+        by_view = torch.from_numpy(rest[HIDDEN]).unflatten(1, (-1, len(guide) + 1)).transpose(1, 2).flatten(1, 2)
+        states.extend(by_view)
+        return played
+
+    if compiled:
+        monkeypatch.setattr(cpu_steps, "in_threads", lambda work, parts: map(work, [np.concatenate(parts)]))
+        monkeypatch.setattr(cpu_steps, "play_bar", compiled_bar)
+    else:
+        monkeypatch.setattr(capture, "COMPILED", ())
+        monkeypatch.setattr(Phi3Decoder, "step", lambda *a: states.append(step(*a)) or states[-1])
+    return states

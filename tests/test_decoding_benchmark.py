@@ -52,7 +52,6 @@ def test_bytes_are_those_of_a_step(tiny_config, decoding):
 
 def test_it_prints_what_it_measures(decoding, monkeypatch, capsys):
     monkeypatch.setattr(decoding, "LARGE", {"cpu": 2**20})
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     small = [word for pair in TINY for word in ("--set", pair)]
     decoding.main(["--device", "cpu", "--batch", "1", "2", "--steps", "32", "--calls", "3", "--runs", "1", *small])
     said = capsys.readouterr().out

@@ -6,13 +6,13 @@ import random
 
 import pytest
 import torch
-from model_batches import hidden_states, random_batch, sampling_inputs, small_model
+from model_batches import hidden_states, random_batch, record_steps, sampling_inputs, small_model
 
 from data_aug import unset_controls
 from inference_bar_control import Jam, generate
 from inference_bar_control import play as play_take
 from inference_helpers import build_tiny_model
-from model.cpu_steps import CpuSteps
+from model.cpu_steps import CpuDecoding
 from model.decoding import CONTROLS, Guide, View
 from model.sampling import heard_by, sample, told_of
 from model.streaming import Stream
@@ -34,9 +34,9 @@ def player(tiny_config):
 
 @pytest.fixture
 def rows(monkeypatch):
-    """How many rows each step of the decoder had."""
-    counted, step = [], CpuSteps.step
-    monkeypatch.setattr(CpuSteps, "step", lambda self, x, *rest: counted.append(len(x)) or step(self, x, *rest))
+    """How many rows each bar of the decoder had."""
+    counted, play = [], CpuDecoding.play
+    monkeypatch.setattr(CpuDecoding, "play", lambda self, *a: counted.append(len(self.x)) or play(self, *a))
     return counted
 
 
@@ -99,8 +99,7 @@ def test_each_row_is_told_its_part(model, monkeypatch):
     batch = random_batch(T=32)
     everything = torch.ones_like(batch["known_onset"])
     known = {name: batch[name] for name in ("onset", "vel", "timeoffset")} | {"known_onset": everything, "known_vel": everything}
-    cached, step = [], CpuSteps.step
-    monkeypatch.setattr(CpuSteps, "step", lambda *a: cached.append(step(*a)) or cached[-1])
+    cached = record_steps(monkeypatch)
     strength, follow = {"density": 2.0, "intensity": 1.0, "instrument": 1.0, "style": 3.0}, 0.5
     play(model, batch, known=known, guidance=strength, follow=follow, precision=torch.float32)
     views = Guide(strength, follow).views
@@ -215,18 +214,16 @@ def bars_of(player, changes, **how):
     return [torch.cat(roll, 1) for roll in zip(*played)]
 
 
-def test_a_jam_takes_on_rows_where_controls_are_first_asked_for(player, monkeypatch):
+def test_a_jam_takes_on_rows_where_controls_are_first_asked_for(player, rows, monkeypatch):
     """And plays what generate plays, which knows all of it from the beginning; in one precision, whatever the rows."""
-    rows, step = [], CpuSteps.step
-    monkeypatch.setattr("model.decoding.decoding_precision", lambda *_: torch.float32)
-    monkeypatch.setattr(CpuSteps, "step", lambda self, x, *rest: rows.append(len(x)) or step(self, x, *rest))
+    monkeypatch.setattr("model.capture.decoding_precision", lambda *_: torch.float32)
     guidance = {"density": 2.0, "style": 3.0, "intensity": 1.0, "instrument": 1.0}
     rhythm = [random_batch(B=1)[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset")]
     density, style = torch.full((1, 64), torch.nan), torch.full((1, 64), 18)
     density[:, 16:], style[:, 32:] = 1.5, 16
     how = {"guidance": guidance, "follow": 0.6}
     played = bars_of(player, [{"rhythm": rhythm}, {"density": 1.5}, {"style": 16}, {}], **how)
-    assert [rows[step] for step in (0, 16, 32, 48)] == [4, 8, 12, 12]
+    assert rows == [4, 8, 12, 12]
     whole = generate(*rhythm, density, None, None, style, None, 64, model=player, seed=2, num_samples=2, **how)
     assert torch.equal(played[0], whole[0])
     for a, b in zip(played[1:], whole[1:]):

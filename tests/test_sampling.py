@@ -2,19 +2,13 @@
 
 import copy
 import math
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
-from conftest import REPOSITORY
-from model_batches import hidden_states, random_batch, sampling_inputs, small_model
+from model_batches import hidden_states, random_batch, record_steps, sampling_inputs, small_model
 
 from data_aug import unset_controls
-from model import decoding
-from model.cpu_steps import CpuSteps, TorchSteps
-from model.decoding import Decoding, Guide, draw_hits, draw_onsets, onset_threshold, pick
+from model.decoding import Guide, draw_hits, draw_onsets, onset_threshold, pick
 from model.heads import offset_to_bin, velocity_to_bin
 from model.sampling import encode, sample
 
@@ -37,9 +31,9 @@ def model(tiny_config):
 
 
 @pytest.mark.parametrize("T", [64, 96])
-@pytest.mark.parametrize("steps", [CpuSteps, TorchSteps])
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("film", [False, True])
-def test_cached_steps_give_the_hidden_states_of_the_full_forward(tiny_config, T, steps, film, monkeypatch):
+def test_cached_steps_give_the_hidden_states_of_the_full_forward(tiny_config, T, compiled, film, monkeypatch):
     """With padding, with guidance's doubled batch, and past the attention window."""
     config = tiny_config.model_copy(deep=True)
     config.Model.Decoder.condition_params.film = film
@@ -48,9 +42,7 @@ def test_cached_steps_give_the_hidden_states_of_the_full_forward(tiny_config, T,
     batch["mask"][1, 48:] = False
     for name in ("onset", "vel", "timeoffset"):
         batch[name] = batch[name] * batch["mask"].unsqueeze(-1)
-    cached, step = [], steps.step
-    monkeypatch.setattr(Decoding, "may_use_numpy", steps is CpuSteps)
-    monkeypatch.setattr(steps, "step", lambda *a: cached.append(step(*a)) or cached[-1])
+    cached = record_steps(monkeypatch, compiled)
     everything = torch.ones_like(batch["known_onset"])
     rolls = {name: batch[name] for name in ("onset", "vel", "timeoffset")}
     known = rolls | {"known_onset": everything, "known_vel": everything}
@@ -184,38 +176,18 @@ def test_pick_inverts_the_distribution():
     assert pick(logits, torch.tensor([0.01, 0.2, 0.8, 0.99]), 0.01).tolist() == [1, 1, 1, 1]
 
 
-def test_what_is_little_takes_one_thread_and_gives_the_others_back(model, monkeypatch):
-    """Short pieces are heard, and small steps played, by one thread."""
-    heard, played, hear, step = [], [], model.hear, CpuSteps.step
+def test_what_is_little_is_heard_by_one_thread_and_the_others_are_given_back(model, monkeypatch):
+    heard, hear = [], model.hear
     monkeypatch.setattr(model, "hear", lambda *a: heard.append(torch.get_num_threads()) or hear(*a))
-    monkeypatch.setattr(CpuSteps, "step", lambda *a: played.append(torch.get_num_threads()) or step(*a))
-
-    def threads(B, T, precision=None):
-        heard.clear(), played.clear()
-        sample(model, *sampling_inputs(random_batch(B=B, T=T)), precision=precision)
-        assert torch.get_num_threads() == 2
-        return {*heard}, {*played}
-
-    monkeypatch.setattr(decoding, "THREADS_STAY_AWAKE", False)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        assert threads(2, 64) == ({1}, {1}) and threads(3, 48) == ({2}, {1})
-        monkeypatch.setattr(decoding, "WORTH_A_THREAD", 3 * sum(p.numel() for p in model.decoder.layers.parameters() if p.ndim > 1))
-        assert threads(3, 16, torch.float32) == ({1}, {2}) and threads(3, 16, torch.bfloat16) == ({1}, {1})
-        monkeypatch.setattr(decoding, "THREADS_STAY_AWAKE", True)
-        assert threads(2, 16, torch.bfloat16) == ({2}, {2})
+        for B, T in ((2, 64), (3, 48)):
+            sample(model, *sampling_inputs(random_batch(B=B, T=T)))
+            assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
-
-
-@pytest.mark.parametrize("policy", ["ACTIVE", "active", "PASSIVE", None])
-def test_threads_stay_awake_where_that_was_asked_for(policy):
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    environment |= {"OMP_WAIT_POLICY": policy} if policy else {}
-    ask = "from model.decoding import THREADS_STAY_AWAKE; print(THREADS_STAY_AWAKE)"
-    said = subprocess.run([sys.executable, "-c", ask], cwd=REPOSITORY, env=environment, text=True, capture_output=True, check=True)
-    assert said.stdout.strip() == str(policy in ("ACTIVE", "active"))
+    assert heard == [1, 2]
 
 
 def test_same_seed_same_drums_and_no_other_source_of_chance(model):
@@ -319,14 +291,12 @@ def test_guidance_of_one_is_none_at_all_and_more_changes_the_drums(model):
 
 
 def test_guidance_of_nothing_asked_costs_no_second_row(model, monkeypatch):
-    unset, rows = unset_controls(random_batch()), []
-    step = CpuSteps.step
-    monkeypatch.setattr(CpuSteps, "step", lambda self, x, *rest: rows.append(len(x)) or step(self, x, *rest))
+    unset, states = unset_controls(random_batch()), record_steps(monkeypatch)
     for name in (None, "density", "intensity", "instrument", "style"):
         asked = unset | ({} if name is None else {name: random_batch()[name]})
         sample(model, *sampling_inputs(asked), guidance=3.0, generator=torch.Generator().manual_seed(1))
-        assert set(rows) == {3 if name is None else 6}, name
-        rows.clear()
+        assert {len(state) for state in states} == {3 if name is None else 6}, name
+        states.clear()
 
 
 def test_samples_of_a_rhythm_that_is_heard_once_are_those_of_one_heard_each_time(model, monkeypatch):

@@ -1,0 +1,306 @@
+"""The arithmetic of a decoder's step on a CPU, as loops that numba compiles: a step is some hundreds of small operations,
+and to begin one in torch or NumPy takes longer than it lasts.
+
+Shapes: B batch, N views of the guidance, R = B N rows, the views of an item side by side; D model width, H heads, W steps in
+the ring, d = D/H, L layers, P what a layer is told, V voices, Q d_head, K bins. All arrays are contiguous, and float32 but
+for matrices in 8 bits, tokens, limits and what is known.
+"""
+
+import functools
+import math
+
+import numpy as np
+from numba import njit
+
+from model.layers import NORM_EPS
+
+f32 = np.float32
+EPS = f32(NORM_EPS)
+
+
+def compiled(function, order_of_sums=False):
+    """function, compiled by numba when it is first called, and kept for the next process where there is a place to write.
+
+    order_of_sums: whether sums are done one after the other, to the last bit as they are written, or many at a time.
+    """
+    how = {"nogil": True, "error_model": "numpy", "fastmath": set() if order_of_sums else {"reassoc", "contract", "nsz"}}
+    try:
+        return njit(cache=True, **how)(function)
+    except RuntimeError:  # neither the folder of this file nor that of the user can be written to
+        return njit(**how)(function)
+
+
+# ------------------------------------------------------------------------- products
+
+
+@compiled
+def dot(row, x):
+    total = f32(0)
+    for i in range(len(x)):
+        total += f32(row[i]) * x[i]
+    return total
+
+
+@compiled
+def two_dots(row, x, y):
+    """The row of a matrix is read once."""
+    of_x, of_y = f32(0), f32(0)
+    for i in range(len(x)):
+        number = f32(row[i])
+        of_x += number * x[i]
+        of_y += number * y[i]
+    return of_x, of_y
+
+
+@compiled
+def multiply_by(x, numbers, scale, y):
+    """x (R, n_in) times a matrix (n_out, n_in), float32 or int8, each row of which has a scale (n_out), into y (R, n_out)."""
+    for r in range(0, len(x) - 1, 2):
+        for out in range(len(numbers)):
+            of_x, of_y = two_dots(numbers[out], x[r], x[r + 1])
+            y[r, out], y[r + 1, out] = of_x * scale[out], of_y * scale[out]
+    if len(x) % 2:
+        for out in range(len(numbers)):
+            y[-1, out] = dot(numbers[out], x[-1]) * scale[out]
+
+
+@compiled
+def add(x, y):
+    """y (rows, n) is added to x (rows, n), in place."""
+    for r in range(len(x)):
+        for i in range(x.shape[1]):
+            x[r, i] += y[r, i]
+
+
+@compiled
+def add_bias(x, bias):
+    """x (rows, n) + bias (n), in place."""
+    for r in range(len(x)):
+        for i in range(len(bias)):
+            x[r, i] += bias[i]
+
+
+# ------------------------------------------------------------------------- a layer
+
+
+@compiled
+def silu(x):
+    return x / (f32(1) + math.exp(-x))
+
+
+@compiled
+def normed(x, weight, out):
+    """RMSNorm of x (R, D), into out."""
+    for r in range(len(x)):
+        scale = f32(1) / f32(math.sqrt(dot(x[r], x[r]) / f32(len(weight)) + EPS))
+        for i in range(len(weight)):
+            out[r, i] = x[r, i] * scale * weight[i]
+
+
+@compiled
+def tell(x, told, layer):
+    """See phi3_arch_model.tell: x (R, D), in place; told (R, L, P)."""
+    R, D = x.shape
+    film = told.shape[2] > D
+    for r in range(R):
+        here = told[r, layer]
+        for i in range(D):
+            x[r, i] += here[i] + (x[r, i] * here[D + i] if film else f32(0))
+
+
+@compiled
+def gated(gate_up, out):
+    """gate_up (R, 2F) -> out (R, F)."""
+    R, F = out.shape
+    for r in range(R):
+        for i in range(F):
+            out[r, i] = silu(gate_up[r, i]) * gate_up[r, F + i]
+
+
+@compiled
+def attend(qkv, cos, sin, cache, layer, slot, n_seen, out):
+    """Attention of one step: qkv (R, 3 D); cos and sin (3, d), see Phi3Decoder.places; cache (R, L, 2, H, W, d), the slot of
+    which gets the step's key and value, and of which the first n_seen slots are looked at -> out (R, D)."""
+    R, _, _, H, W, d = cache.shape
+    q, scores = np.empty(d, np.float32), np.empty(W, np.float32)
+    for r in range(R):
+        for h in range(H):
+            for part in range(3):
+                place = q if part == 0 else cache[r, layer, part - 1, h, slot]
+                start = (part * H + h) * d
+                for half in range(2):
+                    mine, other = start + half * d // 2, start + (1 - half) * d // 2
+                    for i in range(d // 2):
+                        j = half * d // 2 + i
+                        place[j] = qkv[r, mine + i] * cos[part, j] + qkv[r, other + i] * sin[part, j]
+            keys, values = cache[r, layer, 0, h], cache[r, layer, 1, h]
+            highest = f32(-np.inf)
+            for w in range(n_seen):
+                scores[w] = dot(keys[w], q)
+                highest = max(highest, scores[w])
+            total = f32(0)
+            for w in range(n_seen):
+                scores[w] = math.exp(scores[w] - highest)
+                total += scores[w]
+            seen = out[r, h * d : (h + 1) * d]
+            for i in range(d):
+                seen[i] = f32(0)
+            for w in range(n_seen):
+                share = scores[w] / total
+                for i in range(d):
+                    seen[i] += share * values[w, i]
+
+
+# ------------------------------------------------------------------------- before and after the layers
+
+
+@compiled
+def budget_features(asked, played_onset, played_vel, steps_per_bar, out):
+    """Budget.features: asked (R, 6 + 2V), played_onset and played_vel (B, V) -> out (R, 7 + 3V)."""
+    B, V = played_onset.shape
+    R = len(asked)
+    for r in range(R):
+        b = r // (R // B)
+        wanted_hits, wanted_vel, has_density, has_intensity, has_both, steps_left = asked[r, :6]
+        hits, vel = f32(0), f32(0)
+        for v in range(V):
+            hits += played_onset[b, v]
+            vel += played_vel[b, v]
+        hits_over = wanted_hits - hits
+        deficit = (wanted_vel * hits - vel) * has_intensity
+        needed_vel = (wanted_vel * wanted_hits - vel) / max(hits_over, f32(1))
+        out[r, 0] = hits_over * has_density / f32(8)
+        out[r, 1] = hits_over * has_density / steps_left
+        out[r, 2] = deficit
+        out[r, 3] = deficit / (hits + f32(1))
+        out[r, 4] = min(max(needed_vel, f32(-0.5)), f32(1.5)) * has_both
+        out[r, 5] = has_density
+        out[r, 6] = steps_left / steps_per_bar
+        for v in range(V):
+            has_voice = asked[r, 6 + V + v]
+            left = (asked[r, 6 + v] - played_onset[b, v]) * has_voice
+            out[r, 7 + v] = left / f32(4)
+            out[r, 7 + V + v] = left / steps_left
+            out[r, 7 + 2 * V + v] = has_voice
+
+
+@compiled
+def add_silu(x, bias):
+    """silu(x + bias) of x (R, n), in place."""
+    for r in range(len(x)):
+        for i in range(len(bias)):
+            x[r, i] = silu(x[r, i] + bias[i])
+
+
+@compiled
+def add_told(added, budget, bias, out):
+    """added (R, L, P) + budget (R, L P) + bias (L P) -> out (R, L, P)."""
+    R, L, P = added.shape
+    for r in range(R):
+        for layer in range(L):
+            for i in range(P):
+                out[r, layer, i] = added[r, layer, i] + budget[r, layer * P + i] + bias[layer * P + i]
+
+
+@compiled
+def embed_rolls(onset, vel, timeoffset, weight, bias, out):
+    """The first half of RollEmbedding: rolls (B, V) -> out (B, 3 D); weight (3, V, D), bias (3, D)."""
+    _, V, D = weight.shape
+    for b in range(len(onset)):
+        for part in range(3):
+            here = out[b, part * D : (part + 1) * D]
+            for i in range(D):
+                here[i] = bias[part, i]
+            for v in range(V):
+                value = onset[b, v] if part == 0 else (vel[b, v] if part == 1 else timeoffset[b, v])
+                if value != 0:
+                    for i in range(D):
+                        here[i] += value * weight[part, v, i]
+            for i in range(D):
+                here[i] = silu(here[i])
+
+
+# ------------------------------------------------------------------------- what is drawn
+
+
+@compiled
+def blend(by_view, guide, out):
+    """Guide.blend of one item: by_view (N, K), guide (N - 1) the weights of all views but the last -> out (K)."""
+    for k in range(len(out)):
+        least = by_view[-1, k]
+        out[k] = least
+        for view in range(len(guide)):
+            out[k] += guide[view] * (by_view[view, k] - least)
+
+
+@compiled
+def draw_onsets(parts, threshold, onset):
+    """The chain of one item: parts (V + V V) as OnsetChain.parts has them, threshold (V) -> onset (V); the first V of parts
+    become the logits given all voices, above their thresholds."""
+    V = len(onset)
+    for v in range(V):
+        parts[v] -= threshold[v]
+    for v in range(V):
+        onset[v] = parts[v] > 0
+        if onset[v]:
+            for later in range(v + 1, V):
+                parts[later] += parts[V + later * V + v]
+
+
+@compiled
+def keep_within(onset, above, limit, known):
+    """decoding.keep_within of one item: onset, above (V), limit (rules, V), known (V) or (0): which hits are to stay."""
+    V = len(onset)
+    for rule in range(len(limit)):
+        while True:
+            counted, most, weakest = 0, V, -1
+            for v in range(V):
+                if onset[v] and limit[rule, v] < V:
+                    counted, most = counted + 1, limit[rule, v]
+                    stays = len(known) and known[v]
+                    if not stays and (weakest < 0 or above[v] <= above[weakest]):
+                        weakest = v
+            if counted <= most or weakest < 0:
+                break
+            onset[weakest] = f32(0)
+
+
+@compiled
+def pick(logits, uniform, temperature):
+    """decoding.pick: logits (K), which are written over -> token."""
+    highest, total = logits[0], f32(0)
+    for k in range(1, len(logits)):
+        highest = max(highest, logits[k])
+    for k in range(len(logits)):
+        logits[k] = math.exp((logits[k] - highest) / temperature)
+        total += logits[k]
+    cumulative = f32(0)
+    for k in range(len(logits) - 1):
+        cumulative += logits[k]
+        if cumulative >= uniform * total:
+            return k
+    return len(logits) - 1
+
+
+@compiled
+def bin_logits(hidden, onset, past, head, voice, first, second, out):
+    """VoiceBins.logits of one row: hidden (D), onset (V), past (Q) -> out (K); first and second (Q) are written over."""
+    for q in range(len(first)):
+        x = head.bias[voice, q] + past[q] + dot(head.from_hidden[voice, q], hidden) + dot(head.from_onset[voice, q], onset)
+        first[q] = silu(x)
+    for q in range(len(first)):
+        second[q] = silu(head.between_bias[q] + dot(head.between[q], first))
+    for k in range(len(out)):
+        out[k] = head.out_bias[voice, k] + dot(head.out[k], second)
+
+
+@functools.partial(compiled, order_of_sums=True)
+def velocity_in(velocity_bin, within, n_bin):
+    """heads.bin_to_velocity."""
+    return max((f32(velocity_bin + 1) - within) / f32(n_bin), f32(1 / 127))
+
+
+@functools.partial(compiled, order_of_sums=True)
+def offset_in(offset_bin, within, n_bin):
+    """heads.bin_to_offset."""
+    return min((f32(offset_bin) + within) / f32(n_bin) - f32(0.5), f32(0.5 - 1e-6))

@@ -4,6 +4,8 @@ and to begin one in torch or NumPy takes longer than it lasts.
 Shapes: B batch, N views of the guidance, R = B N rows, the views of an item side by side; D model width, H heads, W steps in
 the ring, d = D/H, L layers, P what a layer is told, V voices, Q d_head, K bins. All arrays are contiguous, and float32 but
 for matrices in 8 bits, tokens, limits and what is known.
+
+All that is compiled stands here: numba looks no further than a function's own file to see whether what it kept of it holds.
 """
 
 import functools
@@ -12,10 +14,7 @@ import math
 import numpy as np
 from numba import njit
 
-from model.layers import NORM_EPS
-
 f32 = np.float32
-EPS = f32(NORM_EPS)
 
 
 def compiled(function, order_of_sums=False):
@@ -53,8 +52,8 @@ def two_dots(row, x, y):
 
 
 @compiled
-def multiply_by(x, numbers, scale, y):
-    """x (R, n_in) times a matrix (n_out, n_in), float32 or int8, each row of which has a scale (n_out), into y (R, n_out)."""
+def multiply(x, numbers, scale, y):
+    """x (R, n_in) times a matrix (n_out, n_in), float32 or int8, each row of which has a scale (n_out) -> y (R, n_out)."""
     for r in range(0, len(x) - 1, 2):
         for out in range(len(numbers)):
             of_x, of_y = two_dots(numbers[out], x[r], x[r + 1])
@@ -89,10 +88,10 @@ def silu(x):
 
 
 @compiled
-def normed(x, weight, out):
+def normed(x, weight, eps, out):
     """RMSNorm of x (R, D), into out."""
     for r in range(len(x)):
-        scale = f32(1) / f32(math.sqrt(dot(x[r], x[r]) / f32(len(weight)) + EPS))
+        scale = f32(1) / f32(math.sqrt(dot(x[r], x[r]) / f32(len(weight)) + eps))
         for i in range(len(weight)):
             out[r, i] = x[r, i] * scale * weight[i]
 
@@ -304,3 +303,115 @@ def velocity_in(velocity_bin, within, n_bin):
 def offset_in(offset_bin, within, n_bin):
     """heads.bin_to_offset."""
     return min((f32(offset_bin) + within) / f32(n_bin) - f32(0.5), f32(0.5 - 1e-6))
+
+
+@compiled
+def draw_hits(hits, told, t, b, hidden, guide, temperature, onset, vel, timeoffset):
+    """decoding.draw_hits of item b at step t: hidden (N, D), guide (N - 1), see blend, onset (V) -> vel, timeoffset (V)."""
+    V, D, n_view, Q = len(onset), hidden.shape[1], len(guide) + 1, len(hits.velocity.between)
+    K_velocity, K_offset = hits.velocity.out_bias.shape[1], hits.offset.out_bias.shape[1]
+    heard, first, second = np.empty((n_view, D), np.float32), np.empty(Q, np.float32), np.empty(Q, np.float32)
+    by_view, logits = np.empty((n_view, max(K_velocity, K_offset)), np.float32), np.empty(max(K_velocity, K_offset), np.float32)
+    past_velocity, past_offset, own = np.zeros(Q, np.float32), np.zeros(Q, np.float32), np.empty(Q, np.float32)
+    for view in range(n_view):
+        for i in range(D):
+            heard[view, i] = hidden[view, i] + told.tap_tokens[t, b * n_view + view, i]
+    for v in range(V):
+        vel[v] = timeoffset[v] = f32(0)
+        if not onset[v]:
+            continue
+        known, chance = told.known_vel.size and told.known_vel[t, b, v], told.uniform[t, b, v]
+
+        for view in range(n_view):
+            bin_logits(heard[view], onset, past_velocity, hits.velocity, v, first, second, by_view[view, :K_velocity])
+        blend(by_view, guide, logits[:K_velocity])
+        velocity_bin = told.velocity_bin[t, b, v] if known else pick(logits[:K_velocity], chance[1], temperature)
+        for q in range(Q):
+            own[q] = past_offset[q] + hits.own_velocity[v, velocity_bin, q]
+        for view in range(n_view):
+            bin_logits(heard[view], onset, own, hits.offset, v, first, second, by_view[view, :K_offset])
+        blend(by_view, guide, logits[:K_offset])
+        offset_bin = told.offset_bin[t, b, v] if known else pick(logits[:K_offset], chance[3], temperature)
+        for q in range(Q):
+            past_velocity[q] += hits.velocity_token[v, velocity_bin, q] + hits.offset_token[v, offset_bin, q]
+            past_offset[q] += hits.velocity_token[v, velocity_bin, Q + q] + hits.offset_token[v, offset_bin, Q + q]
+
+        if known:
+            vel[v], timeoffset[v] = told.vel[t, b, v], told.timeoffset[t, b, v]
+        elif velocity_bin == told.tap_velocity_bin[t, b] and offset_bin == told.tap_offset_bin[t, b]:
+            vel[v], timeoffset[v] = told.tap_vel[t, b], told.tap_timeoffset[t, b]
+        else:
+            vel[v] = velocity_in(velocity_bin, chance[2], K_velocity)
+            timeoffset[v] = offset_in(offset_bin, chance[4], K_offset)
+
+
+@compiled
+def draw(hits, told, t, hidden, parts, guide, temperature, onset, vel, timeoffset):
+    """What is played at step t: hidden (R, D), parts (R, V + V V) of the onset head -> onset, vel, timeoffset (B, V)."""
+    B, V = onset.shape
+    n_view = len(guide) + 1
+    blended, unknown = np.empty(parts.shape[1], np.float32), np.zeros(V, np.bool_)
+    for b in range(B):
+        rows = slice(b * n_view, (b + 1) * n_view)
+        blend(parts[rows], guide, blended)
+        draw_onsets(blended, told.threshold[t, b], onset[b])
+        if told.limit.size:
+            known = told.known_hit[t, b] if told.known_hit.size else unknown
+            keep_within(onset[b], blended[:V], told.limit[t, b], known)
+        draw_hits(hits, told, t, b, hidden[rows], guide, temperature, onset[b], vel[b], timeoffset[b])
+
+
+@compiled
+def play_bar(weights, hits, told, guide, temperature, first, cos, sin, x, cache, hidden, onset, vel, timeoffset):
+    """The steps of a bar, the first of which is number `first` of the piece; see Decoding.play.
+
+    guide (N - 1): see blend. cos, sin (n, 3, d): see Phi3Decoder.places. x (R, D), what the first step reads, becomes
+    what the next bar's will; cache (R, L, 2, H, W, d) is written. Into hidden (n, R, D) go the
+    hidden states, into onset, vel, timeoffset (n, B, V) the drums.
+    """
+    n, R, L, P = told.added.shape
+    B, V = onset.shape[1:]
+    n_view = R // B
+    D, W = x.shape[1], cache.shape[4]
+    features_in, features = np.empty((R, 7 + 3 * V), np.float32), np.empty((R, len(weights.features_bias)), np.float32)
+    budget, told_now, update = np.empty((R, L * P), np.float32), np.empty((R, L, P), np.float32), np.empty((R, D), np.float32)
+    reading, seen, qkv = np.empty((R, D), np.float32), np.empty((R, D), np.float32), np.empty((R, 3 * D), np.float32)
+    gate_up = np.empty((R, weights.gate_up.scale.shape[1]), np.float32)
+    inner = np.empty((R, gate_up.shape[1] // 2), np.float32)
+    parts = np.empty((R, V + V * V), np.float32)
+    rolls, mixed = np.empty((B, 3 * D), np.float32), np.empty((B, D), np.float32)
+    played_onset, played_vel = np.zeros((B, V), np.float32), np.zeros((B, V), np.float32)
+    for t in range(n):
+        if told.asked.size:
+            budget_features(told.asked[t], played_onset, played_vel, weights.steps_per_bar, features_in)
+            multiply(features_in, weights.features.numbers, weights.features.scale, features)
+            add_silu(features, weights.features_bias)
+            multiply(features, weights.budget.numbers, weights.budget.scale, budget)
+            add_told(told.added[t], budget, weights.budget_bias, told_now)
+        else:
+            told_now = told.added[t]
+        slot, n_seen = (first + t) % W, min(first + t + 1, W)
+        for layer in range(L):
+            tell(x, told_now, layer)
+            normed(x, weights.attention_norm[layer], weights.eps, reading)
+            multiply(reading, weights.qkv.numbers[layer], weights.qkv.scale[layer], qkv)
+            attend(qkv, cos[t], sin[t], cache, layer, slot, n_seen, seen)
+            multiply(seen, weights.o.numbers[layer], weights.o.scale[layer], update)
+            add(x, update)
+            normed(x, weights.mlp_norm[layer], weights.eps, reading)
+            multiply(reading, weights.gate_up.numbers[layer], weights.gate_up.scale[layer], gate_up)
+            gated(gate_up, inner)
+            multiply(inner, weights.down.numbers[layer], weights.down.scale[layer], update)
+            add(x, update)
+        normed(x, weights.norm, weights.eps, hidden[t])
+        multiply(hidden[t], weights.onset.numbers, weights.onset.scale, parts)
+        add_bias(parts, weights.onset_bias)
+        draw(hits, told, t, hidden[t], parts, guide, temperature, onset[t], vel[t], timeoffset[t])
+        add(played_onset, onset[t])
+        add(played_vel, vel[t])
+        embed_rolls(onset[t], vel[t], timeoffset[t], weights.rolls, weights.rolls_bias, rolls)
+        multiply(rolls, weights.mix.numbers, weights.mix.scale, mixed)
+        add_bias(mixed, weights.mix_bias)
+        for r in range(R):
+            for i in range(D):
+                x[r, i] = mixed[r // n_view, i]

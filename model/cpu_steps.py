@@ -10,12 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from model.cpu_kernels import (
-    add, add_bias, add_silu, add_told, attend, bin_logits, blend, budget_features, compiled, draw_onsets, embed_rolls, f32, gated, keep_within,
-    multiply_by, normed, offset_in, pick, tell, velocity_in,
-)  # fmt: skip
+from model.cpu_kernels import play_bar
 from model.decoding import Decoding, Kept, onset_threshold
 from model.heads import offset_to_bin, velocity_to_bin
+from model.layers import NORM_EPS
 
 
 COMPILED = torch.int8, torch.float32  # the precisions of the large matrices
@@ -55,6 +53,7 @@ class Weights(NamedTuple):
     budget: Matrix
     budget_bias: np.ndarray
     steps_per_bar: np.float32
+    eps: np.float32  # of the norms
     onset: Matrix  # base and pair (V + V V, D)
     onset_bias: np.ndarray
     rolls: np.ndarray  # (3, V, D), see embed_rolls
@@ -95,128 +94,6 @@ TOLD = {
 }
 Told = namedtuple("Told", TOLD)
 BY_VIEW = "added", "asked", "tap_tokens"
-
-
-@compiled
-def multiply(x, matrix, y):
-    multiply_by(x, matrix.numbers, matrix.scale, y)
-
-
-@compiled
-def of_layer(matrix, layer):
-    return Matrix(matrix.numbers[layer], matrix.scale[layer])
-
-
-@compiled
-def draw_hits(hits, told, t, b, hidden, guide, temperature, onset, vel, timeoffset):
-    """decoding.draw_hits of item b at step t: hidden (N, D), guide (N - 1), see blend, onset (V) -> vel, timeoffset (V)."""
-    V, D, n_view, Q = len(onset), hidden.shape[1], len(guide) + 1, len(hits.velocity.between)
-    K_velocity, K_offset = hits.velocity.out_bias.shape[1], hits.offset.out_bias.shape[1]
-    heard, first, second = np.empty((n_view, D), np.float32), np.empty(Q, np.float32), np.empty(Q, np.float32)
-    by_view, logits = np.empty((n_view, max(K_velocity, K_offset)), np.float32), np.empty(max(K_velocity, K_offset), np.float32)
-    past_velocity, past_offset, own = np.zeros(Q, np.float32), np.zeros(Q, np.float32), np.empty(Q, np.float32)
-    for view in range(n_view):
-        for i in range(D):
-            heard[view, i] = hidden[view, i] + told.tap_tokens[t, b * n_view + view, i]
-    for v in range(V):
-        vel[v] = timeoffset[v] = f32(0)
-        if not onset[v]:
-            continue
-        known, chance = told.known_vel.size and told.known_vel[t, b, v], told.uniform[t, b, v]
-
-        for view in range(n_view):
-            bin_logits(heard[view], onset, past_velocity, hits.velocity, v, first, second, by_view[view, :K_velocity])
-        blend(by_view, guide, logits[:K_velocity])
-        velocity_bin = told.velocity_bin[t, b, v] if known else pick(logits[:K_velocity], chance[1], temperature)
-        for q in range(Q):
-            own[q] = past_offset[q] + hits.own_velocity[v, velocity_bin, q]
-        for view in range(n_view):
-            bin_logits(heard[view], onset, own, hits.offset, v, first, second, by_view[view, :K_offset])
-        blend(by_view, guide, logits[:K_offset])
-        offset_bin = told.offset_bin[t, b, v] if known else pick(logits[:K_offset], chance[3], temperature)
-        for q in range(Q):
-            past_velocity[q] += hits.velocity_token[v, velocity_bin, q] + hits.offset_token[v, offset_bin, q]
-            past_offset[q] += hits.velocity_token[v, velocity_bin, Q + q] + hits.offset_token[v, offset_bin, Q + q]
-
-        if known:
-            vel[v], timeoffset[v] = told.vel[t, b, v], told.timeoffset[t, b, v]
-        elif velocity_bin == told.tap_velocity_bin[t, b] and offset_bin == told.tap_offset_bin[t, b]:
-            vel[v], timeoffset[v] = told.tap_vel[t, b], told.tap_timeoffset[t, b]
-        else:
-            vel[v] = velocity_in(velocity_bin, chance[2], K_velocity)
-            timeoffset[v] = offset_in(offset_bin, chance[4], K_offset)
-
-
-@compiled
-def draw(hits, told, t, hidden, parts, guide, temperature, onset, vel, timeoffset):
-    """What is played at step t: hidden (R, D), parts (R, V + V V) of the onset head -> onset, vel, timeoffset (B, V)."""
-    B, V = onset.shape
-    n_view = len(guide) + 1
-    blended, unknown = np.empty(parts.shape[1], np.float32), np.zeros(V, np.bool_)
-    for b in range(B):
-        rows = slice(b * n_view, (b + 1) * n_view)
-        blend(parts[rows], guide, blended)
-        draw_onsets(blended, told.threshold[t, b], onset[b])
-        if told.limit.size:
-            known = told.known_hit[t, b] if told.known_hit.size else unknown
-            keep_within(onset[b], blended[:V], told.limit[t, b], known)
-        draw_hits(hits, told, t, b, hidden[rows], guide, temperature, onset[b], vel[b], timeoffset[b])
-
-
-@compiled
-def play_bar(weights, hits, told, guide, temperature, first, cos, sin, x, cache, hidden, onset, vel, timeoffset):
-    """The steps of a bar, the first of which is number `first` of the piece; see Decoding.play.
-
-    guide (N - 1): see blend. cos, sin (n, 3, d): see Phi3Decoder.places. x (R, D), what the first step reads, becomes
-    what the next bar's will; cache (R, L, 2, H, W, d) is written. Into hidden (n, R, D) go the
-    hidden states, into onset, vel, timeoffset (n, B, V) the drums.
-    """
-    n, R, L, P = told.added.shape
-    B, V = onset.shape[1:]
-    n_view = R // B
-    D, W = x.shape[1], cache.shape[4]
-    features_in, features = np.empty((R, 7 + 3 * V), np.float32), np.empty((R, len(weights.features_bias)), np.float32)
-    budget, told_now, update = np.empty((R, L * P), np.float32), np.empty((R, L, P), np.float32), np.empty((R, D), np.float32)
-    reading, seen, qkv = np.empty((R, D), np.float32), np.empty((R, D), np.float32), np.empty((R, 3 * D), np.float32)
-    gate_up = np.empty((R, weights.gate_up.scale.shape[1]), np.float32)
-    inner = np.empty((R, gate_up.shape[1] // 2), np.float32)
-    parts = np.empty((R, V + V * V), np.float32)
-    rolls, mixed = np.empty((B, 3 * D), np.float32), np.empty((B, D), np.float32)
-    played_onset, played_vel = np.zeros((B, V), np.float32), np.zeros((B, V), np.float32)
-    for t in range(n):
-        if told.asked.size:
-            budget_features(told.asked[t], played_onset, played_vel, weights.steps_per_bar, features_in)
-            multiply(features_in, weights.features, features)
-            add_silu(features, weights.features_bias)
-            multiply(features, weights.budget, budget)
-            add_told(told.added[t], budget, weights.budget_bias, told_now)
-        else:
-            told_now = told.added[t]
-        slot, n_seen = (first + t) % W, min(first + t + 1, W)
-        for layer in range(L):
-            tell(x, told_now, layer)
-            normed(x, weights.attention_norm[layer], reading)
-            multiply(reading, of_layer(weights.qkv, layer), qkv)
-            attend(qkv, cos[t], sin[t], cache, layer, slot, n_seen, seen)
-            multiply(seen, of_layer(weights.o, layer), update)
-            add(x, update)
-            normed(x, weights.mlp_norm[layer], reading)
-            multiply(reading, of_layer(weights.gate_up, layer), gate_up)
-            gated(gate_up, inner)
-            multiply(inner, of_layer(weights.down, layer), update)
-            add(x, update)
-        normed(x, weights.norm, hidden[t])
-        multiply(hidden[t], weights.onset, parts)
-        add_bias(parts, weights.onset_bias)
-        draw(hits, told, t, hidden[t], parts, guide, temperature, onset[t], vel[t], timeoffset[t])
-        add(played_onset, onset[t])
-        add(played_vel, vel[t])
-        embed_rolls(onset[t], vel[t], timeoffset[t], weights.rolls, weights.rolls_bias, rolls)
-        multiply(rolls, weights.mix, mixed)
-        add_bias(mixed, weights.mix_bias)
-        for r in range(R):
-            for i in range(D):
-                x[r, i] = mixed[r // n_view, i]
 
 
 # ------------------------------------------------------------------------- from torch and back
@@ -268,7 +145,7 @@ def weights_in(model, precision):
         norm=array(decoder.norm.weight),
         features=matrix_of(into, torch.float32), features_bias=array(into_bias),
         budget=matrix_of(out, precision), budget_bias=array(out_bias),
-        steps_per_bar=np.float32(model.steps_per_bar),
+        steps_per_bar=np.float32(model.steps_per_bar), eps=np.float32(NORM_EPS),
         onset=matrix_of(torch.cat((head.base.weight, pair)), torch.float32), onset_bias=array(torch.cat((head.base.bias, pair_bias))),
         rolls=array(torch.stack([roll.weight.T for roll in rolls])), rolls_bias=array(torch.stack([roll.bias for roll in rolls])),
         mix=matrix_of(decoder.embed.mix.weight, precision), mix_bias=array(decoder.embed.mix.bias),

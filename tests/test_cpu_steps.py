@@ -166,7 +166,7 @@ def test_onsets_are_drawn_as_by_torch(model):
     assert not torch.equal(expected, (base > threshold).float())
     weights = weights_in(model, torch.float32)
     parts, onset = np.empty((50, 90), np.float32), np.empty((50, 9), np.float32)
-    cpu_steps.multiply(hidden.numpy(), weights.onset, parts)
+    cpu_kernels.multiply(hidden.numpy(), *weights.onset, parts)
     cpu_kernels.add_bias(parts, weights.onset_bias)
     for row in zip(parts, threshold.numpy(), onset):
         cpu_kernels.draw_onsets(*row)
@@ -218,7 +218,7 @@ def test_rows_are_multiplied_by_what_a_matrix_was_rounded_to(rows, precision):
     matrix[3] = 0
     rounded = matrix_of(matrix, precision)
     assert rounded.numbers.dtype == (np.int8 if precision == torch.int8 else np.float32)
-    cpu_steps.multiply(x.numpy(), rounded, y.numpy())
+    cpu_kernels.multiply(x.numpy(), *rounded, y.numpy())
     by_hand = torch.from_numpy(rounded.numbers).float() * torch.from_numpy(rounded.scale)[:, None]
     torch.testing.assert_close(y, x @ by_hand.T)
     lengths = x.norm(dim=1)[:, None] * matrix.norm(dim=1)

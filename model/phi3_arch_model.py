@@ -53,9 +53,8 @@ class Budget(nn.Module):
         scalars = torch.stack([scalar.to(density.dtype) for scalar in scalars], dim=-1)
         return torch.cat((scalars, wanted_voice, has_voice.to(density.dtype)), dim=-1)
 
-    def features(self, asked, played_onset, played_vel, concatenate=torch.cat):
-        """asked: see above; played_onset, played_vel (..., V): sums over the bar's earlier steps -> (..., 7 + 3V).
-        All of them tensors, or arrays with concatenate=np.concatenate."""
+    def features(self, asked, played_onset, played_vel):
+        """asked: see above; played_onset, played_vel (..., V): sums over the bar's earlier steps -> (..., 7 + 3V)."""
         n_voice = played_onset.shape[-1]
         scalars = (asked[..., i, None] for i in range(6))
         wanted_hits, wanted_vel, has_density, has_intensity, has_both, steps_left = scalars
@@ -79,7 +78,7 @@ class Budget(nn.Module):
             voice_left / steps_left,
             has_voice,
         )
-        return concatenate(features, -1)
+        return torch.cat(features, -1)
 
     def forward(self, features):
         return self.mlp(features)

@@ -114,6 +114,16 @@ def test_which_steps_are_compiled(model):
     assert decoding_precision(copy.deepcopy(model).to("meta")) == torch.float32
 
 
+def test_whatever_is_asked_nothing_is_compiled_anew(model, monkeypatch):
+    """Once for each precision: not for a dial, a batch of one, a bar cut short or a longer piece."""
+    for B, T in ((1, 16), (1, 40), (3, 80)):
+        for dials in DIALS.values():
+            batch = random_batch(B=B, T=T)
+            drawn(model, monkeypatch, True, batch, **dials(batch))
+    floats = [types for types in cpu_kernels.play_bar.signatures if "int8" not in str(types)]
+    assert len(floats) == 1 and len(cpu_kernels.play_bar.signatures) <= 2
+
+
 # ---- one by one
 
 

@@ -29,9 +29,6 @@ def compiled(function, order_of_sums=False):
         return njit(**how)(function)
 
 
-# ------------------------------------------------------------------------- products
-
-
 @compiled
 def dot(row, x):
     total = f32(0)
@@ -52,15 +49,16 @@ def two_dots(row, x, y):
 
 
 @compiled
-def multiply(x, numbers, scale, y):
-    """x (R, n_in) times a matrix (n_out, n_in), float32 or int8, each row of which has a scale (n_out) -> y (R, n_out)."""
+def multiply(x, matrix, layer, y):
+    """x (R, n_in) times a Matrix (of the only layer, 0, where there is but one) -> y (R, n_out)."""
+    numbers, scale, bias = matrix.numbers[layer], matrix.scale[layer], matrix.bias[layer]
     for r in range(0, len(x) - 1, 2):
         for out in range(len(numbers)):
             of_x, of_y = two_dots(numbers[out], x[r], x[r + 1])
-            y[r, out], y[r + 1, out] = of_x * scale[out], of_y * scale[out]
+            y[r, out], y[r + 1, out] = of_x * scale[out] + bias[out], of_y * scale[out] + bias[out]
     if len(x) % 2:
         for out in range(len(numbers)):
-            y[-1, out] = dot(numbers[out], x[-1]) * scale[out]
+            y[-1, out] = dot(numbers[out], x[-1]) * scale[out] + bias[out]
 
 
 @compiled
@@ -72,19 +70,16 @@ def add(x, y):
 
 
 @compiled
-def add_bias(x, bias):
-    """x (rows, n) + bias (n), in place."""
-    for r in range(len(x)):
-        for i in range(len(bias)):
-            x[r, i] += bias[i]
-
-
-# ------------------------------------------------------------------------- a layer
+def silu(x):
+    return x / (f32(1) + math.exp(-x))
 
 
 @compiled
-def silu(x):
-    return x / (f32(1) + math.exp(-x))
+def activate(x):
+    """silu of x (R, n), in place."""
+    for r in range(len(x)):
+        for i in range(x.shape[1]):
+            x[r, i] = silu(x[r, i])
 
 
 @compiled
@@ -150,9 +145,6 @@ def attend(qkv, cos, sin, cache, layer, slot, n_seen, out):
                     seen[i] += share * values[w, i]
 
 
-# ------------------------------------------------------------------------- before and after the layers
-
-
 @compiled
 def budget_features(asked, played_onset, played_vel, steps_per_bar, out):
     """Budget.features: asked (R, 6 + 2V), played_onset and played_vel (B, V) -> out (R, 7 + 3V)."""
@@ -184,24 +176,6 @@ def budget_features(asked, played_onset, played_vel, steps_per_bar, out):
 
 
 @compiled
-def add_silu(x, bias):
-    """silu(x + bias) of x (R, n), in place."""
-    for r in range(len(x)):
-        for i in range(len(bias)):
-            x[r, i] = silu(x[r, i] + bias[i])
-
-
-@compiled
-def add_told(added, budget, bias, out):
-    """added (R, L, P) + budget (R, L P) + bias (L P) -> out (R, L, P)."""
-    R, L, P = added.shape
-    for r in range(R):
-        for layer in range(L):
-            for i in range(P):
-                out[r, layer, i] = added[r, layer, i] + budget[r, layer * P + i] + bias[layer * P + i]
-
-
-@compiled
 def embed_rolls(onset, vel, timeoffset, weight, bias, out):
     """The first half of RollEmbedding: rolls (B, V) -> out (B, 3 D); weight (3, V, D), bias (3, D)."""
     _, V, D = weight.shape
@@ -215,8 +189,7 @@ def embed_rolls(onset, vel, timeoffset, weight, bias, out):
                 if value != 0:
                     for i in range(D):
                         here[i] += value * weight[part, v, i]
-            for i in range(D):
-                here[i] = silu(here[i])
+    activate(out)
 
 
 # ------------------------------------------------------------------------- what is drawn
@@ -248,7 +221,7 @@ def draw_onsets(parts, threshold, onset):
 
 @compiled
 def keep_within(onset, above, limit, known):
-    """decoding.keep_within of one item: onset, above (V), limit (rules, V), known (V) or (0): which hits are to stay."""
+    """decoding.keep_within of one item: onset, above (V), limit (rules, V), known (V): hits that stay."""
     V = len(onset)
     for rule in range(len(limit)):
         while True:
@@ -256,8 +229,7 @@ def keep_within(onset, above, limit, known):
             for v in range(V):
                 if onset[v] and limit[rule, v] < V:
                     counted, most = counted + 1, limit[rule, v]
-                    stays = len(known) and known[v]
-                    if not stays and (weakest < 0 or above[v] <= above[weakest]):
+                    if not known[v] and (weakest < 0 or above[v] <= above[weakest]):
                         weakest = v
             if counted <= most or weakest < 0:
                 break
@@ -311,7 +283,8 @@ def draw_hits(hits, told, t, b, hidden, guide, temperature, onset, vel, timeoffs
     V, D, n_view, Q = len(onset), hidden.shape[1], len(guide) + 1, len(hits.velocity.between)
     K_velocity, K_offset = hits.velocity.out_bias.shape[1], hits.offset.out_bias.shape[1]
     heard, first, second = np.empty((n_view, D), np.float32), np.empty(Q, np.float32), np.empty(Q, np.float32)
-    by_view, logits = np.empty((n_view, max(K_velocity, K_offset)), np.float32), np.empty(max(K_velocity, K_offset), np.float32)
+    K = max(K_velocity, K_offset)
+    by_view, logits = np.empty((n_view, K), np.float32), np.empty(K, np.float32)
     past_velocity, past_offset, own = np.zeros(Q, np.float32), np.zeros(Q, np.float32), np.empty(Q, np.float32)
     for view in range(n_view):
         for i in range(D):
@@ -366,16 +339,17 @@ def play_bar(weights, hits, told, guide, temperature, first, cos, sin, x, cache,
     """The steps of a bar, the first of which is number `first` of the piece; see Decoding.play.
 
     guide (N - 1): see blend. cos, sin (n, 3, d): see Phi3Decoder.places. x (R, D), what the first step reads, becomes
-    what the next bar's will; cache (R, L, 2, H, W, d) is written. Into hidden (n, R, D) go the
-    hidden states, into onset, vel, timeoffset (n, B, V) the drums.
+    what the next bar's will; cache (R, L, 2, H, W, d) is written. Into hidden (n, R, D) go the hidden states, into onset,
+    vel, timeoffset (n, B, V) the drums.
     """
     n, R, L, P = told.added.shape
     B, V = onset.shape[1:]
     n_view = R // B
     D, W = x.shape[1], cache.shape[4]
-    features_in, features = np.empty((R, 7 + 3 * V), np.float32), np.empty((R, len(weights.features_bias)), np.float32)
-    budget, told_now, update = np.empty((R, L * P), np.float32), np.empty((R, L, P), np.float32), np.empty((R, D), np.float32)
-    reading, seen, qkv = np.empty((R, D), np.float32), np.empty((R, D), np.float32), np.empty((R, 3 * D), np.float32)
+    features_in, features = np.empty((R, 7 + 3 * V), np.float32), np.empty((R, weights.features.bias.shape[1]), np.float32)
+    budget = np.empty((R, L * P), np.float32)
+    reading, qkv = np.empty((R, D), np.float32), np.empty((R, 3 * D), np.float32)
+    seen, update = np.empty((R, D), np.float32), np.empty((R, D), np.float32)
     gate_up = np.empty((R, weights.gate_up.scale.shape[1]), np.float32)
     inner = np.empty((R, gate_up.shape[1] // 2), np.float32)
     parts = np.empty((R, V + V * V), np.float32)
@@ -384,34 +358,33 @@ def play_bar(weights, hits, told, guide, temperature, first, cos, sin, x, cache,
     for t in range(n):
         if told.asked.size:
             budget_features(told.asked[t], played_onset, played_vel, weights.steps_per_bar, features_in)
-            multiply(features_in, weights.features.numbers, weights.features.scale, features)
-            add_silu(features, weights.features_bias)
-            multiply(features, weights.budget.numbers, weights.budget.scale, budget)
-            add_told(told.added[t], budget, weights.budget_bias, told_now)
+            multiply(features_in, weights.features, 0, features)
+            activate(features)
+            multiply(features, weights.budget, 0, budget)
+            add(budget, told.added[t].reshape(R, L * P))
+            told_now = budget.reshape(R, L, P)
         else:
             told_now = told.added[t]
         slot, n_seen = (first + t) % W, min(first + t + 1, W)
         for layer in range(L):
             tell(x, told_now, layer)
             normed(x, weights.attention_norm[layer], weights.eps, reading)
-            multiply(reading, weights.qkv.numbers[layer], weights.qkv.scale[layer], qkv)
+            multiply(reading, weights.qkv, layer, qkv)
             attend(qkv, cos[t], sin[t], cache, layer, slot, n_seen, seen)
-            multiply(seen, weights.o.numbers[layer], weights.o.scale[layer], update)
+            multiply(seen, weights.o, layer, update)
             add(x, update)
             normed(x, weights.mlp_norm[layer], weights.eps, reading)
-            multiply(reading, weights.gate_up.numbers[layer], weights.gate_up.scale[layer], gate_up)
+            multiply(reading, weights.gate_up, layer, gate_up)
             gated(gate_up, inner)
-            multiply(inner, weights.down.numbers[layer], weights.down.scale[layer], update)
+            multiply(inner, weights.down, layer, update)
             add(x, update)
         normed(x, weights.norm, weights.eps, hidden[t])
-        multiply(hidden[t], weights.onset.numbers, weights.onset.scale, parts)
-        add_bias(parts, weights.onset_bias)
+        multiply(hidden[t], weights.onset, 0, parts)
         draw(hits, told, t, hidden[t], parts, guide, temperature, onset[t], vel[t], timeoffset[t])
         add(played_onset, onset[t])
         add(played_vel, vel[t])
         embed_rolls(onset[t], vel[t], timeoffset[t], weights.rolls, weights.rolls_bias, rolls)
-        multiply(rolls, weights.mix.numbers, weights.mix.scale, mixed)
-        add_bias(mixed, weights.mix_bias)
+        multiply(rolls, weights.mix, 0, mixed)
         for r in range(R):
             for i in range(D):
                 x[r, i] = mixed[r // n_view, i]

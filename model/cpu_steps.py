@@ -20,10 +20,11 @@ COMPILED = torch.int8, torch.float32  # the precisions of the large matrices
 
 
 class Matrix(NamedTuple):
-    """numbers (n_out, n_in), of L layers (L, n_out, n_in), times a scale for each row (n_out), (L, n_out)."""
+    """Of L layers, or of one: numbers (L, n_out, n_in), times a scale for each row (L, n_out), and the bias (L, n_out)."""
 
     numbers: np.ndarray  # float32 or int8
     scale: np.ndarray
+    bias: np.ndarray
 
 
 class Bins(NamedTuple):
@@ -49,17 +50,13 @@ class Weights(NamedTuple):
     mlp_norm: np.ndarray
     norm: np.ndarray  # (D)
     features: Matrix  # of the budget; without one, with no rows
-    features_bias: np.ndarray
     budget: Matrix
-    budget_bias: np.ndarray
     steps_per_bar: np.float32
     eps: np.float32  # of the norms
-    onset: Matrix  # base and pair (V + V V, D)
-    onset_bias: np.ndarray
+    onset: Matrix  # base and pair, V + V V rows
     rolls: np.ndarray  # (3, V, D), see embed_rolls
     rolls_bias: np.ndarray  # (3, D)
     mix: Matrix
-    mix_bias: np.ndarray
 
 
 class Hits(NamedTuple):
@@ -99,13 +96,17 @@ BY_VIEW = "added", "asked", "tap_tokens"
 # ------------------------------------------------------------------------- from torch and back
 
 
-def matrix_of(matrix, precision):
-    """A Matrix of a tensor (..., n_out, n_in); docs/experiments.md has what it costs to round to torch.int8."""
-    matrix = matrix.detach()
-    if precision != torch.int8:
-        return Matrix(array(matrix), np.ones(matrix.shape[:-1], np.float32))
-    scale = (matrix.abs().amax(-1) / 127).clamp(min=1e-12) if matrix.numel() else torch.zeros(matrix.shape[:-1])
-    return Matrix(array((matrix / scale[..., None]).round().to(torch.int8)), array(scale))
+def matrix_of(matrix, precision, bias=None):
+    """A Matrix of a tensor (n_out, n_in), or (L, n_out, n_in), and its bias, none where None; docs/experiments.md has what
+    it costs to round to torch.int8."""
+    matrix = matrix.detach() if matrix.ndim == 3 else matrix.detach().unsqueeze(0)
+    scale = torch.ones(matrix.shape[:-1])
+    bias = torch.zeros_like(scale) if bias is None else bias.detach().view_as(scale)
+    if precision == torch.int8 and matrix.numel():
+        scale = (matrix.abs().amax(-1) / 127).clamp(min=1e-12)
+        matrix = matrix / scale.unsqueeze(-1)
+    numbers = matrix.round().to(torch.int8) if precision == torch.int8 else matrix
+    return Matrix(*(array(x) for x in (numbers, scale, bias)))
 
 
 def array(tensor):
@@ -131,24 +132,26 @@ def weights_in(model, precision):
     V, D = head.n_voice, decoder.d_model
     by_kind = zip(*(layer.matrices() for layer in decoder.layers))
     qkv, o, gate_up, down = (matrix_of(torch.stack(matrices), precision) for matrices in by_kind)
-    rolls = decoder.embed.onset, decoder.embed.vel, decoder.embed.timeoffset
+    mix, rolls = decoder.embed.mix, (decoder.embed.onset, decoder.embed.vel, decoder.embed.timeoffset)
     pair, pair_bias = torch.zeros(V * V, D), torch.zeros(V * V)
     if head.pair is not None:
         below = head.below.flatten()
         pair, pair_bias = head.pair.weight * below[:, None], head.pair.bias * below
-    nothing = torch.zeros(0, 0), torch.zeros(0)
-    (into, into_bias), (out, out_bias) = (nothing, nothing) if budget is None else (budget.mlp[i].parameters() for i in (0, 2))
+    onset, onset_bias = torch.cat((head.base.weight, pair)), torch.cat((head.base.bias, pair_bias))
+    (into, into_bias), (out, out_bias) = ((torch.zeros(0, 0), torch.zeros(0)),) * 2
+    if budget is not None:
+        (into, into_bias), (out, out_bias) = budget.mlp[0].parameters(), budget.mlp[2].parameters()
     return Weights(
         qkv, o, gate_up, down,
         attention_norm=array(torch.stack([layer.input_layernorm.weight for layer in decoder.layers])),
         mlp_norm=array(torch.stack([layer.post_attention_layernorm.weight for layer in decoder.layers])),
         norm=array(decoder.norm.weight),
-        features=matrix_of(into, torch.float32), features_bias=array(into_bias),
-        budget=matrix_of(out, precision), budget_bias=array(out_bias),
+        features=matrix_of(into, torch.float32, into_bias), budget=matrix_of(out, precision, out_bias),
         steps_per_bar=np.float32(model.steps_per_bar), eps=np.float32(NORM_EPS),
-        onset=matrix_of(torch.cat((head.base.weight, pair)), torch.float32), onset_bias=array(torch.cat((head.base.bias, pair_bias))),
-        rolls=array(torch.stack([roll.weight.T for roll in rolls])), rolls_bias=array(torch.stack([roll.bias for roll in rolls])),
-        mix=matrix_of(decoder.embed.mix.weight, precision), mix_bias=array(decoder.embed.mix.bias),
+        onset=matrix_of(onset, torch.float32, onset_bias),
+        rolls=array(torch.stack([roll.weight.T for roll in rolls])),
+        rolls_bias=array(torch.stack([roll.bias for roll in rolls])),
+        mix=matrix_of(mix.weight, precision, mix.bias),
     )  # fmt: skip
 
 
@@ -207,7 +210,8 @@ class CpuDecoding(Decoding):
         told = self.by_step(told, begin, end)
         rows = slice(begin * self.n_view, end * self.n_view)
         n, B, V = told.threshold.shape
-        hidden, drums = np.empty((n, B * self.n_view, self.model.decoder.d_model), np.float32), np.empty((3, n, B, V), np.float32)
+        hidden = np.empty((n, B * self.n_view, self.model.decoder.d_model), np.float32)
+        drums = np.empty((3, n, B, V), np.float32)
         play_bar(
             *self.weights, told, self.mixed_by, np.float32(self.temperature), self.position - n, cos, sin,
             self.x[rows].numpy(), self.cache[rows].numpy(), hidden, *drums,

@@ -176,8 +176,7 @@ def test_onsets_are_drawn_as_by_torch(model):
     assert not torch.equal(expected, (base > threshold).float())
     weights = weights_in(model, torch.float32)
     parts, onset = np.empty((50, 90), np.float32), np.empty((50, 9), np.float32)
-    cpu_kernels.multiply(hidden.numpy(), *weights.onset, parts)
-    cpu_kernels.add_bias(parts, weights.onset_bias)
+    cpu_kernels.multiply(hidden.numpy(), weights.onset, 0, parts)
     for row in zip(parts, threshold.numpy(), onset):
         cpu_kernels.draw_onsets(*row)
     assert torch.equal(torch.from_numpy(onset), expected)
@@ -224,17 +223,20 @@ def test_a_value_in_its_bin_is_torchs_to_the_bit(n_bin):
 @pytest.mark.parametrize("precision", cpu_steps.COMPILED)
 def test_rows_are_multiplied_by_what_a_matrix_was_rounded_to(rows, precision):
     torch.manual_seed(0)
-    matrix, x, y = torch.randn(40, 32) * torch.rand(40, 1), torch.randn(rows, 32), torch.full((rows, 40), 7.0)
-    matrix[3] = 0
-    rounded = matrix_of(matrix, precision)
+    matrix, x, y = torch.randn(2, 40, 32) * torch.rand(2, 40, 1), torch.randn(rows, 32), torch.full((rows, 40), 7.0)
+    matrix[1, 3] = 0
+    rounded, bias = matrix_of(matrix, precision), torch.randn(40)
     assert rounded.numbers.dtype == (np.int8 if precision == torch.int8 else np.float32)
-    cpu_kernels.multiply(x.numpy(), *rounded, y.numpy())
-    by_hand = torch.from_numpy(rounded.numbers).float() * torch.from_numpy(rounded.scale)[:, None]
+    cpu_kernels.multiply(x.numpy(), rounded, 1, y.numpy())
+    by_hand = torch.from_numpy(rounded.numbers[1]).float() * torch.from_numpy(rounded.scale[1])[:, None]
     torch.testing.assert_close(y, x @ by_hand.T)
-    lengths = x.norm(dim=1)[:, None] * matrix.norm(dim=1)
-    exact = x @ matrix.T
+    lengths = x.norm(dim=1)[:, None] * matrix[1].norm(dim=1)
+    exact = x @ matrix[1].T
     assert ((y - exact).abs() <= 0.01 * lengths + 1e-6).all() and (y[:, 3] == 0).all()
     assert torch.allclose(y, exact, atol=1e-5) == (precision == torch.float32)
+    with_bias = torch.empty_like(y)
+    cpu_kernels.multiply(x.numpy(), matrix_of(matrix[1], precision, bias), 0, with_bias.numpy())
+    torch.testing.assert_close(with_bias, y + bias)
 
 
 # ---- what is kept

@@ -169,7 +169,7 @@ def weights_of(model, precision):
     """
     parts = model.decoder.layers, model.decoder.norm, model.decoder.embed, model.onset_head, model.hit_head, model.budget
     parameters = [p for part in parts if part is not None for p in part.parameters()]
-    kept = Kept.of(model, "laid_out", [(p.data_ptr(), p._version, p.sum().item()) for p in parameters])
+    kept = Kept.of(model, "laid_out", [(p.data_ptr(), p._version, array(p).sum()) for p in parameters])
     if precision not in kept:
         kept[precision] = weights_in(model, precision), hits_in(model.hit_head)
     return kept[precision]

@@ -90,7 +90,7 @@ TOLD = {
     "offset_bin": (3, torch.int64),
 }
 Told = namedtuple("Told", TOLD)
-BY_VIEW = "added", "asked", "tap_tokens"
+BY_VIEW = "added", "asked", "tap_tokens"  # R rows
 
 
 # ------------------------------------------------------------------------- from torch and back

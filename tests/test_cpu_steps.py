@@ -102,6 +102,10 @@ def test_threads_share_the_items_and_play_what_one_plays(model, monkeypatch):
         torch.testing.assert_close(rolls[2], rolls[0])
 
 
+def test_in_a_thread_of_many_torch_starts_no_others():
+    assert [*cpu_steps.in_threads(lambda _: torch.get_num_threads(), [[0], [1], [2]])] == [1, 1, 1]
+
+
 def test_which_steps_are_compiled(model):
     def kind(model, precision=None):
         return type(capture.fresh(model, 1, capture_guide, 1.0, precision))

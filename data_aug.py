@@ -21,11 +21,11 @@ from torch.utils.data import Dataset
 
 from model.heads import hit_index
 from model.model import count_tokens
-from utils import augment
-from utils.attributes import bar_attributes
-from utils.cache import decode, windows
-from utils.drums import N_VOICES, RHYTHM_CHANNEL, STYLE_NONE
-from utils.tasks import known_cells
+from utils.corpus import augment
+from utils.corpus.attributes import bar_attributes
+from utils.corpus.cache import decode, windows
+from utils.corpus.tasks import known_cells
+from utils.midi.drums import N_VOICES, RHYTHM_CHANNEL, STYLE_NONE
 
 CONTROLS = ("density", "intensity", "instrument", "style")
 RHYTHM_KEYS = ("rhythm_onset", "rhythm_vel", "rhythm_timeoffset")
@@ -35,7 +35,7 @@ _ORDER, _BATCH, _NOISE = 0, 1, 2  # tags of the streams of random numbers
 class DrumBatches(Dataset):
     """Item n is a whole batch (see `make_batch` for what is in it).
 
-    cache: utils.cache.Cache; split: "train", "validation" or "test"; data: the config's Data.
+    cache: utils.corpus.cache.Cache; split: "train", "validation" or "test"; data: the config's Data.
     hop_bars: bars between the starts of two windows, data.hop_size where None.
 
     With augment=True, n counts on over the epochs without end: epoch n // len(self) has its own

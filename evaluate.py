@@ -6,7 +6,7 @@ Or how good many runs are: one table of their run folders and one picture of the
     python evaluate.py --parts likelihood,tap                         only these parts of it
     python evaluate.py --runs runs/*                                  the runs of a sweep, the best first
 
-The windows are two and four bars long, see utils/evaluation.py. Prints tables and writes the same figures as JSON, and
+The windows are two and four bars long, see utils/evaluation/player.py. Prints tables and writes the same figures as JSON, and
 beside it, under its name, as tables in Markdown for a model card, and a folder of pictures. The same command gives the
 same figures.
 """
@@ -16,17 +16,26 @@ import copy
 import sys
 from pathlib import Path
 
-from utils.cache import SPLITS
-from utils.config_errors import ConfigError
-from utils.config_yaml import apply_override
+from utils.config.errors import ConfigError
+from utils.config.yaml_file import apply_override
+from utils.corpus.cache import SPLITS
 from utils.files import json_text, write_text
 
 # torch is imported where a checkpoint is evaluated, so that a table of runs comes at once.
 
 CHECKPOINT_FLAGS = {
-    "checkpoint": "checkpoints/drummer.pt", "split": "test", "parts": None, "windows": None, "samples": 32, "seed": 0,
-    "guidance": None, "device": "auto", "midi_dir": None, "set": [], "json": "output/evaluation.json",
-}  # fmt: skip
+    "checkpoint": "checkpoints/drummer.pt",
+    "split": "test",
+    "parts": None,
+    "windows": None,
+    "samples": 32,
+    "seed": 0,
+    "guidance": None,
+    "device": "auto",
+    "midi_dir": None,
+    "set": [],
+    "json": "output/evaluation.json",
+}
 RUNS_FLAGS = {"sort": "score", "curves": "output/curves.png", "json": "output/runs.json"}
 
 
@@ -35,11 +44,11 @@ def evaluate_checkpoint(args):
     from utils.checkpoints import load_checkpoint
     from utils.checks import GUIDANCE
     from utils.device import pick_device
-    from utils.evaluation import Player
-    from utils.evaluation_markdown import markdown
-    from utils.evaluation_parts import PARTS, Sets, evaluate
-    from utils.evaluation_pictures import draw_pictures
-    from utils.evaluation_table import tables
+    from utils.evaluation.markdown import markdown
+    from utils.evaluation.parts import PARTS, Sets, evaluate
+    from utils.evaluation.pictures import draw_pictures
+    from utils.evaluation.player import Player
+    from utils.evaluation.table import tables
     from utils.get_model import load_model
 
     for name, lowest in (("windows", 2), ("samples", 1), ("seed", 0)):
@@ -73,7 +82,9 @@ def picture_folder(path):
     """The folder beside the JSON that has its name; made at once, so that what can't be written is said at once."""
     folder = Path(path).with_suffix("")
     if folder == Path(path):
-        raise ValueError(f"--json: {path}; it must end in .json or the like: without that it is the pictures' folder")
+        raise ValueError(
+            f"--json: {path}; it must end in .json or the like: without that it is the pictures' folder"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -82,13 +93,15 @@ def picture_folder(path):
 
 
 def changed_config(config, overrides, source):
-    """A checkpoint's config (a plain dict) as utils.config gives it, changed by overrides of Data."""
-    from utils.config import config_from_dict
+    """A checkpoint's config (a plain dict) as utils.config.schema gives it, changed by overrides of Data."""
+    from utils.config.schema import config_from_dict
 
     config, problems = copy.deepcopy(config), []
     for override in overrides:
         if not override.strip().startswith("Data."):
-            problems.append(f"--set {override}: only Data can be changed here, the model is as it was trained")
+            problems.append(
+                f"--set {override}: only Data can be changed here, the model is as it was trained"
+            )
         problems += apply_override(config, override)
     if problems:
         raise ConfigError(source, problems)
@@ -96,13 +109,15 @@ def changed_config(config, overrides, source):
 
 
 def compare_runs(args):
-    from utils.curves import draw_curves
-    from utils.run_table import summary, table
-    from utils.runs import read_runs
+    from utils.training.curves import draw_curves
+    from utils.training.run_table import summary, table
+    from utils.training.runs import read_runs
 
     runs, left_out = read_runs(args.runs)
     rows = summary(runs, args.sort)
-    print(f"Lowest {args.sort} on validation first; each run at its best step; nats with true controls / unset")
+    print(
+        f"Lowest {args.sort} on validation first; each run at its best step; nats with true controls / unset"
+    )
     print(table(rows, args.sort))
     if left_out:
         print(f"left out, {len(left_out)}: {'; '.join(left_out)}")
@@ -126,30 +141,50 @@ def parse_arguments(arguments=None):
         description="Figures of a checkpoint on a split, trivial baselines beside them; or a table of many runs.",
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("--json", metavar="PATH",
-                        help="default: output/evaluation.json, or output/runs.json with --runs")  # fmt: skip
+    parser.add_argument(
+        "--json", metavar="PATH", help="default: output/evaluation.json, or output/runs.json with --runs"
+    )
     flag = parser.add_argument_group("a checkpoint").add_argument
     flag("--checkpoint", metavar="PT", help="default: checkpoints/drummer.pt")
     flag("--split", choices=SPLITS, help="default: test")
     flag("--windows", type=int, metavar="N", help="only so many windows of each set, evenly spaced")
-    flag("--samples", type=int, metavar="N", help="how often a window is played where it counts (default: 32)")
-    flag("--parts", metavar="A,B", help="only these of likelihood, tap, rhythm, controls, realism, jobs (default: all)")
+    flag(
+        "--samples", type=int, metavar="N", help="how often a window is played where it counts (default: 32)"
+    )
+    flag(
+        "--parts",
+        metavar="A,B",
+        help="only these of likelihood, tap, rhythm, controls, realism, jobs (default: all)",
+    )
     flag("--seed", type=int, metavar="N", help="of the samples (default: 0)")
-    flag("--guidance", type=float, metavar="X", help="how much the controls weigh where any is set (default: as for generate)")
+    flag(
+        "--guidance",
+        type=float,
+        metavar="X",
+        help="how much the controls weigh where any is set (default: as for generate)",
+    )
     flag("--device", help="cpu, cuda, cuda:1, mps, or auto (default)")
     flag("--midi-dir", metavar="FOLDER", help="a folder or zip of MIDI in place of Data.corpus")
-    flag("--set", action="append", metavar="Data.KEY=VALUE",
-         help="change one knob of the checkpoint's config, e.g. Data.cache_dir=data/cache")  # fmt: skip
+    flag(
+        "--set",
+        action="append",
+        metavar="Data.KEY=VALUE",
+        help="change one knob of the checkpoint's config, e.g. Data.cache_dir=data/cache",
+    )
     flag = parser.add_argument_group("many runs").add_argument
     flag("--runs", nargs="+", metavar="FOLDER", help="compare these run folders, finished or not")
-    flag("--sort", metavar="FIGURE", help="the validation figure to sort by, e.g. onset_unset (default: score)")
+    flag(
+        "--sort", metavar="FIGURE", help="the validation figure to sort by, e.g. onset_unset (default: score)"
+    )
     flag("--curves", metavar="PNG", help="where the picture of the curves goes (default: output/curves.png)")
     given = vars(parser.parse_args(arguments))
 
     mine, others = (RUNS_FLAGS, CHECKPOINT_FLAGS) if "runs" in given else (CHECKPOINT_FLAGS, RUNS_FLAGS)
     for name in given:
         if name in others and name not in mine:
-            why = "means nothing with --runs, which loads no checkpoint" if "runs" in given else "needs --runs"
+            why = (
+                "means nothing with --runs, which loads no checkpoint" if "runs" in given else "needs --runs"
+            )
             raise ValueError(f"--{name.replace('_', '-')} {why}")
     return argparse.Namespace(**{**mine, **given})
 

@@ -3,7 +3,7 @@
 As a library:  from inference_bar_control import *     (process_midi, generate_control_params, generate, ...)
 As a command:  python inference_bar_control.py --rhythm examples/clave_taps.mid --style funk
 
-Shapes: T steps of a sixteenth, 16 to a bar; nine voices in the order of utils/drums.py. A roll is three tensors
+Shapes: T steps of a sixteenth, 16 to a bar; nine voices in the order of utils/midi/drums.py. A roll is three tensors
 (1, T, 9): onset {0, 1}, vel [0, 1] and timeoffset [-0.5, 0.5) of a step, the latter two 0 where nothing is hit.
 """
 
@@ -11,7 +11,7 @@ import os
 import sys
 import warnings
 
-from utils.arguments import parse_arguments
+from utils.playing.arguments import parse_arguments
 
 # The command line is read before the imports below, which take seconds: --help and a typo answer at once.
 arguments = parse_arguments() if __name__ == "__main__" else None
@@ -22,27 +22,46 @@ import numpy as np
 import torch
 
 from utils.checks import as_floats, file_name, whole
-from utils.controls import ask, parse_voices, read_controls, to_model_units
 from utils.device import pick_device
-from utils.drums import N_VOICES, STYLES, VOICES, inverse_mapping, mapping, mapping_table
-from utils.generating import generate
 from utils.get_model import SHIPPED, get_model, load_model
-from utils.hearing import drums_from_midi, heard_notes, process_midi, steps_to_play
-from utils.jam import Jam
-from utils.job_command import bars_anew, check_flags, do_job, how_to_play, in_flags, names_of
-from utils.jobs import add_voices, continue_drums, humanise, infill, interpolate, vary
-from utils.midi import read_midi
-from utils.midi_out import early_hits, roll_to_midi
-from utils.song import read_song
-from utils.sound import find_fluidsynth
-from utils.takes import Take, check_written, dials_of, new_seed, play, takes_of
-from utils.timeline import Timeline
+from utils.midi.drums import N_VOICES, STYLES, VOICES, inverse_mapping, mapping, mapping_table
+from utils.midi.hearing import drums_from_midi, heard_notes, process_midi, steps_to_play
+from utils.midi.read import read_midi
+from utils.midi.sound import find_fluidsynth
+from utils.midi.timeline import Timeline
+from utils.midi.write import early_hits, roll_to_midi
+from utils.playing.command import bars_anew, check_flags, do_job, how_to_play, in_flags, names_of
+from utils.playing.controls import ask, parse_voices, read_controls, to_model_units
+from utils.playing.generate import generate
+from utils.playing.jam import Jam
+from utils.playing.jobs import add_voices, continue_drums, humanise, infill, interpolate, vary
+from utils.playing.song import read_song
+from utils.playing.takes import Take, check_written, dials_of, new_seed, play, takes_of
 
 __all__ = [
-    "torch", "np", "STYLES", "VOICES", "mapping", "mapping_table", "inverse_mapping", "get_model",
-    "process_midi", "drums_from_midi", "generate_control_params", "generate", "Jam", "read_song", "convert_to_midi",
-    "play", "Take",
-    "humanise", "add_voices", "infill", "continue_drums", "vary", "interpolate",
+    "torch",
+    "np",
+    "STYLES",
+    "VOICES",
+    "mapping",
+    "mapping_table",
+    "inverse_mapping",
+    "get_model",
+    "process_midi",
+    "drums_from_midi",
+    "generate_control_params",
+    "generate",
+    "Jam",
+    "read_song",
+    "convert_to_midi",
+    "play",
+    "Take",
+    "humanise",
+    "add_voices",
+    "infill",
+    "continue_drums",
+    "vary",
+    "interpolate",
 ]
 
 
@@ -61,8 +80,15 @@ def generate_control_params(control_points, values, seq_len, mode="linear", devi
         points = np.asarray(control_points, dtype=np.float64)
     except (TypeError, ValueError):
         points = np.empty(0)
-    if points.ndim != 1 or not len(points) or not ((points >= 0) & (points <= 1)).all() or (np.diff(points) < 0).any():
-        raise ValueError(f"control_points: {control_points}; they must be fractions of seq_len, rising from 0 to 1")
+    if (
+        points.ndim != 1
+        or not len(points)
+        or not ((points >= 0) & (points <= 1)).all()
+        or (np.diff(points) < 0).any()
+    ):
+        raise ValueError(
+            f"control_points: {control_points}; they must be fractions of seq_len, rising from 0 to 1"
+        )
     try:
         table = np.asarray(values, dtype=np.float64).reshape(len(points), -1)
     except (TypeError, ValueError):
@@ -84,10 +110,12 @@ def generate_control_params(control_points, values, seq_len, mode="linear", devi
     return torch.as_tensor(curve).to(dtype)[None].to(pick_device(device))
 
 
-def convert_to_midi(onset, vel, time, inverse_mapping, path, *, tempo=None, source=None, keep_tracks=False, lead_in=False):
+def convert_to_midi(
+    onset, vel, time, inverse_mapping, path, *, tempo=None, source=None, keep_tracks=False, lead_in=False
+):
     """Write one version of the drums to a MIDI file: channel 10, tempo, meter 4/4, 480 ticks per quarter.
 
-    onset, vel, time: (1, T, 9) or (T, 9). inverse_mapping: voice index -> MIDI pitch; utils.kits.kit_out gives those
+    onset, vel, time: (1, T, 9) or (T, 9). inverse_mapping: voice index -> MIDI pitch; utils.midi.kits.kit_out gives those
     of other kits. tempo: beats per minute, 120 if None. source: the MIDI file of the rhythm; tempo map and meter are
     then its own (and no tempo may be given), and keep_tracks writes its tracks beside the drums. lead_in: all begins
     a bar later, so that an early first hit can be early; otherwise it is put on the beat.
@@ -100,19 +128,29 @@ def convert_to_midi(onset, vel, time, inverse_mapping, path, *, tempo=None, sour
     for name, roll in (("onset", onset), ("vel", vel), ("time", time)):
         roll = as_floats(roll, name).numpy()
         if roll.shape[-1:] != (N_VOICES,) or roll.ndim not in (2, 3) or (roll.ndim == 3 and len(roll) != 1):
-            raise ValueError(f"{name}: shape {roll.shape}; it must be (1, steps, {N_VOICES}): one version at a time")
+            raise ValueError(
+                f"{name}: shape {roll.shape}; it must be (1, steps, {N_VOICES}): one version at a time"
+            )
         rolls.append(roll.reshape(-1, N_VOICES))
-    return roll_to_midi(*rolls, inverse_mapping, path, tempo, lead_in=lead_in, source=source, keep_tracks=keep_tracks)
+    return roll_to_midi(
+        *rolls, inverse_mapping, path, tempo, lead_in=lead_in, source=source, keep_tracks=keep_tracks
+    )
 
 
 def main(arguments):
     """The command line. Returns the exit status: 0, or 2 after one line on stderr."""
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: print(f"inference_bar_control.py: {message}", file=sys.stderr)
+            warnings.showwarning = lambda message, *_: print(
+                f"inference_bar_control.py: {message}", file=sys.stderr
+            )
             run(arguments)
     except (ValueError, OSError) as error:
-        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else in_flags(str(error), arguments)
+        reason = (
+            f"{error.filename}: {error.strerror}"
+            if isinstance(error, OSError)
+            else in_flags(str(error), arguments)
+        )
         print(f"inference_bar_control.py: {' '.join(reason.split())}", file=sys.stderr)
         return 2
     return 0
@@ -146,7 +184,9 @@ def run(arguments):
 
     asked = song.asked if song else ask(-(-steps // bar), **_wishes(arguments))
     seed = new_seed() if arguments.seed is None else arguments.seed
-    print(f"{arguments.rhythm}: {own_steps / bar:g} bars at {timeline.bpm()} bpm; playing {steps / bar:g}, seed {seed}")
+    print(
+        f"{arguments.rhythm}: {own_steps / bar:g} bars at {timeline.bpm()} bpm; playing {steps / bar:g}, seed {seed}"
+    )
     for remark in _remarks(midi, timeline, song, arguments.keep_tracks):
         print(f"  {remark}")
     controls = to_model_units(asked, model.normalize_factor, bar)
@@ -162,14 +202,18 @@ def run(arguments):
         playing |= zip(("density", "intensity", "instrument", "style"), controls)
         played = do_job(arguments, drums, (steps - own_steps) // bar, **playing)
 
-    about = dict(asked=asked, rhythm=rhythm, model=model, seed=seed, dials=dials, kit=arguments.kit_out, **midi_out)
+    about = dict(
+        asked=asked, rhythm=rhythm, model=model, seed=seed, dials=dials, kit=arguments.kit_out, **midi_out
+    )
     for take in takes_of([roll[:, :steps] for roll in played], Path(arguments.rhythm).stem, **about):
         _write(take, Path(arguments.out), arguments)
 
 
 def check_folder(out):
     """ValueError, before anything is played, where files can't be written into this folder."""
-    there = next(folder for folder in (Path(out).absolute(), *Path(out).absolute().parents) if folder.exists())
+    there = next(
+        folder for folder in (Path(out).absolute(), *Path(out).absolute().parents) if folder.exists()
+    )
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise ValueError(f"out: {out}; it must be a folder that can be written to, and {there} is none")
 
@@ -198,7 +242,10 @@ def _wishes(arguments):
         wishes["voices"] = {**wishes.get("voices", {}), **parse_voices(arguments.voice)}
     if arguments.forbid:
         named = wishes.get("forbid", [])
-        wishes["forbid"] = [*([named] if isinstance(named, str) else named), *",".join(arguments.forbid).split(",")]
+        wishes["forbid"] = [
+            *([named] if isinstance(named, str) else named),
+            *",".join(arguments.forbid).split(","),
+        ]
     return wishes
 
 

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.attributes import bar_attributes
-from utils.cache import CACHE_FILE, FORMAT, SPLITS, Cache, decode, load_cache, locked, save_cache
-from utils.config import load_config
-from utils.corpus import download_groove, download_place, find_corpus, open_corpus
-from utils.drums import N_VOICES, STYLE_NONE, STYLES, mapping, style_id
-from utils.reading import read_corpus
+from utils.config.schema import load_config
+from utils.corpus.attributes import bar_attributes
+from utils.corpus.cache import CACHE_FILE, FORMAT, SPLITS, Cache, decode, load_cache, locked, save_cache
+from utils.corpus.find import download_groove, download_place, find_corpus, open_corpus
+from utils.corpus.read import read_corpus
+from utils.midi.drums import N_VOICES, STYLE_NONE, STYLES, mapping, style_id
 
 PARTIAL = "partial"  # the folder in Data.cache_dir of what a run that was stopped has read
 BARS_AT_ONCE = 4096  # whose statistics are taken, to bound the memory that takes
@@ -71,7 +71,9 @@ def _make_cache(data, corpus, midi_dir):
     partial = Path(data.cache_dir) / PARTIAL
     chunks = read_corpus(corpus, data.down_sample_tpq, data.preprocess_workers, partial)
     cache = _assemble(corpus, chunks, data, midi_dir)
-    for litter in partial.parent.glob(f"{CACHE_FILE}.*.part"):  # of processes that were killed while they saved
+    for litter in partial.parent.glob(
+        f"{CACHE_FILE}.*.part"
+    ):  # of processes that were killed while they saved
         litter.unlink(missing_ok=True)
     save_cache(cache, data.cache_dir)
     shutil.rmtree(partial, ignore_errors=True)
@@ -133,9 +135,14 @@ def _assemble(corpus, chunks, data, midi_dir):
             if "skipped" in about:
                 skipped.setdefault(about["skipped"], []).append(about["why"])
                 continue
-            files.append(_describe(corpus, member, about, data.splits, unknown_styles) | {"start": totals["steps"]})
+            files.append(
+                _describe(corpus, member, about, data.splits, unknown_styles) | {"start": totals["steps"]}
+            )
             totals += Counter(
-                steps=about["n_steps"], hits=about["n_hits"], lost=about["lost"], without_drums=not about["has_drums"]
+                steps=about["n_steps"],
+                hits=about["n_hits"],
+                lost=about["lost"],
+                without_drums=not about["has_drums"],
             )
     if not files:
         raise ValueError(f"nothing is left of {corpus.path}: {_reasons(skipped)}")
@@ -236,7 +243,7 @@ def _normalize_factor(cache, steps_per_bar):
         onset, vel, _ = decode(vel, np.zeros((), np.int16))
         of_bars = bar_attributes(onset, vel, steps_per_bar)
         for values, some in zip((density, intensity), of_bars):
-            values.append(some[train[bar :][: BARS_AT_ONCE]])
+            values.append(some[train[bar:][:BARS_AT_ONCE]])
     density, intensity = np.concatenate(density), np.concatenate(intensity)
     factor = {}
     for name, values in (("density", density), ("intensity", intensity)):
@@ -277,7 +284,11 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description="Make the cache of rolls that training reads.")
     parser.add_argument("--config", default="config.yaml", help="configuration file (default: config.yaml)")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="change one knob of the configuration"
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="change one knob of the configuration",
     )
     parser.add_argument("--midi-dir", help="folder or zip of MIDI files, in place of Data.corpus")
     parser.add_argument("--force", action="store_true", help="make the cache anew even if it fits")

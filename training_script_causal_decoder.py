@@ -1,10 +1,10 @@
 """Train the drummer, from MIDI to checkpoint.
 
-    python training_script_causal_decoder.py                                   config.yaml, from the beginning
-    python training_script_causal_decoder.py --set Training.learning_rate=3e-4 --set Training.run_dir=runs/slow
-    python training_script_causal_decoder.py --resume runs/default             go on where a run stopped
-    python training_script_causal_decoder.py --init-from checkpoints/drummer.pt --midi-dir my_drums
-    torchrun --nproc-per-node 4 training_script_causal_decoder.py              four processes, a GPU each
+python training_script_causal_decoder.py                                   config.yaml, from the beginning
+python training_script_causal_decoder.py --set Training.learning_rate=3e-4 --set Training.run_dir=runs/slow
+python training_script_causal_decoder.py --resume runs/default             go on where a run stopped
+python training_script_causal_decoder.py --init-from checkpoints/drummer.pt --midi-dir my_drums
+torchrun --nproc-per-node 4 training_script_causal_decoder.py              four processes, a GPU each
 """
 
 import argparse
@@ -33,21 +33,28 @@ from utils.checkpoints import (
     prune_checkpoints,
     save_checkpoint,
 )
-from utils.clock import Clock
-from utils.config import config_from_dict
-from utils.distributed import Processes, device_of, join_processes, leave_processes, restarted
-from utils.ema import EMA
-from utils.environment import record_environment
+from utils.config.schema import config_from_dict
 from utils.files import write_text
 from utils.get_model import get_model
-from utils.launch import check_corpus, check_run, run_config
-from utils.metrics import likelihood, to_device, training_figures
-from utils.optim import AUTOCAST, choose_precision, kl_weight, loss_weights, make_optimizer, make_scheduler
-from utils.run_log import RunLog
-from utils.run_samples import write_samples
-from utils.speed import compile_model, keep_freed_memory
-from utils.stopping import FiniteGuard, StopSignals, ignore_stop_signals
-from utils.teachers import Teachers
+from utils.training.clock import Clock
+from utils.training.distributed import Processes, device_of, join_processes, leave_processes, restarted
+from utils.training.ema import EMA
+from utils.training.environment import record_environment
+from utils.training.launch import check_corpus, check_run, run_config
+from utils.training.metrics import likelihood, to_device, training_figures
+from utils.training.optim import (
+    AUTOCAST,
+    choose_precision,
+    kl_weight,
+    loss_weights,
+    make_optimizer,
+    make_scheduler,
+)
+from utils.training.run_log import RunLog
+from utils.training.run_samples import write_samples
+from utils.training.speed import compile_model, keep_freed_memory
+from utils.training.stopping import FiniteGuard, StopSignals, ignore_stop_signals
+from utils.training.teachers import Teachers
 
 
 def train(cfg, resume=False, init_from=None, midi_dir=None, processes=Processes()):
@@ -87,7 +94,9 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=Processes(
         load_weights(model, load_checkpoint(init_from)["vae_model"], init_from)
     state = processes.from_main(state)
     if main:
-        training.precision = choose_precision(training.precision, model, to_device(batches[0], device), device)
+        training.precision = choose_precision(
+            training.precision, model, to_device(batches[0], device), device
+        )
     training.precision = processes.from_main(training.precision)
     autocast = AUTOCAST[training.precision]
     if training.compile:
@@ -112,7 +121,9 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=Processes(
         write_text(run_dir / "config.yaml", yaml.safe_dump(config, sort_keys=False))
         changes = record_environment(run_dir, step)
         if changes:
-            print(f"warning: the run goes on under {changes}; its numbers may not be those of an uninterrupted run")
+            print(
+                f"warning: the run goes on under {changes}; its numbers may not be those of an uninterrupted run"
+            )
         n_parameters = sum(p.numel() for p in model.parameters())
         print(
             f"{n_parameters / 1e6:.2f} M parameters, {training.precision} on {device}{processes}, "
@@ -204,10 +215,14 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=Processes(
             stopping = processes.any(signals.requested)
             with clock.stopped():
                 if step % training.validate_every == 0 or last_step:
-                    mine = map(validation.__getitem__, range(processes.rank, len(validation), processes.count))
+                    mine = map(
+                        validation.__getitem__, range(processes.rank, len(validation), processes.count)
+                    )
                     with ema.swapped_in(model):
                         by_setting = likelihood(model, mine, device, autocast=autocast, gather=processes.sum)
-                    figures = {f"{name}_{setting}": v for setting, f in by_setting.items() for name, v in f.items()}
+                    figures = {
+                        f"{name}_{setting}": v for setting, f in by_setting.items() for name, v in f.items()
+                    }
                     figures["score"] = (figures["total_given"] + figures["total_unset"]) / 2
                     log.write(step, figures, "validation")
                     if main:
@@ -221,7 +236,9 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=Processes(
                             save(run_dir / "checkpoints" / "best.pt")
                 if main and (step % training.sample_every == 0 or last_step):
                     with ema.swapped_in(model):
-                        write_samples(model, validation[0], run_dir / "samples" / f"step_{step:08d}", log, step)
+                        write_samples(
+                            model, validation[0], run_dir / "samples" / f"step_{step:08d}", log, step
+                        )
                 # last of all: a resumed run takes what is due at this step as done
                 if main and (step % training.checkpoint_every == 0 or last_step or stopping):
                     save(checkpoint_path(run_dir / "checkpoints", step))
@@ -233,7 +250,9 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=Processes(
     best_path = run_dir / "checkpoints" / "best.pt"
     if main and best_path.exists():
         export_checkpoint(best_path, run_dir / "drummer.pt")
-        print(f"{run_dir / 'drummer.pt'}: the averaged weights of the best validation, in half precision, to play with")
+        print(
+            f"{run_dir / 'drummer.pt'}: the averaged weights of the best validation, in half precision, to play with"
+        )
     if main and step < training.steps:
         print(f"stopped at step {step} of {training.steps}, all saved; --resume {run_dir} goes on")
     return figures
@@ -245,11 +264,19 @@ def main(arguments=None):
     )
     parser.add_argument("--config", default="config.yaml", help="the configuration (default: %(default)s)")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one key, e.g. Training.steps=100"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one key, e.g. Training.steps=100",
     )
-    parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder, with its own config")
+    parser.add_argument(
+        "--resume", metavar="RUN", help="go on with the run in this folder, with its own config"
+    )
     parser.add_argument("--init-from", metavar="CHECKPOINT", help="start from these weights (fine-tuning)")
-    parser.add_argument("--midi-dir", metavar="FOLDER", help="train on this folder of MIDI in place of Data.corpus")
+    parser.add_argument(
+        "--midi-dir", metavar="FOLDER", help="train on this folder of MIDI in place of Data.corpus"
+    )
     args = parser.parse_args(arguments)
     try:
         processes = join_processes()

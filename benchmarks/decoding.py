@@ -26,15 +26,18 @@ import torch
 from training import FULL, seconds
 
 from inference_bar_control import process_midi
-from model.decoding import Decoding, Guide, decoding_precision, draw_hits, draw_onsets, onset_threshold
+from model.decoding.sampling import UNIFORMS_PER_VOICE, heard_by, sample, told_of
+from model.decoding.steps import Decoding, Guide, decoding_precision, draw_hits, draw_onsets, onset_threshold
 from model.phi3_arch_model import played_before
-from model.sampling import UNIFORMS_PER_VOICE, heard_by, sample, told_of
-from utils.config import load_config
+from utils.config.schema import load_config
 from utils.device import pick_device
 from utils.get_model import get_model, load_model
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-NORMALIZE = {"density": [0.1287, 0.0432], "intensity": [0.5698, 0.1433]}  # of the bars of the Groove MIDI Dataset
+NORMALIZE = {
+    "density": [0.1287, 0.0432],
+    "intensity": [0.5698, 0.1433],
+}  # of the bars of the Groove MIDI Dataset
 LARGE = {"cpu": 2**28, "cuda": 2**33, "mps": 2**30}  # bytes that no cache holds
 RUNS = 5  # of each kind, of which the shortest counts; without a cache fewer, for they take long
 
@@ -64,7 +67,9 @@ def sample_without_cache(model, inputs, generator, whole):
     *rhythm, density, intensity, instrument, style, mask = inputs
     B, T, V = rhythm[0].shape
     S, guide, voices = model.steps_per_bar, Guide(1.0), model.hit_head.voices()
-    told = told_of(model, heard_by(model, rhythm, mask, mask, mask), (density, intensity, instrument, style), guide)
+    told = told_of(
+        model, heard_by(model, rhythm, mask, mask, mask), (density, intensity, instrument, style), guide
+    )
     drums = tuple(torch.zeros_like(rhythm[0]) for _ in range(3))
     for t in range(T):
         if t % S == 0:
@@ -109,10 +114,12 @@ def bytes_read(model, rows, n_steps, precision):
     parts += [model.budget] if model.budget else []
     weights = sum(p.nbytes for part in parts for p in part.parameters())
     matrices = [matrix for layer in decoder.layers for matrix in layer.matrices()]
-    if decoder.start.device.type == "cpu":  # see model.cpu_steps.weights_in
+    if decoder.start.device.type == "cpu":  # see model.decoding.cpu_steps.weights_in
         matrices += [decoder.embed.mix.weight, *([model.budget.mlp[2].weight] if model.budget else [])]
     weights -= sum(matrix.numel() * (matrix.itemsize - precision.itemsize) for matrix in matrices)
-    by_voice = [p for head in heads for p in (*head.from_hidden.parameters(), head.from_onset.weight, head.voice_bias)]
+    by_voice = [
+        p for head in heads for p in (*head.from_hidden.parameters(), head.from_onset.weight, head.voice_bias)
+    ]
     weights -= sum(p.nbytes for p in by_voice) * (heads[0].n_voice - 1) // heads[0].n_voice
     seen = statistics.mean(min(t + 1, decoder.window) for t in range(n_steps))
     return weights, 2 * decoder.n_layer * rows * seen * decoder.d_model * decoder.start.element_size()
@@ -179,9 +186,13 @@ def check_alike(got, wanted, what):
     Of a hundred thousand draws one may lie so near its edge that rounding decides, and with it all that follows in its
     row: one row in 64 may differ.
     """
-    differing = sum(any(not torch.equal(a, b) for a, b in zip(*rows)) for rows in zip(zip(*got), zip(*wanted)))
+    differing = sum(
+        any(not torch.equal(a, b) for a, b in zip(*rows)) for rows in zip(zip(*got), zip(*wanted))
+    )
     if differing > len(got[0]) // 64:
-        raise SystemExit(f"{what}: {differing} of {len(got[0])} rows are not what the cached loop drew from that seed")
+        raise SystemExit(
+            f"{what}: {differing} of {len(got[0])} rows are not what the cached loop drew from that seed"
+        )
 
 
 def measure(model, rows, n_steps, runs, device):
@@ -194,7 +205,10 @@ def measure(model, rows, n_steps, runs, device):
 
     few = 1 + (runs - 1) // (2 * rows)  # without a cache it takes long
     works = {
-        precision: (lambda precision=precision: sample(model, *inputs, generator=chance(), precision=precision), runs)
+        precision: (
+            lambda precision=precision: sample(model, *inputs, generator=chance(), precision=precision),
+            runs,
+        )
         for precision in (decoding_precision(model), torch.float32)
     }
     for name, whole in (("growing", False), ("whole", True)):
@@ -262,12 +276,18 @@ def make_model(args, device):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="the full size in place of config.yaml's")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of config.yaml")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of config.yaml"
+    )
     parser.add_argument("--checkpoint", metavar="PT", help="its model and weights in place of config.yaml's")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 64], metavar="B")
     parser.add_argument("--steps", type=int, nargs="+", default=[64, 128], metavar="T", help="whole bars")
-    parser.add_argument("--calls", type=int, default=100, metavar="N", help="3 or more (default: %(default)s)")
-    parser.add_argument("--runs", type=int, default=RUNS, metavar="N", help="of each kind (default: %(default)s)")
+    parser.add_argument(
+        "--calls", type=int, default=100, metavar="N", help="3 or more (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--runs", type=int, default=RUNS, metavar="N", help="of each kind (default: %(default)s)"
+    )
     parser.add_argument("--device", default="auto")
     args = parser.parse_args(arguments)
     if args.calls < 3 or args.runs < 1 or min(args.batch) < 1:

@@ -26,10 +26,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
 from preprocessing import PARTIAL, preprocess
-from utils.cache import CACHE_FILE, load_cache
-from utils.config import load_config
-from utils.corpus import find_corpus, open_corpus, read_member
-from utils.reading import FILES_PER_CHUNK
+from utils.config.schema import load_config
+from utils.corpus.cache import CACHE_FILE, load_cache
+from utils.corpus.find import find_corpus, open_corpus, read_member
+from utils.corpus.read import FILES_PER_CHUNK
 
 RUNS = 5  # of the corpus, of which the shortest counts
 
@@ -89,7 +89,9 @@ def start(folder, cache, workers):
     settings = (f"Data.cache_dir={cache}", f"Data.preprocess_workers={workers}")
     command = [sys.executable, REPOSITORY / "preprocessing.py", "--midi-dir", folder]
     command += [part for setting in settings for part in ("--set", setting)]
-    return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def finish(process):
@@ -153,10 +155,14 @@ def main(arguments=None):
         for share, how in ((0.33, signal.SIGINT), (0.67, signal.SIGKILL)):
             process = start(place / "large", place / "stopped", 2)
             status, _, said = stop_when(process, place / "stopped", share * n, how)
-            print(f"{how.name} after a share of {share}: exit status {status}; it says: {said.strip() or 'nothing'}")
+            print(
+                f"{how.name} after a share of {share}: exit status {status}; it says: {said.strip() or 'nothing'}"
+            )
         measure(place / "large", place / "stopped", 2, n, "the rest")
         of_all = {(place / name / CACHE_FILE).read_bytes() for name in ("one", "two", "stopped")}
-        print(f"one process, two, stopped and continued: {'the same bytes' if len(of_all) == 1 else 'THE BYTES DIFFER'}")
+        print(
+            f"one process, two, stopped and continued: {'the same bytes' if len(of_all) == 1 else 'THE BYTES DIFFER'}"
+        )
 
 
 if __name__ == "__main__":

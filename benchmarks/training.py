@@ -30,13 +30,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from data_aug import DrumBatches, Pieces
 from model.model import training_loss
 from preprocessing import preprocess
-from utils.clock import Clock
-from utils.config import load_config
+from utils.config.schema import load_config
 from utils.device import pick_device
 from utils.get_model import get_model
-from utils.metrics import to_device
-from utils.optim import AUTOCAST, choose_precision, make_optimizer
-from utils.speed import compile_model, keep_freed_memory
+from utils.training.clock import Clock
+from utils.training.metrics import to_device
+from utils.training.optim import AUTOCAST, choose_precision, make_optimizer
+from utils.training.speed import compile_model, keep_freed_memory
 
 FULL = [
     *(f"Model.Encoder.{key}" for key in ("d_model=256", "n_layer=8", "n_head=4", "d_ff=704")),
@@ -92,7 +92,9 @@ class Trainer:
 
     def optimizers(self):
         """{"fused", "not fused"}: functions that take AdamW's step alone; gradients must be there."""
-        groups = [{key: group[key] for key in ("params", "weight_decay")} for group in self.optimizer.param_groups]
+        groups = [
+            {key: group[key] for key in ("params", "weight_decay")} for group in self.optimizer.param_groups
+        ]
         other = torch.optim.AdamW(groups, lr=1e-5, betas=tuple(self.training.betas), fused=False)
         return {"fused": self.optimizer.step, "not fused": other.step}
 
@@ -117,8 +119,12 @@ def report_loader(batches, cfg, device):
         loader = iter(loader_of(batches, cfg, LOADER_BATCHES + 1, device))
         next(loader)
         taken.append(seconds(lambda: [None for _ in loader], device))
-    best, usual = (LOADER_BATCHES * cfg.Data.batch_size / figure for figure in (min(taken), statistics.median(taken)))
-    where = f"in {cfg.Data.loader_workers} processes" if cfg.Data.loader_workers else "in the training process"
+    best, usual = (
+        LOADER_BATCHES * cfg.Data.batch_size / figure for figure in (min(taken), statistics.median(taken))
+    )
+    where = (
+        f"in {cfg.Data.loader_workers} processes" if cfg.Data.loader_workers else "in the training process"
+    )
     print(f"loader alone     {best:,.0f} windows/s, {where}; median of {LOADER_RUNS} runs {usual:,.0f}")
 
 
@@ -162,7 +168,9 @@ def report_waiting(trainer, batches, cfg, n):
 def report_adamw(trainer, pieces, tokens, rounds):
     trainer.gradients(pieces[0], tokens)
     taken = medians(trainer.optimizers(), rounds, trainer.device)
-    print(f"AdamW's part     {taken['fused'] * 1000:.1f} ms fused, {taken['not fused'] * 1000:.1f} ms not fused")
+    print(
+        f"AdamW's part     {taken['fused'] * 1000:.1f} ms fused, {taken['not fused'] * 1000:.1f} ms not fused"
+    )
 
 
 def report_compiled(plain, pieces, tokens, cfg, precision, rounds):
@@ -170,7 +178,9 @@ def report_compiled(plain, pieces, tokens, cfg, precision, rounds):
     compile_model(compiled.model)
     first = seconds(lambda: compiled.step(pieces[0], tokens), plain.device)
     works = {"plain": plain, "compiled": compiled}
-    taken = medians({name: lambda t=t: t.step(pieces[0], tokens) for name, t in works.items()}, rounds, plain.device)
+    taken = medians(
+        {name: lambda t=t: t.step(pieces[0], tokens) for name, t in works.items()}, rounds, plain.device
+    )
     print(
         f"compiled         {taken['compiled'] * 1000:,.0f} ms a step beside {taken['plain'] * 1000:,.0f} ms uncompiled, "
         f"{taken['plain'] / taken['compiled']:.2f} x the speed; {first - taken['compiled']:.0f} s to compile"
@@ -180,10 +190,19 @@ def report_compiled(plain, pieces, tokens, cfg, precision, rounds):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="the full size in place of config.yaml's")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of config.yaml")
-    parser.add_argument("--steps", type=int, default=10, metavar="N", help="timed of each kind (default: %(default)s)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of config.yaml"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=10, metavar="N", help="timed of each kind (default: %(default)s)"
+    )
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", choices=("auto", *AUTOCAST), default="auto", help="as Training.precision (default: auto)")
+    parser.add_argument(
+        "--precision",
+        choices=("auto", *AUTOCAST),
+        default="auto",
+        help="as Training.precision (default: auto)",
+    )
     parser.add_argument("--compile", action="store_true", help="measure Training.compile as well")
     parser.add_argument("--loader", action="store_true", help="measure the loader alone, and nothing else")
     args = parser.parse_args(arguments)
@@ -192,7 +211,9 @@ def main(arguments=None):
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder  # what an earlier run has compiled is compiled again
-        cfg = load_config("config.yaml", [*(FULL if args.full else []), *args.set, f"Data.cache_dir={folder}"])
+        cfg = load_config(
+            "config.yaml", [*(FULL if args.full else []), *args.set, f"Data.cache_dir={folder}"]
+        )
         cache = preprocess(cfg)
         cfg.Data.normalize_factor = cache.normalize_factor
         batches = DrumBatches(cache, "train", cfg.Data, cfg.Data.batch_size)
@@ -201,7 +222,9 @@ def main(arguments=None):
             return
 
         pieces, tokens = Pieces(batches, cfg.Model.Intermediate.d_latent)[0]
-        precision = choose_precision(args.precision, get_model(cfg.to_dict()).to(device), to_device(pieces[0], device), device)
+        precision = choose_precision(
+            args.precision, get_model(cfg.to_dict()).to(device), to_device(pieces[0], device), device
+        )
         trainer = Trainer(cfg, device, precision)
         encoder, decoder = cfg.Model.Encoder, cfg.Model.Decoder
         print(

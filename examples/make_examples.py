@@ -26,7 +26,9 @@ def play(bars, tempo, name, program, is_drum, length, looseness, seed):
             start = max(0, bar * STEPS_PER_BAR + step + chance.gauss(0, looseness))
             loudness = min(127, max(1, round(velocity + chance.gauss(0, 4))))
             instrument.notes.append(
-                pretty_midi.Note(loudness, pitch, start * seconds_per_step, (start + length) * seconds_per_step)
+                pretty_midi.Note(
+                    loudness, pitch, start * seconds_per_step, (start + length) * seconds_per_step
+                )
             )
     midi.instruments.append(instrument)
     return midi
@@ -56,7 +58,13 @@ def guitar_strum():
     bars = []
     for bar, chord in enumerate(chords):
         pattern = push if bar % 2 else strokes
-        bars.append([(step + 0.05 * string, pitch, velocity) for step, velocity in pattern for string, pitch in enumerate(chord)])
+        bars.append(
+            [
+                (step + 0.05 * string, pitch, velocity)
+                for step, velocity in pattern
+                for string, pitch in enumerate(chord)
+            ]
+        )
     return play(bars, 120, "guitar", 25, False, 1.5, 0.03, seed=3)
 
 

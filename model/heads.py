@@ -164,7 +164,9 @@ class TapTokens(nn.Module):
     def __init__(self, d_model, velocity_bins, offset_bins):
         super().__init__()
         self.velocity_bins, self.offset_bins = velocity_bins, offset_bins
-        self.velocity = nn.Embedding(velocity_bins + 1, d_model)  # row 0: no tap, or its velocity is not known
+        self.velocity = nn.Embedding(
+            velocity_bins + 1, d_model
+        )  # row 0: no tap, or its velocity is not known
         self.offset = nn.Embedding(offset_bins + 1, d_model)
         for table in (self.velocity, self.offset):
             nn.init.normal_(table.weight, std=0.02)

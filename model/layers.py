@@ -16,7 +16,9 @@ def rotary_table(positions, d_head, theta):
     """cos and sin of the rotary embedding (Su et al. 2021), each (len(positions), d_head), in the precision of the
     positions, float32 where they are whole numbers."""
     positions = positions if positions.is_floating_point() else positions.float()
-    inverse_frequency = theta ** (-torch.arange(0, d_head, 2, device=positions.device).to(positions.dtype) / d_head)
+    inverse_frequency = theta ** (
+        -torch.arange(0, d_head, 2, device=positions.device).to(positions.dtype) / d_head
+    )
     angle = positions[:, None] * inverse_frequency
     angle = torch.cat((angle, angle), dim=-1)
     return angle.cos(), angle.sin()
@@ -48,7 +50,9 @@ class LeanRMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, weight, eps):
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
+        norm = torch.linalg.vector_norm(
+            x, dim=-1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32)
+        )
         scale = torch.rsqrt(norm.square() / x.shape[-1] + eps).to(x.dtype)
         normed = x * scale
         ctx.save_for_backward(normed, scale, weight)
@@ -269,7 +273,9 @@ class BarLatent(nn.Module):
     def __init__(self, d_model, d_latent, steps_per_bar):
         super().__init__()
         self.steps_per_bar = steps_per_bar
-        self.fold = nn.Parameter(torch.randn(steps_per_bar, d_model, 2 * d_latent) * (steps_per_bar / d_model) ** 0.5)
+        self.fold = nn.Parameter(
+            torch.randn(steps_per_bar, d_model, 2 * d_latent) * (steps_per_bar / d_model) ** 0.5
+        )
         # little noise at first, or the decoder never learns to listen and the KL switches the latent off
         self.bias = nn.Parameter(torch.cat((torch.zeros(d_latent), torch.full((d_latent,), -3.0))))
         with torch.no_grad():

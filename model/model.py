@@ -114,7 +114,9 @@ class DrumVAE(nn.Module):
         decoder, output = config["Model"]["Decoder"], config["Model"]["Output"]
         condition = decoder["condition_params"]
         if config["Data"]["normalize_factor"] is None:
-            raise ValueError("Data.normalize_factor: None; a model needs the statistics that preprocessing.py makes")
+            raise ValueError(
+                "Data.normalize_factor: None; a model needs the statistics that preprocessing.py makes"
+            )
         self.config = config
         self.normalize_factor = config["Data"]["normalize_factor"]
         self.steps_per_bar = BEATS_PER_BAR * config["Data"]["down_sample_tpq"]
@@ -125,14 +127,22 @@ class DrumVAE(nn.Module):
         self.encoder = RhythmEncoder(**encoder, **shared, steps_per_bar=self.steps_per_bar)
         self.latent = BarLatent(encoder["d_model"], latent["d_latent"], self.steps_per_bar)
         self.condition = Condition(
-            encoder["d_model"], latent["d_latent"], condition["d_control"], condition["d_condition"], self.steps_per_bar
+            encoder["d_model"],
+            latent["d_latent"],
+            condition["d_control"],
+            condition["d_condition"],
+            self.steps_per_bar,
         )
         sizes = {key: decoder[key] for key in ("d_model", "n_layer", "n_head", "d_ff", "dropout")}
-        self.decoder = Phi3Decoder(N_VOICE, **sizes, **shared, d_condition=condition["d_condition"], film=condition["film"])
+        self.decoder = Phi3Decoder(
+            N_VOICE, **sizes, **shared, d_condition=condition["d_condition"], film=condition["film"]
+        )
         self.budget = None
         if condition["remaining_budget"]:
             n_out = decoder["n_layer"] * self.decoder.d_told
-            self.budget = Budget(N_VOICE, self.steps_per_bar, self.normalize_factor, 2 * condition["d_control"], n_out)
+            self.budget = Budget(
+                N_VOICE, self.steps_per_bar, self.normalize_factor, 2 * condition["d_control"], n_out
+            )
         self.onset_head = OnsetChain(decoder["d_model"], N_VOICE, output["onset_chain"])
         self.tap = TapTokens(decoder["d_model"], self.velocity_bins, self.offset_bins)
         # under teacher forcing the hits before tell which voices play, and the encoder would never have to: so it is
@@ -201,8 +211,16 @@ class DrumVAE(nn.Module):
         mask, heard = batch["mask"].unsqueeze(-1), (batch["use_context"] | batch["use_latent"]).unsqueeze(-1)
         open_cells = mask & ~batch["known_onset"]
         open_hit = (mask & ~batch["known_vel"]).flatten()[batch["hit"]]
-        counted = {"onset": open_cells, "marginal": open_cells & heard, "velocity": open_hit, "offset": open_hit}
-        nats = {f"{name}_nats": (head_nats(logits[name], targets[name]) * where).sum() for name, where in counted.items()}
+        counted = {
+            "onset": open_cells,
+            "marginal": open_cells & heard,
+            "velocity": open_hit,
+            "offset": open_hit,
+        }
+        nats = {
+            f"{name}_nats": (head_nats(logits[name], targets[name]) * where).sum()
+            for name, where in counted.items()
+        }
         return nats | {
             "steps": mask.sum(),
             "hits": open_hit.sum(),
@@ -223,7 +241,13 @@ class DrumVAE(nn.Module):
 
         rhythm = batch["rhythm_onset"], batch["rhythm_vel"], batch["rhythm_timeoffset"]
         context, mu, logvar, bars = self.hear(
-            rhythm, (onset, vel, timeoffset), batch["known_onset"], batch["known_vel"], mask, use_context, use_latent
+            rhythm,
+            (onset, vel, timeoffset),
+            batch["known_onset"],
+            batch["known_vel"],
+            mask,
+            use_context,
+            use_latent,
         )
         mu, logvar = mu.float(), logvar.float()
         latent = mu + batch["noise"] * (0.5 * logvar).exp() if "noise" in batch else mu
@@ -265,7 +289,10 @@ def head_nats(logits, target):
 def count_tokens(batch, steps_per_bar):
     """How many steps (in the mask) and bars (that are heard) of a batch count in its loss: {"steps", "bars"}."""
     heard = batch["mask"] & (batch["use_context"] | batch["use_latent"])
-    return {"steps": int(batch["mask"].sum()), "bars": int(heard.unflatten(1, (-1, steps_per_bar)).any(2).sum())}
+    return {
+        "steps": int(batch["mask"].sum()),
+        "bars": int(heard.unflatten(1, (-1, steps_per_bar)).any(2).sum()),
+    }
 
 
 def training_loss(figures, tokens, loss_weight, kl_weight, free_bits):

@@ -49,7 +49,14 @@ class Budget(nn.Module):
         wanted_vel = (intensity.nan_to_num() * std + mean).clamp(0, 1)
         wanted_voice = instrument.nan_to_num().clamp(0, 1) * self.steps_per_bar
         steps_left = (self.steps_per_bar - position_in_bar).to(density.dtype).expand_as(density)
-        scalars = (wanted_hits, wanted_vel, has_density, has_intensity, has_density & has_intensity, steps_left)
+        scalars = (
+            wanted_hits,
+            wanted_vel,
+            has_density,
+            has_intensity,
+            has_density & has_intensity,
+            steps_left,
+        )
         scalars = torch.stack([scalar.to(density.dtype) for scalar in scalars], dim=-1)
         return torch.cat((scalars, wanted_voice, has_voice.to(density.dtype)), dim=-1)
 
@@ -95,7 +102,9 @@ class Phi3Decoder(nn.Module):
     Wu & Yang 2021; with film it also scales what the layer reads, after Perez et al. 2018), and gives the hidden
     state that the heads turn into the next step. P: the width of what is told, D, or 2D with film."""
 
-    def __init__(self, n_voice, d_model, n_layer, n_head, d_ff, dropout, rope_theta, window, d_condition, film):
+    def __init__(
+        self, n_voice, d_model, n_layer, n_head, d_ff, dropout, rope_theta, window, d_condition, film
+    ):
         super().__init__()
         self.d_model, self.n_layer, self.n_head = d_model, n_layer, n_head
         self.d_told = 2 * d_model if film else d_model
@@ -148,7 +157,9 @@ class Phi3Decoder(nn.Module):
         scale = d_head**-0.5
         cos = torch.cat((scale * cos, cos, torch.ones_like(cos)), dim=1)
         sin = torch.cat((scale * sin, sin, torch.zeros_like(sin)), dim=1)
-        unseen = torch.zeros(n, self.window).masked_fill(torch.arange(self.window) > position[:, None], -torch.inf)
+        unseen = torch.zeros(n, self.window).masked_fill(
+            torch.arange(self.window) > position[:, None], -torch.inf
+        )
         cos, sin, unseen = (table.to(self.start) for table in (cos, sin, unseen))
         return cos, sin, (position % self.window)[:, None].to(self.start.device), unseen
 

@@ -1,4 +1,5 @@
 """What the tests share: the repository, its config, a small model's config, the real corpus where there is one."""
+
 import os
 from pathlib import Path
 
@@ -8,17 +9,21 @@ import pytest
 import torch
 from hypothesis import settings
 
-from utils.config import load_config
+from utils.config.schema import load_config
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 TINY = [
     "Model.Encoder={d_model: 32, n_layer: 2, n_head: 2, d_ff: 64, dropout: 0}",
     "Model.Intermediate.d_latent=8",
-    "Model.Decoder.d_model=32", "Model.Decoder.n_layer=2", "Model.Decoder.n_head=2", "Model.Decoder.d_ff=64",
+    "Model.Decoder.d_model=32",
+    "Model.Decoder.n_layer=2",
+    "Model.Decoder.n_head=2",
+    "Model.Decoder.d_ff=64",
     "Model.Decoder.dropout=0",
     "Model.Decoder.condition_params={d_condition: 32, d_control: 8, film: true, remaining_budget: true}",
-    "Model.Output.d_head=16", "Model.Output.dropout=0",
+    "Model.Output.d_head=16",
+    "Model.Output.dropout=0",
 ]
 
 
@@ -41,7 +46,9 @@ def _shared_config(overrides=()):
     config = load_config(REPOSITORY / "config.yaml", overrides)
     as_loaded = config.to_dict()
     yield config
-    assert config.to_dict() == as_loaded, "a test changed the shared config; change config.model_copy(deep=True)"
+    assert config.to_dict() == as_loaded, (
+        "a test changed the shared config; change config.model_copy(deep=True)"
+    )
 
 
 @pytest.fixture(scope="session")

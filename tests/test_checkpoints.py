@@ -1,4 +1,5 @@
 """Checkpoints: whole or not at all, read safely, exported small."""
+
 import os
 import pickle
 import zipfile
@@ -7,8 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from utils.checkpoints import (checkpoint_path, export_checkpoint, latest_checkpoint, load_checkpoint, load_weights,
-                               prune_checkpoints, save_checkpoint)
+from utils.checkpoints import (
+    checkpoint_path,
+    export_checkpoint,
+    latest_checkpoint,
+    load_checkpoint,
+    load_weights,
+    prune_checkpoints,
+    save_checkpoint,
+)
 
 
 def make_model(width=8):
@@ -26,9 +34,16 @@ def training(config):
     optimizer.step()
     scheduler.step()
     average = {name: value / 3 for name, value in model.state_dict().items() if value.is_floating_point()}
-    return {"config": config.to_dict(), "vae_model": model.state_dict(), "vae_optimizer": optimizer.state_dict(),
-            "scheduler": scheduler.state_dict(), "step": 7, "ema": average, "rng": torch.get_rng_state(),
-            "figures": {"onset": 0.6, "epochs": [1, 2]}}
+    return {
+        "config": config.to_dict(),
+        "vae_model": model.state_dict(),
+        "vae_optimizer": optimizer.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "step": 7,
+        "ema": average,
+        "rng": torch.get_rng_state(),
+        "figures": {"onset": 0.6, "epochs": [1, 2]},
+    }
 
 
 def same(a, b):
@@ -77,13 +92,22 @@ def test_file_is_on_disk_before_it_gets_its_name(training, tmp_path, monkeypatch
     calls = []
     for name in ("fsync", "replace"):
         original = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *args, name=name, original=original: (calls.append(name), original(*args)))
+        monkeypatch.setattr(
+            os, name, lambda *args, name=name, original=original: (calls.append(name), original(*args))
+        )
     save_checkpoint(training, tmp_path / "a.pt")
-    assert calls == ["fsync", "replace", "fsync"][:3 if os.name == "posix" else 2]
+    assert calls == ["fsync", "replace", "fsync"][: 3 if os.name == "posix" else 2]
 
 
-@pytest.mark.parametrize("value, kind", [(np.float64(0.5), "numpy.float64"), (np.zeros(2), "numpy.ndarray"),
-                                         (object(), "builtins.object"), ({1, 2}, "builtins.set")])
+@pytest.mark.parametrize(
+    "value, kind",
+    [
+        (np.float64(0.5), "numpy.float64"),
+        (np.zeros(2), "numpy.ndarray"),
+        (object(), "builtins.object"),
+        ({1, 2}, "builtins.set"),
+    ],
+)
 def test_what_would_not_load_is_not_written(training, tmp_path, value, kind):
     training["figures"] = {"loss": [1.0, value]}
     with pytest.raises(ValueError, match=rf"checkpoint\['figures'\]\['loss'\]\[1\] is a {kind}"):
@@ -92,6 +116,7 @@ def test_what_would_not_load_is_not_written(training, tmp_path, value, kind):
 
 
 # ---- Files that are no checkpoint
+
 
 class RunsCode:
     def __reduce__(self):
@@ -108,19 +133,25 @@ def _flip_a_weight(path):
     path.write_bytes(raw)
 
 
-@pytest.mark.parametrize("spoil, reason", [
-    (lambda path: path.unlink(), "no such checkpoint file"),
-    (lambda path: path.write_bytes(b""), "truncated, damaged or not a checkpoint"),
-    (lambda path: path.write_text("hello"), "truncated, damaged or not a checkpoint"),
-    (lambda path: path.write_bytes(path.read_bytes()[:-100]), "truncated, damaged or not a checkpoint"),
-    (_flip_a_weight, "damaged, the checksum of"),
-    (lambda path: path.write_bytes(pickle.dumps(RunsCode())), "truncated, damaged or not a checkpoint"),
-    (lambda path: torch.save({"config": {}, "vae_model": RunsCode()}, path), "could run code when loaded; refused"),
-    (lambda path: torch.save(make_model(), path), "could run code when loaded; refused"),
-    (lambda path: torch.save([1, 2], path), "holds a list, a dict is expected"),
-    (lambda path: torch.save({"config": {}}, path), "it lacks vae_model"),
-    (lambda path: torch.save({"config": None, "model": {}}, path), "it lacks config and vae_model"),
-])
+@pytest.mark.parametrize(
+    "spoil, reason",
+    [
+        (lambda path: path.unlink(), "no such checkpoint file"),
+        (lambda path: path.write_bytes(b""), "truncated, damaged or not a checkpoint"),
+        (lambda path: path.write_text("hello"), "truncated, damaged or not a checkpoint"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "truncated, damaged or not a checkpoint"),
+        (_flip_a_weight, "damaged, the checksum of"),
+        (lambda path: path.write_bytes(pickle.dumps(RunsCode())), "truncated, damaged or not a checkpoint"),
+        (
+            lambda path: torch.save({"config": {}, "vae_model": RunsCode()}, path),
+            "could run code when loaded; refused",
+        ),
+        (lambda path: torch.save(make_model(), path), "could run code when loaded; refused"),
+        (lambda path: torch.save([1, 2], path), "holds a list, a dict is expected"),
+        (lambda path: torch.save({"config": {}}, path), "it lacks vae_model"),
+        (lambda path: torch.save({"config": None, "model": {}}, path), "it lacks config and vae_model"),
+    ],
+)
 def test_bad_files_are_named_with_the_reason(training, tmp_path, monkeypatch, spoil, reason):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "spoiled.pt"
@@ -134,10 +165,17 @@ def test_bad_files_are_named_with_the_reason(training, tmp_path, monkeypatch, sp
 
 # ---- Weights into a model
 
+
 def test_weights_that_fit_are_cast(training):
     model = make_model()
-    load_weights(model, {name: value.half() if value.is_floating_point() else value
-                         for name, value in training["vae_model"].items()}, "a.pt")
+    load_weights(
+        model,
+        {
+            name: value.half() if value.is_floating_point() else value
+            for name, value in training["vae_model"].items()
+        },
+        "a.pt",
+    )
     assert model[0].weight.dtype == torch.float32
     assert torch.allclose(model[0].weight, training["vae_model"]["0.weight"], atol=1e-3)
 
@@ -149,8 +187,10 @@ def test_weights_that_do_not_fit_are_listed_and_leave_the_model(training):
     del weights["1.weight"]
     with pytest.raises(ValueError) as caught:
         load_weights(model, weights, "a.pt")
-    assert str(caught.value) == ("a.pt: the weights do not fit the model; 1 missing: 1.weight; 1 unexpected: 2.weight; "
-                                 "1 of another shape: 0.bias (3,), (8,) is expected")
+    assert str(caught.value) == (
+        "a.pt: the weights do not fit the model; 1 missing: 1.weight; 1 unexpected: 2.weight; "
+        "1 of another shape: 0.bias (3,), (8,) is expected"
+    )
     assert same(dict(model.state_dict()), before)
 
 
@@ -160,6 +200,7 @@ def test_long_lists_are_cut():
 
 
 # ---- Export
+
 
 @pytest.mark.parametrize("half, dtype", [(True, torch.float16), (False, torch.float32)])
 def test_export_ships_the_averaged_weights(training, tmp_path, half, dtype):
@@ -177,12 +218,15 @@ def test_export_ships_the_averaged_weights(training, tmp_path, half, dtype):
     make_model().load_state_dict(shipped["vae_model"])
 
 
-@pytest.mark.parametrize("average, reason", [
-    (None, "holds no averaged weights"),
-    ({"0.wait": torch.zeros(8, 4)}, "averaged weights that do not fit the model: 0.wait"),
-    ({"0.weight": torch.zeros(3)}, "averaged weights that do not fit the model: 0.weight"),
-    ({"0.bias": torch.full((8,), 1e5)}, "0.bias reaches 100000, more than float16 can hold"),
-])
+@pytest.mark.parametrize(
+    "average, reason",
+    [
+        (None, "holds no averaged weights"),
+        ({"0.wait": torch.zeros(8, 4)}, "averaged weights that do not fit the model: 0.wait"),
+        ({"0.weight": torch.zeros(3)}, "averaged weights that do not fit the model: 0.weight"),
+        ({"0.bias": torch.full((8,), 1e5)}, "0.bias reaches 100000, more than float16 can hold"),
+    ],
+)
 def test_export_refuses_what_can_not_be_shipped(training, tmp_path, average, reason):
     save_checkpoint({**training, "ema": average}, tmp_path / "best.pt")
     with pytest.raises(ValueError, match=f"best.pt: {reason}"):
@@ -191,6 +235,7 @@ def test_export_refuses_what_can_not_be_shipped(training, tmp_path, average, rea
 
 
 # ---- A run's folder
+
 
 def test_last_checkpoints_stay(tmp_path):
     names = [checkpoint_path(tmp_path, step).name for step in (500, 1500, 99_999_999, 100_000_000)]
@@ -210,7 +255,8 @@ def test_every_so_many_steps_one_is_kept_for_good(tmp_path):
         checkpoint_path(tmp_path, step).touch()
     prune_checkpoints(tmp_path, 2, keep_every=300)
     assert [path.name for path in sorted(tmp_path.iterdir())] == [
-        checkpoint_path(tmp_path, step).name for step in (300, 600, 900, 1000)]  # fmt: skip
+        checkpoint_path(tmp_path, step).name for step in (300, 600, 900, 1000)
+    ]
 
 
 def test_folder_without_checkpoints(tmp_path):

@@ -7,11 +7,21 @@ import pytest
 import torch
 
 from data_aug import RHYTHM_KEYS, DrumBatches, Pieces, collate, swap_rhythm, unset_controls
-from drum_windows import CONFIG, NORMALIZE, S, T, batch_of, data_config, hits, rhythm_of, windows_of_hits
-from utils.cache import Cache
-from utils.config import load_config
-from utils.drums import STYLE_NONE
-from utils.midi import rhythm_roll
+from tests.helpers.drum_windows import (
+    CONFIG,
+    NORMALIZE,
+    S,
+    T,
+    batch_of,
+    data_config,
+    hits,
+    rhythm_of,
+    windows_of_hits,
+)
+from utils.config.schema import load_config
+from utils.corpus.cache import Cache
+from utils.midi.drums import STYLE_NONE
+from utils.midi.read import rhythm_roll
 
 FLOAT_CONTROLS = ("density", "intensity", "instrument")
 
@@ -117,7 +127,10 @@ def test_a_dropped_control_is_unset_over_the_whole_window(name):
 
 def test_all_controls_are_dropped_together():
     batch = batch_of(data_config(drop={"all_controls": 0.3}), windows_of_hits(1000))
-    gone = [unset(batch, name).reshape(1000, -1).all(1) for name in ("density", "intensity", "instrument", "style")]
+    gone = [
+        unset(batch, name).reshape(1000, -1).all(1)
+        for name in ("density", "intensity", "instrument", "style")
+    ]
     assert all(torch.equal(part, gone[0]) for part in gone) and abs(gone[0].float().mean() - 0.3) < 0.05
 
 
@@ -126,7 +139,9 @@ def test_single_voices_are_dropped_from_none_to_all():
     assert (gone == gone[:, :1]).all()
     share = gone[:, 0].float().mean(1)
     assert abs((share > 0).float().mean() - 0.4 * 0.9) < 0.04  # a share near none may strike none
-    assert abs(share[share > 0].mean() - 0.5 / 0.9) < 0.04 and set((share * 9).round().tolist()) == set(range(10))
+    assert abs(share[share > 0].mean() - 0.5 / 0.9) < 0.04 and set((share * 9).round().tolist()) == set(
+        range(10)
+    )
 
 
 def test_one_control_or_one_voice_is_left_alone():
@@ -149,7 +164,9 @@ def test_a_voice_that_is_left_alone_plays_more_often_than_chance_would_have_it()
     vel = np.zeros((4000, T, 9), np.float32)
     vel[:, :, :2] = 0.6
     vel[::10, :, 7] = 0.6
-    batch = batch_of(data_config(drop={"all_but_one": 1.0}), (vel, np.zeros_like(vel), np.ones((4000, T), bool)))
+    batch = batch_of(
+        data_config(drop={"all_but_one": 1.0}), (vel, np.zeros_like(vel), np.ones((4000, T), bool))
+    )
     voices = ~batch["instrument"][:, 0].isnan()
     one_voice, plays = voices.sum(1) == 1, batch["onset"].any(1)
     there = (voices[:, 7] & plays[:, 7])[one_voice].float().mean()
@@ -157,8 +174,10 @@ def test_a_voice_that_is_left_alone_plays_more_often_than_chance_would_have_it()
     assert (voices & ~plays)[one_voice].any(0).sum() == 7
 
 
-@pytest.mark.parametrize("drop, parts", [("context", ["use_context"]), ("latent", ["use_latent"]),
-                                         ("rhythm", ["use_context", "use_latent"])])
+@pytest.mark.parametrize(
+    "drop, parts",
+    [("context", ["use_context"]), ("latent", ["use_latent"]), ("rhythm", ["use_context", "use_latent"])],
+)
 def test_the_rhythm_is_dropped_part_by_part(drop, parts):
     batch = batch_of(data_config(drop={drop: 0.3}), windows_of_hits(1000))
     gone = ~batch[parts[0]]
@@ -189,8 +208,17 @@ def cache():
     for index in range(12):
         n_steps = S * (1 + index * 3 % 10)
         split = ("train", "train", "train", "validation")[index % 4]
-        files.append({"name": f"{index}.mid", "split": split, "style": index, "bpm": 120.0,
-                      "beat_type": "beat", "start": start, "n_steps": n_steps})
+        files.append(
+            {
+                "name": f"{index}.mid",
+                "split": split,
+                "style": index,
+                "bpm": 120.0,
+                "beat_type": "beat",
+                "start": start,
+                "n_steps": n_steps,
+            }
+        )
         start += n_steps
         rolls.append(hits(rng, n_steps))
     vel, offset = (np.concatenate(part) for part in zip(*rolls))
@@ -200,7 +228,9 @@ def cache():
 def assert_same(batch, other):
     assert batch.keys() == other.keys()
     for name in batch:
-        assert torch.equal(torch.nan_to_num(batch[name].double(), 99), torch.nan_to_num(other[name].double(), 99)), name
+        assert torch.equal(
+            torch.nan_to_num(batch[name].double(), 99), torch.nan_to_num(other[name].double(), 99)
+        ), name
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -216,13 +246,20 @@ def test_every_batch_keeps_the_rules_of_a_roll(cache, seed):
         assert torch.equal(onset > 0, vel > 0) and vel.max() <= 1
         assert late.min() >= -0.5 and late.max() < 0.5
         assert not late[onset == 0].any() and not onset[~mask.expand_as(onset)].any()
-    kinds = {torch.float32: ("onset", "vel", "timeoffset", *RHYTHM_KEYS, *FLOAT_CONTROLS), torch.int64: ("style",),
-             torch.bool: ("mask", "known_onset", "known_vel", "use_context", "use_latent")}
-    assert {name: tensor.dtype for name, tensor in batch.items()} == {n: kind for kind in kinds for n in kinds[kind]}
+    kinds = {
+        torch.float32: ("onset", "vel", "timeoffset", *RHYTHM_KEYS, *FLOAT_CONTROLS),
+        torch.int64: ("style",),
+        torch.bool: ("mask", "known_onset", "known_vel", "use_context", "use_latent"),
+    }
+    assert {name: tensor.dtype for name, tensor in batch.items()} == {
+        n: kind for kind in kinds for n in kinds[kind]
+    }
 
 
 def loaded(batches, n_workers, start=0, stop=6):
-    loader = torch.utils.data.DataLoader(batches, batch_size=None, sampler=range(start, stop), num_workers=n_workers)
+    loader = torch.utils.data.DataLoader(
+        batches, batch_size=None, sampler=range(start, stop), num_workers=n_workers
+    )
     return list(loader)
 
 
@@ -240,7 +277,9 @@ def test_the_seed_decides_the_order_and_the_augmentation(cache):
     assert not torch.equal(*plain)
     one_window = replace(cache, files=cache.files[:1])
     jittered = data_config(augmentation={"timing_jitter": 1.0})
-    heard = [DrumBatches(one_window, "train", jittered, 16, seed)[0]["rhythm_timeoffset"] for seed in (5, 6, 5)]
+    heard = [
+        DrumBatches(one_window, "train", jittered, 16, seed)[0]["rhythm_timeoffset"] for seed in (5, 6, 5)
+    ]
     assert torch.equal(heard[0], heard[2]) and not torch.equal(heard[0], heard[1])
     assert not torch.equal(heard[0][0], heard[0][1])
 
@@ -302,7 +341,9 @@ def test_a_batch_of_halves_holds_the_same_drums(cache):
     assert full.any()
     for name in ("onset", "vel", "timeoffset", "rhythm_vel", "style"):
         assert torch.equal(halves[name].reshape(whole[name].shape)[full], whole[name][full])
-    pieces, tokens = Pieces(DrumBatches(cache, "train", data.model_copy(update={"halves": 1.0}), 8, seed=3), 5, 2)[0]
+    pieces, tokens = Pieces(
+        DrumBatches(cache, "train", data.model_copy(update={"halves": 1.0}), 8, seed=3), 5, 2
+    )[0]
     assert [piece["noise"].shape for piece in pieces] == [(8, 2, 5)] * 2
     assert tokens["steps"] == int(halves["mask"].sum())
 
@@ -311,7 +352,9 @@ def test_validation_is_plain_and_in_order(cache):
     data = load_config(CONFIG).Data
     batches = DrumBatches(cache, "validation", data, 3, augment=False, hop_bars=data.clip_bar)
     assert len(batches.start) % 3  # so that the last batch is short
-    assert (np.diff(batches.start) > 0).all() and (batches.start[:-1] + batches.length[:-1] <= batches.start[1:]).all()
+    assert (np.diff(batches.start) > 0).all() and (
+        batches.start[:-1] + batches.length[:-1] <= batches.start[1:]
+    ).all()
     made = [batches[n] for n in range(len(batches))]
     assert sum(len(batch["vel"]) for batch in made) == len(batches.start)
     batch = {name: torch.cat([part[name] for part in made]) for name in made[0]}
@@ -355,7 +398,9 @@ def test_unset_controls_and_swap_rhythm_change_only_what_they_name():
         if name not in (*FLOAT_CONTROLS, "style"):
             assert torch.equal(bare[name], batch[name])
         if name in RHYTHM_KEYS:
-            assert torch.equal(swapped[name][1:], batch[name][:-1]) and torch.equal(swapped[name][0], batch[name][-1])
+            assert torch.equal(swapped[name][1:], batch[name][:-1]) and torch.equal(
+                swapped[name][0], batch[name][-1]
+            )
         else:
             assert swapped[name] is batch[name]
     assert_same(batch, before)

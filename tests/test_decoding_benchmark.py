@@ -5,10 +5,10 @@ import re
 
 import pytest
 import torch
-from conftest import TINY
-from model_batches import random_batch, sampling_inputs, small_model
 
-from model.sampling import sample
+from model.decoding.sampling import sample
+from tests.conftest import TINY
+from tests.helpers.model_batches import random_batch, sampling_inputs, small_model
 
 
 @pytest.fixture
@@ -35,11 +35,22 @@ def test_bytes_are_those_of_a_step(tiny_config, decoding):
     """Weights: of all parameters without those that a step, run alone, never asks for."""
     model = small_model(tiny_config)
     weights, cache = decoding.bytes_read(model, 3, 4, torch.float32)
-    others = (model.encoder, model.latent, model.condition, model.marginal_head, model.tap, model.decoder.in_attention)
+    others = (
+        model.encoder,
+        model.latent,
+        model.condition,
+        model.marginal_head,
+        model.tap,
+        model.decoder.in_attention,
+    )
     tables = (model.hit_head.velocity_token, model.hit_head.offset_token, model.hit_head.own_velocity)
-    elsewhere = sum(p.numel() for part in (*others, *tables) for p in part.parameters()) + model.decoder.start.numel()
+    elsewhere = (
+        sum(p.numel() for part in (*others, *tables) for p in part.parameters()) + model.decoder.start.numel()
+    )
     d_model, d_head, n_bin, eight_voices = 32, 16, 32, 8
-    elsewhere += 2 * eight_voices * ((d_model + 1 + 9) * d_head + n_bin)  # of the heads of velocity and offset
+    elsewhere += (
+        2 * eight_voices * ((d_model + 1 + 9) * d_head + n_bin)
+    )  # of the heads of velocity and offset
     assert weights == 4 * (sum(p.numel() for p in model.parameters()) - elsewhere)
     layers, rows, seen = 2, 3, (1 + 2 + 3 + 4) / 4
     assert cache == 4 * 2 * layers * rows * seen * d_model
@@ -53,16 +64,27 @@ def test_bytes_are_those_of_a_step(tiny_config, decoding):
 def test_it_prints_what_it_measures(decoding, monkeypatch, capsys):
     monkeypatch.setattr(decoding, "LARGE", {"cpu": 2**20})
     small = [word for pair in TINY for word in ("--set", pair)]
-    decoding.main(["--device", "cpu", "--batch", "1", "2", "--steps", "32", "--calls", "3", "--runs", "1", *small])
+    decoding.main(
+        ["--device", "cpu", "--batch", "1", "2", "--steps", "32", "--calls", "3", "--runs", "1", *small]
+    )
     said = capsys.readouterr().out
     assert "decoder 32 x 2" in said and "torch.float32 on cpu" in said
-    assert re.search(r"calls +\d+ ms the first, \d+ ms the second, \d+ ms number 3; median \d+ ms: 32 steps", said)
-    assert re.search(r"a step by bar +[\d.]+, [\d.]+ ms, at most [\d.]+% from their mean; medians of 2 calls", said)
+    assert re.search(
+        r"calls +\d+ ms the first, \d+ ms the second, \d+ ms number 3; median \d+ ms: 32 steps", said
+    )
+    assert re.search(
+        r"a step by bar +[\d.]+, [\d.]+ ms, at most [\d.]+% from their mean; medians of 2 calls", said
+    )
     peaks = re.search(r"peak memory +(\d+) MiB .* alone, (\d+) after 32 steps at batch 1, (\d+) after", said)
     assert 50 < int(peaks[1]) <= int(peaks[2]) <= int(peaks[3])
     assert re.search(r"memory +[\d.]+ GB/s; a buffer of the [\d.]+ MB", said)
     rows = [line.split() for line in said.splitlines() if line.startswith("   32 ")]
-    assert [row[:3] for row in rows] == [["32", "1", "int8"], ["32", "1", "float32"], ["32", "2", "int8"], ["32", "2", "float32"]]  # as decoding_precision has it
+    assert [row[:3] for row in rows] == [
+        ["32", "1", "int8"],
+        ["32", "1", "float32"],
+        ["32", "2", "int8"],
+        ["32", "2", "float32"],
+    ]  # as decoding_precision has it
     for row in rows:
         figures = [float(figure.replace(",", "")) for figure in row[3:] if figure != "times"]
         assert len(figures) == 7 and min(figures) > 0

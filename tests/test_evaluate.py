@@ -1,4 +1,5 @@
 """evaluate.py and its figures: each against a value worked out by hand, the command on a small corpus."""
+
 import json
 from math import isnan, log, sqrt
 from types import SimpleNamespace
@@ -9,20 +10,24 @@ import torch
 
 from data_aug import RHYTHM_KEYS, swap_rhythm
 from evaluate import main
-from inference_helpers import FACTOR, build_tiny_model
-from midi_files import beat, midi_bytes, note, write
 from preprocessing import preprocess
-from utils import evaluation_pictures, realism, style_classifier
-from utils.baselines import copy_of_the_tap, onset_guesses, taps
+from tests.helpers.inference_helpers import FACTOR, build_tiny_model
+from tests.helpers.midi_files import beat, midi_bytes, note, write
 from utils.checkpoints import save_checkpoint
-from utils.drums import VOICES, style_id
-from utils.evaluation import evaluation_windows, partners, rolls_of, teacher_forced, windows_of
-from utils.evaluation_parts import PARTS, Sets
-from utils.evaluation_tap import hit_figures
-from utils.goals import GOALS
-from utils.metrics import likelihood, unset_rhythm
+from utils.evaluation import likeness as realism
+from utils.evaluation import pictures as evaluation_pictures
+from utils.evaluation import style_classifier
+from utils.evaluation.baselines import copy_of_the_tap, onset_guesses, taps
+from utils.evaluation.goals import GOALS
+from utils.evaluation.parts import PARTS, Sets
+from utils.evaluation.player import evaluation_windows, partners, rolls_of, teacher_forced, windows_of
+from utils.evaluation.tap import hit_figures
+from utils.midi.drums import VOICES, style_id
+from utils.training.metrics import likelihood, unset_rhythm
 
-KICK, SNARE, CLOSED, OPEN, RIDE = (VOICES.index(name) for name in ("kick", "snare", "closed_hat", "open_hat", "ride"))
+KICK, SNARE, CLOSED, OPEN, RIDE = (
+    VOICES.index(name) for name in ("kick", "snare", "closed_hat", "open_hat", "ride")
+)
 
 
 def rolls(n_steps, *hits):
@@ -48,15 +53,26 @@ def test_kl_counts_sixteen_bins_and_adds_one():
 
 
 def test_steps_that_no_drummer_can_play_are_counted():
-    onset, *_ = rolls(4, *((0, v, 1, 0) for v in (KICK, SNARE, CLOSED)),
-                      *((1, v, 1, 0) for v in (SNARE, CLOSED, RIDE)), *((2, v, 1, 0) for v in (OPEN, CLOSED)))
+    onset, *_ = rolls(
+        4,
+        *((0, v, 1, 0) for v in (KICK, SNARE, CLOSED)),
+        *((1, v, 1, 0) for v in (SNARE, CLOSED, RIDE)),
+        *((2, v, 1, 0) for v in (OPEN, CLOSED)),
+    )
     assert realism.crowded_share(onset) == 1 / 4
     assert realism.both_hats_share(onset) == 1 / 4
 
 
 def test_spread_within_a_step_is_latest_minus_earliest():
-    onset, _, timeoffset = rolls(4, (0, KICK, 1, -0.2), (0, SNARE, 1, 0.1), (0, CLOSED, 1, 0.0),
-                                 (1, KICK, 1, 0.3), (1, RIDE, 1, 0.4), (2, KICK, 1, 0.45))
+    onset, _, timeoffset = rolls(
+        4,
+        (0, KICK, 1, -0.2),
+        (0, SNARE, 1, 0.1),
+        (0, CLOSED, 1, 0.0),
+        (1, KICK, 1, 0.3),
+        (1, RIDE, 1, 0.4),
+        (2, KICK, 1, 0.45),
+    )
     assert realism.offset_spread(onset, timeoffset) == pytest.approx((0.3 + 0.1) / 2, abs=1e-6)
     assert isnan(realism.offset_spread(onset[:, 2:], timeoffset[:, 2:]))
 
@@ -107,7 +123,9 @@ def test_adherence_compares_bars_in_a_musicians_units():
     figures = realism.adherence(asked, got, 16)
     assert figures["hits"]["error"] == pytest.approx(1) and figures["hits"]["asked"] == pytest.approx(1)
     assert figures["hits"]["spearman"] == pytest.approx(0)  # asked 2, 1, 0, 1; got 1, 2, 1, 0
-    assert figures["velocity"]["error"] == pytest.approx(127 * 0.25)  # of the two bars with hits on both sides
+    assert figures["velocity"]["error"] == pytest.approx(
+        127 * 0.25
+    )  # of the two bars with hits on both sides
     assert figures["velocity"]["asked"] == pytest.approx(127 * 0.625) and figures["velocity"]["spearman"] == 1
     for voice in ("kick", "snare", "closed_hat", "ride"):
         assert figures[voice]["error"] == pytest.approx(1 / 4)
@@ -182,7 +200,9 @@ def test_a_deaf_model_loses_nothing_by_a_swap(cache, small):
     heard = nats(build_tiny_model(small).eval(), batch, performance)
     assert heard["given_swapped"]["cost"] != 0 and heard["unset_latent_swapped"]["cost"] != 0
     assert heard["given_latent"]["onset"] != heard["given"]["onset"] != heard["unset"]["onset"]
-    assert heard["given_swapped"]["cost"] == pytest.approx(heard["given_swapped"]["onset"] - heard["given"]["onset"])
+    assert heard["given_swapped"]["cost"] == pytest.approx(
+        heard["given_swapped"]["onset"] - heard["given"]["onset"]
+    )
     swapped = swap_rhythm(batch, torch.from_numpy(partners(performance)))
     unheard = ("given_no_rhythm", "unset_no_rhythm")
     silent = likelihood(build_tiny_model(small).eval(), [swapped], torch.device("cpu"), unheard)
@@ -199,8 +219,12 @@ def test_a_deaf_model_loses_nothing_by_a_swap(cache, small):
 def nats(model, batch, performance):
     """What teacher_forced gives, without the intervals."""
     figures = teacher_forced(model, batch, performance)
-    assert all(of["low"] <= of["value"] <= of["high"] for scores in figures.values() for of in scores.values())
-    return {setting: {name: of["value"] for name, of in scores.items()} for setting, scores in figures.items()}
+    assert all(
+        of["low"] <= of["value"] <= of["high"] for scores in figures.values() for of in scores.values()
+    )
+    return {
+        setting: {name: of["value"] for name, of in scores.items()} for setting, scores in figures.items()
+    }
 
 
 def test_swapping_takes_the_rhythm_of_the_window_named(cache, small):
@@ -213,9 +237,19 @@ def test_swapping_takes_the_rhythm_of_the_window_named(cache, small):
 
 def test_sets_are_of_the_split_and_tuning_is_on_validation(cache, small):
     sets = Sets(cache, "test", small.Data, FACTOR, 2)
-    assert (len(sets("T4")), len(sets("T2")), len(sets("T2", "train"))) == (2, 2, 4)  # a part of the split's own alone
-    splits = {name: {cache.files[index]["split"] for index in windows.performance}
-              for name, windows in (("own", sets("T2")), ("tuning", sets.tuning("T2")), ("other", sets("T2", sets.other)))}
+    assert (len(sets("T4")), len(sets("T2")), len(sets("T2", "train"))) == (
+        2,
+        2,
+        4,
+    )  # a part of the split's own alone
+    splits = {
+        name: {cache.files[index]["split"] for index in windows.performance}
+        for name, windows in (
+            ("own", sets("T2")),
+            ("tuning", sets.tuning("T2")),
+            ("other", sets("T2", sets.other)),
+        )
+    }
     assert splits == {"own": {"test"}, "tuning": {"validation"}, "other": {"validation"}}
     assert Sets(cache, "validation", small.Data, FACTOR).other == "test"
     assert sets("T4") is sets("T4") and sets("T4").step_ms.tolist() == [125, 125]  # at 120 beats a minute
@@ -238,7 +272,8 @@ def test_a_fall_of_f1_is_that_of_the_same_samples(cache, small):
     assert figures["controls unset"]["taps answered"] == pytest.approx(2 / 3)
     found = 2 * half.sum() / (half.sum() + real.sum())
     assert {name: of["value"] for name, of in figures["swapped"].items()} == pytest.approx(
-        {"f1": 1, "f1, swapped": found / 2, "fall": 1 - found / 2})  # the third sample has no counterpart
+        {"f1": 1, "f1, swapped": found / 2, "fall": 1 - found / 2}
+    )  # the third sample has no counterpart
 
 
 # ------------------------------------------------------------------------- the command
@@ -256,14 +291,19 @@ def checkpoint(home, small):
 def evaluated(home, checkpoint, capsys, monkeypatch):
     """Runs the command; returns the bytes of its JSON and what it printed, or its error."""
     monkeypatch.setattr(style_classifier, "STEPS", 2)
+
     def run(*arguments, checkpoint=checkpoint, status=0, pictures=False):
         if not pictures:  # they take most of the time
             monkeypatch.setattr(evaluation_pictures, "draw_pictures", lambda *_: None)
         out = home / "figures" / "out.json"
         out.unlink(missing_ok=True)
-        assert main(["--checkpoint", str(checkpoint), "--device", "cpu", "--json", str(out), *arguments]) == status
+        assert (
+            main(["--checkpoint", str(checkpoint), "--device", "cpu", "--json", str(out), *arguments])
+            == status
+        )
         said = capsys.readouterr()
         return (out.read_bytes(), said.out) if status == 0 else said.err
+
     return run
 
 
@@ -272,7 +312,10 @@ def test_the_command_prints_and_writes_every_figure_and_repeats_itself(evaluated
     data, text = evaluated("--samples", "2", pictures=True)
     figures = json.loads(data)
     assert (figures["split"], figures["step"], figures["floor"]) == ("test", 3, "validation")
-    assert figures["sets"] == {"T2": {"windows": 6, "performances": 2}, "T4": {"windows": 3, "performances": 2}}
+    assert figures["sets"] == {
+        "T2": {"windows": 6, "performances": 2},
+        "T4": {"windows": 3, "performances": 2},
+    }
     assert set(PARTS) < set(figures)
     assert figures["likelihood"]["given_swapped"]["cost"]["value"] != 0
     for name in ("T2", "T4"):
@@ -281,7 +324,9 @@ def test_the_command_prints_and_writes_every_figure_and_repeats_itself(evaluated
         assert likeness["real"]["onset rate, crash"] == 0 == likeness["real"]["velocity KL"]
         assert 0 < likeness["unset"]["onset rate"] < 1 and likeness["unset"]["velocity KL"] > 0
         assert tap["onsets"]["silence"]["precision"]["value"] is None  # there is none, and JSON knows no NaN
-        assert tap["onsets"]["training mean"]["f1"]["value"] > 0.5 > tap["onsets"]["silence"]["f1"]["value"] == 0
+        assert (
+            tap["onsets"]["training mean"]["f1"]["value"] > 0.5 > tap["onsets"]["silence"]["f1"]["value"] == 0
+        )
         assert len(tap["onsets"]["sampled"]["by bar"]) == int(name[1:])
         assert tap["hits"]["copy of the tap"]["offset, the tap itself"]["value"] == 0
     assert "consensus, density given" in figures["tap"]["T2"]["onsets"]
@@ -289,8 +334,17 @@ def test_the_command_prints_and_writes_every_figure_and_repeats_itself(evaluated
     assert set(figures["controls"]["bars"]) == {"4"}  # 12 bars there are
     assert len(figures["goals"]) == len([goal for goal in GOALS if "/96/" not in goal.path])  # each is found
     assert set(figures["controls"]["bars"]["4"]) == {"density", "intensity", *VOICES, "instrument", "style"}
-    for words in ("controls given, rhythm swapped", "open and closed hat", "training mean given the tap", "consensus",
-                  "cross by chance", "Goals, test split", "copy of the tap", "longest copy", "hears as asked"):
+    for words in (
+        "controls given, rhythm swapped",
+        "open and closed hat",
+        "training mean given the tap",
+        "consensus",
+        "cross by chance",
+        "Goals, test split",
+        "copy of the tap",
+        "longest copy",
+        "hears as asked",
+    ):
         assert words in text
     card = (home / "figures" / "out.md").read_text()
     rows = [line.split(" | ") for line in card.splitlines() if line.startswith("| ")]
@@ -321,7 +375,9 @@ def test_a_training_checkpoint_is_judged_by_its_averaged_weights(evaluated, home
         for weight in model.parameters():
             weight.zero_()
     path = home / "training.pt"
-    save_checkpoint({"config": model.config, "vae_model": model.state_dict(), "ema": average, "step": 3}, path)
+    save_checkpoint(
+        {"config": model.config, "vae_model": model.state_dict(), "ema": average, "step": 3}, path
+    )
     assert json.loads(evaluated("--parts", "likelihood", checkpoint=path)[0])["likelihood"] == plain
 
 
@@ -331,18 +387,21 @@ def test_other_splits_windows_and_caches(evaluated, home):
     assert figures["sets"]["T4"]["windows"] == 2 and (home / "other" / "cache.npz").is_file()
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["--windows", "1"], "--windows: 1; it must be at least 2"),
-    (["--samples", "0"], "--samples: 0"),
-    (["--seed", "-1"], "--seed: -1"),
-    (["--device", "abacus"], "device: 'abacus'"),
-    (["--split", "validation"], "swapping rhythms needs windows of two"),
-    (["--json", "figures"], "--json: figures; it must end in .json"),
-    (["--parts", "tap,taste"], "--parts: 'taste'; the parts are likelihood"),
-    (["--set", "Model.Encoder.n_layer=3"], "only Data can be changed"),
-    (["--set", "Data.cache_dri=x"], "did you mean cache_dir"),
-    (["--midi-dir", "nowhere"], "nowhere"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--windows", "1"], "--windows: 1; it must be at least 2"),
+        (["--samples", "0"], "--samples: 0"),
+        (["--seed", "-1"], "--seed: -1"),
+        (["--device", "abacus"], "device: 'abacus'"),
+        (["--split", "validation"], "swapping rhythms needs windows of two"),
+        (["--json", "figures"], "--json: figures; it must end in .json"),
+        (["--parts", "tap,taste"], "--parts: 'taste'; the parts are likelihood"),
+        (["--set", "Model.Encoder.n_layer=3"], "only Data can be changed"),
+        (["--set", "Data.cache_dri=x"], "did you mean cache_dir"),
+        (["--midi-dir", "nowhere"], "nowhere"),
+    ],
+)
 def test_errors_are_one_line(evaluated, arguments, words):
     said = evaluated(*arguments, status=2)
     assert said.startswith("error: ") and said.count("\n") == 1 and words in said
@@ -359,8 +418,10 @@ def test_real_drums_give_the_figures_that_others_measured(groove_zip, small, tmp
     mine = small.model_copy(deep=True)
     mine.Data.corpus, mine.Data.cache_dir = str(groove_zip), str(tmp_path)
     cache = preprocess(mine)
-    real, validation, train = (rolls_of(evaluation_windows(cache, split, mine.Data, FACTOR)[0])
-                               for split in ("test", "validation", "train"))
+    real, validation, train = (
+        rolls_of(evaluation_windows(cache, split, mine.Data, FACTOR)[0])
+        for split in ("test", "validation", "train")
+    )
     assert len(real[0]) == 525
     floor = realism.describe(validation, real)
     assert (round(floor["velocity KL"], 3), round(floor["offset KL"], 3)) == (0.017, 0.005)
@@ -368,8 +429,10 @@ def test_real_drums_give_the_figures_that_others_measured(groove_zip, small, tmp
     assert figures["onset rate"] == pytest.approx(0.1308, abs=5e-5)
     assert figures["offset spread within a step"] == pytest.approx(0.123, abs=1e-3)
     assert figures["steps with more than two non-kick voices"] == pytest.approx(0.0167, abs=1e-4)
-    scores = {name: realism.onset_scores(guess, real[0])["f1"]
-              for name, (guess, _) in onset_guesses(train, validation, real).items()}  # fmt: skip
+    scores = {
+        name: realism.onset_scores(guess, real[0])["f1"]
+        for name, (guess, _) in onset_guesses(train, validation, real).items()
+    }
     assert scores["training mean"] == pytest.approx(0.489, abs=0.005)
     assert scores["training mean given the tap"] == pytest.approx(0.553, abs=0.01)
     T2 = windows_of("T2", cache, "test", mine.Data, FACTOR, 2)

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import inference_bar_control as inference
-from inference_helpers import save_tiny_checkpoint, write_midi
-from midi_files import meter, midi_bytes, note, tempo
-from utils.midi import read_midi
+from tests.helpers.inference_helpers import save_tiny_checkpoint, write_midi
+from tests.helpers.midi_files import meter, midi_bytes, note, tempo
+from utils.midi.read import read_midi
 
 
 @pytest.fixture
@@ -27,13 +27,42 @@ def command(*words):
 def test_command_writes_midi_picture_and_receipt(repository, checkpoint, tmp_path, capsys):
     controls = tmp_path / "controls.yaml"
     controls.write_text("hits_per_bar: [10, 20]\nvoices: {kick: 4, snare: 2}\nforbid: [ride]\n")
-    arguments = ["--rhythm", repository / "examples" / "bass_line.mid", "--controls", controls, "--voice", "kick=3", "--forbid", "crash,", "high_tom",
-                 "--style", "funk+jazz=3,rock", "--guidance", "style=2", "voice=3", "--follow", "0.5", "--seed", 7, "--num-samples", 2, "--checkpoint", checkpoint, "--device", "cpu"]  # fmt: skip
+    arguments = [
+        "--rhythm",
+        repository / "examples" / "bass_line.mid",
+        "--controls",
+        controls,
+        "--voice",
+        "kick=3",
+        "--forbid",
+        "crash,",
+        "high_tom",
+        "--style",
+        "funk+jazz=3,rock",
+        "--guidance",
+        "style=2",
+        "voice=3",
+        "--follow",
+        "0.5",
+        "--seed",
+        7,
+        "--num-samples",
+        2,
+        "--checkpoint",
+        checkpoint,
+        "--device",
+        "cpu",
+    ]
     assert command(*arguments, "--out", tmp_path / "out") == 0
     printed = capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "bass_line_1.json", "bass_line_1.mid", "bass_line_1.png", "bass_line_2.json", "bass_line_2.mid", "bass_line_2.png",
-    ]  # fmt: skip
+        "bass_line_1.json",
+        "bass_line_1.mid",
+        "bass_line_1.png",
+        "bass_line_2.json",
+        "bass_line_2.mid",
+        "bass_line_2.png",
+    ]
     midi = pretty_midi.PrettyMIDI(str(tmp_path / "out" / "bass_line_1.mid"))
     assert midi.get_tempo_changes()[1][0] == pytest.approx(96, abs=1e-3)
     assert {49, 50, 51}.isdisjoint(note.pitch for note in midi.instruments[0].notes)
@@ -46,7 +75,10 @@ def test_command_writes_midi_picture_and_receipt(repository, checkpoint, tmp_pat
     assert receipt["seed"] == 7 and receipt["checkpoint"]["file"] == "tiny.pt" and len(receipt["bars"]) == 4
     got = receipt["bars"][3]["got"]
     assert [f"{got['hits']}", f"{got['voices']['kick']}"] == [rows[7][2], rows[7][6]]
-    assert f"tiny.pt (SHA-256 {receipt['checkpoint']['sha256']})" in printed and printed.count("taps answered: ") == 2
+    assert (
+        f"tiny.pt (SHA-256 {receipt['checkpoint']['sha256']})" in printed
+        and printed.count("taps answered: ") == 2
+    )
 
     assert command(*arguments, "--no-plot", "--out", tmp_path / "again") == 0
     assert {path.suffix for path in (tmp_path / "again").iterdir()} == {".mid", ".json"}
@@ -72,33 +104,64 @@ def drums_of(path):
     return inference.drums_from_midi(path)[0][0]
 
 
-@pytest.mark.parametrize("flags, bars, stays", [
-    (["humanise"], 3, ...), (["add", "--voices", "crash", "ride"], 3, (slice(None), slice(6))),
-    (["infill", "--bars-anew", "2-3", "--voices", "snare,kick"], 3, (slice(16), slice(None))),
-    (["infill", "--bars-anew", "1"], 3, (slice(16, 48), slice(None))), (["continue", "--bars", "2"], 5, (slice(48), slice(None))),
-    (["continue"], 6, (slice(48), slice(None))), (["vary", "--strength", "0"], 3, ...),
-    (["vary", "--strength", "1", "--lock", "kick,snare"], 3, (slice(None), slice(2))),
-    (["infill", "--bars-anew", "1-3", "--lock", "kick"], 3, (slice(None), 0)), (["tap", "--lock", "kick", "--bars", "5"], 5, (slice(None), 0)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "flags, bars, stays",
+    [
+        (["humanise"], 3, ...),
+        (["add", "--voices", "crash", "ride"], 3, (slice(None), slice(6))),
+        (["infill", "--bars-anew", "2-3", "--voices", "snare,kick"], 3, (slice(16), slice(None))),
+        (["infill", "--bars-anew", "1"], 3, (slice(16, 48), slice(None))),
+        (["continue", "--bars", "2"], 5, (slice(48), slice(None))),
+        (["continue"], 6, (slice(48), slice(None))),
+        (["vary", "--strength", "0"], 3, ...),
+        (["vary", "--strength", "1", "--lock", "kick,snare"], 3, (slice(None), slice(2))),
+        (["infill", "--bars-anew", "1-3", "--lock", "kick"], 3, (slice(None), 0)),
+        (["tap", "--lock", "kick", "--bars", "5"], 5, (slice(None), 0)),
+    ],
+)
 def test_command_does_other_jobs(checkpoint, tmp_path, capsys, flags, bars, stays):
     loop = write_midi(tmp_path / "loop.mid", {"kit": [(q / 2, 36 if q % 4 else 38, 90) for q in range(24)]})
-    assert command("--rhythm", loop, "--job", *flags, "--checkpoint", checkpoint, "--out", tmp_path / "out", "--seed", 1) == 0
+    assert (
+        command(
+            "--rhythm",
+            loop,
+            "--job",
+            *flags,
+            "--checkpoint",
+            checkpoint,
+            "--out",
+            tmp_path / "out",
+            "--seed",
+            1,
+        )
+        == 0
+    )
     assert f"3 bars at 120 bpm; playing {bars}, seed 1" in capsys.readouterr().out
     given, played = drums_of(loop), drums_of(tmp_path / "out" / "loop_1.mid")
     assert played.shape == (16 * bars, 9) and torch.equal(played[:48][stays], given[stays])
     assert flags[0] in ("humanise", "vary") or not torch.equal(played[: len(given)], given) or bars > 3
 
 
-@pytest.mark.parametrize("flags, says", [
-    (["--voices", "kick"], "--voices: goes with --job add or infill, not with tap"), (["--job", "add"], "--job add: needs --voices"),
-    (["--job", "humanise", "--follow", "loose"], "--follow: 'loose'; beside drums that stay"),
-    (["--job", "infill", "--bars-anew", "2,9"], "--bars-anew: '2,9'"), (["--job", "add", "--voices", "kik"], "--voices: unknown voice 'kik'"),
-    (["--job", "infill"], "--job infill: needs --bars-anew, --voices"), (["--job", "vary", "--strength", "2"], "--strength: 2.0"),
-    (["--job", "infill", "--bars-anew", "3-1"], "--bars-anew: '3-1'"), (["--job", "infill", "--bars-anew", "9"], "--bars-anew: '9'; it must name bars"),
-    (["--job", "add", "--voices", "kick", "--lock", "ride"], "--lock: goes with --job tap or humanise"), (["--at-most", "0"], "--at-most: 0"),
-    (["--follow", "closely"], "--follow: 'closely'"), (["--follow", "3"], "--follow: 3.0"), (["--guidance", "-1"], "--guidance: -1.0"),
-    (["--job", "humanise", "--bars", "2"], "--bars: goes with --job tap or continue, not with humanise"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "flags, says",
+    [
+        (["--voices", "kick"], "--voices: goes with --job add or infill, not with tap"),
+        (["--job", "add"], "--job add: needs --voices"),
+        (["--job", "humanise", "--follow", "loose"], "--follow: 'loose'; beside drums that stay"),
+        (["--job", "infill", "--bars-anew", "2,9"], "--bars-anew: '2,9'"),
+        (["--job", "add", "--voices", "kik"], "--voices: unknown voice 'kik'"),
+        (["--job", "infill"], "--job infill: needs --bars-anew, --voices"),
+        (["--job", "vary", "--strength", "2"], "--strength: 2.0"),
+        (["--job", "infill", "--bars-anew", "3-1"], "--bars-anew: '3-1'"),
+        (["--job", "infill", "--bars-anew", "9"], "--bars-anew: '9'; it must name bars"),
+        (["--job", "add", "--voices", "kick", "--lock", "ride"], "--lock: goes with --job tap or humanise"),
+        (["--at-most", "0"], "--at-most: 0"),
+        (["--follow", "closely"], "--follow: 'closely'"),
+        (["--follow", "3"], "--follow: 3.0"),
+        (["--guidance", "-1"], "--guidance: -1.0"),
+        (["--job", "humanise", "--bars", "2"], "--bars: goes with --job tap or continue, not with humanise"),
+    ],
+)
 def test_command_says_what_a_job_needs(repository, checkpoint, tmp_path, capsys, flags, says):
     rhythm = repository / "examples" / "clave_taps.mid"
     assert command("--rhythm", rhythm, *flags, "--checkpoint", checkpoint, "--out", tmp_path) == 2
@@ -114,9 +177,15 @@ def test_command_keeps_tempo_meter_length_and_tracks_of_the_rhythm(checkpoint, t
     words += ["--checkpoint", checkpoint]
     assert command(*words, "--keep-tracks", "--out", tmp_path / "out") == 0
     said = capsys.readouterr().out
-    assert "3.75 bars at 90 to 120 bpm; playing 3.75, seed 1\n  its meter is 3/4" in said and "its own drums are kept too" in said
+    assert (
+        "3.75 bars at 90 to 120 bpm; playing 3.75, seed 1\n  its meter is 3/4" in said
+        and "its own drums are kept too" in said
+    )
     (file,) = (mido.MidiFile(path) for path in (tmp_path / "out").glob("*.mid"))
-    assert [sum(event.time for event in track) for track in (file.tracks[1], file.tracks[3])] == [5 * 1440, 5 * 1440]
+    assert [sum(event.time for event in track) for track in (file.tracks[1], file.tracks[3])] == [
+        5 * 1440,
+        5 * 1440,
+    ]
     assert [round(6e7 / event.tempo) for event in file.tracks[0] if event.type == "set_tempo"] == [90, 120]
     played = {event.note for event in file.tracks[3] if event.type == "note_on"}
     assert len(file.tracks) == 4 and 48 in played and not played & {50, 47}
@@ -124,7 +193,9 @@ def test_command_keeps_tempo_meter_length_and_tracks_of_the_rhythm(checkpoint, t
     assert command(*words, "--bars", 1, "--lead-in", "--out", tmp_path / "led") == 0
     (led,) = (mido.MidiFile(path) for path in (tmp_path / "led").glob("*.mid"))
     assert len(led.tracks) == 2
-    assert sum(event.time for event in led.tracks[1]) == 3 * 1440  # after the lead-in, 16 steps end in the second bar
+    assert (
+        sum(event.time for event in led.tracks[1]) == 3 * 1440
+    )  # after the lead-in, 16 steps end in the second bar
     assert [event.time for event in led.tracks[0] if event.type == "set_tempo"] == [0, 2 * 1440]
 
 
@@ -156,16 +227,39 @@ def test_command_says_before_it_plays_that_tracks_cannot_be_kept(checkpoint, tmp
     songs[9] = 2  # type 2: several songs side by side
     (tmp_path / "songs.mid").write_bytes(songs)
     monkeypatch.setattr(inference, "generate", lambda *_, **__: pytest.fail("it played"))
-    words = ["--rhythm", tmp_path / "songs.mid", "--keep-tracks", "--checkpoint", checkpoint, "--out", tmp_path / "out"]
+    words = [
+        "--rhythm",
+        tmp_path / "songs.mid",
+        "--keep-tracks",
+        "--checkpoint",
+        checkpoint,
+        "--out",
+        tmp_path / "out",
+    ]
     assert command(*words) == 2 and "songs.mid: its tracks can't be kept" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 def test_command_refuses_a_rhythm_that_is_held_for_hours(checkpoint, tmp_path, capsys):
     (tmp_path / "stuck.mid").write_bytes(midi_bytes(note(0, 40, length=5000 * 1920)))
-    assert command("--rhythm", tmp_path / "stuck.mid", "--checkpoint", checkpoint, "--out", tmp_path / "out") == 2
+    assert (
+        command("--rhythm", tmp_path / "stuck.mid", "--checkpoint", checkpoint, "--out", tmp_path / "out")
+        == 2
+    )
     assert "stuck.mid: its last note ends in bar 5000; at most 4096 are played" in capsys.readouterr().err
-    assert command("--rhythm", tmp_path / "stuck.mid", "--bars", 1, "--checkpoint", checkpoint, "--out", tmp_path / "out") == 0
+    assert (
+        command(
+            "--rhythm",
+            tmp_path / "stuck.mid",
+            "--bars",
+            1,
+            "--checkpoint",
+            checkpoint,
+            "--out",
+            tmp_path / "out",
+        )
+        == 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -178,7 +272,9 @@ def test_command_refuses_a_rhythm_that_is_held_for_hours(checkpoint, tmp_path, c
         (["--bars", "4097"], "--bars: 4097; at most 4096"),
         (["--velocity", "200"], "--velocity: '200'; it must be a number, 1 to 127"),
         (["--voice", "kick=40"], "--voice: kick: '40'; it must be a number, 0 to 16"),
-        (["--best-of", "0"], "--best-of: 0"), (["--temperature", "0"], "--temperature: 0"), (["--seed", "-1"], "--seed: -1"),
+        (["--best-of", "0"], "--best-of: 0"),
+        (["--temperature", "0"], "--temperature: 0"),
+        (["--seed", "-1"], "--seed: -1"),
         (["--hits-per-bar", "1,2,3,4,5"], "--hits-per-bar: 5 values for 4 bars"),
         (["--checkpoint", "absent.pt"], "absent.pt"),
         (["--controls", "absent.yaml"], "absent.yaml"),
@@ -190,8 +286,17 @@ def test_command_refuses_a_rhythm_that_is_held_for_hours(checkpoint, tmp_path, c
         (["--out", "config.yaml/out"], "--out: config.yaml/out; it must be a folder"),
     ],
 )
-def test_command_errors_are_one_line_and_leave_nothing(repository, checkpoint, tmp_path, capsys, words, named):
-    defaults = ["--rhythm", repository / "examples" / "clave_taps.mid", "--checkpoint", checkpoint, "--out", tmp_path / "out"]
+def test_command_errors_are_one_line_and_leave_nothing(
+    repository, checkpoint, tmp_path, capsys, words, named
+):
+    defaults = [
+        "--rhythm",
+        repository / "examples" / "clave_taps.mid",
+        "--checkpoint",
+        checkpoint,
+        "--out",
+        tmp_path / "out",
+    ]
     assert command(*defaults, *words) == 2
     error = capsys.readouterr().err
     assert named in error and error.count("\n") == 1
@@ -206,20 +311,38 @@ def test_help_and_typos_answer_before_anything_heavy_is_imported(repository):
         "except SystemExit as stop:\n    print(json.dumps([stop.code, 'torch' in sys.modules]))"
     )
     for words, status in ((["--help"], 0), (["--rythm", "x.mid"], 2)):
-        done = subprocess.run([sys.executable, "-c", script, *words], cwd=repository, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", script, *words], cwd=repository, capture_output=True, text=True, check=True
+        )
         assert json.loads(done.stdout.splitlines()[-1]) == [status, False]
         assert done.stderr.count("\n") == (0 if status == 0 else 1)
 
 
 def test_command_keeps_the_best_and_says_where_there_are_no_more(checkpoint, tmp_path, capsys):
     loop = write_midi(tmp_path / "loop.mid", {"kit": [(q / 2, 36 if q % 4 else 38, 90) for q in range(8)]})
-    words = ["--rhythm", loop, "--checkpoint", checkpoint, "--out", tmp_path / "out", "--seed", 1, "--hits-per-bar", 9, "--no-plot"]
+    words = [
+        "--rhythm",
+        loop,
+        "--checkpoint",
+        checkpoint,
+        "--out",
+        tmp_path / "out",
+        "--seed",
+        1,
+        "--hits-per-bar",
+        9,
+        "--no-plot",
+    ]
     assert command(*words, "--best-of", 6) == 0 and "best of 6" in capsys.readouterr().out
     best = json.loads((tmp_path / "out" / "loop_1.json").read_text())["miss"]["hits"]
     assert command(*words, "--num-samples", 6) == 0
-    missed = [json.loads(path.read_text())["miss"]["hits"] for path in sorted((tmp_path / "out").glob("*.json"))]
+    missed = [
+        json.loads(path.read_text())["miss"]["hits"] for path in sorted((tmp_path / "out").glob("*.json"))
+    ]
     assert len(missed) == 6 and missed == sorted(missed) and missed[0] == best < missed[-1]
     capsys.readouterr()
-    assert command(*words, "--job", "vary", "--strength", 0, "--num-samples", 2, "--out", tmp_path / "same") == 0
+    assert (
+        command(*words, "--job", "vary", "--strength", 0, "--num-samples", 2, "--out", tmp_path / "same") == 0
+    )
     assert capsys.readouterr().err == "inference_bar_control.py: of 8 takes only 1 differ, 2 were asked for\n"
     assert len(list((tmp_path / "same").glob("*.mid"))) == 1

@@ -9,11 +9,11 @@ import shutil
 
 import nbformat
 import pytest
-from conftest import REPOSITORY
 
 import inference_bar_control as inference
 from examples.run_notebook import NOTEBOOK, PLAYER, run
-from utils.jobs import infill, vary
+from tests.conftest import REPOSITORY
+from utils.playing.jobs import infill, vary
 
 MUCH = 600_000  # bytes that a visitor is to wait for
 
@@ -46,7 +46,9 @@ def outputs(cell):
     found = {}
     for output in cell.get("outputs", ()):
         data = output.get("data") or {f"text, {output.get('name')}": output.get("text", "")}
-        found |= {kind: re.sub(r"base64,[\w+/=]+", "base64,", PLAYER.sub("", text)) for kind, text in data.items()}
+        found |= {
+            kind: re.sub(r"base64,[\w+/=]+", "base64,", PLAYER.sub("", text)) for kind, text in data.items()
+        }
     return found
 
 
@@ -85,11 +87,34 @@ def test_every_control_is_used(stored):
             used |= {key.value for key in node.keys if isinstance(key, ast.Constant)}
         elif isinstance(node, ast.Name):
             used.add(node.id)
-    doors = inference.generate, inference.play, inference.process_midi, inference.convert_to_midi, infill, vary
+    doors = (
+        inference.generate,
+        inference.play,
+        inference.process_midi,
+        inference.convert_to_midi,
+        infill,
+        vary,
+    )
     kinds = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
-    first = {"path", "rhythm", "drums", "onset", "vel", "time", "strength", "down_sample_tpq", "kit", "source"}
+    first = {
+        "path",
+        "rhythm",
+        "drums",
+        "onset",
+        "vel",
+        "time",
+        "strength",
+        "down_sample_tpq",
+        "kit",
+        "source",
+    }
     first |= {f"piano_roll_{part}" for part in ("onset", "vel", "timeoffset")}
-    controls = {name for door in doors for name, value in inspect.signature(door).parameters.items() if value.kind in kinds}
+    controls = {
+        name
+        for door in doors
+        for name, value in inspect.signature(door).parameters.items()
+        if value.kind in kinds
+    }
     names = set(inference.__all__) - {"np", "mapping", "mapping_table"}
     assert (controls - first | names) - used == set()
 
@@ -98,4 +123,6 @@ def test_stored_outputs_are_small_and_of_one_run(stored):
     assert os.path.getsize(NOTEBOOK) < MUCH
     code = [cell for cell in stored.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
-    assert not any("metadata" in cell and cell.metadata for cell in stored.cells) and "<audio" not in str(stored)
+    assert not any("metadata" in cell and cell.metadata for cell in stored.cells) and "<audio" not in str(
+        stored
+    )

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import preprocessing
-from midi_files import beat, meter, midi_bytes, note, small_corpus, table, tempo, write, zipped
 from preprocessing import main, preprocess, report_text
-from utils.attributes import bar_attributes
-from utils.cache import CACHE_FILE, decode, load_cache, windows
-from utils.drums import STYLE_NONE, style_id
+from tests.helpers.midi_files import beat, meter, midi_bytes, note, small_corpus, table, tempo, write, zipped
+from utils.corpus.attributes import bar_attributes
+from utils.corpus.cache import CACHE_FILE, decode, load_cache, windows
+from utils.midi.drums import STYLE_NONE, style_id
 
 
 @pytest.fixture(autouse=True)
@@ -35,12 +35,25 @@ def digest(cfg):
 
 # ---- what is kept
 
+
 def test_a_folder_becomes_rolls_labels_and_statistics(cfg, tmp_path):
     small_corpus(tmp_path / "corpus")
     cache = preprocess(cfg)
     a, b = cache.files
-    assert (a["name"], a["split"], a["style"], a["start"], a["n_steps"]) == ("a.mid", "train", style_id("funk"), 0, 80)
-    assert (b["name"], b["split"], b["style"], b["start"], b["n_steps"]) == ("b.mid", "validation", style_id("rock"), 80, 32)
+    assert (a["name"], a["split"], a["style"], a["start"], a["n_steps"]) == (
+        "a.mid",
+        "train",
+        style_id("funk"),
+        0,
+        80,
+    )
+    assert (b["name"], b["split"], b["style"], b["start"], b["n_steps"]) == (
+        "b.mid",
+        "validation",
+        style_id("rock"),
+        80,
+        32,
+    )
     assert (a["bpm"], a["beat_type"]) == (120.0, None)
     onset, vel, timeoffset = cache.rolls(80, 112)
     assert np.argwhere(onset)[:3].tolist() == [[0, 0], [0, 2], [4, 1]]
@@ -67,14 +80,16 @@ def test_a_deviation_of_zero_becomes_one(cfg, tmp_path):
 
 
 def test_tempo_changes_tracks_and_resolutions_are_read(cfg, tmp_path):
-    two_tracks = midi_bytes(tempo(0, 93) + tempo(960, 150), note(0, 36), note(480, 38), note(480, 60, channel=0))
+    two_tracks = midi_bytes(
+        tempo(0, 93) + tempo(960, 150), note(0, 36), note(480, 38), note(480, 60, channel=0)
+    )
     small_corpus(tmp_path / "corpus", c=two_tracks, d=midi_bytes(beat(tpq=96), tpq=96))
     cache = preprocess(cfg)
     c, d = cache.files[2:]
     onset, *_ = cache.rolls(c["start"], c["start"] + c["n_steps"])
     assert np.argwhere(onset).tolist() == [[0, 0], [4, 1]]
     assert c["bpm"] == pytest.approx(93, abs=0.01)
-    np.testing.assert_array_equal(cache.vel[d["start"]:][:16], cache.vel[:16])
+    np.testing.assert_array_equal(cache.vel[d["start"] :][:16], cache.vel[:16])
 
 
 def test_files_without_drums_are_read_whole_and_reported(cfg, tmp_path):
@@ -90,17 +105,20 @@ def test_hits_lost_to_a_louder_one_are_counted(cfg, tmp_path, capsys):
     assert "57 hits; 1 lost (1.7%) to a louder one in their cell" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("reason, data", [
-    ("unreadable", b"MThd but no more than that"),
-    ("no notes", midi_bytes(tempo(0, 100))),
-    ("no notes", midi_bytes([])),
-    ("not 4/4", midi_bytes(meter(0, 3, 4) + beat())),
-    ("not 4/4", midi_bytes(meter(0, 2, 2) + beat())),
-    ("meter changes", midi_bytes(meter(0, 4, 4) + meter(1920, 7, 8) + beat(bars=3))),
-    ("meter changes", midi_bytes(meter(1920, 3, 4) + beat(bars=3))),  # 4/4 until then
-    ("meter changes", midi_bytes(meter(960, 4, 4) + beat(bars=3))),  # a bar of two quarters
-    ("too long", midi_bytes(note(0, 36) + note(5000 * 1920, 36))),
-])
+@pytest.mark.parametrize(
+    "reason, data",
+    [
+        ("unreadable", b"MThd but no more than that"),
+        ("no notes", midi_bytes(tempo(0, 100))),
+        ("no notes", midi_bytes([])),
+        ("not 4/4", midi_bytes(meter(0, 3, 4) + beat())),
+        ("not 4/4", midi_bytes(meter(0, 2, 2) + beat())),
+        ("meter changes", midi_bytes(meter(0, 4, 4) + meter(1920, 7, 8) + beat(bars=3))),
+        ("meter changes", midi_bytes(meter(1920, 3, 4) + beat(bars=3))),  # 4/4 until then
+        ("meter changes", midi_bytes(meter(960, 4, 4) + beat(bars=3))),  # a bar of two quarters
+        ("too long", midi_bytes(note(0, 36) + note(5000 * 1920, 36))),
+    ],
+)
 def test_a_file_that_does_not_fit_is_skipped_by_reason(cfg, tmp_path, capsys, reason, data):
     small_corpus(tmp_path / "corpus", odd=data)
     cache = preprocess(cfg)
@@ -110,12 +128,15 @@ def test_a_file_that_does_not_fit_is_skipped_by_reason(cfg, tmp_path, capsys, re
     assert out.startswith(f"2 kept; 1 {reason}\n") and f"{reason}: odd.mid" in out
 
 
-@pytest.mark.parametrize("events", [
-    meter(0, 4, 4) + meter(0, 4, 4),
-    meter(0, 3, 4) + meter(0, 4, 4),  # of several at one tick the last holds
-    meter(0, 4, 4) + meter(1920, 4, 4),
-    meter(0, 4, 4) + meter(100 * 1920, 3, 4),  # after the last note
-])
+@pytest.mark.parametrize(
+    "events",
+    [
+        meter(0, 4, 4) + meter(0, 4, 4),
+        meter(0, 3, 4) + meter(0, 4, 4),  # of several at one tick the last holds
+        meter(0, 4, 4) + meter(1920, 4, 4),
+        meter(0, 4, 4) + meter(100 * 1920, 3, 4),  # after the last note
+    ],
+)
 def test_meter_events_that_leave_it_at_four_quarters_are_fine(cfg, tmp_path, events):
     small_corpus(tmp_path / "corpus", c=midi_bytes(events + beat(bars=3)))
     assert preprocess(cfg).report["kept"] == 3
@@ -139,20 +160,31 @@ def test_nothing_left_is_an_error_and_makes_no_cache(cfg, tmp_path):
 
 # ---- styles and splits
 
+
 def test_style_comes_from_the_table_else_the_folder_else_none(cfg, tmp_path):
     one = midi_bytes(beat())
-    write(tmp_path / "corpus", {
-        "Latin/deep/a.mid": one, "jazz/Funk/f.mid": one, "unsorted/b.mid": one,
-        "Hip-Hop/c.mid": one, "Latin/d.mid": one, "Latin/e.mid": one,
-        "info.csv": table(**{"Latin/d": ("jazz/fast", "train"), "Latin/e": ("polka", "validation")}),
-    })
+    write(
+        tmp_path / "corpus",
+        {
+            "Latin/deep/a.mid": one,
+            "jazz/Funk/f.mid": one,
+            "unsorted/b.mid": one,
+            "Hip-Hop/c.mid": one,
+            "Latin/d.mid": one,
+            "Latin/e.mid": one,
+            "info.csv": table(**{"Latin/d": ("jazz/fast", "train"), "Latin/e": ("polka", "validation")}),
+        },
+    )
     cfg.Data.splits.validation = cfg.Data.splits.test = 0.0
     cache = preprocess(cfg)
     styles = {file["name"]: file["style"] for file in cache.files}
     assert styles == {
-        "Latin/deep/a.mid": style_id("latin"), "jazz/Funk/f.mid": style_id("funk"),
-        "unsorted/b.mid": STYLE_NONE, "Hip-Hop/c.mid": style_id("hiphop"),
-        "Latin/d.mid": style_id("jazz"), "Latin/e.mid": STYLE_NONE,
+        "Latin/deep/a.mid": style_id("latin"),
+        "jazz/Funk/f.mid": style_id("funk"),
+        "unsorted/b.mid": STYLE_NONE,
+        "Hip-Hop/c.mid": style_id("hiphop"),
+        "Latin/d.mid": style_id("jazz"),
+        "Latin/e.mid": STYLE_NONE,
     }
     assert cache.report["unknown_styles"] == {"polka": 1} and "style 'polka' of 1 files" in report_text(cache)
 
@@ -180,7 +212,10 @@ def test_the_hash_splits_by_file_stably_and_in_the_shares_asked_for(cfg, tmp_pat
 
 def test_a_split_left_empty_is_an_error_with_remedies(cfg, tmp_path):
     write(tmp_path / "corpus", {"a.mid": midi_bytes(beat())})
-    with pytest.raises(ValueError, match="leaves no file for (train|validation) .1 files in all.; add files, change Data.splits"):
+    with pytest.raises(
+        ValueError,
+        match="leaves no file for (train|validation) .1 files in all.; add files, change Data.splits",
+    ):
         preprocess(cfg)
     assert not (tmp_path / "cache" / CACHE_FILE).exists()
 
@@ -201,6 +236,7 @@ def test_rows_that_name_no_file_are_reported(cfg, tmp_path):
 
 # ---- the cache in place
 
+
 def test_twice_gives_identical_bytes_whatever_the_processes_zipped_or_not(cfg, tmp_path):
     many = {f"m{i}": midi_bytes(note(i, 36 + i % 20) + note(7 * i, 38)) for i in range(220)}
     small_corpus(tmp_path / "corpus", **many)
@@ -215,11 +251,19 @@ def test_twice_gives_identical_bytes_whatever_the_processes_zipped_or_not(cfg, t
 
 
 def test_a_kit_in_the_corpus_says_which_keys_are_which_voice(cfg, tmp_path, capsys):
-    played = {"a.mid": midi_bytes(note(0, 60) + note(480, 61)), "b.mid": midi_bytes(note(0, 61) + note(480, 36))}
+    played = {
+        "a.mid": midi_bytes(note(0, 60) + note(480, 61)),
+        "b.mid": midi_bytes(note(0, 61) + note(480, 36)),
+    }
     info = table(a=("rock", "train"), b=("rock", "validation"))
     write(tmp_path / "corpus" / "mine", played | {"info.csv": info, "kit.yaml": "snare: [60, 61]"})
     cache = preprocess(cfg)
-    assert np.argwhere(cache.rolls(0, 32)[0]).tolist() == [[0, 1], [4, 1], [16, 1], [20, 0]]  # 36 stays a kick
+    assert np.argwhere(cache.rolls(0, 32)[0]).tolist() == [
+        [0, 1],
+        [4, 1],
+        [16, 1],
+        [20, 0],
+    ]  # 36 stays a kick
     assert "the keys are those of kit.yaml" in capsys.readouterr().out
     first = digest(cfg)
     cfg.Data.corpus = str(zipped(tmp_path / "corpus" / "mine", tmp_path / "all.zip", top="mine/"))
@@ -243,14 +287,25 @@ def test_a_cache_that_fits_is_reused_and_says_so(cfg, tmp_path, capsys, monkeypa
     assert "up to date" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("change, says", [
-    (lambda cfg, folder: setattr(cfg.Data, "down_sample_tpq", 6), "down_sample_tpq changed"),
-    (lambda cfg, folder: setattr(cfg.Data.splits, "test", 0.3), "splits changed"),
-    (lambda cfg, folder: (folder / "b.mid").write_bytes(midi_bytes(beat(bars=2, velocity=61))), "the corpus is another"),
-    (lambda cfg, folder: (folder / "a.mid").rename(folder / "renamed.mid"), "the corpus is another"),
-    (lambda cfg, folder: write(folder, {"info.csv": table(a=("jazz", "train"), b=("jazz", "validation"))}), "the corpus is"),
-    (lambda cfg, folder: _shorten(f"{cfg.Data.cache_dir}/{CACHE_FILE}"), "damaged"),
-])
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (lambda cfg, folder: setattr(cfg.Data, "down_sample_tpq", 6), "down_sample_tpq changed"),
+        (lambda cfg, folder: setattr(cfg.Data.splits, "test", 0.3), "splits changed"),
+        (
+            lambda cfg, folder: (folder / "b.mid").write_bytes(midi_bytes(beat(bars=2, velocity=61))),
+            "the corpus is another",
+        ),
+        (lambda cfg, folder: (folder / "a.mid").rename(folder / "renamed.mid"), "the corpus is another"),
+        (
+            lambda cfg, folder: write(
+                folder, {"info.csv": table(a=("jazz", "train"), b=("jazz", "validation"))}
+            ),
+            "the corpus is",
+        ),
+        (lambda cfg, folder: _shorten(f"{cfg.Data.cache_dir}/{CACHE_FILE}"), "damaged"),
+    ],
+)
 def test_a_cache_that_does_not_fit_is_made_anew_and_says_why(cfg, tmp_path, capsys, change, says):
     small_corpus(tmp_path / "corpus")
     preprocess(cfg)
@@ -273,7 +328,9 @@ def test_a_cache_of_midi_dir_stays_until_forced(cfg, tmp_path, capsys):
     assert len(preprocess(cfg).files) == 3
     assert "made with --midi-dir; python preprocessing.py --force goes back" in capsys.readouterr().out
     cfg.Data.down_sample_tpq = 6
-    with pytest.raises(ValueError, match="made with --midi-dir, and down_sample_tpq changed: run .* --midi-dir again"):
+    with pytest.raises(
+        ValueError, match="made with --midi-dir, and down_sample_tpq changed: run .* --midi-dir again"
+    ):
         preprocess(cfg)
     assert len(preprocess(cfg, force=True).files) == 2
     assert len(preprocess(cfg, tmp_path / "mine").files) == 3
@@ -289,19 +346,30 @@ def test_a_cache_without_its_corpus_is_still_of_use(cfg, tmp_path, monkeypatch):
 
 # ---- the command line
 
+
 def test_the_command_line_makes_the_cache(tmp_path, repository):
     small_corpus(tmp_path / "mine")
-    command = [sys.executable, "preprocessing.py", "--midi-dir", tmp_path / "mine", "--set", f"Data.cache_dir={tmp_path / 'cache'}"]
+    command = [
+        sys.executable,
+        "preprocessing.py",
+        "--midi-dir",
+        tmp_path / "mine",
+        "--set",
+        f"Data.cache_dir={tmp_path / 'cache'}",
+    ]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True)
     assert done.returncode == 0 and "2 kept" in done.stdout, done.stderr
     assert len(load_cache(tmp_path / "cache").files) == 2
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["--midi-dir", "no/such/place"], "error: no folder or zip of MIDI files at no/such/place\n"),
-    (["--set", "Data.copus=x"], "unknown key Data.copus; did you mean corpus?"),
-    (["--config", "no.yaml"], "no.yaml"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--midi-dir", "no/such/place"], "error: no folder or zip of MIDI files at no/such/place\n"),
+        (["--set", "Data.copus=x"], "unknown key Data.copus; did you mean corpus?"),
+        (["--config", "no.yaml"], "no.yaml"),
+    ],
+)
 def test_errors_are_one_line_and_exit_code_two(arguments, message, capsys, monkeypatch, repository):
     monkeypatch.chdir(repository)
     assert main(arguments) == 2
@@ -310,6 +378,7 @@ def test_errors_are_one_line_and_exit_code_two(arguments, message, capsys, monke
 
 
 # ---- the real corpus
+
 
 @pytest.fixture(scope="module")
 def groove(groove_zip, config, tmp_path_factory):
@@ -342,6 +411,9 @@ def test_groove_has_these_statistics(groove):
     assert groove.normalize_factor["density"] == pytest.approx([0.1287, 0.0432], abs=5e-5)
     assert groove.normalize_factor["intensity"] == pytest.approx([0.5698, 0.1433], abs=5e-5)
     train = [file for file in groove.files if file["split"] == "train"]
-    rolls = [decode(groove.vel[f["start"]:][:f["n_steps"]], groove.offset[f["start"]:][:f["n_steps"]]) for f in train]
+    rolls = [
+        decode(groove.vel[f["start"] :][: f["n_steps"]], groove.offset[f["start"] :][: f["n_steps"]])
+        for f in train
+    ]
     density = np.concatenate([bar_attributes(onset, vel, 16)[0] for onset, vel, _ in rolls])
     assert groove.normalize_factor["density"] == pytest.approx([density.mean(), density.std()], rel=1e-4)

@@ -6,10 +6,10 @@ import numpy as np
 import pretty_midi
 import torch
 
-from inference_helpers import save_tiny_checkpoint
-from utils.drums import VOICE_PITCHES, inverse_mapping, mapping, mapping_table
+from tests.helpers.inference_helpers import save_tiny_checkpoint
+from utils.midi.drums import VOICE_PITCHES, inverse_mapping, mapping, mapping_table
 
-USAGE = '''
+USAGE = """
 mapping_table = {n: idx for idx, n in enumerate(set(mapping.values()))}
 inverse_mapping = {val: key for key, val in mapping_table.items()}
 ckpt = torch.load("CKPT_PATH")
@@ -60,12 +60,14 @@ np_score = convert_to_midi(
     inverse_mapping,
     "/home/test.midi",
 )
-'''
+"""
 
 
 def test_public_usage_runs_as_it_stands(repository, tiny_config, tmp_path):
     checkpoint = save_tiny_checkpoint(tiny_config, tmp_path / "tiny.pt")
-    script = USAGE.replace("CKPT_PATH", str(checkpoint)).replace("/home/test.midi", str(tmp_path / "test.midi"))
+    script = USAGE.replace("CKPT_PATH", str(checkpoint)).replace(
+        "/home/test.midi", str(tmp_path / "test.midi")
+    )
     script = script.replace("rhythmic_pattern_midi.mid", str(repository / "examples" / "clave_taps.mid"))
     names = {}
     with warnings.catch_warnings(record=True) as caught:

@@ -8,8 +8,9 @@ import sys
 
 import pytest
 import torch
-from conftest import TINY, REPOSITORY
-from midi_files import beat, midi_bytes, small_corpus
+
+from tests.conftest import REPOSITORY, TINY
+from tests.helpers.midi_files import beat, midi_bytes, small_corpus
 
 README = (REPOSITORY / "README.md").read_text()
 LINES = [line for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines()]
@@ -23,9 +24,14 @@ def rounds(line):
 
 COMMANDS = [command for line in LINES for command in rounds(line)]
 QUICK = [
-    *TINY, "Training.steps=2", "Training.warmup_steps=1", "Training.minimum_learning_rate=0", "Training.sample_every=2",
-    "Data.batch_size=2", "Training.precision=float32",
-]  # fmt: skip
+    *TINY,
+    "Training.steps=2",
+    "Training.warmup_steps=1",
+    "Training.minimum_learning_rate=0",
+    "Training.sample_every=2",
+    "Data.batch_size=2",
+    "Training.precision=float32",
+]
 
 
 def quick(command, folder):
@@ -55,9 +61,23 @@ def quick(command, folder):
         folders = sorted(glob.glob(words.pop()))
         return [*words, *folders, "--curves", f"{folder}/curves.png", "--json", f"{folder}/runs.json"]
     if script == "inference_bar_control.py":
-        return [*(word.replace("output/", f"{folder}/output/") for word in words), "--out", f"{folder}/output"]
+        return [
+            *(word.replace("output/", f"{folder}/output/") for word in words),
+            "--out",
+            f"{folder}/output",
+        ]
     if script == "evaluate.py":
-        return [*words, "--windows", "3", "--samples", "2", "--json", f"{folder}/figures.json", "--set", f"Data.cache_dir={folder}/groove"]
+        return [
+            *words,
+            "--windows",
+            "3",
+            "--samples",
+            "2",
+            "--json",
+            f"{folder}/figures.json",
+            "--set",
+            f"Data.cache_dir={folder}/groove",
+        ]
     sets = [f"Data.corpus={folder}/my_drums", f"Data.cache_dir={folder}/cache"]
     if script == "training_script_causal_decoder.py" and "--resume" in words:
         sets = ["Training.steps=3"]

@@ -1,4 +1,5 @@
 """What every file of the repository keeps to."""
+
 import re
 import subprocess
 
@@ -12,8 +13,12 @@ PACKAGE_INDEX = re.compile(r"pypi\.org|python[h]osted|download\.pytorch|--(extra
 @pytest.fixture(scope="module")
 def files(repository):
     """Every file that is, or could be, committed."""
-    listing = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-                             cwd=repository, capture_output=True, text=True)
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+    )
     if listing.returncode:
         pytest.skip("not a git clone")
     paths = [repository / name for name in listing.stdout.split("\0") if name]
@@ -39,7 +44,12 @@ def test_no_file_depends_on_one_machine(texts, unwanted):
 
 
 def test_unwanted_patterns_find_what_they_name():
-    for text in ("open('/home" + "/someone/x')", " /work" + "/main", "=/root" + "/.cache", "(/Users" + "/me)"):
+    for text in (
+        "open('/home" + "/someone/x')",
+        " /work" + "/main",
+        "=/root" + "/.cache",
+        "(/Users" + "/me)",
+    ):
         assert MACHINE_PATH.search(text)
     for text in ('"/home/test.midi"', "groups/work/", "./opt/x"):
         assert not MACHINE_PATH.search(text)
@@ -54,13 +64,18 @@ def test_only_checkpoints_are_large(files, repository):
 
 
 def test_python_files_are_read_in_one_sitting(texts):
-    long = {name: lines for name, text in texts.items()
-            if name.endswith(".py") and (lines := len(text.splitlines())) >= 400}
+    long = {
+        name: lines
+        for name, text in texts.items()
+        if name.endswith(".py") and (lines := len(text.splitlines())) >= 400
+    }
     assert not long
 
 
 def test_every_requirement_says_why(texts):
-    lines = [line for line in texts["requirements.txt"].splitlines() if line.strip() and not line.startswith("#")]
+    lines = [
+        line for line in texts["requirements.txt"].splitlines() if line.strip() and not line.startswith("#")
+    ]
     assert lines[0].split()[0] == "torch==2.13.0"
     for line in lines:
         requirement, _, why = line.partition(" #")

@@ -8,18 +8,18 @@ import subprocess
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
 
 from data_aug import swap_rhythm
 from inference_bar_control import generate, generate_control_params, process_midi
 from preprocessing import preprocess
-from utils.config import config_from_dict, load_config
-from utils.controls import measure
-from utils.drums import voice_index
-from utils.evaluation import Player, evaluation_windows, in_batches, partners, rolls_of
+from tests.conftest import REPOSITORY
+from utils.config.schema import config_from_dict, load_config
+from utils.evaluation.likeness import adherence, describe
+from utils.evaluation.player import Player, evaluation_windows, in_batches, partners, rolls_of
 from utils.get_model import load_model
-from utils.metrics import SETTINGS, likelihood
-from utils.realism import adherence, describe
+from utils.midi.drums import voice_index
+from utils.playing.controls import measure
+from utils.training.metrics import SETTINGS, likelihood
 
 CHECKPOINT = REPOSITORY / "checkpoints" / "drummer.pt"
 WINDOWS = 90  # of four bars
@@ -39,7 +39,9 @@ def model():
 def test_windows(groove_zip, model, tmp_path_factory):
     """An evenly spaced part of the real test split, and the performance that each window is of."""
     folder = tmp_path_factory.mktemp("groove")
-    config = load_config(REPOSITORY / "config.yaml", [f"Data.corpus={groove_zip}", f"Data.cache_dir={folder}"])
+    config = load_config(
+        REPOSITORY / "config.yaml", [f"Data.corpus={groove_zip}", f"Data.cache_dir={folder}"]
+    )
     return evaluation_windows(preprocess(config), "test", config.Data, model.normalize_factor, WINDOWS)
 
 
@@ -59,7 +61,9 @@ def test_make_drummer_is_its_recipe(checkpoint, tmp_path):
     recipe = load_config(REPOSITORY / "config.yaml", sets).to_dict()
     trained = config_from_dict(checkpoint["config"]).to_dict()
     assert trained["Data"].pop("normalize_factor") and not recipe["Data"].pop("normalize_factor")
-    assert trained["Training"].pop("precision") in ("float32", "bfloat16") and recipe["Training"].pop("precision")
+    assert trained["Training"].pop("precision") in ("float32", "bfloat16") and recipe["Training"].pop(
+        "precision"
+    )
     assert trained == recipe
 
 
@@ -88,7 +92,9 @@ def test_sampled_bars_are_like_real_ones_and_obey(model, test_windows):
 
 def drums(model, **controls):
     rhythm = process_midi(REPOSITORY / "examples" / "bass_line.mid")
-    asked = {name: controls.pop(name, None) for name in ("density", "intensity", "instrument", "style", "masks")}
+    asked = {
+        name: controls.pop(name, None) for name in ("density", "intensity", "instrument", "style", "masks")
+    }
     return generate(*rhythm, *asked.values(), 64, model=model, seed=5, num_samples=8, **controls)
 
 
@@ -117,7 +123,9 @@ def test_another_rhythm_gives_other_drums(model):
     for rhythm in (bass, clave):
         onset, _, _ = generate(*rhythm, None, None, None, None, None, 64, model=model, seed=1, num_samples=8)
         played = onset.any(-1).float()
-        answered.append([(played[:, other[0][0, :64].any(-1)] > 0).float().mean().item() for other in (bass, clave)])
+        answered.append(
+            [(played[:, other[0][0, :64].any(-1)] > 0).float().mean().item() for other in (bass, clave)]
+        )
     assert answered[0][0] > 0.9 and answered[1][1] > 0.9
     assert answered[0][0] > answered[0][1] + 0.2 and answered[1][1] > answered[1][0] + 0.2
 

@@ -4,6 +4,7 @@ A checkpoint is a dict of tensors, numbers, text, lists and dicts, so that `torc
 defaults (weights only). Keys: config (plain dict), vae_model, vae_optimizer, scheduler, step; a training
 checkpoint adds `ema` (name -> tensor, the averaged weights) and what an exact resume needs.
 """
+
 import os
 import pickle
 import re
@@ -53,14 +54,18 @@ def _portable(value, name):
     if isinstance(value, torch.Tensor):
         return value.detach().cpu()
     if isinstance(value, dict):
-        return {_portable(key, f"a key of {name}"): _portable(item, f"{name}[{key!r}]")
-                for key, item in value.items()}
+        return {
+            _portable(key, f"a key of {name}"): _portable(item, f"{name}[{key!r}]")
+            for key, item in value.items()
+        }
     if type(value) in (list, tuple):
         return type(value)(_portable(item, f"{name}[{index}]") for index, item in enumerate(value))
     if type(value) in _PLAIN:
         return value
-    raise ValueError(f"{name} is a {type(value).__module__}.{type(value).__name__}; "
-                     "a checkpoint holds only tensors, numbers, text, lists and dicts")
+    raise ValueError(
+        f"{name} is a {type(value).__module__}.{type(value).__name__}; "
+        "a checkpoint holds only tensors, numbers, text, lists and dicts"
+    )
 
 
 def load_checkpoint(path, map_location="cpu"):
@@ -76,8 +81,10 @@ def load_checkpoint(path, map_location="cpu"):
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError:
-        raise ValueError(f"{path}: holds more than tensors, numbers, text, lists and dicts, which could run code "
-                         "when loaded; refused") from None
+        raise ValueError(
+            f"{path}: holds more than tensors, numbers, text, lists and dicts, which could run code "
+            "when loaded; refused"
+        ) from None
     except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path}: can't be read as a checkpoint: {reason}") from None
@@ -109,8 +116,11 @@ def load_weights(model, state_dict, path):
     misfits = {
         "missing": [name for name in own if name not in state_dict],
         "unexpected": [name for name in state_dict if name not in own],
-        "of another shape": [f"{name} {_shape(state_dict[name])}, {_shape(own[name])} is expected" for name in own
-                             if name in state_dict and _shape(state_dict[name]) != _shape(own[name])],
+        "of another shape": [
+            f"{name} {_shape(state_dict[name])}, {_shape(own[name])} is expected"
+            for name in own
+            if name in state_dict and _shape(state_dict[name]) != _shape(own[name])
+        ],
     }
     problems = [f"{len(names)} {kind}: {_some(names)}" for kind, names in misfits.items() if names]
     if problems:
@@ -139,20 +149,25 @@ def export_checkpoint(source, target, half=True):
     weights, average = dict(checkpoint["vae_model"]), checkpoint.get("ema")
     if not average:
         raise ValueError(f"{source}: holds no averaged weights (key ema) to export")
-    misfits = [name for name in average if name not in weights or _shape(average[name]) != _shape(weights[name])]
+    misfits = [
+        name for name in average if name not in weights or _shape(average[name]) != _shape(weights[name])
+    ]
     if misfits:
         raise ValueError(f"{source}: averaged weights that do not fit the model: {_some(misfits)}")
     weights.update(average)
     if half:
         weights = {name: _halved(tensor, name, source) for name, tensor in weights.items()}
-    save_checkpoint({
-        "config": checkpoint["config"],
-        "vae_model": weights,
-        "vae_optimizer": {},
-        "scheduler": {},
-        "step": checkpoint.get("step", 0),
-        "figures": checkpoint.get("figures", {}),
-    }, target)
+    save_checkpoint(
+        {
+            "config": checkpoint["config"],
+            "vae_model": weights,
+            "vae_optimizer": {},
+            "scheduler": {},
+            "step": checkpoint.get("step", 0),
+            "figures": checkpoint.get("figures", {}),
+        },
+        target,
+    )
 
 
 def _halved(tensor, name, source):

@@ -8,10 +8,10 @@ import os
 import numpy as np
 import torch
 
-from model.decoding import CONTROLS
-from utils.config_errors import shorten
-from utils.drums import HAND_VOICES, HANDS, HATS, N_VOICES, VOICES, voice_index
-from utils.midi import MAX_BARS, rhythm_roll
+from model.decoding.steps import CONTROLS
+from utils.config.errors import shorten
+from utils.midi.drums import HAND_VOICES, HANDS, HATS, N_VOICES, VOICES, voice_index
+from utils.midi.read import MAX_BARS, rhythm_roll
 
 MAX_RHYTHM_STEPS = 16 * MAX_BARS
 GUIDANCE = 1.5  # where controls are set; chosen on the validation split, see docs/experiments.md
@@ -132,7 +132,9 @@ def as_floats(value, name):
         value = np.asarray(value, np.float32) if isinstance(value, (list, tuple)) else value
         return torch.as_tensor(value).detach().to("cpu", torch.float32)
     except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"{name}: {shorten(repr(value))}; it must be a tensor, an array or a list of numbers") from None
+        raise ValueError(
+            f"{name}: {shorten(repr(value))}; it must be a tensor, an array or a list of numbers"
+        ) from None
 
 
 def roll(value, name, low, high, most=MAX_RHYTHM_STEPS):
@@ -145,7 +147,9 @@ def roll(value, name, low, high, most=MAX_RHYTHM_STEPS):
     if most is not None and len(roll) > most:
         raise ValueError(f"{name}: {len(roll)} steps; a rhythm has at most {most}")
     if not ((roll >= low) & (roll <= high)).all():
-        raise ValueError(f"{name}: from {roll.min():g} to {roll.max():g}; it must lie between {low} and {high}")
+        raise ValueError(
+            f"{name}: from {roll.min():g} to {roll.max():g}; it must lie between {low} and {high}"
+        )
     return roll
 
 
@@ -161,7 +165,9 @@ def laid_out(rhythm, seq_len):
             raise ValueError(f"{name}: None; give all three rolls of a rhythm, or none of them")
         rolls.append(roll(value, name, low, high))
         if len(rolls[-1]) != len(rolls[0]):
-            raise ValueError(f"{name}: {len(rolls[-1])} steps; it must be as long as piano_roll_onset, {len(rolls[0])}")
+            raise ValueError(
+                f"{name}: {len(rolls[-1])} steps; it must be as long as piano_roll_onset, {len(rolls[0])}"
+            )
     loudest = rhythm_roll(*(part[:seq_len].numpy() for part in rolls))
     heard = min(len(rolls[0]), seq_len)
     padding = (0, 0, 0, seq_len - heard)
@@ -173,7 +179,9 @@ def three(rolls, name):
     try:
         onset, vel, timeoffset = rolls
     except (TypeError, ValueError):
-        what = f"{len(rolls)} rolls" if isinstance(rolls, (list, tuple)) else f"of type {type(rolls).__name__}"
+        what = (
+            f"{len(rolls)} rolls" if isinstance(rolls, (list, tuple)) else f"of type {type(rolls).__name__}"
+        )
         raise ValueError(f"{name}: {what}; it must be three rolls: onset, vel, timeoffset") from None
     return onset, vel, timeoffset
 
@@ -205,11 +213,15 @@ def known_cells(known, seq_len):
             raise ValueError(f"known: {name}: {len(part)} steps; it must be as long as seq_len, {seq_len}")
     known_onset, known_vel = masks
     if (known_vel & ~known_onset).any():
-        raise ValueError("known: known_vel is set where known_onset is not; of a cell's hit the onset must be known, too")
+        raise ValueError(
+            "known: known_vel is set where known_onset is not; of a cell's hit the onset must be known, too"
+        )
     if ((onset != 0) & (onset != 1) & known_onset).any():
         raise ValueError("known: onset: a known cell is neither 0 nor 1; it must be hit or not")
     if (((vel > 0) != (onset > 0)) & known_vel).any() or ((timeoffset != 0) & (onset == 0) & known_vel).any():
-        raise ValueError("known: a cell of known_vel must have a velocity above 0 if hit, velocity and offset 0 if not")
+        raise ValueError(
+            "known: a cell of known_vel must have a velocity above 0 if hit, velocity and offset 0 if not"
+        )
     return dict(zip((*names, *KNOWN), (onset, vel, timeoffset, known_onset, known_vel)))
 
 
@@ -219,12 +231,18 @@ def locked_cells(lock, drums, seq_len):
     if lock is None and drums is None:
         return None
     if drums is None:
-        raise ValueError(f"lock: {lock!r}; it needs `drums`, three rolls of which these voices are played as they are")
+        raise ValueError(
+            f"lock: {lock!r}; it needs `drums`, three rolls of which these voices are played as they are"
+        )
     if lock is None:
-        raise ValueError("drums: three rolls, but lock is None; it must name the voices that are played as they are")
+        raise ValueError(
+            "drums: three rolls, but lock is None; it must name the voices that are played as they are"
+        )
     rolls = [roll[torch.arange(seq_len) % len(roll)] for roll in drum_rolls(drums)]
     locked = voice_mask(lock, "lock").expand(seq_len, N_VOICES)
-    return known_cells(dict(zip((*(part for part, _, _ in ROLLS), *KNOWN), (*rolls, locked, locked))), seq_len)
+    return known_cells(
+        dict(zip((*(part for part, _, _ in ROLLS), *KNOWN), (*rolls, locked, locked))), seq_len
+    )
 
 
 def bar_latents(latent, bars, size):
@@ -232,7 +250,9 @@ def bar_latents(latent, bars, size):
     latent = as_floats(latent, "latent")
     if latent.shape != (1, bars, size) or not latent.isfinite().all():
         shape = tuple(latent.shape)
-        raise ValueError(f"latent: shape {shape}; it must be (1, {bars}, {size}), finite numbers for each bar of seq_len")
+        raise ValueError(
+            f"latent: shape {shape}; it must be (1, {bars}, {size}), finite numbers for each bar of seq_len"
+        )
     return latent[0]
 
 
@@ -266,7 +286,11 @@ def numbers(value, name, n):
     """One number or several, from 0 to n - 1, as a tensor. ValueError."""
     several = [value] if not hasattr(value, "__iter__") else list(value)
     try:
-        several = [] if any(isinstance(number, bool) for number in several) else [operator.index(number) for number in several]
+        several = (
+            []
+            if any(isinstance(number, bool) for number in several)
+            else [operator.index(number) for number in several]
+        )
     except TypeError:
         several = []
     if not several or not all(0 <= number < n for number in several):

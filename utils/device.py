@@ -15,7 +15,9 @@ def pick_device(name="auto"):
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ValueError(f"device: {name!r}; it must be auto, or a device such as cpu, cuda:0 or mps") from None
+        raise ValueError(
+            f"device: {name!r}; it must be auto, or a device such as cpu, cuda:0 or mps"
+        ) from None
     there = {
         "cpu": lambda: True,
         "cuda": lambda: (device.index or 0) < torch.cuda.device_count(),

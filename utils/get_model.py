@@ -7,8 +7,8 @@ import torch
 
 from model.model import DrumVAE
 from utils.checkpoints import load_checkpoint, load_weights
-from utils.config import config_from_dict
-from utils.config_errors import shorten
+from utils.config.errors import shorten
+from utils.config.schema import config_from_dict
 
 _last_model = None
 SHIPPED = Path(__file__).parent.parent / "checkpoints" / "drummer.pt"
@@ -22,7 +22,9 @@ def get_model(config):
     """
     global _last_model
     if not isinstance(config, dict) or not {"Data", "Model"} <= config.keys():
-        raise ValueError(f'config: {shorten(repr(config))}; it must be that of a checkpoint: torch.load(PATH)["config"]')
+        raise ValueError(
+            f'config: {shorten(repr(config))}; it must be that of a checkpoint: torch.load(PATH)["config"]'
+        )
     _last_model = DrumVAE(config)
     return _last_model
 
@@ -37,7 +39,9 @@ def given_model(model=None):
 def last_model():
     """The model that get_model built last in this process; ValueError where there is none."""
     if _last_model is None:
-        raise ValueError("model: none was given, and none was built in this process; call get_model(config) first")
+        raise ValueError(
+            "model: none was given, and none was built in this process; call get_model(config) first"
+        )
     return _last_model
 
 
@@ -67,7 +71,10 @@ def checkpoint_of(model):
     changed in place, the digest of the weights in float32, and no file. Reckoned once, and again when they change.
     """
     if not hasattr(model, "checkpoint") or model.checkpoint[0] != _version(model):
-        weights = (tensor.detach().to("cpu", torch.float32).numpy() for _, tensor in sorted(model.state_dict().items()))
+        weights = (
+            tensor.detach().to("cpu", torch.float32).numpy()
+            for _, tensor in sorted(model.state_dict().items())
+        )
         _remember(model, None, b"".join(array.tobytes() for array in weights))
     return dict(model.checkpoint[1])
 

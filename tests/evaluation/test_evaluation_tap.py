@@ -1,0 +1,285 @@
+"""From the tap to the drums: guesses without a model, the consensus of samples, scores of cells and of hits."""
+
+from math import isnan, log
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from data_aug import unset_controls
+from tests.helpers.model_batches import random_batch, small_model
+from tests.test_evaluate import CLOSED, KICK, OPEN, RIDE, SNARE, rolls
+from utils.evaluation import player as evaluation
+from utils.evaluation.baselines import (
+    best_threshold,
+    hit_guesses,
+    nearest_tap,
+    onset_guesses,
+    training_mean,
+    training_mean_given_tap,
+)
+from utils.evaluation.player import Player, Windows
+from utils.evaluation.tap import (
+    GREEDY,
+    Consensus,
+    cross_entropy,
+    hit_errors,
+    hit_figures,
+    median_at,
+    onset_figures,
+    tap_to_drums,
+)
+
+
+def windows(*drums, performance=None, step_ms=100.0):
+    """Windows of rolls (1, T, V) as `rolls` makes them, each of a performance of its own."""
+    parts = [np.concatenate(part) for part in zip(*drums)]
+    batch = {name: torch.from_numpy(part) for name, part in zip(("onset", "vel", "timeoffset"), parts)}
+    performance = np.arange(len(drums)) if performance is None else np.array(performance)
+    return Windows("made up", batch, performance, np.full(len(drums), step_ms))
+
+
+# ------------------------------------------------------------------------- without a model
+
+
+def test_training_means_and_their_threshold():
+    kick, both, off = (
+        rolls(2, *hits)
+        for hits in ([(0, KICK, 1, 0)], [(0, KICK, 1, 0), (0, SNARE, 1, 0)], [(1, RIDE, 1, 0)])
+    )
+    train = [np.concatenate(part) for part in zip(kick, kick, both, off)]
+    mean, given = training_mean(train[0]), training_mean_given_tap(train[0])
+    for tapped in (0, 1):
+        assert mean[tapped, 0, [KICK, SNARE]].tolist() == [0.75, 0.25] and mean[tapped, 1, RIDE] == 0.25
+    assert not given[0].any()
+    assert given[1, 0, [KICK, SNARE]] == pytest.approx([1, 1 / 3]) and given[1, 1, RIDE] == 1
+    # on validation only the kick is played: cells of .25 must stay silent, .75 must not
+    assert 0.25 <= best_threshold(mean[:1], kick[0]) < 0.75
+
+    guesses = onset_guesses(train, kick, off)
+    assert not guesses["silence"][0].any() and guesses["silence"][1] is None
+    assert np.argwhere(guesses["training mean"][0][0]).tolist() == [[0, KICK]]  # whatever is tapped
+    assert np.argwhere(guesses["training mean given the tap"][0][0]).tolist() == [[1, RIDE]]
+    assert np.argwhere(guesses["nearest training tap"][0][0]).tolist() == [[1, RIDE]]
+    chance = guesses["training mean given the tap"][1]
+    assert (
+        chance[0, 1, RIDE] == 1 - 0.5 / 4 and chance[0, 0, KICK] == 0.5 / 4
+    )  # nothing is certain after four windows
+
+
+def test_the_nearest_tap_is_as_loud_in_the_same_places():
+    train = [rolls(4, (0, KICK, 0.9, 0), (2, KICK, 0.2, 0)), rolls(4, (0, KICK, 0.3, 0), (2, KICK, 0.9, 0))]
+    asked = [rolls(4, (0, RIDE, 0.4, 0), (2, SNARE, 0.8, 0)), rolls(4, (0, RIDE, 0.9, 0), (0, KICK, 0.1, 0))]
+    train, asked = ([np.concatenate(part) for part in zip(*drums)] for drums in (train, asked))
+    assert nearest_tap(train, asked).tolist() == [1, 0]
+    assert nearest_tap(train, asked, at_once=1).tolist() == [1, 0]
+    quiet = [np.concatenate([0.5 * roll, roll]) for roll in asked]
+    assert nearest_tap(quiet, asked).tolist() == [2, 3]
+
+
+def test_velocity_and_offset_without_a_model():
+    train = [
+        np.concatenate(part) for part in zip(rolls(2, (0, KICK, 0.2, 0.1)), rolls(2, (0, KICK, 0.6, -0.3)))
+    ]
+    real = windows(rolls(2, (0, KICK, 0.5, 0.2), (0, SNARE, 0.9, 0.1), (1, RIDE, 0.4, 0)))
+    guesses = {
+        name: hit_figures(*(roll[real.rolls[0] > 0][None] for roll in guess), real)
+        for name, guess in hit_guesses(train, real.rolls).items()
+    }
+    copied = guesses["copy of the tap"]  # kick .4 and .1 steps off, the others are the tap
+    assert copied["velocity"]["value"] == pytest.approx(0.4 / 3)
+    assert copied["offset"]["value"] == pytest.approx(10 / 3, rel=1e-5)
+    assert copied["velocity, the tap itself"]["value"] == 0
+    assert copied["velocity, the others"]["value"] == pytest.approx(0.4)
+    assert copied["offset, the others"]["value"] == pytest.approx(10, rel=1e-5)
+    # the kick's mean is .4 and -.1; of snare and ride nothing is known
+    assert guesses["training mean"]["velocity"]["value"] == pytest.approx((0.1 + 0.9 + 0.4) / 3)
+    assert guesses["training mean"]["offset"]["value"] == pytest.approx((30 + 10 + 0) / 3, rel=1e-5)
+
+
+# ------------------------------------------------------------------------- the consensus
+
+
+def test_the_consensus_is_chosen_on_the_tuning_windows():
+    # 4 samples of 10 cells: 5 that 3 samples hit (4 of them truly hit), 5 that 2 hit (1 is)
+    played, real = np.zeros((4, 1, 1, 10)), np.zeros((1, 1, 10))
+    played[:3, ..., :5] = played[:2, ..., 5:] = 1
+    real[..., [0, 1, 2, 3, 9]] = 1
+    consensus = Consensus(played, real)
+    assert consensus.threshold == 3  # F1 .8 against .67 from two samples on
+    assert consensus.guess(played)[0, 0].tolist() == [True] * 5 + [False] * 5
+    assert consensus.calibration[[2, 3]] == pytest.approx([1.5 / 6, 4.5 / 6])
+    assert consensus.calibrated(played)[0, 0, [0, 9]] == pytest.approx([4.5 / 6, 1.5 / 6])
+
+    def nats(a):
+        high = (3 + a) / (4 + 2 * a)  # the other five are even
+        return -(4 * log(high) + log(1 - high))
+
+    best = min((0.05, 0.1, 0.2, 0.5, 1.0, 2.0), key=nats)
+    assert consensus.smoothing == best
+    assert consensus.probability(played)[0, 0, 0] == pytest.approx((3 + best) / (4 + 2 * best))
+    assert consensus.chosen() == {"samples": 4, "threshold": 0.75, "smoothing": best}
+
+
+def test_nobody_but_the_silent_is_right_where_nothing_is_hit():
+    consensus = Consensus(np.ones((3, 2, 4, 9)), np.zeros((2, 4, 9)))
+    assert 0 < consensus.calibration[3] < 0.01 and 0 < consensus.probability(np.ones((3, 2, 4, 9))).min() < 1
+
+
+# ------------------------------------------------------------------------- scores
+
+
+def test_scores_of_onsets_are_means_over_the_samples():
+    real = windows(
+        rolls(32, (0, KICK, 1, 0), (0, CLOSED, 1, 0), (16, SNARE, 1, 0)), rolls(32, (4, KICK, 1, 0))
+    )
+    right, wrong = real.rolls[0], np.zeros_like(real.rolls[0])
+    wrong[0, 0, KICK] = wrong[0, 1, OPEN] = 1
+    figures = onset_figures(np.stack([right, wrong]), real, 16)
+    value = lambda name: figures[name]["value"]  # noqa: E731
+    assert value("precision") == pytest.approx((1 + 1 / 2) / 2) and value("recall") == pytest.approx(
+        (1 + 1 / 4) / 2
+    )
+    assert value("f1") == pytest.approx((1 + 2 / 6) / 2)
+    # the second sample: kick 2/3, snare and both hats 0
+    assert value("macro f1") == pytest.approx((1 + (2 / 3) / 4) / 2)
+    by_voice = figures["by voice"]
+    assert by_voice["kick"]["value"] == pytest.approx((1 + 2 / 3) / 2) and isnan(by_voice["crash"]["value"])
+    assert [bar["value"] for bar in figures["by bar"]] == pytest.approx([(1 + 2 / 5) / 2, (1 + 0) / 2])
+    assert value("taps answered") == pytest.approx((3 + 1) / 6) and value(
+        "hits off the taps"
+    ) == pytest.approx(1 / 6)
+
+
+def test_cross_entropy_is_per_cell():
+    real = np.array([[[1.0, 0]], [[0, 0]]])
+    chance = np.array([[[0.8, 0.3]], [[0.1, 0.5]]])
+    by_hand = -(log(0.8) + log(0.7) + log(0.9) + log(0.5)) / 4
+    assert cross_entropy(chance, real, np.array([0, 1]))["value"] == pytest.approx(by_hand)
+
+
+def test_errors_at_real_hits_pass_over_what_a_sample_does_not_hit():
+    real = windows(rolls(2, (0, KICK, 0.5, 0), (1, SNARE, 0.5, 0)), rolls(2, (0, KICK, 0.5, 0)))
+    real.step_ms[1] = 200.0
+    vel = np.array([[0.6, np.nan, 0.5], [0.5, 0.8, 0.5]])
+    offset = np.array([[0.1, np.nan, 0.1], [0, 0.2, 0]])
+    figures = hit_figures(vel, offset, real)
+    assert figures["velocity"]["value"] == pytest.approx((0.1 + 0.3) / 5)
+    assert figures["offset"]["value"] == pytest.approx((10 + 20 + 20) / 5)
+
+
+def test_the_median_falls_back_on_the_step_and_then_on_everything():
+    onset, roll = np.zeros((3, 1, 3, 9)), np.zeros((3, 1, 3, 9))
+    for sample, step, voice, value in (
+        (0, 0, KICK, 0.2),
+        (1, 0, KICK, 0.4),
+        (2, 0, SNARE, 0.9),
+        (2, 1, RIDE, 0.7),
+    ):
+        onset[sample, 0, step, voice], roll[sample, 0, step, voice] = 1, value
+    where = (np.array([0, 0, 0]), np.array([0, 1, 2]), np.array([KICK, KICK, KICK]))
+    assert median_at(roll, onset, where).tolist() == pytest.approx([0.3, 0.7, 0.55])
+    assert not median_at(roll, np.zeros_like(onset), where).any()
+
+
+# ------------------------------------------------------------------------- what is played
+
+
+@pytest.fixture(scope="module")
+def model(tiny_config):
+    return small_model(tiny_config)
+
+
+@pytest.fixture(scope="module")
+def two():
+    batch = random_batch(B=2, T=16)
+    return Windows("random", batch, np.array([0, 1]), np.array([100.0, 150.0]))
+
+
+def test_each_thing_is_played_once_and_some_things_eight_times_at_most(model, two):
+    player = Player(model, 11, seed=0)
+    unset = player(two, "unset")
+    assert unset[0].shape == (11, 2, 16, 9) and player(two, "unset") is unset
+    assert player(two, "given")[0].shape[0] == 8 == player(two, "swapped")[0].shape[0]
+    assert player(two, "onsets")[0].shape[0] == 11 and len(player.seconds) == 4
+    assert not np.array_equal(unset[0][0], unset[0][1])
+
+
+def test_greedy_draws_are_the_same_whatever_the_seed(model, two):
+    one, other = (Player(model, 2, seed)(two, "unset", GREEDY)[0] for seed in (0, 1))
+    assert one.shape[0] == 1 and np.array_equal(one, other)
+
+
+def test_settings_tell_the_model_what_they_say(two):
+    told = {name: setting(two) for name, setting in evaluation.PLAYED.items()}
+    unset = unset_controls(two.batch)
+    for name in ("intensity", "instrument"):
+        assert all(told[setting][name].isnan().all() for setting in ("unset", "density", "onsets", "swapped"))
+    assert (
+        torch.equal(told["density"]["density"], two.batch["density"])
+        and told["onsets"]["density"].isnan().all()
+    )
+    assert torch.equal(told["density"]["style"], unset["style"])
+    assert told["onsets"]["known_onset"].all() and not told["onsets"]["known_vel"].any()
+    assert torch.equal(told["swapped"]["rhythm_onset"], two.batch["rhythm_onset"].flip(0))
+    assert told["given"] is two.batch
+
+
+def test_known_onsets_are_played_and_their_velocities_are_not_given_away(model, two):
+    onset, vel, _ = Player(model, 2, seed=0)(two, "onsets")
+    assert all(np.array_equal(sample, two.rolls[0]) for sample in onset)
+    assert (vel != two.rolls[1])[:, two.rolls[0] > 0].mean() > 0.9
+
+
+def takes(*samples):
+    """What a player gives: (N, 1, T, V) each, of samples as `rolls` makes them."""
+    return [np.stack(part) for part in zip(*samples)]
+
+
+def test_errors_of_a_model_and_of_what_needs_none():
+    real = windows(rolls(16, (0, KICK, 0.5, 0), (4, SNARE, 0.5, 0)))
+    both = [rolls(16, (0, KICK, vel, 0.3), (4, SNARE, vel, -0.1)) for vel in (0.2, 0.4, 0.9)]
+    tap = [
+        rolls(16, (0, KICK, 0.3, 0)),
+        rolls(16, (0, KICK, 0.5, 0.2), (4, RIDE, 0.8, 0)),
+        rolls(16, (0, KICK, 1, 0)),
+    ]
+    errors = hit_errors(
+        lambda _, setting: {"onsets": takes(*both), "unset": takes(*tap)}[setting], real, real
+    )
+    value = {name: (of["velocity"]["value"], of["offset"]["value"]) for name, of in errors.items()}
+    assert set(value) == {
+        "training mean",
+        "copy of the tap",
+        "onsets known, one draw",
+        "onsets known, median",
+        "tap alone, one draw",
+        "tap alone, median",
+    }
+    assert value["onsets known, one draw"] == pytest.approx(((0.3 + 0.1 + 0.4) / 3, 20))
+    assert value["onsets known, median"] == pytest.approx((0.1, 20))
+    assert value["tap alone, one draw"] == pytest.approx(
+        ((0.2 + 0 + 0.5) / 3, 20 / 3)
+    )  # the kick's; nobody hits the snare
+    assert value["tap alone, median"] == pytest.approx(
+        ((0 + 0.3) / 2, 0), abs=1e-6
+    )  # and the step's .8 for the snare
+
+
+def test_what_is_chosen_is_chosen_on_the_tuning_windows():
+    kick, snare = rolls(16, (0, KICK, 0.5, 0)), rolls(16, (0, SNARE, 0.5, 0))
+    real, tuning = windows(kick), windows(kick)
+    played = {id(real): takes(kick, snare, snare), id(tuning): takes(kick, kick, snare)}
+
+    class Fake:
+        model = SimpleNamespace(steps_per_bar=16)
+
+        def __call__(self, windows, setting, temperature=1.0):
+            return played[id(windows)]
+
+    figures = tap_to_drums(Fake(), real, tuning, real, densities=False)
+    chosen = Consensus(played[id(tuning)][0], tuning.rolls[0])
+    assert figures["consensus"] == {"unset": chosen.chosen()} and chosen.threshold == 2
+    assert figures["onsets"]["consensus"]["f1"]["value"] == 0  # two of three play the snare here
+    assert figures["onsets"]["sampled"]["f1"]["value"] == pytest.approx(1 / 3)

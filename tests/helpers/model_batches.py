@@ -1,0 +1,109 @@
+"""Models and batches that the tests of the model share."""
+
+import numpy as np
+import torch
+
+from model.decoding import capture, cpu_steps
+from model.model import UNSET_STYLE, DrumVAE
+from model.phi3_arch_model import Phi3Decoder
+from utils.midi.drums import N_VOICES, RHYTHM_CHANNEL
+
+HIDDEN = 6  # which of cpu_steps.play_bar's arguments after the guide
+FACTOR = {"density": [0.13, 0.043], "intensity": [0.57, 0.14]}
+
+
+def small_model(config, seed=0):
+    """An untrained model in eval mode, its zero-initialised parts stirred so that every path is felt."""
+    config = config.to_dict()
+    config["Data"]["normalize_factor"] = FACTOR
+    torch.manual_seed(seed)
+    model = DrumVAE(config)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    return model.eval()
+
+
+def random_batch(B=3, T=64, seed=0):
+    """A batch of random drums with all controls given, the tap heard, and nothing known."""
+    g = torch.Generator().manual_seed(seed)
+    onset = (torch.rand(B, T, N_VOICES, generator=g) < 0.2).float()
+    vel = onset * torch.rand(B, T, N_VOICES, generator=g).clamp(min=0.01)
+    timeoffset = onset * (torch.rand(B, T, N_VOICES, generator=g) - 0.5)
+    batch = {"onset": onset, "vel": vel, "timeoffset": timeoffset}
+    loudest = vel.argmax(-1, keepdim=True)
+    for name in ("onset", "vel", "timeoffset"):
+        roll = torch.zeros(B, T, N_VOICES)
+        roll[..., RHYTHM_CHANNEL] = batch[name].gather(-1, loudest).squeeze(-1)
+        batch[f"rhythm_{name}"] = roll
+    nothing = torch.zeros(B, T, N_VOICES, dtype=torch.bool)
+    steps = torch.ones(B, T, dtype=torch.bool)
+
+    def per_bar(*shape):
+        return torch.rand(B, -(-T // 16), *shape, generator=g).repeat_interleave(16, dim=1)[:, :T]
+
+    return batch | {
+        "known_onset": nothing,
+        "known_vel": nothing.clone(),
+        "mask": steps,
+        "use_context": steps.clone(),
+        "use_latent": steps.clone(),
+        "density": per_bar() * 2 - 1,
+        "intensity": per_bar() * 2 - 1,
+        "instrument": per_bar(N_VOICES) * 0.5,
+        "style": torch.randint(0, UNSET_STYLE, (B, 1), generator=g).expand(B, T).clone(),
+    }
+
+
+def hidden_states(model, batch, condition_from=None):
+    """The decoder's hidden states (B, T, D) over a batch; the condition of another batch where one is named."""
+    source = batch if condition_from is None else condition_from
+    controls = [source[name] for name in ("density", "intensity", "instrument", "style")]
+    known = tuple(source[name] for name in ("onset", "vel", "timeoffset"))
+    rhythm = tuple(source[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset"))
+    context, mu, _, _ = model.hear(
+        rhythm,
+        known,
+        source["known_onset"],
+        source["known_vel"],
+        source["mask"],
+        source["use_context"],
+        source["use_latent"],
+    )
+    condition = model.condition(context, mu, source["use_context"], source["use_latent"], *controls)
+    return model.play(batch["onset"], batch["vel"], batch["timeoffset"], condition, controls)
+
+
+def sampling_inputs(batch):
+    names = (
+        "rhythm_onset",
+        "rhythm_vel",
+        "rhythm_timeoffset",
+        "density",
+        "intensity",
+        "instrument",
+        "style",
+        "mask",
+    )
+    return [batch[name] for name in names]
+
+
+def record_steps(monkeypatch, compiled=True):
+    """A list that gets the hidden states (rows, D) of every step that is played from here on, one view after the other."""
+    states, play_bar, step = [], cpu_steps.play_bar, Phi3Decoder.step
+
+    def compiled_bar(weights, hits, told, guide, *rest):
+        played = play_bar(weights, hits, told, guide, *rest)
+        by_view = (
+            torch.from_numpy(rest[HIDDEN]).unflatten(1, (-1, len(guide) + 1)).transpose(1, 2).flatten(1, 2)
+        )
+        states.extend(by_view)
+        return played
+
+    if compiled:
+        monkeypatch.setattr(cpu_steps, "in_threads", lambda work, parts: map(work, [np.concatenate(parts)]))
+        monkeypatch.setattr(cpu_steps, "play_bar", compiled_bar)
+    else:
+        monkeypatch.setattr(capture, "COMPILED", ())
+        monkeypatch.setattr(Phi3Decoder, "step", lambda *a: states.append(step(*a)) or states[-1])
+    return states

@@ -1,0 +1,112 @@
+"""Tempo and meter: seconds as every reader has them, bar lines, and where a rhythm ends."""
+
+import io
+
+import numpy as np
+import pretty_midi
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.helpers.midi_files import meter, midi_bytes, note, tempo
+from utils.midi.read import read_midi
+from utils.midi.timeline import Timeline
+
+
+def timeline_of(*tracks, tpq=480):
+    return Timeline.of(read_midi(midi_bytes(*tracks, tpq=tpq)))
+
+
+tempo_maps = st.lists(st.tuples(st.integers(0, 5000), st.floats(20, 300)), max_size=6)
+
+
+@settings(max_examples=80)
+@given(
+    tempo_maps,
+    st.sampled_from([24, 96, 220, 480, 960]),
+    st.lists(st.integers(0, 6000), min_size=1, max_size=10),
+)
+def test_every_tick_sounds_when_a_reader_says_it_does(changes, tpq, ticks):
+    changes = sorted(changes, key=lambda change: change[0])
+    data = midi_bytes(
+        [event for change in changes for event in tempo(*change)], note(max(ticks), 36), tpq=tpq
+    )
+    timeline, reader = Timeline.of(read_midi(data)), pretty_midi.PrettyMIDI(io.BytesIO(data))
+    expected = [reader.tick_to_time(tick) for tick in ticks]
+    np.testing.assert_allclose(timeline.seconds(ticks), expected, rtol=1e-9, atol=1e-9)
+    finer = timeline.at_least(480)
+    assert finer.tpq >= 480 and finer.tpq % tpq == 0
+    np.testing.assert_allclose(
+        finer.seconds(np.array(ticks) * finer.tpq // tpq), expected, rtol=1e-9, atol=1e-9
+    )
+    later = timeline.later(4 * tpq)
+    lead_in = timeline.seconds(0) - later.seconds(0) + later.seconds(4 * tpq)
+    np.testing.assert_allclose(
+        later.seconds(np.array(ticks) + 4 * tpq) - lead_in, expected, rtol=1e-9, atol=1e-9
+    )
+    assert lead_in == pytest.approx(4 * timeline.tempos[0][1] / 1e6)
+
+
+def test_a_file_that_says_nothing_is_in_four_four_at_120():
+    assert timeline_of(note(0, 36)) == Timeline(480, ((0, 500_000),), ((0, 4, 4),))
+    late = timeline_of(tempo(960, 60) + meter(1920, 3, 4), note(0, 36))
+    assert late.tempos == ((0, 500_000), (960, 1_000_000)) and late.meters == ((0, 4, 4), (1920, 3, 4))
+
+
+def test_of_several_events_at_one_tick_the_last_one_holds():
+    both = timeline_of(
+        tempo(0, 120) + tempo(0, 60) + meter(0, 4, 4) + meter(0, 6, 8) + tempo(480, 200) + tempo(480, 100)
+    )
+    assert both.tempos == ((0, 1_000_000), (480, 600_000)) and both.meters == ((0, 6, 8),)
+
+
+def test_the_tempo_in_words():
+    assert timeline_of(tempo(0, 97)).bpm() == "97"
+    assert timeline_of(tempo(0, 90) + tempo(480, 120.5) + tempo(960, 100)).bpm() == "90 to 120.5"
+
+
+@pytest.mark.parametrize(
+    "meters, ticks, lines",
+    [
+        ([(0, 4, 4)], [0, 1, 1920, 1921], [0, 1920, 1920, 3840]),
+        ([(0, 3, 4)], [1, 1440, 1441], [1440, 1440, 2880]),
+        ([(0, 6, 8), (2880, 7, 8)], [1, 2000, 2881, 4560, 4561], [1440, 2880, 4560, 4560, 6240]),
+        ([(0, 4, 4), (480, 4, 4)], [1, 480, 481], [480, 480, 2400]),  # an upbeat: the new meter begins a bar
+        ([(0, 5, 128)], [1, 76], [75, 150]),
+    ],
+)
+def test_bar_lines_are_those_of_the_meter(meters, ticks, lines):
+    timeline = Timeline(480, meters=tuple(meters))
+    assert [timeline.bar_line(tick) for tick in ticks] == lines
+
+
+def test_bar_lines_move_with_all_else():
+    timeline = Timeline(480, ((0, 500_000), (960, 400_000)), ((0, 3, 4), (1440, 4, 4)))
+    assert timeline.first_bar() == 1440
+    later = timeline.later(1440)
+    assert later.tempos == ((0, 500_000), (2400, 400_000)) and later.meters == ((0, 3, 4), (2880, 4, 4))
+    assert [later.bar_line(tick) for tick in (1, 1441, 2881)] == [1440, 2880, 4800]
+    assert Timeline(480, meters=((0, 4, 4), (480, 4, 4))).first_bar() == 1920
+
+
+@pytest.mark.parametrize(
+    "events, end",
+    [
+        (note(0, 36), 1920),
+        (note(1920 - 61, 36), 1920),
+        (note(1920 - 60, 36), 3840),  # half a step early is the next bar's
+        (note(960, 36, length=3000), 3840 + 1920),
+        (note(0, 36, length=1920), 1920),
+        (note(0, 36, length=1920 + 60), 1920),  # held a little too long
+        (note(0, 36, length=1920 + 61), 3840),
+        (meter(0, 3, 4) + note(0, 36), 1440),
+        (meter(0, 3, 4) + note(4 * 1440, 36), 5 * 1440),
+        (meter(0, 7, 8) + note(0, 36), 1680),
+        (note(0, 36, length=5000) + note(10, 38), 5760),
+    ],
+)
+def test_a_rhythm_ends_on_the_bar_line_after_its_last_note(events, end):
+    midi = read_midi(midi_bytes(events))
+    assert Timeline.of(midi).end_of(midi) == end
+    low = read_midi(midi_bytes([(tick * 2, message) for tick, message in events], tpq=960))
+    assert Timeline.of(low).end_of(low) == 2 * end

@@ -1,0 +1,146 @@
+"""What a GPU is given: a bar of steps that never ask it anything, read from and written to tensors that stay."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from model.decoding.capture import KEPT, CapturedDecoding, begin
+from model.decoding.sampling import UNIFORMS_PER_VOICE, heard_by, sample, told_of
+from model.decoding.steps import Decoding, Guide
+from tests.helpers.model_batches import random_batch, sampling_inputs, small_model
+
+
+@pytest.fixture(scope="module")
+def model(tiny_config):
+    return small_model(tiny_config)
+
+
+class PretendedGraph:
+    """Replays what was captured by running it again, on the tensors that were captured: what a CUDA graph does."""
+
+    def replay(self):
+        (decoding, kind), (_, inputs, outputs) = self.captured
+        n, names = kind
+        uniform, *places = inputs[len(names) :]
+        for static, value in zip(outputs, Decoding.play(decoding, dict(zip(names, inputs)), uniform, places)):
+            static.copy_(value)
+
+
+@pytest.fixture
+def pretended_gpu(monkeypatch):
+    """Captured decodings on the CPU; the list holds how often something was captured."""
+    captured, capture = [], CapturedDecoding.capture
+
+    def remember(self, told, uniform, places):
+        made = capture(self, told, uniform, places)
+        captured.append(made[0])
+        made[0].captured = (self, (uniform.shape[1], tuple(told))), made
+        return made
+
+    class Nothing:
+        def __init__(self, *_):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def wait_stream(self, _):
+            pass
+
+    monkeypatch.setattr(CapturedDecoding, "capture", remember)
+    for name, value in {
+        "Stream": Nothing,
+        "stream": Nothing,
+        "graph": Nothing,
+        "CUDAGraph": PretendedGraph,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(torch.cuda, "current_stream", Nothing)
+    return captured
+
+
+def drawn(decoding, model, batch, guide, seed=5):
+    names = ("mask", "use_context", "use_latent")
+    with torch.no_grad():
+        rhythm = tuple(batch[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset"))
+        heard = heard_by(model, rhythm, *(batch[name] for name in names))
+        told = told_of(
+            model, heard, [batch[name] for name in ("density", "intensity", "instrument", "style")], guide
+        )
+        uniform = torch.rand(
+            len(batch["mask"]), 64, 9, UNIFORMS_PER_VOICE, generator=torch.Generator().manual_seed(seed)
+        )
+        bars = [slice(0, 16), slice(16, 32), slice(32, 40)]
+        played = [
+            decoding.bar({name: x[:, bar] for name, x in told.items()}, uniform[:, bar]) for bar in bars
+        ]
+    return [torch.cat(roll, 1) for roll in zip(*played)]
+
+
+@pytest.mark.parametrize(
+    "guide",
+    [Guide(1.0), Guide(2.0), Guide({"density": 1.5, "intensity": 1.5, "instrument": 2.0, "style": 3.0}, 0.5)],
+    ids=["", "two rows", "eight rows"],
+)
+def test_captured_steps_play_what_plain_steps_play(model, pretended_gpu, guide):
+    """A second piece, after another, included; a bar's graph serves all bars of its kind."""
+    arguments = model, 3, guide, 1.0, torch.float32
+    captured = CapturedDecoding(*arguments)
+    for seed in (5, 6):
+        batch = random_batch(seed=seed)
+        expected = drawn(Decoding(*arguments), model, batch, guide, seed)
+        captured.restart()
+        for a, b in zip(expected, drawn(captured, model, batch, guide, seed)):
+            assert torch.equal(a, b)
+    assert len(pretended_gpu) == 2  # of sixteen steps and of eight
+
+
+def test_a_bar_asks_its_device_nothing(model):
+    """On the meta device there is nothing to ask: a look at a value is an error there."""
+    batch = {name: x.to("meta") for name, x in random_batch().items()}
+    nowhere = copy.deepcopy(model).to("meta")
+    with torch.no_grad():
+        decoding = Decoding(nowhere, 3, Guide(2.0), 1.0, torch.bfloat16)
+        rhythm = tuple(batch[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset"))
+        known = {name: batch[name] for name in ("onset", "vel", "timeoffset", "known_onset", "known_vel")}
+        heard = heard_by(nowhere, rhythm, batch["mask"], batch["use_context"], batch["use_latent"], known)
+        controls = [batch[name] for name in ("density", "intensity", "instrument", "style")]
+        told = told_of(nowhere, heard | {"forbid": batch["known_onset"]}, controls, Guide(2.0))
+        rolls = decoding.bar(
+            {name: x[:, :16] for name, x in told.items()},
+            torch.rand(3, 16, 9, UNIFORMS_PER_VOICE, device="meta"),
+        )
+    assert all(roll.shape == (3, 16, 9) and roll.dtype == torch.float32 for roll in rolls)
+
+
+def test_graphs_are_kept_from_call_to_call_until_the_weights_change(model, pretended_gpu, monkeypatch):
+    model = copy.deepcopy(model)
+    monkeypatch.setattr(type(model.decoder.start), "is_cuda", True, raising=False)
+    first = begin(model, 2, Guide(1.0), 1.0)
+    first.position = 16
+    assert begin(model, 2, Guide(1.0), 1.0) is first and first.position == 0
+    assert begin(model, 2, Guide(1.5), 1.0) is not first and begin(model, 2, Guide(1.0), 1.0) is first
+    for temperature in range(2, KEPT + 2):
+        begin(model, 2, Guide(1.0), float(temperature))
+    assert len(model.captured) == KEPT
+    latest = begin(model, 2, Guide(1.0), float(KEPT + 1))
+    with torch.no_grad():
+        model.decoder.start.add_(1.0)
+    assert begin(model, 2, Guide(1.0), float(KEPT + 1)) is not latest
+    assert not copy.deepcopy(model).captured and not pickle.loads(pickle.dumps(model)).captured
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.int8])
+def test_a_lower_precision_plays_much_the_same(model, precision):
+    """The matrices alone, the rest in float32: hardly a token differs."""
+    batch = {name: x[:1] for name, x in random_batch().items()}
+    exact, low = (
+        sample(model, *sampling_inputs(batch), generator=torch.Generator().manual_seed(1), precision=which)
+        for which in (torch.float32, precision)
+    )
+    assert (exact[0] == low[0]).float().mean() > 0.97 and exact[0].sum() > 50

@@ -1,0 +1,453 @@
+"""Drawing is the model that was trained, step by step: same numbers, and it does as it is told."""
+
+import copy
+import math
+
+import pytest
+import torch
+
+from data_aug import unset_controls
+from model.decoding.sampling import encode, sample
+from model.decoding.steps import Guide, draw_hits, draw_onsets, onset_threshold, pick
+from model.heads import offset_to_bin, velocity_to_bin
+from tests.helpers.model_batches import (
+    hidden_states,
+    random_batch,
+    record_steps,
+    sampling_inputs,
+    small_model,
+)
+
+
+def draw_step(model, hidden, uniform, known=None):
+    """One step of n draws by the hidden state (1, D), without a tap and without the encoder's guess."""
+    n = len(uniform)
+    told = {
+        "mask": torch.ones(n, dtype=torch.bool),
+        "prior": torch.zeros(n, 9),
+        "tap_tokens": torch.zeros(n, 1),
+        "tap_vel": torch.zeros(n),
+        "tap_timeoffset": torch.zeros(n),
+        "tap_velocity_bin": torch.full((n,), -1),
+        "tap_offset_bin": torch.full((n,), -1),
+    } | (known or {})
+    hidden = hidden.expand(n, -1)
+    threshold = onset_threshold(uniform[..., 0], 1.0, told)
+    onset = draw_onsets(model.onset_head.parts(hidden), threshold, Guide(1.0), told)
+    return onset, *draw_hits(model.hit_head.voices(), hidden, onset, told, uniform, Guide(1.0), 1.0)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_config):
+    return small_model(tiny_config)
+
+
+@pytest.mark.parametrize("T", [64, 96])
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("film", [False, True])
+def test_cached_steps_give_the_hidden_states_of_the_full_forward(tiny_config, T, compiled, film, monkeypatch):
+    """With padding, with guidance's doubled batch, and past the attention window."""
+    config = tiny_config.model_copy(deep=True)
+    config.Model.Decoder.condition_params.film = film
+    model = small_model(config)
+    batch = random_batch(T=T)
+    batch["mask"][1, 48:] = False
+    for name in ("onset", "vel", "timeoffset"):
+        batch[name] = batch[name] * batch["mask"].unsqueeze(-1)
+    cached = record_steps(monkeypatch, compiled)
+    everything = torch.ones_like(batch["known_onset"])
+    rolls = {name: batch[name] for name in ("onset", "vel", "timeoffset")}
+    known = rolls | {"known_onset": everything, "known_vel": everything}
+    how = {"guidance": 2.0, "generator": torch.Generator(), "precision": torch.float32}
+    played = sample(model, *sampling_inputs(batch), known=known, **how)
+    for roll, name in zip(played, rolls):
+        assert torch.equal(roll, batch[name])
+
+    with torch.no_grad():
+        full = batch | {"known_onset": everything, "known_vel": everything}
+        told = hidden_states(model, full)
+        unset = {
+            name: torch.full_like(batch[name], math.nan) for name in ("density", "intensity", "instrument")
+        }
+        untold = hidden_states(model, full | unset | {"style": torch.full_like(batch["style"], 18)})
+    torch.testing.assert_close(torch.stack(cached, dim=1), torch.cat((told, untold)), atol=1e-5, rtol=1e-5)
+
+
+def test_samples_have_the_probabilities_of_the_heads(model):
+    """Onset, velocity and offset frequencies of one step drawn many times, against the heads' own numbers."""
+    torch.manual_seed(0)
+    n = 20000
+    hidden = torch.randn(1, model.decoder.d_model)
+    uniform = torch.rand(n, 9, 5)
+    with torch.no_grad():
+        onset, vel, timeoffset = draw_step(model, hidden, uniform)
+        log_p = torch.nn.functional.logsigmoid
+        sets = torch.tensor([[float(k >> v & 1) for v in range(9)] for k in range(512)])
+        logits = model.onset_head(hidden.expand(512, -1), sets)
+        expected = log_p(torch.where(sets > 0, logits, -logits)).sum(-1).exp()
+    drawn = torch.bincount((onset * 2 ** torch.arange(9)).sum(-1).long(), minlength=512) / n
+    assert (drawn - expected).abs().max() < 0.02
+    assert ((vel > 0) == (onset > 0)).all() and (timeoffset.abs() <= 0.5).all()
+
+
+def test_tokens_of_a_hit_have_the_probabilities_of_the_heads(model):
+    """Two hits in a step, drawn many times: the first voice's velocity, then the second's tokens given the first."""
+    torch.manual_seed(0)
+    model = copy.deepcopy(model)
+    for table in (model.hit_head.velocity_token, model.hit_head.offset_token, model.hit_head.own_velocity):
+        table.weight.data *= (
+            20  # so that what was drawn before in the step is plain to see in what comes after
+        )
+    n, k = 20000, model.offset_bins
+    hidden, nothing = torch.randn(1, model.decoder.d_model), torch.zeros(n, 9, dtype=torch.bool)
+    onset = torch.zeros(n, 9).index_fill_(1, torch.tensor([1, 4]), 1.0)
+    known = {
+        "onset": onset,
+        "vel": onset,
+        "timeoffset": onset * 0,
+        "known_onset": ~nothing,
+        "known_vel": nothing.clone(),
+    }
+    with torch.no_grad():
+        _, vel, _ = draw_step(model, hidden, torch.rand(n, 9, 5), known)
+        bins = torch.zeros(1, 1, 9, dtype=torch.long)
+        expected = model.hit_head(hidden[None], onset[:1, None], bins, bins)[0].softmax(-1)[0]
+        drawn = torch.bincount((vel[:, 1] * k).ceil().long() - 1, minlength=k) / n
+        assert (drawn - expected).abs().sum() < 0.06
+
+        known["known_vel"][:, 1] = True  # the first voice at full velocity, on the beat
+        _, vel, timeoffset = draw_step(model, hidden, torch.rand(n, 9, 5), known)
+        velocity_bin = velocity_to_bin(vel, model.velocity_bins)[:, None]
+        offset_bin = offset_to_bin(timeoffset, k)[:, None]
+        hits = onset[:, None]
+        logits = model.hit_head(hidden.expand(n, 1, -1), hits, velocity_bin, offset_bin)
+    for head, bins in zip(logits, (velocity_bin, offset_bin)):
+        expected = head[1::2].softmax(-1).mean(0)  # of the second hit of every step
+        drawn = torch.bincount(bins[:, 0, 4], minlength=k) / n
+        assert (drawn - expected).abs().sum() < 0.06
+
+
+def test_a_voice_is_read_alone_as_among_all(model):
+    n, chain = 5, model.hit_head
+    hidden, onset = torch.randn(n, model.decoder.d_model), (torch.rand(n, 9) < 0.5).float()
+    velocity_bin, offset_bin = (
+        torch.randint(model.velocity_bins, (n,)),
+        torch.randint(model.offset_bins, (n,)),
+    )
+    with torch.no_grad():
+        for v, voice in enumerate(chain.voices()):
+            for head, alone in ((chain.velocity, voice.velocity), (chain.offset, voice.offset)):
+                past = torch.randn(n, head.d_head)
+                expected = head.read(head.prepare(hidden, onset)[:, v], past, v)
+                torch.testing.assert_close(alone.logits(hidden, onset, past), expected)
+            assert torch.equal(voice.own(velocity_bin), chain.own(velocity_bin, v))
+            assert torch.equal(voice.note(velocity_bin, offset_bin), chain.note(velocity_bin, offset_bin, v))
+
+
+def test_hits_of_a_few_rows_are_drawn_as_each_row_alone(model):
+    """Under guidance, where the untold half has rows of its own."""
+    torch.manual_seed(0)
+    B, guide = 12, Guide(3.0)
+    hidden, onset, uniform = (
+        torch.randn(2 * B, model.decoder.d_model),
+        (torch.rand(B, 9) < 0.3).float(),
+        torch.rand(B, 9, 5),
+    )
+    tap = {
+        "tap_vel": torch.rand(B),
+        "tap_timeoffset": torch.rand(B) - 0.5,
+        "tap_velocity_bin": torch.randint(32, (B,)),
+        "tap_offset_bin": torch.randint(32, (B,)),
+        "tap_tokens": torch.randn(2 * B, model.decoder.d_model),
+    }
+    with torch.no_grad():
+        together = draw_hits(model.hit_head.voices(), hidden, onset, tap, uniform, guide, 1.0)
+        for b in range(B):
+            here = {name: x[[b, B + b] if name == "tap_tokens" else [b]] for name, x in tap.items()}
+            alone = draw_hits(
+                model.hit_head.voices(),
+                hidden[[b, B + b]],
+                onset[b : b + 1],
+                here,
+                uniform[b : b + 1],
+                guide,
+                1.0,
+            )
+            for one, many in zip(alone, together):
+                torch.testing.assert_close(one[0], many[b])
+    assert len(set(onset.sum(0).tolist())) > 3  # voices that few rows hit, and many
+
+
+def test_only_a_hit_with_both_tokens_of_the_tap_is_the_tap(model):
+    torch.manual_seed(0)
+    n, onset = 20000, torch.zeros(20000, 9).index_fill_(1, torch.tensor(2), 1.0)
+    tap = {
+        "tap_vel": torch.full((n,), 0.51),
+        "tap_timeoffset": torch.full((n,), 0.01),
+        "tap_tokens": torch.zeros(n, 1),
+    }
+    tap["tap_velocity_bin"] = velocity_to_bin(tap["tap_vel"], model.velocity_bins)
+    tap["tap_offset_bin"] = offset_to_bin(tap["tap_timeoffset"], model.offset_bins)
+    with torch.no_grad():
+        hidden = torch.randn(1, model.decoder.d_model).expand(n, -1)
+        vel, timeoffset = (
+            roll[:, 2]
+            for roll in draw_hits(
+                model.hit_head.voices(), hidden, onset, tap, torch.rand(n, 9, 5), Guide(1.0), 1.0
+            )
+        )
+    as_loud = velocity_to_bin(vel, model.velocity_bins) == tap["tap_velocity_bin"]
+    as_late = offset_to_bin(timeoffset, model.offset_bins) == tap["tap_offset_bin"]
+    both = as_loud & as_late
+    assert (
+        (vel[both] == tap["tap_vel"][0]).all()
+        and (timeoffset[both] == tap["tap_timeoffset"][0]).all()
+        and both.any()
+    )
+    assert (vel[as_loud & ~as_late] != tap["tap_vel"][0]).all() and (as_loud & ~as_late).any()
+    assert (timeoffset[as_late & ~as_loud] != tap["tap_timeoffset"][0]).all() and (as_late & ~as_loud).any()
+
+
+def test_a_value_lies_anywhere_in_its_bin(model):
+    """Uniformly, whichever bin was drawn: the chance that picked the bin must not place the value in it as well."""
+    torch.manual_seed(0)
+    n, everywhere = 20000, torch.ones(20000, 9)
+    known = {"known_onset": everywhere.bool(), "known_vel": everywhere.bool() & False}
+    known |= {"onset": everywhere, "vel": everywhere, "timeoffset": everywhere * 0}
+    with torch.no_grad():
+        _, vel, timeoffset = draw_step(
+            model, torch.randn(1, model.decoder.d_model), torch.rand(n, 9, 5), known
+        )
+    for value, bins in ((vel[:, 0], model.velocity_bins), (timeoffset[:, 0] + 0.5, model.offset_bins)):
+        place = value * bins
+        for drawn in torch.bincount(place.ceil().long() - 1, minlength=bins).topk(2).indices.tolist():
+            within = place[(place > drawn) & (place <= drawn + 1)] - drawn
+            assert within.mean().item() == pytest.approx(0.5, abs=0.06)
+            assert within.std().item() == pytest.approx(12**-0.5, abs=0.04)
+
+
+def test_pick_inverts_the_distribution():
+    logits = torch.log(torch.tensor([[0.2, 0.5, 0.3]])).expand(4, -1)
+    assert pick(logits, torch.tensor([0.1, 0.3, 0.69, 0.99]), 1.0).tolist() == [0, 1, 1, 2]
+    assert pick(logits, torch.full((4,), 1.0), 1.0).max() == 2
+    assert pick(logits, torch.tensor([0.01, 0.2, 0.8, 0.99]), 0.01).tolist() == [1, 1, 1, 1]
+
+
+def test_what_is_little_is_heard_by_one_thread_and_the_others_are_given_back(model, monkeypatch):
+    heard, hear = [], model.hear
+    monkeypatch.setattr(model, "hear", lambda *a: heard.append(torch.get_num_threads()) or hear(*a))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for B, T in ((2, 64), (3, 48)):
+            sample(model, *sampling_inputs(random_batch(B=B, T=T)))
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert heard == [1, 2]
+
+
+def test_same_seed_same_drums_and_no_other_source_of_chance(model):
+    batch = random_batch()
+    draws = []
+    for global_seed in (1, 2):
+        torch.manual_seed(global_seed)
+        before = torch.get_rng_state()
+        draws.append(sample(model, *sampling_inputs(batch), generator=torch.Generator().manual_seed(7)))
+        assert torch.equal(torch.get_rng_state(), before)
+    other = sample(model, *sampling_inputs(batch), generator=torch.Generator().manual_seed(8))
+    assert all(torch.equal(a, b) for a, b in zip(*draws))
+    assert not torch.equal(draws[0][0], other[0])
+
+
+def test_onsets_start_from_the_encoders_guess_where_the_context_is_heard(model):
+    batch, sure = random_batch(), copy.deepcopy(model)
+    sure.marginal_head.bias.data[:] = 100.0 * torch.tensor([1, -1, -1, 1, -1, -1, -1, -1, -1])
+    heard = batch["use_context"].clone()
+    heard[:, 16:] = False
+    onset, _, _ = sample(sure, *sampling_inputs(batch), use_context=heard, generator=torch.Generator())
+    assert (onset[:, :16] == (sure.marginal_head.bias > 0)).all() and not (
+        onset[:, 16:] == onset[:, :1]
+    ).all()
+    nats = sure(batch | {"onset": onset, "vel": onset * 0.5, "timeoffset": onset * 0, "mask": heard})[
+        "onset_nats"
+    ]
+    assert nats < 1e-3  # the same in training
+
+
+def test_drawn_velocities_and_offsets_read_the_tap(model):
+    """Its tokens reach them, and nothing else of the step, unless the context is unset."""
+    batch, other = random_batch(B=64), copy.deepcopy(model)
+    with torch.no_grad():
+        other.tap.velocity.weight.add_(5 * torch.randn_like(other.tap.velocity.weight))
+    step = {name: tensor[:, :1] for name, tensor in batch.items()}
+
+    def draw(model, use_context):
+        generator = torch.Generator().manual_seed(0)
+        return sample(
+            model, *sampling_inputs(step), use_context=step["use_context"] & use_context, generator=generator
+        )
+
+    heard, heard_otherwise = draw(model, True), draw(other, True)
+    assert torch.equal(heard[0], heard_otherwise[0]) and heard[0].any()
+    assert not torch.equal(heard[1], heard_otherwise[1]) and not torch.equal(heard[2], heard_otherwise[2])
+    with torch.no_grad():
+        other.tap.velocity.weight[0] = model.tap.velocity.weight[0]  # what stands for an unheard tap
+    for unheard, unheard_otherwise in zip(draw(model, False), draw(other, False)):
+        assert torch.equal(unheard, unheard_otherwise)
+
+
+def test_a_hit_with_the_taps_own_tokens_is_the_tap_itself(model):
+    """Which happens wherever the tables say: repeat the tap. Others lie anywhere in their bins."""
+    batch, copying = random_batch(), copy.deepcopy(model)
+    wanted = [
+        (copying.hit_head.velocity, velocity_to_bin, "vel"),
+        (copying.hit_head.offset, offset_to_bin, "timeoffset"),
+    ]
+    step = {name: tensor[:1, :1] for name, tensor in batch.items()}
+    for head, to_bin, name in wanted:
+        head.voice_bias.data[:] = 0
+        head.voice_bias.data[:, to_bin(step[f"rhythm_{name}"].sum(), model.velocity_bins)] = 100
+    copying.onset_head.base.bias.data[:] = 10
+    rolls = sample(copying, *sampling_inputs(step), generator=torch.Generator().manual_seed(1))
+    deaf = sample(
+        copying,
+        *sampling_inputs(step),
+        use_context=step["use_context"] & False,
+        use_latent=step["use_latent"],
+        generator=torch.Generator().manual_seed(1),
+    )
+    for roll, other, (_, _, name) in zip(rolls[1:], deaf[1:], wanted):
+        assert rolls[0].any() and (roll[rolls[0] > 0] == step[f"rhythm_{name}"].sum()).all()
+        assert not (other[deaf[0] > 0] == step[f"rhythm_{name}"].sum()).any()
+
+
+def test_known_cells_come_back_as_they_are(model):
+    batch = random_batch()
+    g = torch.Generator().manual_seed(3)
+    known_onset = torch.rand(batch["onset"].shape, generator=g) < 0.5
+    known_vel = known_onset & (torch.rand(batch["onset"].shape, generator=g) < 0.5)
+    known = {name: batch[name] for name in ("onset", "vel", "timeoffset")}
+    known |= {"known_onset": known_onset, "known_vel": known_vel}
+    onset, vel, timeoffset = sample(model, *sampling_inputs(batch), known=known, generator=g)
+    assert torch.equal(onset[known_onset], batch["onset"][known_onset])
+    assert torch.equal(vel[known_vel], batch["vel"][known_vel])
+    assert torch.equal(timeoffset[known_vel], batch["timeoffset"][known_vel])
+    assert not torch.equal(onset, batch["onset"]) and not torch.equal(
+        vel[known_onset], batch["vel"][known_onset]
+    )
+
+
+def test_forbidden_and_masked_cells_are_silent(model):
+    batch = random_batch()
+    batch["mask"][:, 40:] = False
+    forbid = torch.zeros_like(batch["known_onset"])
+    forbid[:, 8:24, 2] = True
+    onset, vel, timeoffset = sample(
+        model, *sampling_inputs(batch), forbid=forbid, generator=torch.Generator()
+    )
+    for roll in (onset, vel, timeoffset):
+        assert (roll[:, 40:] == 0).all() and (roll[:, 8:24, 2] == 0).all()
+    assert onset[:, :8, 2].any() or onset[:, 24:40, 2].any()
+
+
+def test_length_may_end_within_a_bar(model):
+    batch = {name: tensor[:, :20] for name, tensor in random_batch().items()}
+    onset, _, _ = sample(model, *sampling_inputs(batch), generator=torch.Generator())
+    assert onset.shape == (3, 20, 9) and onset.any()
+
+
+def test_guidance_of_one_is_none_at_all_and_more_changes_the_drums(model):
+    batch = random_batch()
+    draw = [
+        sample(model, *sampling_inputs(batch), guidance=g, generator=torch.Generator().manual_seed(1))[0]
+        for g in (1.0, 3.0)
+    ]
+    assert not torch.equal(*draw)
+    logits = torch.tensor([[1.0], [3.0]])
+    assert Guide(1.0).blend(logits).equal(logits) and Guide(2.0).blend(logits).item() == 3.0 + 2.0 * (
+        1.0 - 3.0
+    )
+
+
+def test_guidance_of_nothing_asked_costs_no_second_row(model, monkeypatch):
+    unset, states = unset_controls(random_batch()), record_steps(monkeypatch)
+    for name in (None, "density", "intensity", "instrument", "style"):
+        asked = unset | ({} if name is None else {name: random_batch()[name]})
+        sample(model, *sampling_inputs(asked), guidance=3.0, generator=torch.Generator().manual_seed(1))
+        assert {len(state) for state in states} == {3 if name is None else 6}, name
+        states.clear()
+
+
+def test_samples_of_a_rhythm_that_is_heard_once_are_those_of_one_heard_each_time(model, monkeypatch):
+    batch = random_batch()
+    batch["known_onset"][:, :8] = batch["known_vel"][:, :8] = True
+    hear, heard = type(model).hear, []
+    monkeypatch.setattr(
+        type(model), "hear", lambda self, *args: heard.append(len(args[0][0])) or hear(self, *args)
+    )
+
+    def play(n, again):
+        rows = {name: x.repeat_interleave(again, dim=0) for name, x in batch.items()}
+        rules = {"forbid": rows["rhythm_onset"] > 0, "limit": torch.full((3 * again, 64, 1, 9), 2)}
+        known = {name: rows[name] for name in ("onset", "vel", "timeoffset", "known_onset", "known_vel")}
+        return sample(
+            model,
+            *sampling_inputs(rows),
+            known=known,
+            **rules,
+            num_samples=n,
+            guidance=2.0,
+            generator=torch.Generator().manual_seed(1),
+        )
+
+    together, apart = play(4, 1), play(1, 4)
+    assert heard == [3, 12] and together[0].shape == (12, 64, 9)
+    assert torch.equal(together[0], apart[0]) and not torch.equal(together[0][0], together[0][1])
+    for a, b in zip(together[1:], apart[1:]):
+        torch.testing.assert_close(a, b)
+
+
+def encoded(model, batch, bars=None):
+    """The context and the latents of a batch, or of some of its bars alone (first, last), and all sizes that were heard."""
+    here = slice(None) if bars is None else slice(16 * bars[0], 16 * bars[1])
+    rhythm = [batch[f"rhythm_{name}"][:, here] for name in ("onset", "vel", "timeoffset")]
+    names = ("onset", "vel", "timeoffset", "known_onset", "known_vel", "mask", "use_context", "use_latent")
+    cells = {name: batch[name][:, here] for name in names}
+    return encode(model, rhythm, *(cells.pop(name) for name in names[5:]), known=cells)
+
+
+@pytest.mark.parametrize("bars", [17, 24, 25, 37])
+def test_a_long_rhythm_is_heard_in_windows_of_which_the_middles_stay(model, bars, monkeypatch):
+    batch = random_batch(B=2, T=16 * bars)
+    batch["known_onset"][:, ::3] = batch["known_vel"][:, ::3] = True
+    hear, sizes = type(model).hear, []
+    monkeypatch.setattr(
+        type(model), "hear", lambda self, *args: sizes.append(args[4].shape) or hear(self, *args)
+    )
+    context, latent = encoded(model, batch)
+    assert context.shape[:2] == (2, 16 * bars) and latent.shape[:2] == (2, bars)
+    assert set(sizes) == {(2, 256)} and len(sizes) == {17: 2, 24: 2, 25: 3, 37: 4}[bars]
+    starts = [*range(0, bars - 16, 8), bars - 16]
+    for bar in range(bars):
+        start = next(start for start in starts if bar < start + 12 or start == starts[-1])
+        alone = encoded(model, batch, (start, start + 16))
+        assert torch.equal(
+            context[:, 16 * bar : 16 * bar + 16], alone[0][:, 16 * (bar - start) : 16 * (bar - start) + 16]
+        )
+        assert torch.equal(latent[:, bar], alone[1][:, bar - start])
+
+
+def test_up_to_sixteen_bars_are_heard_in_one_go(model, monkeypatch):
+    batch = random_batch(B=2, T=256)
+    rhythm = [batch[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset")]
+    steps = batch["mask"], batch["use_context"], batch["use_latent"]
+    nothing = batch["known_onset"]
+    context, mu, _, _ = model.hear(rhythm, [roll * 0 for roll in rhythm], nothing, nothing, *steps)
+    heard = encode(model, rhythm, *steps)
+    assert torch.equal(heard[0], context) and torch.equal(heard[1], mu)
+
+
+def test_temperature_must_be_positive(model):
+    with pytest.raises(ValueError, match="temperature: 0"):
+        sample(model, *sampling_inputs(random_batch()), temperature=0)

@@ -1,0 +1,221 @@
+"""The receipt: what was asked and what came out, as a table, as data, and in the picture."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from inference_bar_control import Take
+from tests.helpers.inference_helpers import FACTOR, build_tiny_model, save_tiny_checkpoint
+from utils.get_model import checkpoint_of, load_model
+from utils.midi.drums import STYLE_NONE
+from utils.playing import plots
+from utils.playing.controls import ask, from_model_units, laid_controls, measure, to_model_units
+from utils.playing.plots import ASKED, draw_result
+from utils.playing.receipt import Receipt, misses, tap_of
+
+
+@pytest.fixture(scope="module")
+def model(tiny_config):
+    return build_tiny_model(tiny_config)
+
+
+def few_hits(bars=2):
+    """Three kicks in the first bar, velocity .5; onset, vel, timeoffset (T, 9)."""
+    onset, vel, timeoffset = np.zeros((3, 16 * bars, 9), np.float32)
+    onset[:3, 0], vel[:3, 0] = 1, 0.5
+    return onset, vel, timeoffset
+
+
+def taps(*steps, length=32):
+    rolls = np.zeros((3, length, 9), np.float32)
+    rolls[:2, steps, 3] = 1
+    return rolls
+
+
+WISHES = {"hits_per_bar": 12.5, "voices": {"kick": 4, "snare": "-,2"}, "forbid": "ride", "style": "jazz"}
+
+
+def test_the_table_sets_what_came_out_beside_what_was_asked(model):
+    receipt = Receipt.of(
+        few_hits(), ask(2, **WISHES), model, taps(0, 1, 8), 7, {"temperature": 0.9, "best_of": 8}
+    )
+    *rows, off, tap, origin = receipt.table().splitlines()[2:]
+    assert rows[0].split() == ["1", "12.5", "3", "-", "64", "4", "3", "-", "0", "none", "0", "jazz"]
+    assert rows[1].split() == ["2", "12.5", "0", "-", "-", "4", "0", "2", "0", "none", "0", "jazz"]
+    assert off == "off what was asked, on average: hits 88 %, voices 75 %"
+    assert tap == "taps answered: 2 of 3 (67 %); hits off the taps: 1 of 3 (33 %)"
+    sha = checkpoint_of(model)["sha256"]
+    assert origin == f"seed 7, checkpoint in memory (SHA-256 {sha}), temperature 0.9, best of 8"
+
+
+def test_the_data_are_plain_and_whole(model, tmp_path):
+    receipt = Receipt.of(few_hits(), ask(2, **WISHES), model, taps(0, 1, 8), 7, {"follow": "literal"})
+    receipt.save(tmp_path / "receipt.json")
+    data = json.loads((tmp_path / "receipt.json").read_text())
+    assert data == receipt.data() and (data["seed"], data["dials"]) == (7, {"follow": "literal"})
+    assert data["miss"] == {"hits": 0.88, "voices": pytest.approx((0.25 + 1 + 1) / 3)}
+    assert data["tap"] == {
+        "tapped": 3,
+        "answered": 2,
+        "hits": 3,
+        "off the taps": 1,
+        "share answered": 0.6667,
+        "share off": 0.3333,
+    }
+    asked, got = data["bars"][1]["asked"], data["bars"][1]["got"]
+    assert (
+        asked["hits"] == 12.5
+        and asked["velocity"] is None
+        and asked["style"] == "jazz"
+        and asked["forbidden"] == ["ride"]
+    )
+    assert asked["voices"]["snare"] == 2 and asked["voices"]["ride"] is None and len(asked["voices"]) == 9
+    assert got == {"hits": 0, "velocity": None, "voices": dict.fromkeys(asked["voices"], 0)}
+
+
+def test_without_wishes_and_rhythm_the_receipt_says_what_is_there(model):
+    receipt = Receipt.of(few_hits(), None, model)
+    assert (
+        receipt.data()["tap"] is None
+        and receipt.data()["miss"] == {}
+        and receipt.data()["bars"][0]["asked"]["style"] is None
+    )
+    assert (
+        receipt.table().splitlines()[2].split() == ["1", "-", "3", "-", "64"]
+        and "seed" not in receipt.table()
+    )
+
+
+def test_misses_are_relative_to_what_was_asked_and_silence_is_a_whole_one():
+    got = measure(*few_hits()[:2], 16)
+    asked = ask(2, hits_per_bar="2,0", velocity="127,50", voices={"kick": 3}, forbid="crash")
+    assert misses(asked, got) == {"hits": 0.25, "velocity": pytest.approx(0.75), "voices": 0.5}
+
+
+def test_the_tap_counts_only_where_there_is_rhythm_and_drums():
+    onset = few_hits()[0]
+    tap = tap_of(onset, taps(0, 2, 4, length=5)[0])
+    assert (len(tap.steps), tap.answered.tolist(), tap.hits, tap.off) == (3, [True, True, False], 3, 1)
+    assert tap_of(onset[:2], taps(0, 9, length=200)[0]).hits == 2
+    short = tap_of(onset, taps(0, length=2)[0])
+    assert (short.hits, short.off) == (2, 1)
+    silent = tap_of(onset * 0, taps(length=16)[0])
+    assert np.isnan(silent.share_answered) and np.isnan(silent.share_off)
+
+
+def test_what_generate_is_asked_comes_back_as_bars():
+    asked = ask(2, hits_per_bar="12,-", velocity=80, voices={"kick": "4,0"}, forbid="ride", style="-,funk")
+    controls = laid_controls(*to_model_units(asked, FACTOR, 16), None, 32, FACTOR)
+    again = from_model_units(*controls, FACTOR, 16)
+    for name in ("hits", "velocity", "voices", "style"):
+        np.testing.assert_allclose(getattr(again, name), getattr(asked, name), atol=1e-4)
+
+
+def test_of_library_controls_the_nearest_that_is_possible_was_asked(model):
+    curve = torch.full((1, 32), 9.0)
+    take = Take(
+        [roll[None] for roll in few_hits()],
+        asked={"intensity": curve, "density": -curve, "style": "funk"},
+        model=model,
+    )
+    asked = take.receipt.asked
+    assert asked.velocity.tolist() == [127, 127] and asked.hits.tolist() == [0, 0]
+    assert (
+        asked.style.tolist() == [16, 16]
+        and np.isnan(asked.voices).all()
+        and take.receipt.got.style[0] == STYLE_NONE
+    )
+
+
+def test_a_checkpoint_is_known_by_its_file_or_by_its_weights(tiny_config, model, tmp_path):
+    path = save_tiny_checkpoint(tiny_config, tmp_path / "tiny.pt")
+    loaded = load_model(path)
+    assert checkpoint_of(loaded) == {
+        "file": "tiny.pt",
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:12],
+    }
+    assert checkpoint_of(loaded.double().float())["file"] == "tiny.pt"  # moved, not changed
+    in_memory = checkpoint_of(model)
+    assert in_memory["file"] is None and checkpoint_of(build_tiny_model(tiny_config)) == in_memory
+    with torch.no_grad():
+        loaded.decoder.start.add_(1)
+    changed = checkpoint_of(loaded)
+    assert changed["file"] is None and changed["sha256"] != in_memory["sha256"]
+
+
+# ---- the picture
+
+
+def draw(model, drums, asked=None, rhythm=None):
+    bars = len(drums[0]) // 16
+    return draw_result(None, drums, rhythm, Receipt.of(drums, asked, model, rhythm, 7), 16, "a title"), bars
+
+
+def test_the_picture_says_asked_and_got_seed_and_checkpoint_and_marks_taps(model):
+    figure, _ = draw(
+        model, few_hits(), ask(2, hits_per_bar=12.5, voices={"kick": "3,4"}, forbid="ride"), taps(0, 1, 8)
+    )
+    above, roll, hits, velocity, _ = figure.axes
+    said = [text.get_text() for text in figure.texts]
+    assert said[1].startswith(f"seed 7, checkpoint in memory (SHA-256 {checkpoint_of(model)['sha256']})")
+    assert [text.get_text() for text in roll.texts] == ["3/3", "0/4"]
+    assert [text.get_color() == ASKED for text in roll.texts] == [False, True]
+    marks = above.collections[-1]
+    assert (
+        len(marks.get_offsets()) == 3
+        and marks.get_facecolors()[2].tolist() == [1, 1, 1, 1] != marks.get_facecolors()[1].tolist()
+    )
+    assert [round(line.get_xdata()[0]) for line in roll.lines if line.get_linestyle() == ":"] == [8]
+    assert [text.get_text() for text in hits.texts] == ["3", "12.5", "0", "12.5"]
+    figure.canvas.draw()
+    floor = hits.transData.transform((0, 0))[1]
+    assert all(
+        text.get_window_extent().y1 <= floor + 1 for text in hits.texts
+    )  # the line of what was asked crosses none
+
+
+def overlapping(boxes, others):
+    """Pairs of indices of boxes (left, bottom, right, top) that share more than an edge of a pixel."""
+    apart = (boxes[:, None, :2] >= others[None, :, 2:] - 1) | (others[None, :, :2] >= boxes[:, None, 2:] - 1)
+    return np.argwhere(~apart.any(-1))
+
+
+@pytest.mark.parametrize("bars", [1, 9])
+def test_no_text_of_a_picture_is_written_over_another_or_over_a_hit(model, bars):
+    onset = np.ones((16 * bars, 9), np.float32)
+    voices = dict.fromkeys(
+        ("kick", "snare", "closed_hat", "floor_tom", "open_hat", "mid_tom", "crash", "high_tom"), 11.25
+    )
+    asked = ask(bars, hits_per_bar=62.5, velocity=101.5, voices=voices, forbid="ride", style="middleeastern")
+    figure, _ = draw(model, (onset, onset, 0 * onset), asked, taps(*range(0, 16 * bars, 3), length=16 * bars))
+    figure.canvas.draw()
+    lines = -(-bars // 8)
+    assert len(figure.axes) == 4 * lines + 1
+    texts = [
+        text
+        for axis in figure.axes
+        for text in (*axis.texts, *axis.get_xticklabels(), *axis.get_yticklabels())
+    ]
+    texts += [*figure.texts, *figure.legends[0].texts]  # the title is among them
+    boxes = [text.get_window_extent() for text in texts if text.get_text()]
+    words = [text.get_text() for text in texts if text.get_text()]
+    corners = np.array([box.extents for box in boxes])
+    assert (corners[:, :2] >= 0).all() and (corners[:, 2:] <= figure.bbox.max).all()
+    assert not [(words[one], words[other]) for one, other in overlapping(corners, corners) if one != other]
+    roll = figure.axes[1]
+    hits = np.array([patch.get_window_extent().extents for patch in roll.patches if patch.get_zorder() == 3])
+    assert not len(overlapping(np.array([text.get_window_extent().extents for text in roll.texts]), hits))
+    panels = np.array([axis.get_window_extent().extents for axis in figure.axes])
+    for number, axis in enumerate(figure.axes[:-1]):
+        for text in axis.texts:
+            assert set(overlapping(text.get_window_extent().extents[None], panels)[:, 1]) <= {number}, text
+
+
+def test_a_very_long_picture_ends_and_says_so(model, monkeypatch):
+    monkeypatch.setattr(plots, "BARS_IN_PICTURE", 3)
+    figure, _ = draw(model, few_hits(5))
+    assert figure._suptitle.get_text() == "a title   bars 1 to 3 of 5"
+    assert [label.get_text() for label in figure.axes[3].get_xticklabels()] == ["bar 1", "bar 2", "bar 3"]

@@ -1,0 +1,298 @@
+"""Takes: the best of several, no two alike; a musician's one call; what a notebook shows of one."""
+
+import base64
+import os
+import re
+import warnings
+
+import numpy as np
+import pretty_midi
+import pytest
+import torch
+
+import inference_bar_control as inference
+from inference_bar_control import (
+    Take,
+    generate,
+    generate_control_params,
+    humanise,
+    infill,
+    play,
+    process_midi,
+    vary,
+)
+from tests.helpers.inference_helpers import build_tiny_model, save_tiny_checkpoint, write_midi
+from tests.helpers.model_batches import random_batch
+from utils import get_model
+from utils.checks import GUIDANCE
+from utils.playing.controls import ask
+from utils.playing.ranking import ROUNDS, best_takes, disobedience
+from utils.playing.takes import takes_of
+
+
+@pytest.fixture(scope="module")
+def model(tiny_config):
+    return build_tiny_model(tiny_config)
+
+
+@pytest.fixture(scope="module")
+def drums():
+    batch = random_batch(B=1, T=32)
+    return [batch[name] for name in ("onset", "vel", "timeoffset")]
+
+
+def taken(*kicks, steps=16):
+    """Takes, a roll of onsets, vel, timeoffset (N, T, 9) each, that hit so many kicks from the first step on."""
+    onset = torch.zeros(len(kicks), steps, 9)
+    for take, number in zip(onset, kicks):
+        take[:number, 0] = 1
+    return onset, 0.5 * onset, 0 * onset
+
+
+def counted(rolls):
+    return rolls[0].sum((1, 2)).tolist()
+
+
+# ---- the best of several
+
+
+def test_those_that_come_nearest_to_what_was_asked_stand_first():
+    best = best_takes(
+        lambda n: taken(3, 9, 5, 8, 16, 6)[:3], 3, 6, ask(1, hits_per_bar=6), torch.zeros(0, 9), 16
+    )
+    assert counted(best) == [6, 5, 8] and all(roll.shape == (3, 16, 9) for roll in best)
+    assert torch.equal(best[1], 0.5 * best[0])
+
+
+def test_hits_velocity_and_voices_weigh_the_same():
+    asked = ask(1, hits_per_bar=4, velocity=127, voices={"kick": 4, "snare": 1})
+    first, _ = disobedience([roll[0] for roll in taken(5)], asked, torch.zeros(0, 9), 16)
+    assert first == pytest.approx(np.mean([1 / 4, 1 / 2, (1 / 4 + 1) / 2]))
+
+
+def test_between_equals_the_rhythm_decides_and_then_the_order_of_playing():
+    onset = torch.zeros(4, 16, 9)
+    onset[0, [0, 1], 0] = onset[1, [0, 8], 0] = onset[2, [0, 8], 1] = onset[3, [0, 8, 9], 0] = 1
+    rhythm = torch.zeros(16, 9)
+    rhythm[[0, 8], 3] = 1
+    rolls = onset, onset, 0 * onset
+    best = best_takes(lambda n: rolls, 4, 4, ask(1, hits_per_bar=2), rhythm, 16)
+    assert torch.equal(best[0], onset[[1, 2, 0, 3]])
+    onset = torch.zeros(4, 16, 9)
+    onset[0, 0, 0] = onset[1, [0, 3, 8], 0] = onset[2, [0, 3], 0] = onset[3, [0, 8], 0] = 1
+    unasked = best_takes(lambda n: (onset, onset, 0 * onset), 4, 4, ask(1), rhythm, 16)
+    assert torch.equal(unasked[0], onset[[3, 1, 0, 2]])  # taps missed and hits off the taps count the same
+
+
+def test_takes_that_are_alike_are_one_and_more_are_played_until_there_are_enough():
+    rounds = iter([taken(4, 4, 4), taken(4, 2, 2), taken(9, 9, 9)])
+    assert counted(best_takes(lambda n: next(rounds), 2, 3, ask(1), torch.zeros(0, 9), 16)) == [4, 2]
+    assert counted(next(rounds)) == [9, 9, 9]
+    onset, vel, timeoffset = taken(4, 4)
+    vel[1] *= 0.5
+    assert torch.equal(
+        best_takes(lambda n: (onset, vel, timeoffset), 1, 2, ask(1), torch.zeros(0, 9), 16)[1], vel[:1]
+    )
+
+
+def test_too_few_different_takes_are_told():
+    played = []
+    with pytest.warns(UserWarning, match=f"of {2 * ROUNDS} takes only 1 differ, 2 were asked for"):
+        best = best_takes(lambda n: played.append(n) or taken(4, 4), 2, 2, ask(1), torch.zeros(0, 9), 16)
+    assert counted(best) == [4] and played == [2] * ROUNDS
+
+
+def test_takes_of_known_hits_differ_by_what_a_midi_file_holds():
+    onset, vel, timeoffset = taken(4, 4, 4)
+    vel[1] += 0.001 * onset[1]
+    timeoffset[2] -= 0.25 * onset[2]
+    rolls = onset, vel, timeoffset
+    best = best_takes(lambda n: rolls, 2, 3, ask(1), torch.zeros(0, 9), 16, onsets_known=True)
+    assert torch.equal(best[2], timeoffset[[0, 2]])
+
+
+def test_best_of_is_of_what_generate_plays_and_leaves_its_default_alone(model):
+    asked = generate_control_params([0], [1.0], 32, "left")
+    how = dict(intensity=None, instrument=None, style=None, masks=None, seq_len=32, model=model, seed=3)
+    eight = generate(None, None, None, asked, num_samples=8, **how)
+    best = generate(None, None, None, asked, best_of=8, **how)
+    wish = 32 * 9 * (0.125 + 0.05)
+    errors = [sum(abs(bar.sum() - wish / 2).item() for bar in onset.split(16)) for onset in eight[0]]
+    assert best[0].shape == (1, 32, 9) and torch.equal(best[0][0], eight[0][int(np.argmin(errors))])
+    three = generate(None, None, None, asked, best_of=8, num_samples=3, **how)
+    assert all(torch.equal(roll[0], one[0]) for roll, one in zip(three, best))
+    assert {onset.numpy().tobytes() for onset in three[0]} == {
+        eight[0][i].numpy().tobytes() for i in np.argsort(errors, kind="stable")[:3]
+    }
+    assert len(generate(None, None, None, asked, best_of=1, num_samples=8, **how)[0]) == 8
+    one, plain = (generate(None, None, None, asked, **how, **more) for more in ({"best_of": 1}, {}))
+    assert all(torch.equal(a, b) for a, b in zip(one, plain))
+
+
+def test_the_rhythm_decides_only_where_it_is_followed_hit_by_hit(model, monkeypatch):
+    heard = []
+    monkeypatch.setattr(
+        "utils.playing.generate.best_takes",
+        lambda draw, n, best_of, asked, rhythm, *_: heard.append(len(rhythm)) or draw(n),
+    )
+    rhythm = [roll[:, :16] for roll in random_batch(B=1, T=16).values()][:3]
+    for follow in ("literal", "loose", "free"):
+        generate(*rhythm, None, None, None, None, None, 32, model=model, follow=follow, best_of=2)
+    generate(None, None, None, None, None, None, None, None, 32, model=model, best_of=2)
+    assert heard == [16, 0, 0, 0]
+
+
+def test_best_of_goes_through_the_jobs(model, drums):
+    bars = infill(drums, bars=1, density=[2.0] * 32, model=model, seed=1, num_samples=2, best_of=6)[0]
+    more, fewer = bars[:, 16:].sum((1, 2)).tolist()
+    assert abs(more - 144 * 0.225) <= abs(fewer - 144 * 0.225) and torch.equal(
+        bars[:, :16], drums[0][:, :16].expand(2, 16, 9)
+    )
+    played = humanise(drums, model=model, seed=1, num_samples=3, best_of=3)
+    assert len({vel.numpy().tobytes() for vel in played[1]}) == len(played[0]) == 3
+    with pytest.warns(UserWarning, match="only 1 differ, 2 were asked for"):
+        assert len(vary(drums, 0, model=model, seed=1, num_samples=2, best_of=1)[0]) == 1
+
+
+@pytest.mark.parametrize("best_of", [0, 1.5, "8"])
+def test_a_best_of_that_makes_no_sense(model, best_of):
+    with pytest.raises(ValueError, match=f"best_of: {best_of!r}"):
+        generate(*[None] * 8, 16, model=model, best_of=best_of)
+
+
+# ---- a take
+
+
+def test_play_takes_a_musicians_wishes_and_gives_a_take(model, tmp_path, monkeypatch):
+    song = write_midi(tmp_path / "song.mid", {"bass": [(quarter, 40, 90) for quarter in range(12)]}, tempo=90)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        take = play(
+            song,
+            hits_per_bar=[10, 30],
+            voices={"kick": 3},
+            forbid="crash",
+            style="funk",
+            model=model,
+            best_of=4,
+        )
+    assert (
+        take.onset.shape == take.vel.shape == take.time.shape == (1, 48, 9) and not take.onset[..., 6].any()
+    )
+    asked, dials = take.receipt.asked, take.receipt.dials
+    assert asked.hits.tolist() == [10, 10, 30] and asked.style.tolist() == [16] * 3 and take.bpm() == "90"
+    assert dials == {"temperature": 1.0, "guidance": GUIDANCE, "follow": "literal", "best_of": 4}
+    again = play(
+        str(song),
+        hits_per_bar=[10, 30],
+        voices={"kick": 3},
+        forbid="crash",
+        style="funk",
+        model=model,
+        best_of=4,
+        seed=take.receipt.seed,
+    )
+    assert (
+        all(torch.equal(a, b) for a, b in zip(take, again)) and again.receipt.table() == take.receipt.table()
+    )
+    rolls = [roll[:, :16] for roll in process_midi(song)]
+    two = play(rolls, num_samples=2, bars=2, tempo=77, model=model, seed=1)
+    assert (
+        [one.name for one in two] == ["take_1", "take_2"]
+        and two[0].onset.shape == (1, 32, 9)
+        and two[0].bpm() == "77"
+    )
+    assert two[0].receipt.tap.steps.tolist() == [0, 4, 8, 12]
+    monkeypatch.setattr("utils.playing.takes.generate", lambda *_, **__: pytest.fail("it played"))
+    with pytest.raises(ValueError, match="bars: None"):
+        play(model=model)
+    with pytest.raises(ValueError, match="keep_tracks: True"):
+        play(song, tempo=100, keep_tracks=True, model=model)
+
+
+def test_play_takes_the_shipped_checkpoint_where_no_model_was_built(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(get_model, "_last_model", None)
+    monkeypatch.setattr(get_model, "SHIPPED", save_tiny_checkpoint(tiny_config, tmp_path / "shipped.pt"))
+    get_model._last_model = None  # that was built for the file
+    assert play(bars=1).receipt.checkpoint["file"] == "shipped.pt"
+
+
+def test_a_take_is_saved_with_its_kit_and_tempo_and_goes_where_drums_go(model, drums, tmp_path):
+    rolls = [torch.cat((roll, roll)) for roll in infill(drums, bars=1, model=model, seed=3)]
+    first, second = takes_of(rolls, model=model, seed=3, tempo=75, kit="roland_td", asked={"style": "jazz"})
+    assert (first.name, second.name) == ("take_1", "take_2") and first.receipt.table().endswith(
+        f"checkpoint in memory (SHA-256 {second.receipt.checkpoint['sha256']})"
+    )
+    notes = first.save(tmp_path / "take.mid")
+    midi = first.pretty_midi()
+    assert len(notes) == len(midi.instruments[0].notes) == first.onset.sum() and midi.get_tempo_changes()[1][
+        0
+    ] == pytest.approx(75)
+    assert {note.pitch for note in midi.instruments[0].notes} >= {48, 45} and isinstance(
+        midi, pretty_midi.PrettyMIDI
+    )
+    assert torch.equal(infill(first, bars=0, model=model)[0][:, 16:], first.onset[:, 16:])
+    assert (
+        inference.convert_to_midi(*second, inference.inverse_mapping, tmp_path / "plain.mid").shape
+        == notes.shape
+    )
+    assert "2 bars" in repr(first) and "seed 3" in repr(first)
+
+
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        (dict(drums=[torch.zeros(2, 16, 9)] * 3), "drums: onset: shape"),
+        (dict(asked={"density": [1.0]}), "density: 1 steps"),
+        (dict(rhythm=[torch.zeros(16, 8)] * 3), "rhythm: onset: shape"),
+        (dict(kit="rolland_td"), "did you mean roland_td"),
+    ],
+)
+def test_a_take_of_what_is_none_says_so(model, arguments, named):
+    with pytest.raises(ValueError, match=named):
+        Take(**{"drums": [torch.zeros(1, 16, 9)] * 3, "model": model} | arguments)
+
+
+def program(folder, script):
+    path = folder / "bin" / "fluidsynth"
+    path.parent.mkdir()
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return f"{path.parent}{os.pathsep}{os.environ['PATH']}"
+
+
+def test_a_notebook_shows_picture_table_and_player(model, drums, tmp_path, monkeypatch):
+    take = Take(drums, name="<odd>", model=model, asked={"density": [0.0] * 32}, seed=5)
+    last = 'for word; do case "$previous" in -F) echo sound > "$word";; esac; previous="$word"; done'
+    monkeypatch.setenv("PATH", program(tmp_path, last))
+    page = take._repr_html_()
+    picture, sound = (
+        base64.b64decode(text) for text in re.findall(r'src="data:[a-z/]+;base64,([^"]+)"', page)
+    )
+    assert picture.startswith(b"\x89PNG") and sound == b"sound\n" and page.count("<audio controls") == 1
+    assert "&lt;odd&gt;" in page and "<odd>" not in page and "seed 5, checkpoint in memory" in page
+    monkeypatch.setenv("PATH", str(tmp_path))
+    page = take._repr_html_()
+    assert (
+        "<audio" not in page
+        and "sound (--wav) needs the program FluidSynth" in page
+        and page.count("<p>") == 1
+    )
+    with pytest.raises(ValueError, match="apt install fluidsynth"):
+        take.wav(tmp_path / "take.wav")
+    take.plot(tmp_path / "take.png")
+    assert (tmp_path / "take.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_song_says_how_long_it_is_and_what_is_asked(model, tmp_path):
+    rhythm = write_midi(tmp_path / "two_beats.mid", {"bass": [(quarter, 40, 90) for quarter in range(2)]})
+    sections = [{"name": "a", "bars": 2, "hits_per_bar": 9}, {"name": "b", "bars": 1, "forbid": "kick"}]
+    take = play(rhythm, song={"sections": sections, "rhythm": "loop"}, model=model, seed=1)
+    assert take.onset.shape == (1, 48, 9) and not take.onset[0, 32:, 0].any()
+    assert take.receipt.asked.hits[:2].tolist() == [9, 9] and take.receipt.asked.voices[2, 0] < 0
+    assert (take.rhythm[0][0, :, 3] > 0).nonzero().flatten().tolist() == [0, 4, 16, 20, 32, 36]
+    assert play(song={"sections": sections}, model=model, seed=1).rhythm is None
+    with pytest.raises(ValueError, match="^bars: 4; it does not go with song"):
+        play(rhythm, song={"sections": sections}, bars=4, model=model)
+    with pytest.raises(ValueError, match="^song: section a: bars: 0"):
+        play(rhythm, song={"sections": [{"name": "a", "bars": 0}]}, model=model)

@@ -1,0 +1,142 @@
+"""The training script under torchrun: one loss curve however the batch is cut, and a dead process does no harm."""
+
+import socket
+
+import pytest
+
+import training_script_causal_decoder as script
+from tests.helpers.midi_files import beat, midi_bytes, note, small_corpus
+from tests.helpers.training_runs import arguments, finish, lines, start
+from utils.training.distributed import Processes, device_of
+
+TORCHRUN = ["-m", "torch.distributed.run"]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    files = {}
+    for number in range(4):
+        busy = beat(bars=5 + number)
+        for tick in range(0, (5 + number) * 1920, 240 + 120 * number):
+            busy += note(tick, 51 - number, 40 + tick % 50, 60)
+        files[f"busy{number}"] = midi_bytes(busy)
+    return small_corpus(tmp_path_factory.mktemp("corpus"), **files)
+
+
+def run_of(folder, corpus, *sets):
+    """Arguments of a run without dropout, the one chance that hangs on how the batch is cut."""
+    folder.mkdir()
+    shared = [
+        "Training.learning_rate=2e-3",
+        "Data.validation_batch_size=1",
+    ]  # so that each process validates on something
+    shared += [
+        f"Data.augmentation.{name}=0"
+        for name in ("voice_drop", "voice_mix", "bar_shuffle", "rhythm_loudness")
+    ]
+    return arguments(folder, corpus, *shared, *sets, steps=12, dropout=0)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, corpus):
+    """One process with batches of eight."""
+    folder = tmp_path_factory.mktemp("runs") / "alone"
+    assert script.main(run_of(folder, corpus)) == 0
+    return folder
+
+
+def assert_same_curves(folder, other):
+    ours, theirs = lines(folder), lines(other)
+    assert [(line["step"], line["kind"]) for line in ours] == [
+        (line["step"], line["kind"]) for line in theirs
+    ]
+    for a, b in zip(ours, theirs):
+        assert a == pytest.approx(b, abs=1e-4), a["step"]
+
+
+def test_the_curve_falls_and_every_term_of_the_loss_takes_part(alone):
+    """So that the comparisons below say something."""
+    curve = [line for line in lines(alone) if line["kind"] == "train"]
+    onset = [line["onset"] for line in curve]  # of small batches, each of other tasks and with other controls
+    assert sum(onset[-4:]) < sum(onset[:4]) - 1
+    assert curve[-1]["kl_weight"] > 0 and curve[-1]["kl_per_bar"] > 0.1
+
+
+def test_two_machines_of_one_process_each_give_the_same_curve(tmp_path, corpus, alone):
+    """Each with a disk of its own; only the first one's holds the run."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = [
+        *TORCHRUN,
+        "--nnodes",
+        "2",
+        "--nproc-per-node",
+        "1",
+        "--master-addr",
+        "127.0.0.1",
+        "--master-port",
+        str(port),
+    ]
+    machines = [tmp_path / "first", tmp_path / "second"]
+    here = ("Training.run_dir=run", "Data.cache_dir=cache")  # in the folder that each is started in
+    started = [
+        start(folder, run_of(folder, corpus, *here), command=[*launch, "--node-rank", str(rank)])
+        for rank, folder in enumerate(machines)
+    ]
+    for returned, said in map(finish, started):
+        assert returned == 0, said
+    assert_same_curves(machines[0], alone)
+    assert (machines[1] / "cache").exists() and not (machines[1] / "run").exists()
+
+
+def test_a_dead_process_is_reported_and_torchrun_resumes_the_same_curve(tmp_path, corpus, alone):
+    """Two processes that take their share in two pieces each; the second dies after step 10 was saved."""
+    die = """
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+class Counted(script.DistributedDataParallel):
+    '''A line for every time that all gradients were shared.'''
+    def __init__(self, *a, **k):
+        super().__init__(*a, **k)
+        self.register_comm_hook(None, share)
+def share(_, bucket, real=allreduce_hook):
+    if bucket.is_last() and os.environ["RANK"] == "0":
+        print("shared", flush=True)
+    return real(None, bucket)
+script.DistributedDataParallel = Counted
+def update(self, model, step, real=script.EMA.update):
+    real(self, model, step)
+    if step == 11 and os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        os.kill(os.getpid(), signal.SIGKILL)
+script.EMA.update = update"""
+    launch = [*TORCHRUN, "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
+    folder = tmp_path / "pieces"
+    returned, said = finish(
+        start(folder, run_of(folder, corpus, "Training.accumulation_steps=2"), die, launch)
+    )
+    assert returned == 0, said
+    assert "exitcode: -9" in said and "local_rank: 1" in said
+    assert "steps 0 to 12" in said and "steps 10 to 12" in said
+    assert 11 + 2 <= said.count("shared") <= 12 + 2, "once a step, not once a piece"
+    assert_same_curves(folder, alone)
+
+
+def test_a_process_on_its_own_is_asked_nothing():
+    alone = Processes()
+    assert alone.main and alone.any(True) and not alone.any(False)
+    assert alone.from_main("what it was") == "what it was" and alone.in_turn(lambda: 3) == 3
+
+
+def test_restarts_that_would_hang_are_refused(monkeypatch, capsys):
+    told = {"LOCAL_RANK": "0", "TORCHELASTIC_USE_AGENT_STORE": "True", "GROUP_WORLD_SIZE": "2"}
+    for name, value in (told | {"TORCHELASTIC_MAX_RESTARTS": "1"}).items():
+        monkeypatch.setenv(name, value)
+    assert script.main([]) == 2
+    assert "it needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in capsys.readouterr().err
+
+
+def test_processes_do_not_share_a_gpu():
+    with pytest.raises(
+        ValueError, match="Training.device: 'cuda:1'; with 2 processes it must be auto, cuda or cpu"
+    ):
+        device_of(Processes(0, 0, 2), "cuda:1")

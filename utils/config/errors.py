@@ -1,0 +1,116 @@
+"""Problems of a configuration in words: key, value, rule."""
+
+import difflib
+
+_WANTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "string_type": "text",
+    "list_type": "a list",
+    "dict_type": "a section",
+    "model_type": "a section",
+}
+_RULES = {
+    "greater_than_equal": "at least {ge:g} is expected",
+    "greater_than": "more than {gt:g} is expected",
+    "less_than_equal": "at most {le:g} is expected",
+    "less_than": "less than {lt:g} is expected",
+    "too_short": "a list of {min_length} is expected",
+    "too_long": "a list of {max_length} is expected",
+    "string_too_short": "text is expected",
+    "finite_number": "a finite number is expected",
+    "literal_error": "{expected} is expected",
+    "string_pattern_mismatch": "auto, cpu, mps, cuda or cuda:N is expected",
+    "value_error": "{error}",
+}
+_YAML_NAMES = {None: "null", True: "true", False: "false"}
+
+
+class ConfigError(ValueError):
+    """A configuration with its problems, all of them; `problems` is the list of lines."""
+
+    def __init__(self, source, problems):
+        self.problems = list(problems)
+        if len(self.problems) == 1:
+            super().__init__(f"{source}: {self.problems[0]}")
+        else:
+            super().__init__("\n  ".join([f"{source}: {len(self.problems)} problems", *self.problems]))
+
+
+def explain(error, model):
+    """A pydantic ValidationError of `model`, as one line per problem."""
+    details = error.errors(include_url=False)
+    unknown = [detail["loc"] for detail in details if detail["type"] == "extra_forbidden"]
+    suggested = {loc: _nearest(loc, model) for loc in unknown}
+    # A typo is an unknown key and a missing one at once; one line says both.
+    covered = {loc[:-1] + (name,) for loc, name in suggested.items()}
+    lines = []
+    for detail in details:
+        loc, kind = detail["loc"], detail["type"]
+        if kind == "extra_forbidden":
+            hint = f"; did you mean {suggested[loc]}?" if suggested[loc] else ""
+            lines.append(f"unknown key {_dotted(loc)}{hint}")
+        elif kind == "missing":
+            if loc not in covered:
+                lines.append(f"missing key {_dotted(loc)}")
+        else:
+            lines.append(f"{_dotted(loc)}: {_rule(detail)}" if loc else _rule(detail))
+    return lines
+
+
+def _rule(detail):
+    kind, value = detail["type"], detail["input"]
+    if kind == "invalid_key":
+        return f"the key is {_kind(value)}, text is expected"
+    if kind in _WANTED:
+        return f"{_shown(detail)} is {_kind(value)}, {_WANTED[kind]} is expected"
+    rule = _RULES.get(kind)
+    return f"{_shown(detail)}, but {rule.format(**detail.get('ctx', {})) if rule else detail['msg']}"
+
+
+def _dotted(loc):
+    return ".".join(str(part) for part in loc)
+
+
+def _shown(detail):
+    value = detail["input"]
+    text = _YAML_NAMES[value] if value is None or isinstance(value, bool) else repr(value)
+    return shorten(text)
+
+
+def shorten(text):
+    """The text at a length that leaves an error message readable."""
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _kind(value):
+    for types, name in (
+        (type(None), "empty"),
+        (bool, "true or false"),
+        (int, "a whole number"),
+        (float, "a number"),
+        (str, "text"),
+        (list, "a list"),
+        (dict, "a section"),
+    ):
+        if isinstance(value, types):
+            return name
+    return f"a {type(value).__name__}"
+
+
+def _nearest(loc, model):
+    """The key that an unknown one was meant to be: a neighbour, or else the same name elsewhere, dotted; or empty."""
+    for part in loc[:-1]:
+        model = model.model_fields[part].annotation
+    names = {name.lower(): name for name in model.model_fields}
+    close = difflib.get_close_matches(str(loc[-1]).lower(), names, n=1)
+    if close:
+        return names[close[0]]
+    return " or ".join(_dotted(loc[:-1] + path) for path in _paths(model) if path[-1] == loc[-1])
+
+
+def _paths(model):
+    for name, field in model.model_fields.items():
+        yield (name,)
+        if hasattr(field.annotation, "model_fields"):
+            yield from ((name, *path) for path in _paths(field.annotation))

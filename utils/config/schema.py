@@ -1,0 +1,317 @@
+"""The configuration: what config.yaml may say, and one loader for every script.
+
+config.yaml explains each key; the classes below mirror it key by key and hold the types and limits.
+Whole numbers pass where a number is expected, text and truth values never do. Every key must be there,
+so that the config in a checkpoint rebuilds the same model anywhere.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
+
+from utils.config.errors import ConfigError, explain
+from utils.config.yaml_file import apply_override, read_file
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, validate_assignment=True)
+
+
+def _ascending(pair):
+    if pair[0] > pair[1]:
+        raise ValueError("the lower end must come first")
+    return pair
+
+
+Count = Annotated[int, Field(ge=1)]
+CountOrZero = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+Place = Annotated[str, Field(min_length=1)]
+Range = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
+
+
+# ---- Data
+
+
+class Splits(Section):
+    validation: BelowOne
+    test: BelowOne
+
+    @field_validator("test")
+    @classmethod
+    def _leave_some_for_training(cls, test, info):
+        if test + info.data.get("validation", 0) >= 1:
+            raise ValueError("the sum with validation must be less than 1, or nothing is left for training")
+        return test
+
+
+class Augmentation(Section):
+    bar_shuffle: Probability
+    voice_shift: Probability
+    voice_drop: Probability
+    voice_mix: Probability
+    double_time: Probability
+    half_time: Probability
+    swing: Probability
+    swing_max: Annotated[float, Field(ge=0, le=0.5)]
+    tightness: Probability
+    tightness_range: Range
+    velocity_scale: Probability
+    velocity_power_range: Range
+    timing_jitter: Probability
+    timing_jitter_std: NotNegative
+    mask_steps: Probability
+    mask_steps_share: Probability
+    mask_span: Probability
+    mask_velocity: Probability
+    mask_offset: Probability
+    flat_velocity: Probability
+    flat_velocity_range: Range
+    rhythm_loudness: Probability
+    rhythm_power_range: Range
+
+
+class Weights(Section):
+    """Relative weights of the names of one draw."""
+
+    @model_validator(mode="after")
+    def _some_weight(self):
+        if not any(weight for name, weight in self if name != "keep_rhythm"):
+            raise ValueError("one weight at least must be above 0")
+        return self
+
+
+class RhythmSource(Weights):
+    loudest: NotNegative
+    kick_snare: NotNegative
+    hats: NotNegative
+    voice_subset: NotNegative
+
+
+# Built by a call, because `continue` is no name that a class body could give to a field.
+_TASKS = ("tap", "humanise", "add_voice", "infill", "continue")
+Task = create_model(
+    "Task", __base__=Weights, keep_rhythm=(Probability, ...), **{name: (NotNegative, ...) for name in _TASKS}
+)
+
+
+class Drop(Section):
+    density: Probability
+    intensity: Probability
+    instrument: Probability
+    voice: Probability
+    style: Probability
+    all_controls: Probability
+    all_but_one: Probability
+    context: Probability
+    latent: Probability
+    rhythm: Probability
+    rhythm_tail: Probability
+
+
+class Data(Section):
+    corpus: Place
+    cache_dir: Place
+    down_sample_tpq: Annotated[int, Field(ge=1, le=48)]
+    clip_bar: Count
+    hop_size: Count
+    normalize_factor: dict[str, list[float]] | None
+    splits: Splits
+    preprocess_workers: Count
+    loader_workers: CountOrZero
+    batch_size: Count
+    validation_batch_size: Count
+    halves: Probability
+    augmentation: Augmentation
+    rhythm_source: RhythmSource
+    task: Task
+    drop: Drop
+
+    @property
+    def steps_per_bar(self):
+        """S, the grid steps of a 4/4 bar."""
+        return 4 * self.down_sample_tpq
+
+    @field_validator("halves")
+    @classmethod
+    def _half_a_window_is_whole_bars(cls, halves, info):
+        bars = info.data.get("clip_bar")
+        if halves and bars and bars % 2:
+            raise ValueError(f"windows of clip_bar ({bars}) bars have no halves of whole bars; it must be 0")
+        return halves
+
+    @field_validator("normalize_factor")
+    @classmethod
+    def _mean_and_deviation(cls, factor):
+        if factor is None:
+            return None
+        if set(factor) != {"density", "intensity"} or any(len(v) != 2 or v[1] <= 0 for v in factor.values()):
+            raise ValueError(
+                "density and intensity, each [mean, deviation] with a deviation above 0, are expected"
+            )
+        return {name: [float(number) for number in pair] for name, pair in factor.items()}
+
+
+# ---- Model
+
+
+class Stack(Section):
+    d_model: Count
+    n_layer: Count
+    n_head: Count
+    d_ff: Count
+    dropout: BelowOne
+
+    @field_validator("n_head")
+    @classmethod
+    def _heads_share_the_width(cls, n_head, info):
+        width = info.data.get("d_model")
+        if width and (width % n_head or width // n_head % 2):
+            raise ValueError(
+                f"d_model ({width}) / n_head must be a whole, even number (the rotary embedding turns pairs)"
+            )
+        return n_head
+
+
+class Encoder(Stack):
+    pass
+
+
+class Intermediate(Section):
+    d_latent: Count
+
+
+class ConditionParams(Section):
+    d_condition: Count
+    d_control: Count
+    film: bool
+    remaining_budget: bool
+
+
+class Decoder(Stack):
+    rope_theta: Positive
+    window: Count
+    condition_params: ConditionParams
+
+
+class Output(Section):
+    velocity_bins: Annotated[int, Field(ge=2)]
+    offset_bins: Annotated[int, Field(ge=2)]
+    onset_chain: bool
+    d_head: Count
+    dropout: BelowOne
+
+
+class Model(Section):
+    Encoder: Encoder
+    Intermediate: Intermediate
+    Decoder: Decoder
+    Output: Output
+
+
+# ---- Training
+
+
+class VAEParams(Section):
+    start_step: CountOrZero
+    cycle_steps: Count
+    kl_weight: NotNegative
+    free_bits: NotNegative
+
+
+class LossWeight(Section):
+    onset: NotNegative
+    velocity: NotNegative
+    offset: NotNegative
+    marginal: NotNegative
+
+
+class Training(Section):
+    run_dir: Place
+    seed: CountOrZero
+    steps: Count
+    accumulation_steps: Count
+    plain_steps: CountOrZero
+    learning_rate: Positive
+    minimum_learning_rate: NotNegative
+    warmup_steps: CountOrZero
+    weight_decay: NotNegative
+    betas: Annotated[list[BelowOne], Field(min_length=2, max_length=2)]
+    clip_norm: Positive
+    ema_decay: BelowOne
+    precision: Literal["float32", "bfloat16", "auto"]
+    compile: bool
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$")]
+    VAE_params: VAEParams
+    loss_weight: LossWeight
+    late_onset_weight: NotNegative
+    teachers: list[str]
+    teachers_share: Probability
+    log_every: Count
+    validate_every: Count
+    checkpoint_every: Count
+    sample_every: Count
+    keep_last: Count
+    keep_every: CountOrZero
+
+    @field_validator("minimum_learning_rate")
+    @classmethod
+    def _cosine_falls(cls, minimum, info):
+        if minimum > info.data.get("learning_rate", minimum):
+            raise ValueError(f"it must be at most learning_rate ({info.data['learning_rate']})")
+        return minimum
+
+
+class Config(Section):
+    Data: Data
+    Model: Model
+    Training: Training
+
+    def to_dict(self):
+        """The config as plain dicts, lists, text and numbers: what a checkpoint carries."""
+        return self.model_dump()
+
+
+# ---- Loading
+
+
+def load_config(path="config.yaml", overrides=()):
+    """The config of a YAML file, changed by overrides such as "Training.learning_rate=3e-4".
+
+    An override's value is read like the file's. A later override of the same key wins.
+    Raises ConfigError, a ValueError, that lists all problems of the file and the overrides.
+    """
+    values, problems = read_file(path)
+    for override in overrides:
+        problems += apply_override(values, override)
+    return _validate(values, problems, path)
+
+
+def config_from_dict(values, source="config"):
+    """The config of a plain dict, as a checkpoint carries it; `source` is named in errors.
+
+    Raises ConfigError, a ValueError, that lists all problems.
+    """
+    return _validate(values, [], source)
+
+
+def _validate(values, problems, source):
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        problems = problems + explain(error, Config)
+    if problems:
+        raise ConfigError(source, problems)
+    return config

@@ -1,0 +1,273 @@
+"""A corpus of MIDI files: a folder or a zip of them, found in place or downloaded."""
+
+import contextlib
+import csv
+import hashlib
+import io
+import os
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from utils.midi.drums import STYLE_NONE, style_id
+from utils.midi.kits import parse_kit
+from utils.midi.read import MAX_BYTES, MidiError
+
+GMD_URL = "https://storage.googleapis.com/magentadata/datasets/groove/groove-v1.0.0-midionly.zip"
+GMD_SHA256 = "651cbc524ffb891be1a3e46d89dc82a1cecb09a57c748c7b45b844c4841dcc1e"
+
+KIT_FILE = "kit.yaml"
+_MIDI_SUFFIXES = (".mid", ".midi")
+# damaged, encrypted, packed in a way that isn't known, cut short, without the member: zipfile has one for each
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, KeyError)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The MIDI files in a folder or a zip, and what a table among them says of each.
+
+    members: sorted paths inside the folder or zip. table: member -> its row (a dict) of the CSV, which
+    is the member table_name ("" where there is none). kit: the keys of the drum kit that the files are played on,
+    voice index -> pitches, from the member kit_name ({} and "" where there is none). top: the one folder that all lie
+    in, with its slash, or "".
+    """
+
+    path: Path
+    members: tuple
+    table: dict
+    table_name: str
+    kit: dict
+    kit_name: str
+    top: str
+
+    def name(self, member):
+        """The member's name in the cache, the same whether the corpus is zipped or unpacked."""
+        return _printable(member[len(self.top) :])
+
+    def identity(self, read=None):
+        """A digest of the names and contents of all files, the same whether zipped or unpacked.
+
+        read: the checksums of the members, in their order, where they have been read before.
+        """
+        checksums = dict(
+            zip(self.members, self.stamps() if self.path.is_file() else read or self._checksums())
+        )
+        for name in filter(None, (self.table_name, self.kit_name)):
+            data = read_member(self.path, name)
+            checksums[name] = f"{len(data)} {zlib.crc32(data)}"
+        digest = hashlib.sha256()
+        for member in sorted(checksums):
+            digest.update(f"{self.name(member)} {checksums[member]}\n".encode())
+        return digest.hexdigest()
+
+    def _checksums(self):
+        for member in tqdm(self.members, desc="checking the cache", unit="file", delay=2, disable=None):
+            try:
+                yield checksum(read_member(self.path, member, MAX_BYTES + 1))
+            except MidiError:
+                yield None
+
+    def stamps(self):
+        """Per member what changes when its contents do, without reading them: of a zip its checksums."""
+        if self.path.is_dir():
+            return [_stamp(self.path / member) for member in self.members]
+        with zipfile.ZipFile(self.path) as archive:
+            infos = [archive.getinfo(member) for member in self.members]
+            return [_checksum_text(info.file_size, info.CRC) for info in infos]
+
+    def style_of_folder(self, member):
+        """The style id that a folder around the member is named after, the innermost first; else 18."""
+        return _first_style((*PurePosixPath(member).parent.parts[::-1], self.path.stem))
+
+    def style_of_top(self):
+        """The style id that the folder or zip as a whole is named after; else 18."""
+        return self.style_of_folder(self.top + "any")
+
+
+@lru_cache(maxsize=1024)  # a folder has many files, and a name that is no style takes long to be told
+def _first_style(names):
+    for name in names:
+        try:
+            return style_id(name)
+        except ValueError:
+            continue
+    return STYLE_NONE
+
+
+def open_corpus(path):
+    """List a folder or zip of MIDI files, at any depth, and read its table where it has one.
+
+    The table is a CSV with the column midi_filename (relative to the CSV), and any of style, split,
+    bpm, beat_type, time_signature. The kit is a file kit.yaml, see utils/midi/kits.py. Of several tables or kits the one
+    nearest to the top counts. Raises ValueError where there is nothing to read, or the table or kit is wrong.
+    """
+    path = Path(path)
+    names = _list(path)
+    visible = [n for n in names if not any(p.startswith((".", "__MACOSX")) for p in PurePosixPath(n).parts)]
+    members = tuple(n for n in visible if n.lower().endswith(_MIDI_SUFFIXES))
+    if not members:
+        raise ValueError(f"no MIDI files (.mid, .midi) in {path}")
+    table, table_name = _find_table(path, visible)
+    kit_name = next((n for n in _from_the_top(visible) if PurePosixPath(n).name.lower() == KIT_FILE), "")
+    kit = parse_kit(read_member(path, kit_name), f"{kit_name} in {path}") if kit_name else {}
+    top = _common_folder([name for name in (*members, table_name, kit_name) if name])
+    return Corpus(path, members, table, table_name, kit, kit_name, top)
+
+
+def _from_the_top(names):
+    return sorted(names, key=lambda name: (name.count("/"), name))
+
+
+def _find_table(path, names):
+    """The table nearest to the top, and its name; ({}, "") where there is none."""
+    for name in _from_the_top(n for n in names if n.lower().endswith(".csv")):
+        rows = _read_table(path, name)
+        if rows is not None:
+            return rows, name
+    return {}, ""
+
+
+def read_member(path, member, at_most=None):
+    """The bytes of a member of the folder or zip at `path`, or the first at_most of them. Raises MidiError
+    where it can't be read."""
+    try:
+        if path.is_dir():
+            with open(path / member, "rb") as file:
+                return file.read(at_most)
+        return _read_zipped(_open_zip(path, path.stat().st_mtime_ns, os.getpid()), member, at_most)
+    except (OSError, *_ZIP_ERRORS) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise MidiError(f"{_printable(member)} in {path}: can't be read ({reason})") from None
+
+
+def _read_zipped(archive, member, at_most):
+    """In small pieces, because how large a member becomes may be a lie: a piece is at most a thousandfold of it."""
+    pieces, size = [], 0
+    with archive.open(member) as file:
+        while (at_most is None or size < at_most) and (piece := file.read(4096)):
+            pieces.append(piece)
+            size += len(piece)
+    return b"".join(pieces)[:at_most]
+
+
+def checksum(data):
+    """What identifies the contents of a file, as text. Those that are too large to be read are all alike."""
+    return _checksum_text(len(data), zlib.crc32(data))
+
+
+def _checksum_text(size, crc):
+    return f"{size} {crc}" if size <= MAX_BYTES else "too large"
+
+
+def _stamp(path):
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _printable(name):
+    """The name of a file as text that can be written, also where the file system has bytes that are no text."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+@lru_cache(maxsize=1)
+def _open_zip(path, modified, process):
+    # each process reads through a file of its own, and a changed zip is opened anew
+    return zipfile.ZipFile(path)
+
+
+def _list(path):
+    if path.is_dir():
+        return sorted(_files_under(path))
+    if not path.exists():
+        raise ValueError(f"no folder or zip of MIDI files at {path}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sorted({info.filename for info in archive.infolist() if not info.is_dir()})
+    except (OSError, *_ZIP_ERRORS) as error:
+        raise ValueError(f"{path} is neither a folder nor a readable zip ({error})") from None
+
+
+def _files_under(path):
+    for folder, _, names in os.walk(path):
+        inside = Path(folder).relative_to(path).as_posix()
+        for name in names:
+            if os.path.isfile(os.path.join(folder, name)):
+                yield name if inside == "." else f"{inside}/{name}"
+
+
+def _read_table(path, name):
+    """member -> row, or None where the CSV isn't a table of MIDI files."""
+    try:
+        text = read_member(path, name).decode("utf-8-sig")
+        rows = list(csv.DictReader(io.StringIO(text)))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{name} in {path}: not a readable CSV ({error})") from None
+    if not rows or "midi_filename" not in rows[0]:
+        return None
+    folder = PurePosixPath(name).parent
+    files = [(row["midi_filename"] or "").strip().replace("\\", "/") for row in rows]
+    return {(folder / file).as_posix(): row for file, row in zip(files, rows)}
+
+
+def _common_folder(names):
+    tops = {name.partition("/")[0] for name in names if "/" in name}
+    return tops.pop() + "/" if len(tops) == 1 and all("/" in name for name in names) else ""
+
+
+def find_corpus(place):
+    """The corpus at hand: the folder or zip at `place`, the zip beside it that a download left, or the
+    zip that $GROOVE_ZIP names. None where there is none of them."""
+    named = os.environ.get("GROOVE_ZIP")
+    for path in (Path(place), download_place(place)):
+        if path.exists():
+            return path
+    if named and not Path(named).exists():
+        raise ValueError(f"GROOVE_ZIP names {named}, which doesn't exist")
+    return Path(named) if named else None
+
+
+def download_place(place):
+    """Where the download for the corpus `place` goes: beside it, as a zip."""
+    place = Path(place)
+    return place if place.suffix == ".zip" else place.with_name(place.name + ".zip")
+
+
+def download_groove(target, url=GMD_URL, sha256=GMD_SHA256):
+    """Download the Groove MIDI Dataset (3 MB) to `target`, which appears only when it is complete and
+    its SHA-256 is right. Raises ValueError otherwise."""
+    target = Path(target)
+    aside = target.with_name(f"{target.name}.{os.getpid()}.part")
+    digest = hashlib.sha256()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(url, timeout=30) as response, open(aside, "wb") as file:
+            size = int(response.headers.get("Content-Length") or 0) or None
+            with tqdm(total=size, unit="B", unit_scale=True, desc=f"downloading {target.name}") as bar:
+                while chunk := response.read(1 << 16):
+                    file.write(chunk)
+                    digest.update(chunk)
+                    bar.update(len(chunk))
+        if digest.hexdigest() != sha256:
+            raise ValueError(
+                f"the download from {url} has SHA-256 {digest.hexdigest()}, not {sha256}; try again, "
+                "or name a copy in GROOVE_ZIP"
+            )
+        os.replace(aside, target)
+    except (OSError, urllib.error.URLError) as error:
+        raise ValueError(
+            f"can't download {url} to {target} ({error}); name a copy in GROOVE_ZIP, "
+            "or a MIDI folder with --midi-dir"
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+    return target

@@ -1,0 +1,90 @@
+"""Tempo and meter along a piece of music: where its bar lines are, and when each tick sounds."""
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil
+
+import numpy as np
+
+STEADY = 500_000  # microseconds per quarter note that a file without a tempo has: 120 bpm
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A tempo map and meters, in ticks of `tpq` to the quarter note.
+
+    tempos: ((tick, microseconds per quarter note), ...); meters: ((tick, numerator, denominator), ...); in order of
+    time, one for a tick, the first of each at tick 0.
+    """
+
+    tpq: int
+    tempos: tuple = ((0, STEADY),)
+    meters: tuple = ((0, 4, 4),)
+
+    @classmethod
+    def of(cls, midi):
+        """That of a file (utils.midi.read.MidiNotes): of several events at one tick the last holds, and before the first
+        one MIDI's 120 bpm and 4/4. A meter of no beats, which has no bars, is passed over."""
+        tempos = {0: STEADY} | {tick: round(60e6 / bpm) for tick, bpm in midi.tempos}
+        meters = {0: (4, 4)} | {tick: (n, d) for tick, n, d in midi.meters if n > 0 and d > 0}
+        return cls(midi.tpq, tuple(tempos.items()), tuple((tick, *meter) for tick, meter in meters.items()))
+
+    @classmethod
+    def steady(cls, bpm, tpq):
+        """One tempo throughout, in quarter notes per minute, and 4/4."""
+        return cls(tpq, ((0, round(60e6 / bpm)),))
+
+    def at_least(self, tpq):
+        """The same in ticks at least as fine as `tpq`, of which each old tick is a whole number: nothing moves."""
+        factor = ceil(tpq / self.tpq)
+        return self._map(lambda tick: tick * factor, tpq=self.tpq * factor)
+
+    def later(self, ticks):
+        """The same with everything `ticks` later; the first tempo and meter hold from the beginning."""
+        return self._map(lambda tick: tick + ticks if tick else 0)
+
+    def _map(self, move, **changes):
+        tempos, meters = (
+            tuple((move(tick), *rest) for tick, *rest in events) for events in (self.tempos, self.meters)
+        )
+        return replace(self, tempos=tempos, meters=meters, **changes)
+
+    def seconds(self, tick):
+        """The time of each tick (an array of any shape), in seconds."""
+        tick = np.asarray(tick, np.float64)
+        starts, microseconds = (np.array(column, np.float64) for column in zip(*self.tempos))
+        pace = microseconds / 1e6 / self.tpq  # seconds per tick, from each start on
+        begins = np.concatenate([[0.0], np.cumsum(np.diff(starts) * pace[:-1])])
+        segment = np.searchsorted(starts, tick, side="right") - 1
+        return begins[segment] + (tick - starts[segment]) * pace[segment]
+
+    def bpm(self):
+        """The tempo in quarter notes per minute, as text: "96", or "90 to 120" where it changes."""
+        slowest, fastest = (f"{60e6 / pick(pace for _, pace in self.tempos):.4g}" for pick in (max, min))
+        return slowest if slowest == fastest else f"{slowest} to {fastest}"
+
+    def _bar(self, numerator, denominator):
+        return Fraction(4 * self.tpq * numerator, denominator)
+
+    def first_bar(self):
+        """The length of a bar of the first meter, also where another one cuts it short."""
+        return ceil(self._bar(*self.meters[0][1:]))
+
+    def bar_line(self, tick):
+        """The tick of the first bar line at or after `tick` (>= 0, whole or not). A new meter begins a bar."""
+        ends = [start for start, _, _ in self.meters[1:]] + [None]
+        for (start, numerator, denominator), end in zip(self.meters, ends):
+            if end is None or tick <= end:
+                bar = self._bar(numerator, denominator)
+                line = ceil(start + ceil((Fraction(tick) - start) / bar) * bar)
+                return line if end is None else min(line, end)
+
+    def end_of(self, midi, down_sample_tpq=4):
+        """The bar line at which the notes of a file (utils.midi.read.MidiNotes, with at least one) end.
+
+        The last hit's step is still within. A note that is held less than half a step beyond the bar line ends on it.
+        """
+        step = Fraction(self.tpq, down_sample_tpq)
+        last_step = (2 * int(midi.tick.max()) * down_sample_tpq + self.tpq) // (2 * self.tpq)
+        held_until = int((midi.tick + midi.duration).max())
+        return self.bar_line(max(held_until, (last_step + 1) * step) - step / 2)

@@ -1,0 +1,60 @@
+"""What the model plays to fixed validation rhythms while it trains, as MIDI and as pictures, beside the real drums."""
+
+from pathlib import Path
+
+import torch
+
+from data_aug import unset_controls
+from model.decoding.sampling import sample
+from utils.midi.drums import inverse_mapping
+from utils.midi.write import roll_to_midi
+from utils.playing.plots import draw_takes
+
+N_RHYTHMS = 4
+INPUTS = (
+    "rhythm_onset",
+    "rhythm_vel",
+    "rhythm_timeoffset",
+    "density",
+    "intensity",
+    "instrument",
+    "style",
+    "mask",
+)
+
+
+def write_samples(model, batch, folder, log=None, step=None):
+    """Play rhythms out of a batch, controls unset, always the same ones and by the same chance.
+
+    For each, folder gets rhythm_0_played.mid, rhythm_0_real.mid and rhythm_0.png, which shows both below the rhythm
+    that was heard. log: a RunLog that gets the pictures as well, at `step`.
+    """
+    device = next(model.parameters()).device
+    chosen = _spread(batch["mask"])
+    batch = {name: tensor[chosen].to(device) for name, tensor in unset_controls(batch).items()}
+    played = sample(
+        model, *(batch[name] for name in INPUTS), generator=torch.Generator(device).manual_seed(0)
+    )
+    takes = {"played": played, "real": tuple(batch[name] for name in ("onset", "vel", "timeoffset"))}
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(len(chosen)):
+        length = int(batch["mask"][i].sum())
+        rhythm = [batch[name][i, :length].cpu() for name in INPUTS[:3]]
+        drums = {kind: [roll[i, :length].cpu().numpy() for roll in rolls] for kind, rolls in takes.items()}
+        for kind, rolls in drums.items():
+            roll_to_midi(*rolls, inverse_mapping, folder / f"rhythm_{i}_{kind}.mid")
+        picture = folder / f"rhythm_{i}.png"
+        at_step = "" if step is None else f", step {step}"
+        draw_takes(
+            picture, drums, rhythm, model.steps_per_bar, f"validation rhythm {i}{at_step}, controls unset"
+        )
+        if log is not None:
+            log.image(step, f"rhythm_{i}", picture)
+
+
+def _spread(mask):
+    """Indices of N_RHYTHMS windows, evenly spaced over those of full length, or over all where those are too few."""
+    full = mask.all(1).nonzero()[:, 0]
+    windows = full if len(full) >= N_RHYTHMS else torch.arange(len(mask))
+    return windows[torch.linspace(0, len(windows) - 1, min(N_RHYTHMS, len(windows))).long()]

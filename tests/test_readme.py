@@ -101,7 +101,7 @@ def run_benchmark(words, monkeypatch):
 
 
 def check_torchrun(launcher_words, script, words):
-    """torchrun reads its flags, the script its own; tests/training/test_distributed.py starts such processes."""
+    """torchrun reads its flags, the script its own; tests/training/test_distributed.py runs them together."""
     config, _, (*_, started) = config_from_args(parse_args([*launcher_words, script]))
     assert config.max_nodes * config.nproc_per_node > 1 and started == script
     run_config(REPOSITORY / "config.yaml", words[1::2])

@@ -121,10 +121,6 @@ class HitChain(nn.Module):
         self.register_buffer("velocity_row", torch.arange(n_voice) * velocity_bins, persistent=False)
         self.register_buffer("offset_row", torch.arange(n_voice) * offset_bins, persistent=False)
 
-    def voices(self):
-        """For each voice what `draw_hits` needs, in eval mode."""
-        return [VoiceHits(self, voice) for voice in range(self.velocity.n_voice)]
-
     def note(self, velocity_bin, offset_bin, voice):
         """What a drawn hit of a voice tells the voices after it: (..., 2 x d_head)."""
         told = self.velocity_token(velocity_bin + self.velocity_row[voice])
@@ -153,6 +149,27 @@ class HitChain(nn.Module):
         velocity = self.velocity.read(prepared_velocity, past_velocity, voice)
         offset = self.offset.read(prepared_offset, past_offset, voice)
         return velocity, offset
+
+
+class StepHeads:
+    """OnsetChain and HitChain laid out for one step in eval mode: few operations, the weights as they are now."""
+
+    def __init__(self, onset_chain, hit_chain):
+        V, base, pair = onset_chain.n_voice, onset_chain.base, onset_chain.pair
+        weight, bias = base.weight.new_zeros(1 + V, V, base.in_features), base.bias.new_zeros(1 + V, V)
+        weight[0], bias[0] = base.weight.detach(), base.bias.detach()
+        if pair is not None:  # row 1 + u: what a hit of voice u adds to each voice after it
+            below = onset_chain.below
+            weight[1:] = (pair.weight.detach().unflatten(0, (V, V)) * below[..., None]).transpose(0, 1)
+            bias[1:] = (pair.bias.detach().unflatten(0, (V, V)) * below).T
+        self.onset_weight, self.onset_bias = weight.flatten(0, 1).T, bias.flatten()
+        self.n_voice = V
+        self.voices = [VoiceHits(hit_chain, voice) for voice in range(V)]
+
+    def onset_parts(self, hidden):
+        """hidden (n, D) -> (n, 1 + V, V): the voices' logits without any hit, then, row by row, what a hit of each voice
+        adds to those of the voices after it."""
+        return torch.addmm(self.onset_bias, hidden, self.onset_weight).view(len(hidden), -1, self.n_voice)
 
 
 class TapTokens(nn.Module):

@@ -6,44 +6,44 @@ A step is some hundred small kernels, and launching them one by one takes the CP
 import torch
 
 from model.decoding.cpu_steps import COMPILED, CpuDecoding
-from model.decoding.steps import Decoding, Kept, decoding_precision
+from model.decoding.steps import Decoding, DerivedCache, decoding_precision
 
 KEPT = 4  # graphs of one model: of as many batch sizes, temperatures, sets of known cells...
 
 
 class CapturedDecoding(Decoding):
-    """A Decoding whose bars are CUDA graphs, one for each kind of bar: how long, and what is told."""
+    """A Decoding whose bars are CUDA graphs, one for each kind of bar: how long, and what is conditioning."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self.graphs = {}
 
-    def play(self, told, uniform, places):
-        kind = uniform.shape[1], tuple(told)
+    def run_bar(self, conditioning, uniform, positions):
+        kind = uniform.shape[1], tuple(conditioning)
         if kind not in self.graphs:
-            self.graphs[kind] = self.capture(told, uniform, places)
+            self.graphs[kind] = self.capture(conditioning, uniform, positions)
         graph, inputs, outputs = self.graphs[kind]
-        for static, value in zip(inputs, (*told.values(), uniform, *places)):
+        for static, value in zip(inputs, (*conditioning.values(), uniform, *positions)):
             static.copy_(value)
         graph.replay()
         return tuple(roll.clone() for roll in outputs)
 
-    def capture(self, told, uniform, places):
+    def capture(self, conditioning, uniform, positions):
         """(the graph, the tensors it reads, the tensors it writes). What capturing plays is forgotten."""
         before = [tensor.clone() for tensor in (self.x, *self.cache)]
-        inputs = [tensor.clone() for tensor in (*told.values(), uniform, *places)]
-        told = dict(zip(told, inputs))
-        uniform, *places = inputs[len(told) :]
+        inputs = [tensor.clone() for tensor in (*conditioning.values(), uniform, *positions)]
+        conditioning = dict(zip(conditioning, inputs))
+        uniform, *positions = inputs[len(conditioning) :]
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(
             aside
         ):  # libraries set themselves up in the first run, which can't be captured
-            super().play(told, uniform, places)
+            super().run_bar(conditioning, uniform, positions)
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            outputs = super().play(told, uniform, places)
+            outputs = super().run_bar(conditioning, uniform, positions)
         for tensor, value in zip((self.x, *self.cache), before):
             tensor.copy_(value)
         return graph, inputs, outputs
@@ -66,7 +66,7 @@ def begin(model, batch_size, guide, temperature, precision=None):
     if not model.decoder.start.is_cuda:
         return fresh(model, batch_size, guide, temperature, precision)
     weights = tuple((p.data_ptr(), p._version) for p in model.parameters())
-    kept = Kept.of(model, "captured", weights)
+    kept = DerivedCache.of(model, "captured", weights)
     kind = batch_size, guide, temperature, precision
     if kind not in kept:
         if len(kept) == KEPT:

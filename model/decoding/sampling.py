@@ -121,10 +121,10 @@ def told_of(model, heard, controls, guide):
     latent = heard["latent"][:, :: model.steps_per_bar]
     use_context = guide.heard(heard["use_context"], torch.zeros_like(heard["use_context"]))
     condition = model.condition(
-        guide.double(heard["context"]),
-        guide.double(latent),
+        guide.repeat_views(heard["context"]),
+        guide.repeat_views(latent),
         use_context,
-        guide.double(heard["use_latent"]),
+        guide.repeat_views(heard["use_latent"]),
         *(control.to(latent.dtype) if control.is_floating_point() else control for control in controls),
     )
     told = {

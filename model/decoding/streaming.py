@@ -61,4 +61,4 @@ class Stream:
         self.guide = Guide(self.guidance, self.follow, before.given.union(given_of(controls)))
         if self.guide != before:
             self.decoding = fresh(self.model, self.batch_size, self.guide, self.temperature, self.precision)
-            self.decoding.go_on_from(played)
+            self.decoding.adopt(played)

@@ -27,7 +27,8 @@ from training import FULL, seconds
 
 from inference_bar_control import process_midi
 from model.decoding.sampling import UNIFORMS_PER_VOICE, heard_by, sample, told_of
-from model.decoding.steps import Decoding, Guide, decoding_precision, draw_hits, draw_onsets, onset_threshold
+from model.decoding.steps import Decoding, Guide, bar_steps, decoding_precision, draw_step
+from model.heads import StepHeads
 from model.phi3_arch_model import played_before
 from utils.config.schema import load_config
 from utils.device import pick_device
@@ -66,7 +67,7 @@ def sample_without_cache(model, inputs, generator, whole):
     """
     *rhythm, density, intensity, instrument, style, mask = inputs
     B, T, V = rhythm[0].shape
-    S, guide, voices = model.steps_per_bar, Guide(1.0), model.hit_head.voices()
+    S, guide, heads = model.steps_per_bar, Guide(1.0), StepHeads(model.onset_head, model.hit_head)
     told = told_of(
         model, heard_by(model, rhythm, mask, mask, mask), (density, intensity, instrument, style), guide
     )
@@ -74,12 +75,10 @@ def sample_without_cache(model, inputs, generator, whole):
     for t in range(T):
         if t % S == 0:
             uniform = torch.rand(B, S, V, UNIFORMS_PER_VOICE, generator=generator, device=mask.device)
-        here = {name: x[:, t] for name, x in told.items()}
+            steps = bar_steps({name: x[:, t : t + S] for name, x in told.items()}, uniform, 1.0, model)
         hidden = run_decoder(model, drums, told, T if whole else t + 1)[:, t]
-        threshold = onset_threshold(uniform[:, t % S, :, 0], 1.0, here)
-        onset = draw_onsets(model.onset_head.parts(hidden), threshold, guide, here)
-        vel, timeoffset = draw_hits(voices, hidden, onset, here, uniform[:, t % S], guide, 1.0)
-        for roll, value in zip(drums, (onset, vel, timeoffset)):
+        drawn = draw_step(heads, hidden, steps[t % S], guide, 1.0)
+        for roll, value in zip(drums, drawn):
             roll[:, t] = value
     return drums
 

@@ -48,14 +48,14 @@ def two_dots(row, x, y):
 @compiled
 def multiply(x, matrix, layer, y):
     """x (R, n_in) times the Matrix of a layer (0 where there is but one) -> y (R, n_out)."""
-    numbers, scale, bias = matrix.numbers[layer], matrix.scale[layer], matrix.bias[layer]
+    numbers, scale = matrix.numbers[layer], matrix.scale[layer]
     for r in range(0, len(x) - 1, 2):
         for out in range(len(numbers)):
             of_x, of_y = two_dots(numbers[out], x[r], x[r + 1])
-            y[r, out], y[r + 1, out] = of_x * scale[out] + bias[out], of_y * scale[out] + bias[out]
+            y[r, out], y[r + 1, out] = of_x * scale[out], of_y * scale[out]
     if len(x) % 2:
         for out in range(len(numbers)):
-            y[-1, out] = dot(numbers[out], x[-1]) * scale[out] + bias[out]
+            y[-1, out] = dot(numbers[out], x[-1]) * scale[out]
 
 
 @compiled
@@ -64,6 +64,14 @@ def add(x, y):
     for r in range(len(x)):
         for i in range(x.shape[1]):
             x[r, i] += y[r, i]
+
+
+@compiled
+def add_bias(x, bias):
+    """bias (n) is added to x (rows, n), in place."""
+    for r in range(len(x)):
+        for i in range(len(bias)):
+            x[r, i] += bias[i]
 
 
 @compiled
@@ -147,7 +155,7 @@ def attend(qkv, position, cache, layer, first_row, out):
 
 
 @compiled
-def run_layers(weights, x, added, features, position, cache, first_row, hidden):
+def run_layers(weights, eps, x, added, features, position, cache, first_row, hidden):
     """Phi3Decoder.step with the budget's matrices: x (R, D), added (R, L, P), features (R, F), of no columns without a
     budget -> hidden (R, D).
 
@@ -157,12 +165,14 @@ def run_layers(weights, x, added, features, position, cache, first_row, hidden):
     R, D = x.shape
     F, (L, P) = features.shape[1], added.shape[1:]
     if F:
-        inner = np.empty((R, weights.features.bias.shape[1]), np.float32)
-        budget = np.empty((R, L * P), np.float32)
+        inner, budget = np.empty((R, len(weights.features_bias)), np.float32), added.copy().reshape(R, L * P)
         multiply(features, weights.features, 0, inner)
+        add_bias(inner, weights.features_bias)
         activate(inner)
-        multiply(inner, weights.budget, 0, budget)
-        add(budget, added.reshape(R, L * P))
+        told = np.empty((R, L * P), np.float32)
+        multiply(inner, weights.budget, 0, told)
+        add_bias(told, weights.budget_bias)
+        add(budget, told)
         added = budget.reshape(R, L, P)
     reading, qkv = np.empty((R, D), np.float32), np.empty((R, 3 * D), np.float32)
     seen, update = np.empty((R, D), np.float32), np.empty((R, D), np.float32)
@@ -171,33 +181,35 @@ def run_layers(weights, x, added, features, position, cache, first_row, hidden):
     x = x.copy()
     for layer in range(L):
         modulate(x, added, layer)
-        normed(x, weights.attention_norm[layer], weights.eps, reading)
+        normed(x, weights.norms[2 * layer], eps, reading)
         multiply(reading, weights.qkv, layer, qkv)
         attend(qkv, position, cache, layer, first_row, seen)
         multiply(seen, weights.o, layer, update)
         add(x, update)
-        normed(x, weights.mlp_norm[layer], weights.eps, reading)
+        normed(x, weights.norms[2 * layer + 1], eps, reading)
         multiply(reading, weights.gate_up, layer, gate_up)
         gated(gate_up, inner)
         multiply(inner, weights.down, layer, update)
         add(x, update)
-    normed(x, weights.norm, weights.eps, hidden)
+    normed(x, weights.norms[2 * L], eps, hidden)
 
 
 @compiled
-def embed(weights, onset, vel, timeoffset, out):
-    """RollEmbedding: rolls (B, V) -> out (R, D), the same for every view."""
-    (B, _), (R, D) = onset.shape, out.shape
+def embed(rolls, rolls_bias, mix, mix_bias, onset, vel, timeoffset, out):
+    """RollEmbedding: rolls (3, V, D), the matrices of onset, vel and timeoffset, rolls_bias (3, D), mix a Matrix; onset,
+    vel, timeoffset (B, V) -> out (R, D), the same for every view."""
+    (B, V), (R, D) = onset.shape, out.shape
     inner, mixed = np.empty((B, 3 * D), np.float32), np.empty((B, D), np.float32)
     for part, roll in enumerate((onset, vel, timeoffset)):
         for b in range(B):
             here = inner[b, part * D : (part + 1) * D]
-            here[:] = weights.rolls_bias[part]
-            for v in range(roll.shape[1]):
+            here[:] = rolls_bias[part]
+            for v in range(V):
                 if roll[b, v] != 0:
                     for i in range(D):
-                        here[i] += roll[b, v] * weights.rolls[part, v, i]
+                        here[i] += roll[b, v] * rolls[part, v, i]
     activate(inner)
-    multiply(inner, weights.mix, 0, mixed)
+    multiply(inner, mix, 0, mixed)
+    add_bias(mixed, mix_bias)
     for r in range(R):
         out[r] = mixed[r % B]

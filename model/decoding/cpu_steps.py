@@ -16,79 +16,84 @@ from model.heads import StepHeads
 from model.layers import NORM_EPS
 
 COMPILED = torch.int8, torch.float32  # the precisions of the large matrices
+EPS = np.float32(NORM_EPS)
 
 
 class Matrix(NamedTuple):
-    """Of L layers, or of one: numbers (L, n_out, n_in), times a scale for each row (L, n_out), and the bias (L, n_out)."""
+    """Of L layers, or of one: numbers (L, n_out, n_in), times a scale for each row (L, n_out)."""
 
     numbers: np.ndarray  # float32 or int8
     scale: np.ndarray
-    bias: np.ndarray
 
 
 class Weights(NamedTuple):
-    """The weights that cpu_kernels.run_layers and embed read."""
+    """The weights that cpu_kernels.run_layers reads."""
 
     qkv: Matrix
     o: Matrix
     gate_up: Matrix
     down: Matrix
-    attention_norm: np.ndarray  # (L, D)
-    mlp_norm: np.ndarray
-    norm: np.ndarray  # (D)
-    features: Matrix  # of the budget; without one, with no rows
-    budget: Matrix
-    eps: np.float32  # of the norms
+    norms: np.ndarray  # (2 L + 1, D): of each layer before attention and before the MLP, and the last
+    features: Matrix  # the budget's first matrix, without a budget with no rows
+    features_bias: np.ndarray
+    budget: Matrix  # its second
+    budget_bias: np.ndarray
+
+
+class Embedding(NamedTuple):
+    """The weights that cpu_kernels.embed reads."""
+
     rolls: np.ndarray  # (3, V, D), of onset, vel and timeoffset
     rolls_bias: np.ndarray  # (3, D)
     mix: Matrix
-
-
-def matrix_of(matrix, precision, bias=None):
-    """The Matrix of a tensor (n_out, n_in), or (L, n_out, n_in), and its bias, 0 where None; docs/experiments.md has the
-    cost of rounding to torch.int8."""
-    matrix = matrix.detach() if matrix.ndim == 3 else matrix.detach().unsqueeze(0)
-    scale = torch.ones(matrix.shape[:-1])
-    bias = torch.zeros_like(scale) if bias is None else bias.detach().view_as(scale)
-    if precision == torch.int8 and matrix.numel():
-        scale = (matrix.abs().amax(-1) / 127).clamp(min=1e-12)
-        matrix = matrix / scale.unsqueeze(-1)
-    numbers = matrix.round().to(torch.int8) if precision == torch.int8 else matrix
-    return Matrix(*(array(x) for x in (numbers, scale, bias)))
+    mix_bias: np.ndarray
 
 
 def array(tensor):
     return tensor.detach().contiguous().numpy()
 
 
+def matrix_of(matrix, precision):
+    """The Matrix of a tensor (n_out, n_in), or (L, n_out, n_in); docs/experiments.md has the cost of rounding to
+    torch.int8."""
+    matrix = matrix.detach() if matrix.ndim == 3 else matrix.detach().unsqueeze(0)
+    scale = matrix.new_ones(matrix.shape[:-1])
+    if precision == torch.int8 and matrix.numel():
+        scale = (matrix.abs().amax(-1) / 127).clamp(min=1e-12)
+        matrix = (matrix / scale.unsqueeze(-1)).round().to(torch.int8)
+    return Matrix(array(matrix), array(scale))
+
+
 def weights_in(model, precision):
-    """The Weights of a model in float32, its large matrices in that precision: torch.float32 or int8."""
+    """Weights and Embedding of a model in float32, its large matrices in that precision: torch.float32 or int8."""
     decoder, budget = model.decoder, model.budget
     by_kind = zip(*(layer.matrices() for layer in decoder.layers))
-    qkv, o, gate_up, down = (matrix_of(torch.stack(matrices), precision) for matrices in by_kind)
-    mix, rolls = decoder.embed.mix, (decoder.embed.onset, decoder.embed.vel, decoder.embed.timeoffset)
-    (into, into_bias), (out, out_bias) = ((torch.zeros(0, 0), torch.zeros(0)),) * 2
-    if budget is not None:
-        (into, into_bias), (out, out_bias) = budget.mlp[0].parameters(), budget.mlp[2].parameters()
-    return Weights(
-        qkv,
-        o,
-        gate_up,
-        down,
-        attention_norm=array(torch.stack([layer.input_layernorm.weight for layer in decoder.layers])),
-        mlp_norm=array(torch.stack([layer.post_attention_layernorm.weight for layer in decoder.layers])),
-        norm=array(decoder.norm.weight),
-        features=matrix_of(into, torch.float32, into_bias),
-        budget=matrix_of(out, precision, out_bias),
-        eps=np.float32(NORM_EPS),
+    matrices = [matrix_of(torch.stack(of_layers), precision) for of_layers in by_kind]
+    norms = [norm for layer in decoder.layers for norm in (layer.input_layernorm, layer.post_attention_layernorm)]
+    nothing = decoder.start.new_zeros(0, 0), decoder.start.new_zeros(0)
+    (into, into_bias), (out, out_bias) = (
+        (nothing, nothing) if budget is None else (budget.mlp[0].parameters(), budget.mlp[2].parameters())
+    )
+    embed = decoder.embed
+    rolls = embed.onset, embed.vel, embed.timeoffset
+    weights = Weights(
+        *matrices,
+        norms=array(torch.stack([norm.weight for norm in (*norms, decoder.norm)])),
+        features=matrix_of(into, torch.float32),
+        features_bias=array(into_bias),
+        budget=matrix_of(out, precision),
+        budget_bias=array(out_bias),
+    )
+    return weights, Embedding(
         rolls=array(torch.stack([roll.weight.T for roll in rolls])),
         rolls_bias=array(torch.stack([roll.bias for roll in rolls])),
-        mix=matrix_of(mix.weight, precision, mix.bias),
+        mix=matrix_of(embed.mix.weight, precision),
+        mix_bias=array(embed.mix.bias),
     )
 
 
 def derived(model, precision):
-    """(Weights, StepHeads) of a model, kept with it as long as its weights stay the same.
+    """(Weights, Embedding, StepHeads) of a model, kept with it as long as its weights stay the same.
 
     The sums see what torch's counters of changes do not: what was done to a parameter's `.data`.
     """
@@ -103,7 +108,7 @@ def derived(model, precision):
     parameters = [p for part in parts if part is not None for p in part.parameters()]
     cache = DerivedCache.of(model, "derived", [(p.data_ptr(), p._version, array(p).sum()) for p in parameters])
     if precision not in cache:
-        cache[precision] = weights_in(model, precision), StepHeads(model.onset_head, model.hit_head)
+        cache[precision] = *weights_in(model, precision), StepHeads(model.onset_head, model.hit_head)
     return cache[precision]
 
 
@@ -112,48 +117,47 @@ class CpuDecoding(Decoding):
     rows of its own through them."""
 
     def allocate(self):
-        self.weights, self.heads = derived(self.model, self.precision)
-        self.cache = torch.stack(self.cache)
-        n_head = self.model.decoder.n_head
+        self.weights, self.embedding, self.heads = derived(self.model, self.precision)
+        self.cache, n_head = torch.stack(self.cache), self.model.decoder.n_head
         self.cache_array = self.cache.unflatten(2, (len(self.x), n_head)).numpy()
         n_part = min(len(self.x) // len(self.guide.views), torch.get_num_threads())
         self.parts = [slice(part[0], part[-1] + 1) for part in np.array_split(range(len(self.x)), n_part)]
 
     def run_bar(self, conditioning, uniform, positions):
-        positions = [table.flatten(2) if table.ndim > 2 else table for table in positions]  # cos and sin (n, 3, d)
-        with workers(len(self.parts) - 1) as self.map:
-            return super().run_bar(conditioning, uniform, positions)
+        cos, sin, slot, unseen = (table.numpy() for table in positions)
+        cos, sin = (table.reshape(*table.shape[:2], -1) for table in (cos, sin))
+        with workers(len(self.parts) - 1) as self.run_all:
+            return super().run_bar(conditioning, uniform, (cos, sin, slot, unseen))
 
     def step(self, x, added, features, position):
         hidden = torch.empty_like(x)
         features = x.new_empty(len(x), 0) if features is None else features
-        position = tuple(array(table) for table in position)
-        x, added, features, out = (array(rows) for rows in (x, added, features, hidden))
+        inputs = x.numpy(), added.contiguous().numpy(), features.numpy()
+        out = hidden.numpy()
 
         def run(rows):
-            inputs = x[rows], added[rows], features[rows], position, self.cache_array
-            cpu_kernels.run_layers(self.weights, *inputs, rows.start, out[rows])
+            mine = (rolls[rows] for rolls in inputs)
+            where = position, self.cache_array, rows.start
+            cpu_kernels.run_layers(self.weights, EPS, *mine, *where, out[rows])
 
-        for _ in self.map(run, self.parts):
-            pass
+        self.run_all(run, *self.parts)
         return hidden
 
     def embed(self, *drums):
         x = torch.empty_like(self.x)
-        cpu_kernels.embed(self.weights, *(array(roll) for roll in drums), x.numpy())
+        cpu_kernels.embed(*self.embedding, *(roll.numpy() for roll in drums), x.numpy())
         return x
 
 
 @contextlib.contextmanager
 def workers(n):
-    """A map for n + 1 parts of work, each in a thread of its own, the first in this one."""
-    if n == 0:
-        yield map
-        return
-    with ThreadPoolExecutor(n) as pool:
+    """A function that does work(part) for each of n + 1 parts, the first in this thread, each other in one of its own."""
+    with ThreadPoolExecutor(n) if n else contextlib.nullcontext() as pool:
 
-        def map_in_threads(work, parts):
-            others = [pool.submit(work, part) for part in parts[1:]]
-            return [work(parts[0]), *(other.result() for other in others)]
+        def run_all(work, first, *others):
+            others = [pool.submit(work, part) for part in others]
+            work(first)
+            for other in others:
+                other.result()
 
-        yield map_in_threads
+        yield run_all

@@ -11,7 +11,6 @@ import torch
 
 from model.heads import StepHeads, bin_to_offset, bin_to_velocity, offset_to_bin, velocity_to_bin
 
-EVERY_ROW = slice(None)
 CONTROLS = "density", "intensity", "instrument", "style"
 
 
@@ -68,8 +67,8 @@ class Guide:
         return torch.cat([x if view.literal else unheard for view in self.views])
 
     def rows(self, rows, B):
-        """Rows (n,) of B, or EVERY_ROW, in all views."""
-        if rows is EVERY_ROW or len(self.views) == 1:
+        """Rows (n,) of B, or None for all of them, in all views."""
+        if rows is None or len(self.views) == 1:
             return rows
         return torch.cat([rows + B * view for view in range(len(self.views))])
 
@@ -171,7 +170,7 @@ class Decoding:
         steps = bar_steps(conditioning, uniform, self.temperature, self.model)
         x, drums = self.x, []
         played_onset = played_vel = uniform.new_zeros(len(uniform), uniform.shape[2])
-        for here, position in zip(steps, zip(*(table.unbind() for table in positions))):
+        for here, position in zip(steps, zip(*positions)):
             features = None
             if budget is not None:
                 played = guide.repeat_views(played_onset), guide.repeat_views(played_vel)
@@ -201,15 +200,14 @@ class Decoding:
 
 def bar_steps(conditioning, uniform, temperature, model):
     """The conditioning of each step of a bar, a list of dicts, with all that its draws need and that does not depend on
-    what is drawn: uniform (B, V, 5), threshold (B, V) of the onsets, velocity_bin and offset_bin of known cells."""
-    bar = conditioning | {
-        "uniform": uniform,
-        "threshold": onset_threshold(uniform[..., 0], temperature, conditioning),
-    }
+    what is drawn: threshold (B, V) of the onsets; chances, four (B, V): of the velocity token, where in its bin, of the
+    offset token, where in its bin; velocity_bin and offset_bin of known cells."""
+    bar = conditioning | {"threshold": onset_threshold(uniform[..., 0], temperature, conditioning)}
     if "known_vel" in conditioning:
         bar["velocity_bin"] = velocity_to_bin(conditioning["vel"], model.velocity_bins)
         bar["offset_bin"] = offset_to_bin(conditioning["timeoffset"], model.offset_bins)
     by_name = {name: roll.unbind(1) for name, roll in bar.items()}
+    by_name["chances"] = uniform[..., 1:].permute(1, 3, 0, 2).contiguous().unbind()
     return [{name: steps[t] for name, steps in by_name.items()} for t in range(uniform.shape[1])]
 
 
@@ -238,7 +236,7 @@ def rows_hit(onset):
     """How many rows of onset (B, V) hit each voice. Looking costs little on a CPU, where most voices are silent in most
     steps; a GPU is not waited for: there every row counts as hit."""
     B, V = onset.shape
-    return onset.sum(0).tolist() if onset.device.type == "cpu" else [B] * V
+    return [sum(voice) for voice in zip(*onset.tolist())] if onset.device.type == "cpu" else [B] * V
 
 
 def draw_onsets(parts, here):
@@ -284,42 +282,63 @@ def draw_hits(voices, hidden, onset, here, guide, temperature):
     hits = rows_hit(onset)
     if not any(hits):
         return torch.zeros_like(onset), torch.zeros_like(onset)
-    uniform, known = here["uniform"], here.get("known_vel")
-    hidden, onset_of_rows = hidden + here["tap_tokens"], guide.repeat_views(onset).to(hidden.dtype)
-    past = hidden.new_zeros(len(hidden), voices[0].velocity_token.shape[1])
-    past_velocity, past_offset = past.chunk(2, dim=-1)
+    velocity_chance, velocity_within, offset_chance, offset_within = here["chances"]
+    known, past = here.get("known_vel"), None
+    x = torch.cat((hidden + here["tap_tokens"], guide.repeat_views(onset).to(hidden.dtype)), 1)
     velocity_bins, offset_bins = onset.new_zeros(2, B, V, dtype=torch.long)
+    last = max(v for v in range(V) if hits[v])
     for v, voice in enumerate(voices):
         if not hits[v]:
             continue
-        some = EVERY_ROW if hits[v] == B else onset[:, v].nonzero().squeeze(1)
+        some = None if hits[v] == B else onset[:, v].nonzero().squeeze(1)
         rows = guide.rows(some, B)
-        step = hidden[rows], onset_of_rows[rows]
+        for_velocity, for_offset = voice.prepare(of_rows(x, rows), of_rows(past, rows))
 
-        logits = guide.blend(voice.velocity.logits(*step, past_velocity[rows]))
-        velocity_bin = pick(logits, uniform[some, v, 1], temperature)
+        logits = guide.blend(voice.velocity_logits(for_velocity))
+        velocity_bin = pick(logits, of_rows(velocity_chance[:, v], some), temperature)
         if known is not None:
-            velocity_bin = torch.where(known[some, v], here["velocity_bin"][some, v], velocity_bin)
+            known_bin = of_rows(here["velocity_bin"][:, v], some)
+            velocity_bin = torch.where(of_rows(known[:, v], some), known_bin, velocity_bin)
         bin_of_rows = guide.repeat_views(velocity_bin)
-        logits = guide.blend(voice.offset.logits(*step, past_offset[rows] + voice.own(bin_of_rows)))
-        offset_bin = pick(logits, uniform[some, v, 3], temperature)
+        logits = guide.blend(voice.offset_logits(for_offset, bin_of_rows))
+        offset_bin = pick(logits, of_rows(offset_chance[:, v], some), temperature)
         if known is not None:
-            offset_bin = torch.where(known[some, v], here["offset_bin"][some, v], offset_bin)
+            known_bin = of_rows(here["offset_bin"][:, v], some)
+            offset_bin = torch.where(of_rows(known[:, v], some), known_bin, offset_bin)
 
-        velocity_bins[some, v], offset_bins[some, v] = velocity_bin, offset_bin
-        if any(hits[v + 1 :]):
-            past[rows] += voice.note(bin_of_rows, guide.repeat_views(offset_bin)) * step[1][:, v, None]
+        put_rows(velocity_bins[:, v], some, velocity_bin)
+        put_rows(offset_bins[:, v], some, offset_bin)
+        if v < last:
+            note = voice.note(bin_of_rows, guide.repeat_views(offset_bin))
+            past = note.new_zeros(len(x), note.shape[1]) if past is None else past
+            if rows is None:  # not all of them need be hit where nobody looked
+                past = torch.addcmul(past, note, x[:, v - V, None])
+            else:
+                past = past.index_add(0, rows, note)
 
     is_tap = velocity_bins == here["tap_velocity_bin"][:, None]
     is_tap &= offset_bins == here["tap_offset_bin"][:, None]
-    vel = bin_to_velocity(velocity_bins, uniform[..., 2], len(voices[0].velocity_token))
-    timeoffset = bin_to_offset(offset_bins, uniform[..., 4], len(voices[0].offset_token))
+    vel = bin_to_velocity(velocity_bins, velocity_within, len(voices[0].velocity_token))
+    timeoffset = bin_to_offset(offset_bins, offset_within, len(voices[0].offset_token))
     vel = torch.where(is_tap, here["tap_vel"][:, None], vel)
     timeoffset = torch.where(is_tap, here["tap_timeoffset"][:, None], timeoffset)
     if known is not None:
         vel = torch.where(known, here["vel"], vel)
         timeoffset = torch.where(known, here["timeoffset"], timeoffset)
     return vel * onset, timeoffset * onset
+
+
+def of_rows(x, rows):
+    """The rows (n,) of x, or all of them for None."""
+    return x if rows is None or x is None else x[rows]
+
+
+def put_rows(x, rows, values):
+    """Write values into the rows (n,) of x, or into all of them for None."""
+    if rows is None:
+        x.copy_(values)
+    else:
+        x[rows] = values
 
 
 def pick(logits, uniform, temperature):

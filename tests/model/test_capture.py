@@ -24,7 +24,7 @@ class PretendedGraph:
         (decoding, kind), (_, inputs, outputs) = self.captured
         n, names = kind
         uniform, *places = inputs[len(names) :]
-        for static, value in zip(outputs, Decoding.play(decoding, dict(zip(names, inputs)), uniform, places)):
+        for static, value in zip(outputs, Decoding.run_bar(decoding, dict(zip(names, inputs)), uniform, places)):
             static.copy_(value)
 
 

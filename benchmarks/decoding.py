@@ -26,7 +26,7 @@ import torch
 from training import FULL, seconds
 
 from inference_bar_control import process_midi
-from model.decoding.sampling import UNIFORMS_PER_VOICE, heard_by, sample, told_of
+from model.decoding.sampling import UNIFORMS_PER_VOICE, build_conditioning, encode_rhythm, sample
 from model.decoding.steps import Decoding, Guide, bar_steps, decoding_precision, draw_step
 from model.heads import StepHeads
 from model.phi3_arch_model import played_before
@@ -68,27 +68,26 @@ def sample_without_cache(model, inputs, generator, whole):
     *rhythm, density, intensity, instrument, style, mask = inputs
     B, T, V = rhythm[0].shape
     S, guide, heads = model.steps_per_bar, Guide(1.0), StepHeads(model.onset_head, model.hit_head)
-    told = told_of(
-        model, heard_by(model, rhythm, mask, mask, mask), (density, intensity, instrument, style), guide
-    )
+    heard = encode_rhythm(model, rhythm, mask, mask, mask)
+    conditioning = build_conditioning(model, heard, (density, intensity, instrument, style), guide)
     drums = tuple(torch.zeros_like(rhythm[0]) for _ in range(3))
     for t in range(T):
         if t % S == 0:
             uniform = torch.rand(B, S, V, UNIFORMS_PER_VOICE, generator=generator, device=mask.device)
-            steps = bar_steps({name: x[:, t : t + S] for name, x in told.items()}, uniform, 1.0, model)
-        hidden = run_decoder(model, drums, told, T if whole else t + 1)[:, t]
+            steps = bar_steps({name: x[:, t : t + S] for name, x in conditioning.items()}, uniform, 1.0, model)
+        hidden = run_decoder(model, drums, conditioning, T if whole else t + 1)[:, t]
         drawn = draw_step(heads, hidden, steps[t % S], guide, 1.0)
         for roll, value in zip(drums, drawn):
             roll[:, t] = value
     return drums
 
 
-def run_decoder(model, drums, told, n):
-    """Hidden states (B, n, D) of the first n steps, whole bars or not, of drums (B, T, V); see DrumVAE.play."""
+def run_decoder(model, drums, conditioning, n):
+    """Hidden states (B, n, D) of the first n steps, whole bars or not, of drums (B, T, V); see DrumVAE.decode."""
     played = (played_before(roll, model.steps_per_bar)[:, :n] for roll in drums[:2])
-    asked = told["asked"][:, :n] if "asked" in told else None
-    added = model.add_budget(told["added"][:, :n], asked, *played)
-    return model.decoder(model.decoder.embed_previous(*(roll[:, :n] for roll in drums)), added)
+    targets = conditioning["budget_targets"][:, :n] if "budget_targets" in conditioning else None
+    modulation = model.add_budget(conditioning["modulation"][:, :n], targets, *played)
+    return model.decoder(model.decoder.embed_previous(*(roll[:, :n] for roll in drums)), modulation)
 
 
 # ------------------------------------------------------------------------- the floor

@@ -97,12 +97,12 @@ def normed(x, weight, eps, out):
 
 
 @compiled
-def modulate(x, added, layer):
-    """See phi3_arch_model: x (R, D), in place; added (R, L, P)."""
+def modulate(x, modulation, layer):
+    """See phi3_arch_model: x (R, D), in place; modulation (R, L, P)."""
     R, D = x.shape
-    film = added.shape[2] > D
+    film = modulation.shape[2] > D
     for r in range(R):
-        here = added[r, layer]
+        here = modulation[r, layer]
         for i in range(D):
             x[r, i] += here[i] + (x[r, i] * here[D + i] if film else f32(0))
 
@@ -155,32 +155,32 @@ def attend(qkv, position, cache, layer, first_row, out):
 
 
 @compiled
-def run_layers(weights, eps, x, added, features, position, cache, first_row, hidden):
-    """Phi3Decoder.step with the budget's matrices: x (R, D), added (R, L, P), features (R, F), of no columns without a
+def run_layers(weights, eps, x, modulation, features, position, cache, first_row, hidden):
+    """Phi3Decoder.step with the budget's matrices: x (R, D), modulation (R, L, P), features (R, F), of no columns without a
     budget -> hidden (R, D).
 
     position: cos and sin (3, d) of query, key and value, the slot (1) of the cache that is written, and which slots are
     not seen (W): 0 for those that are, a prefix. cache (L, 2, rows, H, W, d): its rows from first_row on are used.
     """
     R, D = x.shape
-    F, (L, P) = features.shape[1], added.shape[1:]
+    F, (L, P) = features.shape[1], modulation.shape[1:]
     if F:
-        inner, budget = np.empty((R, len(weights.features_bias)), np.float32), added.copy().reshape(R, L * P)
+        inner, budget = np.empty((R, len(weights.features_bias)), np.float32), modulation.copy().reshape(R, L * P)
         multiply(features, weights.features, 0, inner)
         add_bias(inner, weights.features_bias)
         activate(inner)
-        told = np.empty((R, L * P), np.float32)
-        multiply(inner, weights.budget, 0, told)
-        add_bias(told, weights.budget_bias)
-        add(budget, told)
-        added = budget.reshape(R, L, P)
+        of_budget = np.empty((R, L * P), np.float32)
+        multiply(inner, weights.budget, 0, of_budget)
+        add_bias(of_budget, weights.budget_bias)
+        add(budget, of_budget)
+        modulation = budget.reshape(R, L, P)
     reading, qkv = np.empty((R, D), np.float32), np.empty((R, 3 * D), np.float32)
     seen, update = np.empty((R, D), np.float32), np.empty((R, D), np.float32)
     gate_up = np.empty((R, weights.gate_up.scale.shape[1]), np.float32)
     inner = np.empty((R, gate_up.shape[1] // 2), np.float32)
     x = x.copy()
     for layer in range(L):
-        modulate(x, added, layer)
+        modulate(x, modulation, layer)
         normed(x, weights.norms[2 * layer], eps, reading)
         multiply(reading, weights.qkv, layer, qkv)
         attend(qkv, position, cache, layer, first_row, seen)

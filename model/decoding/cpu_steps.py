@@ -129,10 +129,10 @@ class CpuDecoding(Decoding):
         with workers(len(self.parts) - 1) as self.run_all:
             return super().run_bar(conditioning, uniform, (cos, sin, slot, unseen))
 
-    def step(self, x, added, features, position):
+    def step(self, x, modulation, features, position):
         hidden = torch.empty_like(x)
         features = x.new_empty(len(x), 0) if features is None else features
-        inputs = x.numpy(), added.contiguous().numpy(), features.numpy()
+        inputs = x.numpy(), modulation.contiguous().numpy(), features.numpy()
         out = hidden.numpy()
 
         def run(rows):

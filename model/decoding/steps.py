@@ -158,10 +158,10 @@ class Decoding:
         self.position = earlier.position
 
     def bar(self, conditioning, uniform):
-        """Draw the n steps of a bar, or of its beginning: conditioning of these steps, see sampling; uniform
+        """Draw the n steps of a bar, or of its beginning: conditioning of these steps, see build_conditioning; uniform
         (B, n, V, 5), in [0, 1). Returns onset, vel, timeoffset, float32 (B, n, V)."""
         n = uniform.shape[1]
-        positions = self.model.decoder.places(self.position, n)
+        positions = self.model.decoder.positions(self.position, n)
         self.position += n
         return self.run_bar(conditioning, uniform, positions)
 
@@ -174,20 +174,20 @@ class Decoding:
             features = None
             if budget is not None:
                 played = guide.repeat_views(played_onset), guide.repeat_views(played_vel)
-                features = budget.features(here["asked"], *played)
-            hidden = self.step(x, here["added"], features, position)
+                features = budget.features(here["budget_targets"], *played)
+            hidden = self.step(x, here["modulation"], features, position)
             drums.append(draw_step(self.heads, hidden, here, guide, self.temperature))
             x = self.embed(*drums[-1])
             played_onset, played_vel = played_onset + drums[-1][0], played_vel + drums[-1][1]
         self.x.copy_(x)
         return tuple(torch.stack(roll, 1) for roll in zip(*drums))
 
-    def step(self, x, added, features, position):
-        """Through the decoder's layers: x (R, D), added (R, L, P), features of the budget (R, F) or None, position: one
+    def step(self, x, modulation, features, position):
+        """Through the decoder's layers: x (R, D), modulation (R, L, P), features of the budget (R, F) or None, position: one
         row of the decoder's tables of positions -> hidden (R, D)."""
         if features is not None:
-            added = added + self.model.budget(features.to(added.dtype)).unflatten(-1, added.shape[-2:])
-        return self.model.decoder.step(x, added, self.weights, self.cache, position)
+            modulation = modulation + self.model.budget(features.to(modulation.dtype)).unflatten(-1, modulation.shape[-2:])
+        return self.model.decoder.step(x, modulation, self.weights, self.cache, position)
 
     def embed(self, *drums):
         """What the next step reads, (R, D), of the onset, vel, timeoffset (B, V) just drawn."""
@@ -212,12 +212,12 @@ def bar_steps(conditioning, uniform, temperature, model):
 
 
 def onset_threshold(uniform, temperature, conditioning):
-    """What the logits of the onsets, without the prior, have to exceed: (B, ..., V), of uniform (B, ..., V).
+    """What the logits of the onsets, without the onset bias, have to exceed: (B, ..., V), of uniform (B, ..., V).
 
     A hit where uniform < sigmoid(logit / temperature). Forbidden voices stay silent; known cells (if any) come before
     what is forbidden, and the mask before all.
     """
-    threshold = temperature * torch.logit(uniform) - conditioning["prior"]
+    threshold = temperature * torch.logit(uniform) - conditioning["onset_bias"]
     if "forbid" in conditioning:
         threshold = threshold.masked_fill(conditioning["forbid"], math.inf)
     if "known_onset" in conditioning:
@@ -309,12 +309,12 @@ def draw_hits(voices, hidden, onset, here, guide, temperature):
         put_rows(velocity_bins[:, v], some, velocity_bin)
         put_rows(offset_bins[:, v], some, offset_bin)
         if v < last:
-            note = voice.note(bin_of_rows, guide.repeat_views(offset_bin))
-            past = note.new_zeros(len(x), note.shape[1]) if past is None else past
+            embedded = voice.embed_hit(bin_of_rows, guide.repeat_views(offset_bin))
+            past = embedded.new_zeros(len(x), embedded.shape[1]) if past is None else past
             if rows is None:  # not all of them need be hit where nobody looked
-                past = torch.addcmul(past, note, x[:, v - V, None])
+                past = torch.addcmul(past, embedded, x[:, v - V, None])
             else:
-                past = past.index_add(0, rows, note)
+                past = past.index_add(0, rows, embedded)
 
     is_tap = velocity_bins == here["tap_velocity_bin"][:, None]
     is_tap &= offset_bins == here["tap_offset_bin"][:, None]

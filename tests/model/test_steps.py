@@ -97,13 +97,13 @@ def test_a_hit_is_read_as_in_training(model):
         with torch.no_grad():
             for_velocity, for_offset = voice.prepare(torch.cat((hidden, onset), 1), past)
             of_velocity, of_offset = past.chunk(2, 1)
-            of_offset = of_offset + chain.own(tokens, v)
+            of_offset = of_offset + chain.embed_velocity(tokens, v)
             expected = [
                 head.read(head.prepare(hidden, onset)[:, v], of_head, v)
                 for head, of_head in ((chain.velocity, of_velocity), (chain.offset, of_offset))
             ]
             got = voice.velocity_logits(for_velocity), voice.offset_logits(for_offset, tokens)
-            torch.testing.assert_close(voice.note(tokens, tokens), chain.note(tokens, tokens, v))
+            torch.testing.assert_close(voice.embed_hit(tokens, tokens), chain.embed_hit(tokens, tokens, v))
         for a, b in zip(got, expected):
             torch.testing.assert_close(a, b)
 

@@ -85,7 +85,7 @@ class HitChain(nn.Module):
         self.register_buffer("velocity_row", torch.arange(n_voice) * velocity_bins, persistent=False)
         self.register_buffer("offset_row", torch.arange(n_voice) * offset_bins, persistent=False)
 
-    def note(self, velocity_bin, offset_bin, voice):
+    def embed_hit(self, velocity_bin, offset_bin, voice):
         """What a drawn hit of a voice tells the voices after it: (..., 2 x d_head)."""
         told = self.velocity_token(velocity_bin + self.velocity_row[voice])
         return told + self.offset_token(offset_bin + self.offset_row[voice])

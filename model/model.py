@@ -8,6 +8,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from model.derived_cache import DerivedCache
 from model.heads import HitChain, OnsetChain, TapTokens, hit_index, offset_to_bin, velocity_to_bin
 from model.layers import (
     NORM_EPS,
@@ -157,6 +158,11 @@ class DrumVAE(nn.Module):
             self.offset_bins,
             output["dropout"],
         )
+
+    def _apply(self, *arguments, **options):
+        """Moved or converted, the model gives up what decoding keeps with it: graphs lie where it was."""
+        DerivedCache.drop_all(self)
+        return super()._apply(*arguments, **options)
 
     def encode(self, rhythm, known, known_onset, known_vel, mask, use_context, use_latent):
         """The encoder's side: context (B, T, D), mu and logvar (B, N, Z), and the bars that have any (B, N).

@@ -213,3 +213,12 @@ def embed(rolls, rolls_bias, mix, mix_bias, onset, vel, timeoffset, out):
     add_bias(mixed, mix_bias)
     for r in range(R):
         out[r] = mixed[r % B]
+
+
+@compiled
+def checksum(bits):
+    """A sum of bits (n) uint32, modulo 2^64, that every change of a single number changes, and a change of order too."""
+    total = np.uint64(0)
+    for i in range(len(bits)):
+        total += np.uint64(bits[i]) * np.uint64(2 * i + 1)
+    return total

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from model.decoding import cpu_kernels
-from model.decoding.steps import Decoding, DerivedCache
+from model.decoding.steps import Decoding
+from model.decoding.weights import fingerprint
+from model.derived_cache import DerivedCache
 from model.heads import StepHeads
 from model.layers import NORM_EPS
 
@@ -92,36 +94,27 @@ def weights_in(model, precision):
     )
 
 
-def derived(model, precision):
-    """(Weights, Embedding, StepHeads) of a model, kept with it as long as its weights stay the same.
-
-    The sums see what torch's counters of changes do not: what was done to a parameter's `.data`.
-    """
-    parts = (
-        model.decoder.layers,
-        model.decoder.norm,
-        model.decoder.embed,
-        model.onset_head,
-        model.hit_head,
-        model.budget,
-    )
-    parameters = [p for part in parts if part is not None for p in part.parameters()]
-    cache = DerivedCache.of(model, "derived", [(p.data_ptr(), p._version, array(p).sum()) for p in parameters])
-    if precision not in cache:
-        cache[precision] = *weights_in(model, precision), StepHeads(model.onset_head, model.hit_head)
-    return cache[precision]
-
-
 class CpuDecoding(Decoding):
     """A Decoding of a model in float32 on a CPU, precision torch.float32 or int8, its layers compiled. Each thread runs
     rows of its own through them."""
 
-    def allocate(self):
-        self.weights, self.embedding, self.heads = derived(self.model, self.precision)
-        self.cache, n_head = torch.stack(self.cache), self.model.decoder.n_head
-        self.cache_array = self.cache.unflatten(2, (len(self.x), n_head)).numpy()
-        n_part = min(len(self.x) // len(self.guide.views), torch.get_num_threads())
+    def __init__(self, model, batch_size, *arguments):
+        super().__init__(model, batch_size, *arguments)
+        self.cache = torch.stack(self.cache)
+        self.cache_array = self.cache.unflatten(2, (len(self.x), model.decoder.n_head)).numpy()
+        n_part = min(batch_size, torch.get_num_threads())
         self.parts = [slice(part[0], part[-1] + 1) for part in np.array_split(range(len(self.x)), n_part)]
+
+    def derive(self):
+        """((Weights, Embedding), StepHeads), kept with the model as long as its weights stay the same."""
+        model, decoder = self.model, self.model.decoder
+        parts = decoder.layers, decoder.norm, decoder.embed, model.onset_head, model.hit_head, model.budget
+        weights = [p for part in parts if part is not None for p in part.parameters()]
+        cache = DerivedCache.of(model, "derived", fingerprint(weights))
+        if self.precision not in cache:
+            heads = StepHeads(model.onset_head, model.hit_head)
+            cache[self.precision] = weights_in(model, self.precision), heads
+        return cache[self.precision]
 
     def run_bar(self, conditioning, uniform, positions):
         cos, sin, slot, unseen = (table.numpy() for table in positions)
@@ -138,14 +131,14 @@ class CpuDecoding(Decoding):
         def run(rows):
             mine = (rolls[rows] for rolls in inputs)
             where = position, self.cache_array, rows.start
-            cpu_kernels.run_layers(self.weights, EPS, *mine, *where, out[rows])
+            cpu_kernels.run_layers(self.weights[0], EPS, *mine, *where, out[rows])
 
         self.run_all(run, *self.parts)
         return hidden
 
     def embed(self, *drums):
         x = torch.empty_like(self.x)
-        cpu_kernels.embed(*self.embedding, *(roll.numpy() for roll in drums), x.numpy())
+        cpu_kernels.embed(*self.weights[1], *(roll.numpy() for roll in drums), x.numpy())
         return x
 
 

@@ -4,6 +4,7 @@ Shapes: B batch, n steps of a bar (or of its beginning), V voices (9), D model w
 Guide, R = N B rows that go through the decoder, the rows of one view after those of another.
 """
 
+import contextlib
 import math
 from typing import NamedTuple
 
@@ -100,26 +101,11 @@ def decoding_precision(model):
     return {"cpu": torch.int8, "cuda": torch.bfloat16}.get(weight.device.type, torch.float32)
 
 
-class DerivedCache(dict):
-    """What decoding derives from a model's weights and uses again as long as they stay the same. A copy of the model
-    starts without it: graphs can't be copied or saved."""
-
-    made_of = None
-
-    def __deepcopy__(self, memo):
-        return DerivedCache()
-
-    def __reduce__(self):
-        return DerivedCache, ()
-
-    @staticmethod
-    def of(model, name, made_of):
-        """The model's cache of this name, emptied where made_of is not what it was."""
-        kept = model.__dict__.setdefault(name, DerivedCache())
-        if kept.made_of != made_of:
-            kept.clear()
-            kept.made_of = made_of
-        return kept
+@contextlib.contextmanager
+def inference(model):
+    """Without gradients and in the model's own precision: under autocast the same drums as outside."""
+    with torch.no_grad(), torch.autocast(model.decoder.start.device.type, enabled=False):
+        yield
 
 
 class Decoding:
@@ -135,12 +121,12 @@ class Decoding:
         self.x = model.decoder.start.detach().repeat(batch_size * len(guide.views), 1)
         self.position = 0
         self.cache = model.decoder.empty_cache(len(self.x))
-        self.allocate()
+        self.weights, self.heads = self.derive()
 
-    def allocate(self):
-        """Lay out the weights that the steps read."""
-        self.weights = [layer.weights(self.precision) for layer in self.model.decoder.layers]
-        self.heads = StepHeads(self.model.onset_head, self.model.hit_head)
+    def derive(self):
+        """The model's weights as the steps read them: of the layers, and of the heads."""
+        weights = [layer.weights(self.precision) for layer in self.model.decoder.layers]
+        return weights, StepHeads(self.model.onset_head, self.model.hit_head)
 
     def restart(self):
         """Back to the beginning of a piece: slots of the cache that are not written anew are masked."""
@@ -161,9 +147,10 @@ class Decoding:
         """Draw the n steps of a bar, or of its beginning: conditioning of these steps, see build_conditioning; uniform
         (B, n, V, 5), in [0, 1). Returns onset, vel, timeoffset, float32 (B, n, V)."""
         n = uniform.shape[1]
-        positions = self.model.decoder.positions(self.position, n)
-        self.position += n
-        return self.run_bar(conditioning, uniform, positions)
+        with inference(self.model):
+            positions = self.model.decoder.positions(self.position, n)
+            self.position += n
+            return self.run_bar(conditioning, uniform, positions)
 
     def run_bar(self, conditioning, uniform, positions):
         guide, budget = self.guide, self.model.budget
@@ -221,7 +208,8 @@ def onset_threshold(uniform, temperature, conditioning):
     if "forbid" in conditioning:
         threshold = threshold.masked_fill(conditioning["forbid"], math.inf)
     if "known_onset" in conditioning:
-        known = torch.where(conditioning["onset"] > 0, -math.inf, math.inf)
+        silent = torch.full_like(threshold, math.inf)
+        known = torch.where(conditioning["onset"] > 0, -silent, silent)
         threshold = torch.where(conditioning["known_onset"], known, threshold)
     return threshold.masked_fill(~conditioning["mask"].unsqueeze(-1), math.inf)
 

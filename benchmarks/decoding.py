@@ -29,7 +29,6 @@ from inference_bar_control import process_midi
 from model.decoding.sampling import UNIFORMS_PER_VOICE, build_conditioning, encode_rhythm, sample
 from model.decoding.steps import Decoding, Guide, bar_steps, decoding_precision, draw_step
 from model.heads import StepHeads
-from model.phi3_arch_model import played_before
 from utils.config.schema import load_config
 from utils.device import pick_device
 from utils.get_model import get_model, load_model
@@ -51,7 +50,8 @@ def make_inputs(model, rows, n_steps, device):
     mean = torch.zeros(rows, n_steps, device=device)
     any_voice = torch.full_like(rhythm[0], torch.nan)
     style = torch.full((rows, n_steps), 16, device=device)
-    return *rhythm, mean, mean, any_voice, style, torch.ones_like(mean, dtype=torch.bool)
+    controls = {"density": mean, "intensity": mean, "instrument": any_voice, "style": style}
+    return rhythm, controls, torch.ones_like(mean, dtype=torch.bool)
 
 
 # ------------------------------------------------------------------------- the baseline
@@ -61,15 +61,16 @@ def make_inputs(model, rows, n_steps, device):
 def sample_without_cache(model, inputs, generator, whole):
     """The baseline: what `sample` draws, but at every step the whole decoder is run over all that was played.
 
-    inputs: the eight that `sample` takes first, T whole bars, none masked. whole: over all T steps every time, those
+    inputs: the three that `sample` takes first, T whole bars, none masked. whole: over all T steps every time, those
     that lie ahead silent, so that all shapes stay the same; else over the growing prefix, as short as can be.
     In both, encoder and condition are run once. In float32. Returns onset, vel, timeoffset, (B, T, V).
     """
-    *rhythm, density, intensity, instrument, style, mask = inputs
+    rhythm, controls, mask = inputs
     B, T, V = rhythm[0].shape
     S, guide, heads = model.steps_per_bar, Guide(1.0), StepHeads(model.onset_head, model.hit_head)
-    heard = encode_rhythm(model, rhythm, mask, mask, mask)
-    conditioning = build_conditioning(model, heard, (density, intensity, instrument, style), guide)
+    grid = model.grid(T)
+    encoded = encode_rhythm(model, rhythm, mask, mask, mask, grid)
+    conditioning = build_conditioning(model, encoded, controls, guide, grid)
     drums = tuple(torch.zeros_like(rhythm[0]) for _ in range(3))
     for t in range(T):
         if t % S == 0:
@@ -84,7 +85,8 @@ def sample_without_cache(model, inputs, generator, whole):
 
 def run_decoder(model, drums, conditioning, n):
     """Hidden states (B, n, D) of the first n steps, whole bars or not, of drums (B, T, V); see DrumVAE.decode."""
-    played = (played_before(roll, model.steps_per_bar)[:, :n] for roll in drums[:2])
+    grid = model.grid(drums[0].shape[1])
+    played = (grid.sums_before(roll)[:, :n] for roll in drums[:2])
     targets = conditioning["budget_targets"][:, :n] if "budget_targets" in conditioning else None
     modulation = model.add_budget(conditioning["modulation"][:, :n], targets, *played)
     return model.decoder(model.decoder.embed_previous(*(roll[:, :n] for roll in drums)), modulation)

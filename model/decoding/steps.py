@@ -4,15 +4,15 @@ Shapes: B batch, n steps of a bar (or of its beginning), V voices (9), D model w
 Guide, R = N B rows that go through the decoder, the rows of one view after those of another.
 """
 
-import contextlib
+import functools
 import math
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
 
+from model.controls import CONTROLS
 from model.heads import StepHeads, bin_to_offset, bin_to_velocity, offset_to_bin, velocity_to_bin
-
-CONTROLS = "density", "intensity", "instrument", "style"
 
 
 class View(NamedTuple):
@@ -101,11 +101,18 @@ def decoding_precision(model):
     return {"cpu": torch.int8, "cuda": torch.bfloat16}.get(weight.device.type, torch.float32)
 
 
-@contextlib.contextmanager
-def inference(model):
-    """Without gradients and in the model's own precision: under autocast the same drums as outside."""
-    with torch.no_grad(), torch.autocast(model.decoder.start.device.type, enabled=False):
-        yield
+def inference(function):
+    """A function of a model, or a method of an object that has one, without gradients and in the model's own precision:
+    under autocast it gives what it gives outside."""
+
+    @functools.wraps(function)
+    def in_own_precision(owner, *arguments, **options):
+        kind = getattr(owner, "model", owner).decoder.start.device.type
+        exact = torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+        with torch.no_grad(), exact:
+            return function(owner, *arguments, **options)
+
+    return in_own_precision
 
 
 class Decoding:
@@ -143,14 +150,14 @@ class Decoding:
             mine.copy_(of_rows[:, rows].flatten(1, 2))
         self.position = earlier.position
 
+    @inference
     def bar(self, conditioning, uniform):
         """Draw the n steps of a bar, or of its beginning: conditioning of these steps, see build_conditioning; uniform
         (B, n, V, 5), in [0, 1). Returns onset, vel, timeoffset, float32 (B, n, V)."""
         n = uniform.shape[1]
-        with inference(self.model):
-            positions = self.model.decoder.positions(self.position, n)
-            self.position += n
-            return self.run_bar(conditioning, uniform, positions)
+        positions = self.model.decoder.positions(self.position, n)
+        self.position += n
+        return self.run_bar(conditioning, uniform, positions)
 
     def run_bar(self, conditioning, uniform, positions):
         guide, budget = self.guide, self.model.budget

@@ -85,8 +85,10 @@ def fresh(model, batch_size, guide, temperature, precision=None):
     """A Decoding at its beginning, for its caller alone: on a GPU a captured one, on a CPU a compiled one, if it can be.
     precision: see Decoding and CpuDecoding; None: decoding_precision."""
     start, precision = model.decoder.start, precision or decoding_precision(model)
-    kind = CapturedDecoding if start.is_cuda else Decoding
-    if start.device.type == "cpu" and start.dtype == torch.float32 and precision in COMPILED:
+    kind = Decoding
+    if start.is_cuda:
+        kind = CapturedDecoding
+    elif start.device.type == "cpu" and start.dtype == torch.float32 and precision in COMPILED:
         kind = CpuDecoding
     return kind(model, batch_size, guide, temperature, precision)
 

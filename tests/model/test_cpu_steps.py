@@ -1,7 +1,6 @@
 """What is compiled for a CPU plays what the plain loop plays; what it reads is always the model's."""
 
 import copy
-import pickle
 import threading
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 import torch
 
 from model.decoding import capture, cpu_kernels, cpu_steps
-from model.decoding.cpu_steps import CpuDecoding, derived, matrix_of, weights_in
+from model.decoding.cpu_steps import CpuDecoding, matrix_of
 from model.decoding.sampling import sample
 from model.decoding.steps import Guide, decoding_precision
 from tests.helpers.model_batches import random_batch, sampling_inputs, small_model
@@ -177,41 +176,6 @@ def test_a_bar_cut_short_and_a_batch_are_embedded_for_all_views(model):
     with torch.no_grad():
         expected = model.decoder.embed(*drums).repeat(2, 1)
     torch.testing.assert_close(decoding.embed(*drums), expected)
-
-
-# ---- what is kept
-
-
-def test_weights_are_derived_once_and_anew_when_one_has_changed(model, monkeypatch):
-    model, made = copy.deepcopy(model), []
-    monkeypatch.setattr(cpu_steps, "weights_in", lambda *a: made.append(a[1]) or weights_in(*a))
-    inputs = sampling_inputs(random_batch(T=16))
-
-    def draw(model):
-        return sample(model, *inputs, generator=torch.Generator().manual_seed(1))
-
-    before = draw(model)
-    assert all(torch.equal(a, b) for a, b in zip(before, draw(model))) and len(made) == 1
-    changed = [
-        model.decoder.layers[1].mlp.down_proj.weight,
-        model.decoder.embed.vel.bias,
-        model.onset_head.pair.weight,
-        model.budget.mlp[2].weight,
-        model.hit_head.offset.voice_bias,
-        model.decoder.norm.weight,
-    ]
-    for weight in changed:
-        weight.data[0] += 3.0  # which torch does not count as a change
-        draw(model)
-    assert len(made) == 1 + len(changed)
-    fresh = copy.deepcopy(model)
-    assert not fresh.derived and not pickle.loads(pickle.dumps(model)).derived
-    after = draw(model)
-    assert all(torch.equal(a, b) for a, b in zip(after, draw(fresh)))
-    assert not all(torch.equal(a, b) for a, b in zip(before, after))
-    assert (
-        derived(model, torch.int8) is derived(model, torch.int8) is not derived(model, torch.float32)
-    )
 
 
 def test_where_nothing_can_be_kept_it_is_compiled_all_the_same(monkeypatch):

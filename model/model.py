@@ -14,6 +14,7 @@ from model.bars import BEATS_PER_BAR, BarGrid
 from model.condition import BarLatent, Budget, Condition
 from model.controls import N_VOICES, controls_of
 from model.cpu_training import Dropout, RMSNorm
+from model.derived_cache import DerivedCache
 from model.heads import HitChain, OnsetChain, TapTokens, hit_index, offset_to_bin, velocity_to_bin
 from model.layers import NORM_EPS, Block, RollEmbedding, rotary_table
 from model.loss import kl_per_unit, nats_of
@@ -107,6 +108,11 @@ class DrumVAE(nn.Module):
             self.offset_bins,
             output["dropout"],
         )
+
+    def _apply(self, *arguments, **options):
+        """Moved or converted, the model gives up what decoding keeps with it: graphs lie where it was."""
+        DerivedCache.drop_all(self)
+        return super()._apply(*arguments, **options)
 
     def grid(self, n_steps):
         """The BarGrid of so many steps."""

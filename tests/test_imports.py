@@ -28,6 +28,7 @@ ALLOWED = {
         "utils.config",
         "utils.checkpoints",
         "model",
+        "model.decoding",  # which says whether its weights have changed
     },  # from which the model is built
     "utils.midi": _MIDI,
     "utils.corpus": _CORPUS,

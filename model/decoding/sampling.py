@@ -9,7 +9,7 @@ import torch
 
 from model.controls import CONTROLS
 from model.decoding.capture import begin
-from model.decoding.steps import Guide
+from model.decoding.steps import Guide, inference
 from model.heads import offset_to_bin, velocity_to_bin
 
 UNIFORMS_PER_VOICE = 5  # onset, velocity token, place in its bin, offset token, place in its bin
@@ -52,6 +52,7 @@ def encode_rhythm(model, rhythm, mask, use_context, use_latent, grid, known=None
     return encoded | read_tap(model, rhythm, use_context & mask) | (known or {})
 
 
+@inference
 def encode(model, rhythm, mask, use_context, use_latent, grid, known=None):
     """The context (B, T, D) and the mean of each bar's latent (B, N, Z); arguments as of encode_rhythm.
 
@@ -116,10 +117,10 @@ def build_conditioning(model, encoded, controls, guide, grid):
         for name, values in controls.items()
     }
     condition = model.condition(
-        guide.double(encoded["context"]),
-        guide.double(latent),
+        guide.repeat_views(encoded["context"]),
+        guide.repeat_views(latent),
         guide.heard(encoded["use_context"], torch.zeros_like(encoded["use_context"])),
-        guide.double(encoded["use_latent"]),
+        guide.repeat_views(encoded["use_latent"]),
         {name: x.to(latent.dtype) if x.is_floating_point() else x for name, x in controls.items()},
         grid,
     )
@@ -134,7 +135,7 @@ def build_conditioning(model, encoded, controls, guide, grid):
     return conditioning if targets is None else conditioning | {"budget_targets": targets}
 
 
-@torch.no_grad()
+@inference
 def sample(
     model,
     rhythm,
@@ -195,7 +196,7 @@ def sample(
     bars = []
     for steps in grid.bars():
         shape = B * num_samples, steps.stop - steps.start, V, UNIFORMS_PER_VOICE
-        uniform = torch.rand(shape, generator=generator, device=device)
+        uniform = torch.rand(shape, generator=generator, device=device, dtype=torch.float32)
         here = {name: x[:, steps].repeat_interleave(num_samples, dim=0) for name, x in conditioning.items()}
         bars.append(decoding.bar(here, uniform))
     return tuple(torch.cat(roll, 1) for roll in zip(*bars))

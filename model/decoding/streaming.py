@@ -8,7 +8,7 @@ import torch
 from model.controls import CONTROLS, N_VOICES
 from model.decoding.capture import fresh
 from model.decoding.sampling import UNIFORMS_PER_VOICE, build_conditioning, encode_rhythm, given_controls
-from model.decoding.steps import Guide
+from model.decoding.steps import Guide, inference
 
 
 class Stream:
@@ -25,7 +25,7 @@ class Stream:
         self.guide = Guide(guidance, follow, given=())
         self.decoding = fresh(model, batch_size, self.guide, temperature, precision)
 
-    @torch.no_grad()
+    @inference
     def set_rhythm(self, rhythm, use_context=True, use_latent=True, known=None):
         """From the next bar on play to this rhythm, from its first bar, over and over: onset, vel, timeoffset
         (B, T, V), whole bars; None: to no rhythm. use_context, use_latent: whether a step may use the
@@ -43,7 +43,7 @@ class Stream:
         )
         self.next_bar = 0
 
-    @torch.no_grad()
+    @inference
     def bar(self, controls, forbid=None, limit=None):
         """The next bar: controls {name: values} of its S steps as in `sample`, forbid (B, S, V) bool, limit
         (B, S, R, V) -> onset, vel, timeoffset, float32 (B, S, V)."""
@@ -55,7 +55,8 @@ class Stream:
         conditioning = build_conditioning(self.model, encoded, controls, self.guide, bar)
         shape = self.batch_size, bar.n_steps, N_VOICES, UNIFORMS_PER_VOICE
         device = encoded["mask"].device
-        return self.decoding.bar(conditioning, torch.rand(shape, generator=self.generator, device=device))
+        uniform = torch.rand(shape, generator=self.generator, device=device, dtype=torch.float32)
+        return self.decoding.bar(conditioning, uniform)
 
     def adapt_guide(self, controls):
         """Have a view for every control that these set. A new view starts from what the nearest view has
@@ -66,4 +67,4 @@ class Stream:
         self.guide = Guide(self.guidance, self.follow, before.given.union(given_controls(controls)))
         if self.guide != before:
             self.decoding = fresh(self.model, self.batch_size, self.guide, self.temperature, self.precision)
-            self.decoding.go_on_from(played)
+            self.decoding.adopt(played)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model.bars import BarGrid
 from utils.canvas import FAINT, GRID, INK, bare, new_figure, save
 from utils.midi.drums import VOICES
 from utils.playing.plots import draw_takes
@@ -128,7 +129,8 @@ def draw_rolls(player, windows, folder):
         takes["true controls"] = [roll[0, index] for roll in given]
         tap = [windows.batch[name][index] for name in ("rhythm_onset", "rhythm_vel", "rhythm_timeoffset")]
         title = f"{windows.name}, window {index + 1} of {len(windows)}: controls unset, and true controls"
-        draw_takes(folder / f"roll_{number}.png", takes, tap, player.model.steps_per_bar, title)
+        grid = BarGrid.four_four(tap[0].shape[0], player.model.steps_per_bar // 4)
+        draw_takes(folder / f"roll_{number}.png", takes, tap, grid, title)
 
 
 def _panels(title, rows, columns, height, width=None):

@@ -3,29 +3,30 @@
 Shapes: T steps of a sixteenth, 16 to a bar; nine voices in the order of utils/midi/drums.py.
 """
 
-import inspect
+import contextlib
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
+from model.bars import BarGrid
 from model.decoding.sampling import sample
-from utils.checks import (
-    GUIDANCE,
-    MAX_RHYTHM_STEPS,
-    bar_latents,
-    check_temperature,
-    how_followed,
-    in_eval_mode,
-    known_cells,
-    laid_out,
-    limits,
-    locked_cells,
-    make_generator,
-    strengths,
-    whole,
-)
+from utils.checks import ArgumentError, whole
 from utils.get_model import given_model
-from utils.playing.controls import bar_means, check_keys, from_model_units, laid_controls
-from utils.playing.ranking import best_takes
+from utils.playing.controls import for_model, from_model_units, read_curves
+from utils.playing.receipt import best_takes
+from utils.playing.request import GUIDANCE, Dials
+from utils.playing.rolls import (
+    KNOWN,
+    MAX_RHYTHM_STEPS,
+    ROLLS,
+    bar_latents,
+    drum_rolls,
+    known_cells,
+    limits,
+    looped,
+    read_rhythm,
+)
 
 
 def generate(
@@ -83,98 +84,177 @@ def generate(
     latent: (1, bars, Z), used in place of the gist of each bar of the rhythm; see utils.playing.jobs.gist.
 
     best_of: so many takes are played, or num_samples if that is more, and the num_samples of them that obey best come
-        back, the best first and no two alike (see utils/playing/ranking.py); fewer, with a warning, where there are no more
+        back, the best first and no two alike (see utils/playing/receipt.py); fewer, with a warning, where there are no more
         different ones. None: num_samples takes as they are drawn.
 
     Returns onset, vel, timeoffset, float32 (num_samples, seq_len, 9) on the model's device.
     Leaves no trace: the model's train/eval mode and all global random numbers are as before.
     Raises ValueError naming the argument, the value and the rule.
     """
-    model = given_model(model)
-    seq_len = whole(seq_len, "seq_len")
-    if seq_len % 4 or seq_len > MAX_RHYTHM_STEPS:
-        raise ValueError(f"seq_len: {seq_len}; it must be a multiple of 4 steps, {MAX_RHYTHM_STEPS} at most")
-    num_samples = whole(num_samples, "num_samples")
-    best_of = None if best_of is None else max(num_samples, whole(best_of, "best_of"))
-    temperature = check_temperature(temperature)
-    follow, guidance = how_followed(follow), strengths(guidance)
-
-    bar, factor = model.steps_per_bar, model.normalize_factor
-    *rhythm, heard = laid_out((piano_roll_onset, piano_roll_vel, piano_roll_timeoffset), seq_len)
-    known, locked = None if known is None else known_cells(known, seq_len), locked_cells(lock, drums, seq_len)
-    if known and locked:
-        known = {
-            name: torch.where(locked["known_onset"], locked[name], cells) for name, cells in known.items()
-        }
-    known = known or locked
-    if latent is not None:
-        latent = bar_latents(latent, -(-seq_len // bar), model.config["Model"]["Intermediate"]["d_latent"])
-    limit = limits(at_most, playable, seq_len)
-    controls = laid_controls(density, intensity, instrument, style, masks, seq_len, factor)
-    density, intensity, instrument, style, mask = controls
-    style = bar_means(style, mask, bar) if style.ndim > 1 else style
-    curves = [bar_means(curve, mask, bar) for curve in (density, intensity, instrument.clamp(0, 1))]
-    rhythm, use_context, use_latent = as_heard(
-        rhythm, heard, follow, bar, known is not None, latent is not None
+    dials = Dials(
+        seed=seed,
+        temperature=temperature,
+        guidance=guidance,
+        follow=follow,
+        num_samples=num_samples,
+        best_of=best_of,
+        lock=lock,
+        at_most=at_most,
+        playable=playable,
     )
+    check_lock(drums, lock)
+    curves = {"density": density, "intensity": intensity, "instrument": instrument, "style": style}
+    rhythm = piano_roll_onset, piano_roll_vel, piano_roll_timeoffset
+    more = {"masks": masks, "drums": drums, "known": known, "latent": latent}
+    return draw(make_plan(given_model(model), dials, seq_len, rhythm, curves, **more))
 
-    weight = next(model.parameters())
-    generator = make_generator(seed, weight.device)
 
-    def prepare(x):
-        """(seq_len, ...) -> (1, seq_len, ...) on the model's device."""
-        return x[None].to(weight.device)
+@dataclass(frozen=True)
+class Plan:
+    """What the model plays, in tensors on the CPU: checked, and as long as what is played, T steps.
 
-    inputs = [prepare(x) for x in (*rhythm, *curves, style, mask)]
+    rhythm: three rolls (T, 9), of which `reach` steps are heard; use_context, use_latent (T,): on which steps. curves,
+    mask: as read_curves gives them. known: dict as known_cells gives it; latent (bars, Z); limit (T, 3, 9); or None.
+    """
 
-    def draw(num_samples):
-        return sample(
-            model,
-            *inputs,
-            use_context=prepare(use_context),
-            use_latent=prepare(use_latent),
-            known=known and {name: prepare(x) for name, x in known.items()},
-            latent=None if latent is None else prepare(latent),
-            forbid=prepare(instrument < 0),
-            limit=None if limit is None else prepare(limit),
-            num_samples=num_samples,
-            temperature=temperature,
-            guidance=guidance,
-            follow=1.0 if follow is None else follow,
-            generator=generator,
+    model: torch.nn.Module
+    dials: Dials
+    grid: BarGrid
+    rhythm: list
+    reach: int
+    use_context: torch.Tensor
+    use_latent: torch.Tensor
+    curves: dict
+    mask: torch.Tensor
+    known: dict | None
+    latent: torch.Tensor | None
+    limit: torch.Tensor | None
+
+    @cached_property
+    def asked(self):
+        """The Bars that the curves ask for."""
+        return from_model_units(self.curves, self.mask, self.model.normalize_factor, self.grid)
+
+    @property
+    def onsets_known(self):
+        return self.known is not None and bool((self.known["known_onset"] | ~self.mask[:, None]).all())
+
+
+def make_plan(model, dials, steps, rhythm, curves, masks=None, drums=None, known=None, latent=None):
+    """The Plan of so many steps. Its arguments are those of `generate`; curves: control name -> curve, or None.
+
+    Each cell is decided by the first of these that speaks of it:
+    1. a step that `masks` leaves out is silent;
+    2. a voice of `lock` is as in `drums`, which come round again;
+    3. a cell that is known is as in `known`, hit or not;
+    4. a voice that `instrument` forbids is silent;
+    5. what is left is drawn, and of more hits than at_most and playable allow the likelier ones stay.
+    """
+    steps = whole(steps, "seq_len")
+    if steps % 4 or steps > MAX_RHYTHM_STEPS:
+        raise ArgumentError("seq_len", steps, f"it must be a multiple of 4 steps, {MAX_RHYTHM_STEPS} at most")
+    grid = BarGrid.four_four(steps, model.steps_per_bar // 4)
+    rhythm, reach = read_rhythm(rhythm, steps)
+    known = None if known is None else known_cells(known, steps)
+    if dials.locked is not None:
+        known = lock_voices(known, drum_rolls(drums), dials.locked, steps)
+    if latent is not None:
+        latent = bar_latents(latent, grid.n_bars, model.config["Model"]["Intermediate"]["d_latent"])
+    curves, mask = read_curves(curves, masks, steps, model.normalize_factor)
+    heard = as_heard(rhythm, reach, dials, grid, known is not None, latent is not None)
+    limit = limits(dials.at_most, dials.playable, steps)
+    return Plan(model, dials, grid, *heard[:1], reach, *heard[1:], curves, mask, known, latent, limit)
+
+
+def draw(plan):
+    """Play the plan. Returns onset, vel, timeoffset, float32 (num_samples, T, 9), on the model's device."""
+    dials, device = plan.dials, next(plan.model.parameters()).device
+
+    def rows(x):
+        """x, a tensor or a dict of them, with a leading 1 on the model's device; None stays None."""
+        if x is None or isinstance(x, dict):
+            return x and {name: rows(part) for name, part in x.items()}
+        return x[None].to(device)
+
+    curves = rows(for_model(plan.curves, plan.mask, plan.grid))
+    inputs = dict(
+        use_context=rows(plan.use_context),
+        use_latent=rows(plan.use_latent),
+        known=rows(plan.known),
+        latent=rows(plan.latent),
+        forbid=rows(plan.curves["instrument"] < 0),
+        limit=rows(plan.limit),
+        temperature=float(dials.temperature),
+        guidance=dials.strengths,
+        follow=1.0 if dials.followed is None else dials.followed,
+        generator=make_generator(dials.seed, device),
+    )
+    rhythm, mask = map(rows, plan.rhythm), rows(plan.mask)
+
+    rhythm = [*rhythm]
+
+    def take(num_samples):
+        return sample(plan.model, *rhythm, *curves.values(), mask, num_samples=num_samples, **inputs)
+
+    with in_eval_mode(plan.model):
+        if dials.best_of is None:
+            return take(dials.num_samples)
+        best_of = max(dials.num_samples, dials.best_of)
+        followed = plan.rhythm[0][: plan.reach if plan.use_context.any() else 0]
+        return best_takes(
+            take, dials.num_samples, best_of, plan.asked, followed, plan.grid, plan.onsets_known
         )
 
-    with in_eval_mode(model):
-        if best_of is None:
-            return draw(num_samples)
-        onsets_known = known is not None and bool((known["known_onset"] | ~mask[:, None]).all())
-        asked = from_model_units(*controls, factor, bar)
-        followed = rhythm[0][: heard if use_context.any() else 0]
-        return best_takes(draw, num_samples, best_of, asked, followed, bar, onsets_known)
+
+def check_lock(drums, lock):
+    """ArgumentError where of drums and the voices of them to lock one is given without the other."""
+    locks = lock is not None and lock != ()
+    if drums is None and locks:
+        rule = "it needs `drums`, three rolls of which these voices are played as they are"
+        raise ArgumentError("lock", lock, rule)
+    if drums is not None and not locks:
+        rule = "lock is None; it must name the voices that are played as they are"
+        raise ArgumentError("drums", drums, rule, "three rolls")
 
 
-def check_keywords(playing, own=()):
-    """ValueError for the first of these names that is neither a function's own nor one that `generate` takes by keyword
-    alone, with the nearest that is."""
-    parts = inspect.signature(generate).parameters.values()
-    names = [part.name for part in parts if part.kind == part.KEYWORD_ONLY]
-    check_keys(playing, [*own, *(name for name in names if name not in own)], what="argument")
+def lock_voices(known, drums, locked, steps):
+    """The known cells, a dict or None, with the voices `locked` (9,) as in drums (T, 9), over and over."""
+    cells = locked.expand(steps, len(locked))
+    mine = known_cells(dict(zip((*ROLLS, *KNOWN), (*looped(drums, steps), cells, cells))), steps)
+    if known is None:
+        return mine
+    return {name: torch.where(cells, mine[name], known[name]) for name in known}
 
 
-def as_heard(rhythm, heard, follow, steps_per_bar, known, latent):
+def as_heard(rhythm, reach, dials, grid, known, latent):
     """The rhythm, and on which steps its context and its latent are used.
 
     Known drums reach the decoder through the context alone. So where there are any it is used throughout, and a rhythm
-    that is not to be heard is silent, as in training.
+    that is not followed is silent, as in training.
     """
     step = torch.arange(len(rhythm[0]))
+    follow = dials.followed
     if known:
         if follow not in (1, None):
-            follow = repr("loose") if follow == 0 else f"{follow:g}"
-            raise ValueError(
-                f"follow: {follow}; beside known drums a rhythm is followed literally, or 'free', not at all"
-            )
+            rule = "beside known drums a rhythm is followed literally, or 'free', not at all"
+            raise ArgumentError("follow", dials.follow, rule)
         rhythm = [torch.zeros_like(roll) for roll in rhythm] if follow is None else rhythm
         return rhythm, step >= 0, step >= 0
-    use_latent = (step // steps_per_bar * steps_per_bar < heard) & (follow is not None)
-    return rhythm, (step < heard) & bool(follow), use_latent | latent
+    begun = torch.tensor(grid.starts)[torch.as_tensor(grid.index.bar)] < reach
+    return rhythm, (step < reach) & bool(follow), (begun & (follow is not None)) | latent
+
+
+def make_generator(seed, device):
+    return torch.Generator(device=device).manual_seed(seed)
+
+
+@contextlib.contextmanager
+def in_eval_mode(model):
+    """The model in eval mode, and afterwards each of its modules as it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

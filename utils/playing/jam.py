@@ -4,29 +4,26 @@ import math
 
 import torch
 
-from model.decoding.steps import CONTROLS
+from model.bars import BarGrid
+from model.controls import CONTROLS
 from model.decoding.streaming import Stream
-from utils.checks import (
-    GUIDANCE,
-    MAX_RHYTHM_STEPS,
-    as_floats,
-    check_temperature,
-    drum_rolls,
-    how_followed,
-    in_eval_mode,
-    laid_out,
-    limits,
-    locked_cells,
-    make_generator,
-    roll,
-    strengths,
-    three,
-    whole,
-)
+from utils.checks import ArgumentError
 from utils.get_model import given_model
 from utils.midi.drums import N_VOICES
-from utils.playing.controls import bar_means, control_curve, nearest_possible, style_steps
-from utils.playing.generate import as_heard
+from utils.playing.controls import for_model, read_curves
+from utils.playing.generate import as_heard, check_lock, in_eval_mode, lock_voices, make_generator
+from utils.playing.request import GUIDANCE, Dials
+from utils.playing.rolls import (
+    MAX_RHYTHM_STEPS,
+    as_floats,
+    drum_rolls,
+    limits,
+    looped,
+    read_rhythm,
+    read_roll,
+    three,
+    voice_mask,
+)
 
 RULES = "at_most", "playable"
 LOCKED = "drums", "lock"
@@ -71,26 +68,24 @@ class Jam:
         at_most=None,
         playable=False,
     ):
-        temperature = check_temperature(temperature)
-        self.follow, guidance = how_followed(follow), strengths(guidance)
         self.model = given_model(model)
-        self.num_samples = whole(num_samples, "num_samples")
-        self.device = next(self.model.parameters()).device
-        generator, followed = make_generator(seed, self.device), 1.0 if self.follow is None else self.follow
-        self.stream = Stream(self.model, self.num_samples, temperature, guidance, followed, generator)
-        self.controls, self.rules, self.heard = {}, {}, {}
-        rhythm = (piano_roll_onset, piano_roll_vel, piano_roll_timeoffset)
-        self.change(
-            rhythm,
-            density=density,
-            intensity=intensity,
-            instrument=instrument,
-            style=style,
-            at_most=at_most,
-            playable=playable,
-            drums=drums,
-            lock=lock,
+        self.dials = Dials(
+            seed=seed, temperature=temperature, guidance=guidance, follow=follow, num_samples=num_samples
         )
+        self.grid = BarGrid.four_four(self.model.steps_per_bar, self.model.steps_per_bar // 4)
+        self.device = next(self.model.parameters()).device
+        self.stream = Stream(
+            self.model,
+            num_samples,
+            float(temperature),
+            self.dials.strengths,
+            1.0 if self.dials.followed is None else self.dials.followed,
+            make_generator(self.dials.seed, self.device),
+        )
+        self.controls, self.rules, self.heard = {}, {}, {}
+        controls = {"density": density, "intensity": intensity, "instrument": instrument, "style": style}
+        rules = {"at_most": at_most, "playable": playable, "drums": drums, "lock": lock}
+        self.change((piano_roll_onset, piano_roll_vel, piano_roll_timeoffset), **controls, **rules)
 
     def __iter__(self):
         return self
@@ -103,85 +98,80 @@ class Jam:
         """From the next bar on: a new rhythm (onset, vel, timeoffset), which starts at its first bar, or None for none;
         density, intensity, instrument, style; at_most, playable; drums and lock, with which the rhythm starts anew. What
         is not named stays as it is."""
-        asked, rules, heard = {}, dict(self.rules), dict(self.heard)
+        controls, rules, heard = {}, dict(self.rules), dict(self.heard)
         for name, value in changes.items():
             if name in CONTROLS:
-                asked |= self._control(name, value)
+                controls |= self._control(name, value)
             elif name in RULES:
                 rules[name] = value
             elif name in LOCKED:
                 heard[name] = value
             else:
-                raise ValueError(
-                    f"{name}: can't be changed; it must be rhythm, {', '.join((*CONTROLS, *RULES, *LOCKED))}"
-                )
-        if rules != self.rules:
-            limit = limits(**rules, seq_len=self.model.steps_per_bar)
-            asked["limit"] = None if limit is None else self._rows(limit)
-        new = rhythm != () if isinstance(rhythm, tuple) else True
+                rule = f"can't be changed; it must be rhythm, {', '.join((*CONTROLS, *RULES, *LOCKED))}"
+                raise ArgumentError(name, value, rule, "")
+        if changes.keys() & set(RULES):
+            limit = limits(**rules, seq_len=self.grid.n_steps)
+            controls["limit"] = None if limit is None else self._rows(limit)
+        new = not isinstance(rhythm, tuple) or rhythm != ()
         if new:
             heard["rhythm"] = (None,) * 3 if rhythm is None else three(rhythm, "rhythm")
-        if new or heard.keys() & changes.keys():
+        if new or changes.keys() & set(LOCKED):
             self._hear(**heard)
-        self.controls |= asked
+        self.controls |= controls
         self.rules, self.heard = rules, heard
 
     def _control(self, name, value):
-        """What a bar is asked, as arguments for Stream.bar."""
-        S, every = self.model.steps_per_bar, torch.ones(self.model.steps_per_bar, dtype=torch.bool)
-        if name == "style":
-            steps = style_steps(value if isinstance(value, (str, dict)) else self._curve(value, name), S)
-            return {name: self._rows(bar_means(steps, every, S) if steps.ndim > 1 else steps)}
-        if name == "instrument":
-            curve = control_curve(self._curve(value, name), name, S, N_VOICES)
-            asked = bar_means(curve.clamp(0, 1), every, S)
-            return {name: self._rows(asked), "forbid": self._rows(curve < 0)}
-        curve = nearest_possible(
-            control_curve(self._curve(value, name), name, S), *self.model.normalize_factor[name]
-        )
-        return {name: self._rows(bar_means(curve, every, S))}
+        """A control of one bar, as arguments for Stream.bar."""
+        value = value if isinstance(value, (str, dict)) else self._curve(value, name)
+        curves, every = read_curves({name: value}, None, self.grid.n_steps, self.model.normalize_factor)
+        asked = {name: self._rows(for_model({name: curves[name]}, every, self.grid)[name])}
+        return asked | ({"forbid": self._rows(curves[name] < 0)} if name == "instrument" else {})
 
     def _curve(self, value, name):
         """One value for the bar as a curve of its steps; a curve as it is."""
         if value is None:
             return None
-        shape = (N_VOICES,) if name == "instrument" else ()
-        S, size = self.model.steps_per_bar, f"{N_VOICES} numbers" if shape else "a number"
+        width, steps = CONTROLS[name].width, self.grid.n_steps
+        shape, size = ((), "a number") if width is None else ((width,), f"{width} numbers")
         try:
             curve = as_floats(value, name)
-        except ValueError:
-            raise ValueError(f"{name}: {value!r}; it must be {size}, or a curve of the bar's steps") from None
+        except ArgumentError:
+            raise ArgumentError(name, value, f"it must be {size}, or a curve of the bar's steps") from None
         if curve.shape == shape:
-            return curve.expand(S, *shape)
-        if S not in curve.shape[:2]:
-            raise ValueError(
-                f"{name}: shape {tuple(curve.shape)}; it must be {size}, or a curve of the bar's {S} steps"
-            )
+            return curve.expand(steps, *shape)
+        if steps not in curve.shape[:2]:
+            rule = f"it must be {size}, or a curve of the bar's {steps} steps"
+            raise ArgumentError(name, value, rule, f"shape {tuple(curve.shape)}")
         return curve
 
     def _hear(self, rhythm, drums, lock):
-        S, silent = self.model.steps_per_bar, all(roll is None for roll in rhythm)
-        steps = S if silent else -(-len(roll(rhythm[0], "piano_roll_onset", 0, 1)) // S) * S
-        *rolls, _ = laid_out(rhythm, steps)
-        known = locked_cells(lock, drums, steps)
-        if silent and known is None:
+        """Give the stream the rhythm, as whole bars, and with it the locked voices, until both come round together."""
+        bar, silent = self.grid.n_steps, all(roll is None for roll in rhythm)
+        locked = None if lock is None or lock == () else voice_mask(lock, "lock")
+        check_lock(drums, lock)
+        steps = bar if silent else -(-len(read_roll(rhythm[0], "piano_roll_onset", 0, 1)) // bar) * bar
+        rolls, _ = read_rhythm(rhythm, steps)
+        if silent and locked is None:
             self.stream.hear(None)
             return
-        if known is not None:
-            turn = len(drum_rolls(drums)[0])
-            again = math.lcm(steps, turn)
+        known = None
+        if locked is not None:
+            drums = drum_rolls(drums)
+            again = math.lcm(steps, len(drums[0]))
             if again > MAX_RHYTHM_STEPS:
-                raise ValueError(
-                    f"drums: {turn} steps, to a rhythm of {steps}; they come round together after {again} steps, and that "
-                    f"must be {MAX_RHYTHM_STEPS} at most"
-                )
-            rolls, steps = [roll.repeat(again // steps, 1) for roll in rolls], again
-            known = {name: self._rows(roll) for name, roll in locked_cells(lock, drums, again).items()}
-        rolls, *use = as_heard(rolls, steps, self.follow, S, known is not None, False)
+                found = f"{len(drums[0])} steps, to a rhythm of {steps}"
+                rule = f"they come round together after {again} steps, and that must be {MAX_RHYTHM_STEPS} at most"
+                raise ArgumentError("drums", None, rule, found)
+            rolls, steps = looped(rolls, again), again
+            known = {
+                name: self._rows(cells) for name, cells in lock_voices(None, drums, locked, again).items()
+            }
+        grid = BarGrid.four_four(steps, bar // 4)
+        rolls, *use = as_heard(rolls, steps, self.dials, grid, known is not None, False)
         with in_eval_mode(self.model):
             self.stream.hear(
                 [self._rows(roll) for roll in rolls], *(part.to(self.device) for part in use), known
             )
 
     def _rows(self, x):
-        return x.expand(self.num_samples, *x.shape).to(self.device)
+        return x.expand(self.dials.num_samples, *x.shape).to(self.device)

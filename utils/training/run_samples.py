@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from data_aug import unset_controls
+from model.bars import BarGrid
 from model.decoding.sampling import sample
 from utils.midi.drums import inverse_mapping
 from utils.midi.write import roll_to_midi
@@ -46,9 +47,8 @@ def write_samples(model, batch, folder, log=None, step=None):
             roll_to_midi(*rolls, inverse_mapping, folder / f"rhythm_{i}_{kind}.mid")
         picture = folder / f"rhythm_{i}.png"
         at_step = "" if step is None else f", step {step}"
-        draw_takes(
-            picture, drums, rhythm, model.steps_per_bar, f"validation rhythm {i}{at_step}, controls unset"
-        )
+        grid = BarGrid.four_four(len(rhythm[0]), model.steps_per_bar // 4)
+        draw_takes(picture, drums, rhythm, grid, f"validation rhythm {i}{at_step}, controls unset")
         if log is not None:
             log.image(step, f"rhythm_{i}", picture)
 

@@ -152,7 +152,7 @@ class Jam:
         steps = bar if silent else -(-len(read_roll(rhythm[0], "piano_roll_onset", 0, 1)) // bar) * bar
         rolls, _ = read_rhythm(rhythm, steps)
         if silent and locked is None:
-            self.stream.hear(None)
+            self.stream.set_rhythm(None)
             return
         known = None
         if locked is not None:
@@ -169,7 +169,7 @@ class Jam:
         grid = BarGrid.four_four(steps, bar // 4)
         rolls, *use = as_heard(rolls, steps, self.dials, grid, known is not None, False)
         with in_eval_mode(self.model):
-            self.stream.hear(
+            self.stream.set_rhythm(
                 [self._rows(roll) for roll in rolls], *(part.to(self.device) for part in use), known
             )
 

@@ -8,9 +8,12 @@ import os
 
 import numpy as np
 
-from utils.config.errors import shorten
-
 MOST_WHOLE = 2**31 - 1
+
+
+def shorten(text):
+    """The text at a length that leaves an error message readable."""
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 class ArgumentError(ValueError):

@@ -7,7 +7,7 @@ import torch
 
 from model.model import DrumVAE
 from utils.checkpoints import load_checkpoint, load_weights
-from utils.config.errors import shorten
+from utils.checks import shorten
 from utils.config.schema import config_from_dict
 
 _last_model = None

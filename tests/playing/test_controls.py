@@ -5,17 +5,12 @@ import pytest
 import torch
 
 from inference_bar_control import generate_control_params
+from model.bars import BarGrid
 from tests.helpers.inference_helpers import FACTOR
 from utils.midi.drums import STYLE_NONE
-from utils.playing.controls import (
-    ask,
-    measure,
-    parse_guidance,
-    parse_voices,
-    read_controls,
-    style_name,
-    to_model_units,
-)
+from utils.playing.arguments import parse_guidance, parse_voices
+from utils.playing.command import read_controls
+from utils.playing.controls import ask, measure, style_name, to_model_units
 
 
 @pytest.mark.parametrize(
@@ -71,34 +66,36 @@ def test_wishes_are_stretched_over_the_bars():
     asked = ask(
         4, hits_per_bar="8,-", velocity=[60, None, 90], voices={"kick": 4}, forbid=["crash"], style="funk,-"
     )
-    assert asked.hits.tolist()[:2] == [8, 8] and np.isnan(asked.hits[2:]).all()
+    assert asked["density"].tolist()[:2] == [8, 8] and np.isnan(asked["density"][2:]).all()
     assert (
-        asked.velocity[0] == asked.velocity[1] == 60
-        and np.isnan(asked.velocity[2])
-        and asked.velocity[3] == 90
+        asked["intensity"][0] == asked["intensity"][1] == 60
+        and np.isnan(asked["intensity"][2])
+        and asked["intensity"][3] == 90
     )
-    assert asked.style.tolist() == [16, 16, STYLE_NONE, STYLE_NONE]
+    assert asked["style"].tolist() == [16, 16, STYLE_NONE, STYLE_NONE]
     assert (
-        asked.voices[:, 0].tolist() == [4] * 4
-        and (asked.voices[:, 6] < 0).all()
-        and np.isnan(asked.voices[:, 1]).all()
+        asked["instrument"][:, 0].tolist() == [4] * 4
+        and (asked["instrument"][:, 6] < 0).all()
+        and np.isnan(asked["instrument"][:, 1]).all()
     )
 
 
 @pytest.mark.parametrize("style", ["funk=0.7+jazz=0.3,rock,-", [{"funk": 7, "Jazz": "3"}, "rock", None]])
 def test_styles_are_blended_bar_by_bar(style):
     asked = ask(3, style=style)
-    assert asked.style.shape == (3, 18) and np.allclose(asked.style[0, [16, 11]], [0.7, 0.3])
+    assert asked["style"].shape == (3, 18) and np.allclose(asked["style"][0, [16, 11]], [0.7, 0.3])
     assert (
-        asked.style[1, 6] == 1 and np.isnan(asked.style[2]).all() and np.allclose(asked.style[:2].sum(1), 1)
+        asked["style"][1, 6] == 1
+        and np.isnan(asked["style"][2]).all()
+        and np.allclose(asked["style"][:2].sum(1), 1)
     )
-    assert to_model_units(asked, FACTOR, 16)[3].shape == (1, 48, 18)
-    assert [style_name(style) for style in asked.style] == ["funk 0.7 + jazz 0.3", "rock", "-"]
+    assert to_model_units(asked, FACTOR, BarGrid.four_four(48, 4))["style"].shape == (1, 48, 18)
+    assert [style_name(style) for style in asked["style"]] == ["funk 0.7 + jazz 0.3", "rock", "-"]
 
 
 def test_a_blend_of_one_style_is_its_name():
-    assert ask(2, style={"funk": 0.2}).style.tolist() == ask(2, style="funk").style.tolist() == [16, 16]
-    assert ask(1, style="funk+jazz+rock").style[0, [6, 11, 16]].tolist() == [1 / 3] * 3
+    assert ask(2, style={"funk": 0.2})["style"].tolist() == ask(2, style="funk")["style"].tolist() == [16, 16]
+    assert ask(1, style="funk+jazz+rock")["style"][0, [6, 11, 16]].tolist() == [1 / 3] * 3
 
 
 def test_guidance_on_the_command_line():
@@ -106,10 +103,10 @@ def test_guidance_on_the_command_line():
     asked = {"style": 3.0, "density": 2.0, "instrument": 0.5, "intensity": 1.0}
     assert parse_guidance(["style=3", "hits-per-bar=2,", "voice=.5", "velocity=1"]) == asked
     for words, named in (
-        (["strong"], "--guidance: 'strong'"),
-        (["style=much"], "--guidance"),
+        (["strong"], "guidance: 'strong'"),
+        (["style=much"], "guidance"),
         (["styl=2"], "did you mean style"),
-        (["2", "style=3"], "--guidance: '2 style=3'"),
+        (["2", "style=3"], "guidance: '2 style=3'"),
     ):
         with pytest.raises(ValueError, match=named):
             parse_guidance(words)
@@ -139,9 +136,10 @@ def test_what_is_measured_asks_for_itself():
     chance = np.random.default_rng(0)
     onset = (chance.random((32, 9)) < 0.2).astype(np.float32)
     vel = onset * chance.uniform(0.1, 1, (32, 9)).astype(np.float32)
-    got = measure(onset, vel, 16)
-    assert got.hits.tolist() == [onset[:16].sum(), onset[16:].sum()]
-    density, intensity, instrument, style = to_model_units(got, FACTOR, 16)
+    grid = BarGrid.four_four(32, 4)
+    got = measure(onset, vel, grid)
+    assert got["density"].tolist() == [onset[:16].sum(), onset[16:].sum()]
+    density, intensity, instrument, style = to_model_units(got, FACTOR, grid).values()
     assert density.shape == intensity.shape == style.shape == (1, 32) and instrument.shape == (1, 32, 9)
     assert np.allclose(density[0, :16] * 0.05 + 0.125, onset[:16].mean(), atol=1e-6)
     assert np.allclose(intensity[0, 16:] * 0.1 + 0.5, vel[16:].sum() / onset[16:].sum(), atol=1e-6)
@@ -156,7 +154,7 @@ def test_voices_on_the_command_line():
         "snare": "2",
     }
     for words in (["kick"], ["4"], ["4 kick=2"]):
-        with pytest.raises(ValueError, match="--voice"):
+        with pytest.raises(ValueError, match="voices: "):
             parse_voices(words)
 
 

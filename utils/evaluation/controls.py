@@ -54,9 +54,7 @@ def control_figures(player, windows, train):
             if control == "style":
                 figures = style_figures(asked, classifier(rolls), place)
             else:
-                got = attributes(
-                    control, measure_rolls(rolls, steps_per_bar)
-                )
+                got = attributes(control, measure_rolls(rolls, steps_per_bar))
                 wished = attributes(control, ask(control, mode, asked, own))[1] if mode == "held" else None
                 sums[length][control, mode] = sweep_sums(asked, *got, wished, place)
                 figures = sweep_figures([sums[length][control, mode]], len(asked)) | {

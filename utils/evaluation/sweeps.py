@@ -51,7 +51,9 @@ def measure_rolls(rolls, steps_per_bar):
 
 def ranges(bars):
     """{control: (low, high)} that Bars of the training split cover, styles left out."""
-    columns = {name: bars[name] for name in ("density", "intensity")} | dict(zip(VOICES, bars["instrument"].T))
+    columns = {name: bars[name] for name in ("density", "intensity")} | dict(
+        zip(VOICES, bars["instrument"].T)
+    )
     covered = {name: np.nanpercentile(values, PERCENTILES) for name, values in columns.items()}
     for name, ends in covered.items():
         if name != "intensity":

@@ -12,9 +12,9 @@ import torch
 
 from model.bars import BarGrid
 from model.controls import CONTROLS
-from utils.checks import ArgumentError, as_number, whole, within
+from utils.checks import ArgumentError, whole, within
 from utils.device import pick_device
-from utils.midi.drums import N_VOICES, STYLE_NONE, STYLES, style_id, voice_index
+from utils.midi.drums import STYLE_NONE, STYLES, style_id, voice_index
 from utils.playing.rolls import as_floats
 
 NUMBERS = {name: control for name, control in CONTROLS.items() if control.n_ids is None}

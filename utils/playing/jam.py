@@ -2,14 +2,11 @@
 
 import math
 
-import torch
-
 from model.bars import BarGrid
 from model.controls import CONTROLS
 from model.decoding.streaming import Stream
 from utils.checks import ArgumentError
 from utils.get_model import given_model
-from utils.midi.drums import N_VOICES
 from utils.playing.controls import for_model, read_curves
 from utils.playing.generate import as_heard, check_lock, in_eval_mode, lock_voices, make_generator
 from utils.playing.request import GUIDANCE, Dials

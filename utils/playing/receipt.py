@@ -11,10 +11,9 @@ import numpy as np
 import torch
 
 from model.bars import BarGrid
-from model.controls import CONTROLS
 from utils.files import json_text, write_text
 from utils.get_model import checkpoint_of
-from utils.midi.drums import N_VOICES, VOICES
+from utils.midi.drums import VOICES
 from utils.playing.controls import NO_STYLE, NUMBERS, Bars, heading, lay_out, measure, style_name
 
 MET = 0.5  # hits: a whole number can't come nearer to what was asked than this

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from model.bars import BarGrid
-from model.controls import CONTROLS
 from utils.checks import ArgumentError, check_keys, check_switch, whole, within
 from utils.config.yaml_file import read_file
 from utils.get_model import given_model

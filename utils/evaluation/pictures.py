@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 
-from model.bars import BarGrid
 from utils.canvas import FAINT, GRID, INK, bare, new_figure, save
 from utils.midi.drums import VOICES
 from utils.playing.plots import draw_takes
@@ -129,7 +128,7 @@ def draw_rolls(player, windows, folder):
         takes["true controls"] = [roll[0, index] for roll in given]
         tap = [windows.batch[name][index] for name in ("rhythm_onset", "rhythm_vel", "rhythm_timeoffset")]
         title = f"{windows.name}, window {index + 1} of {len(windows)}: controls unset, and true controls"
-        grid = BarGrid.four_four(tap[0].shape[0], player.model.steps_per_bar // 4)
+        grid = player.model.grid(len(tap[0]))
         draw_takes(folder / f"roll_{number}.png", takes, tap, grid, title)
 
 

@@ -153,7 +153,7 @@ def make_plan(model, dials, steps, rhythm, curves, masks=None, drums=None, known
     steps = whole(steps, "seq_len")
     if steps % 4 or steps > MAX_RHYTHM_STEPS:
         raise ArgumentError("seq_len", steps, f"it must be a multiple of 4 steps, {MAX_RHYTHM_STEPS} at most")
-    grid = BarGrid.four_four(steps, model.steps_per_bar // 4)
+    grid = model.grid(steps)
     rhythm, reach = read_rhythm(rhythm, steps)
     known = None if known is None else known_cells(known, steps)
     if dials.locked is not None:
@@ -189,12 +189,10 @@ def draw(plan):
         follow=1.0 if dials.followed is None else dials.followed,
         generator=make_generator(dials.seed, device),
     )
-    rhythm, mask = map(rows, plan.rhythm), rows(plan.mask)
-
-    rhythm = [*rhythm]
+    rhythm, mask = [rows(roll) for roll in plan.rhythm], rows(plan.mask)
 
     def take(num_samples):
-        return sample(plan.model, *rhythm, *curves.values(), mask, num_samples=num_samples, **inputs)
+        return sample(plan.model, rhythm, curves, mask, num_samples=num_samples, **inputs)
 
     with in_eval_mode(plan.model):
         if dials.best_of is None:

@@ -2,8 +2,7 @@
 
 import math
 
-from model.bars import BarGrid
-from model.controls import CONTROLS
+from model.controls import CONTROLS, controls_of
 from model.decoding.streaming import Stream
 from utils.checks import ArgumentError
 from utils.get_model import given_model
@@ -69,7 +68,7 @@ class Jam:
         self.dials = Dials(
             seed=seed, temperature=temperature, guidance=guidance, follow=follow, num_samples=num_samples
         )
-        self.grid = BarGrid.four_four(self.model.steps_per_bar, self.model.steps_per_bar // 4)
+        self.grid = self.model.grid(1).whole()  # of one bar
         self.device = next(self.model.parameters()).device
         self.stream = Stream(
             self.model,
@@ -89,7 +88,8 @@ class Jam:
 
     def __next__(self):
         with in_eval_mode(self.model):
-            return self.stream.bar(**self.controls)
+            rules = {name: self.controls.get(name) for name in ("forbid", "limit")}
+            return self.stream.bar(controls_of(self.controls), **rules)
 
     def change(self, rhythm=(), **changes):
         """From the next bar on: a new rhythm (onset, vel, timeoffset), which starts at its first bar, or None for none;
@@ -163,8 +163,7 @@ class Jam:
             known = {
                 name: self._rows(cells) for name, cells in lock_voices(None, drums, locked, again).items()
             }
-        grid = BarGrid.four_four(steps, bar // 4)
-        rolls, *use = as_heard(rolls, steps, self.dials, grid, known is not None, False)
+        rolls, *use = as_heard(rolls, steps, self.dials, self.model.grid(steps), known is not None, False)
         with in_eval_mode(self.model):
             self.stream.set_rhythm(
                 [self._rows(roll) for roll in rolls], *(part.to(self.device) for part in use), known

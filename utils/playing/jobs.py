@@ -15,7 +15,6 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from model.bars import BarGrid
 from model.controls import CONTROLS
 from model.decoding.sampling import encode
 from utils.checks import ArgumentError, check_keys, number, whole
@@ -124,7 +123,7 @@ def _humanise(drums, model, dials):
 
 
 def _infill(drums, model, dials, bars=None, steps=None, voices=None):
-    grid = grid_of(drums, model)
+    grid = model.grid(len(drums[0]))
     if bars is None and steps is None and voices is None:
         rule = "at least one of them must say what is played anew"
         raise ArgumentError("bars, steps, voices", None, rule)
@@ -144,7 +143,7 @@ def _infill(drums, model, dials, bars=None, steps=None, voices=None):
 
 
 def _continue(drums, model, dials, bars=None):
-    grid = grid_of(drums, model)
+    grid = model.grid(len(drums[0]))
     if grid.missing:
         rule = f"to go on from them they must be whole bars of {model.steps_per_bar}"
         raise ArgumentError("drums", None, rule, f"{grid.n_steps} steps")
@@ -183,25 +182,20 @@ LAYOUTS = {
 assert LAYOUTS.keys() == JOBS.keys()
 
 
-def grid_of(rolls, model):
-    """The bars of rolls (..., T, 9)."""
-    return BarGrid.four_four(rolls[0].shape[-2], model.steps_per_bar // 4)
-
-
-def grid_of_bars(n_bars, model):
-    return BarGrid.four_four(n_bars * model.steps_per_bar, model.steps_per_bar // 4)
-
-
 def gist(drums, model=None, name="drums"):
     """What the rhythm of drums is about, bar by bar: the latents (1, bars, Z) that a model makes of it. Drums may end
     within a bar."""
     rolls, model = drum_rolls(drums, name), given_model(model)
-    grid, device = grid_of(rolls, model), next(model.parameters()).device
+    grid, device = model.grid(len(rolls[0])), next(model.parameters()).device
     rhythm = rhythm_roll(*(grid.fill(roll, dim=0).numpy() for roll in rolls))
     rhythm = [torch.from_numpy(roll)[None].to(device) for roll in rhythm]
     everywhere = torch.ones(rhythm[0].shape[:2], dtype=torch.bool, device=device)
     with in_eval_mode(model), torch.no_grad():
-        return encode(model, rhythm, everywhere, everywhere, everywhere)[1].float().cpu()
+        return (
+            encode(model, rhythm, everywhere, everywhere, everywhere, model.grid(len(rolls[0])).whole())[1]
+            .float()
+            .cpu()
+        )
 
 
 def between(a, b, share):

@@ -13,7 +13,7 @@ from utils.midi.timeline import Timeline
 from utils.playing.arguments import JOBS
 from utils.playing.controls import to_model_units
 from utils.playing.generate import check_lock, draw
-from utils.playing.jobs import LAYOUTS, grid_of, grid_of_bars, plan_layout
+from utils.playing.jobs import LAYOUTS, plan_layout
 from utils.playing.request import Request
 from utils.playing.rolls import drum_rolls
 from utils.playing.takes import check_written, takes_of
@@ -128,7 +128,7 @@ class Heard:
         """The arguments of the job alone."""
         if request.job == "tap":
             return {"steps": -(-self.steps // 4) * 4}
-        bars = grid_of(self.drums, model).n_bars
+        bars = model.grid(self.drums[0].shape[-2]).n_bars
         if request.bars_from_0 is not None and max(request.bars_from_0) >= bars:
             rule = f"it must name bars, as 2,5-7, of the {bars} there are"
             raise ArgumentError("bars_anew", request.bars_anew, rule)
@@ -166,7 +166,7 @@ def lay_out(request, heard, model):
         rhythm = None  # it is the drums
     rhythm = (None,) * 3 if rhythm is None else rhythm
     if song is None:
-        curves = to_model_units(asked, model.normalize_factor, grid_of_bars(asked.n_bars, model))
+        curves = to_model_units(asked, model.normalize_factor, model.grid(asked.n_bars * bar))
     else:
         curves, known = song.curves(model), song.crashes(rhythm, model, request.follow) or known
     more = {"known": known, "latent": request.latent}

@@ -92,7 +92,7 @@ class Receipt:
     def of(cls, drums, asked, model, rhythm=None, seed=None, dials=None):
         """drums: onset, vel, timeoffset (T, 9). asked: Bars, or None: nothing. rhythm: the same of the rhythm, of any
         length, or None."""
-        grid = BarGrid.four_four(len(drums[0]), model.steps_per_bar // 4)
+        grid = model.grid(len(drums[0]))
         asked = lay_out([], grid.n_bars) if asked is None else asked
         tap = None if rhythm is None else Tap.of(drums[0], rhythm[0])
         return cls(asked, measure(*drums[:2], grid), grid, tap, seed, checkpoint_of(model), dict(dials or {}))

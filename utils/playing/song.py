@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from model.bars import BarGrid
 from utils.checks import ArgumentError, check_keys, check_switch, whole, within
 from utils.config.yaml_file import read_file
 from utils.get_model import given_model
@@ -83,7 +82,7 @@ class Song:
         return arguments if known is None else arguments | {"known": known}
 
     def grid(self, model):
-        return BarGrid.four_four(self.n_bars * model.steps_per_bar, model.steps_per_bar // 4)
+        return model.grid(self.n_bars * model.steps_per_bar)
 
     def rhythm(self, rolls, steps_per_bar, n_steps=0):
         """The rolls (1, T, 9) of a rhythm; where it loops, whole bars of it, n_steps at least, over and over to the end of

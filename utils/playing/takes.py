@@ -19,7 +19,6 @@ from utils.midi.sound import render
 from utils.midi.timeline import Timeline
 from utils.midi.write import early_hits, roll_to_midi
 from utils.playing.controls import Bars, from_model_units, length_in_bars, read_curves
-from utils.playing.jobs import grid_of
 from utils.playing.receipt import Receipt
 from utils.playing.rolls import as_floats, drum_rolls
 
@@ -142,7 +141,7 @@ def _bars_asked(asked, rolls, model):
     with within("asked"):
         check_keys(asked, [*CONTROLS, "masks"], "control")
     curves, mask = read_curves(asked, asked.get("masks"), len(rolls[0]), model.normalize_factor)
-    return from_model_units(curves, mask, model.normalize_factor, grid_of(rolls, model))
+    return from_model_units(curves, mask, model.normalize_factor, model.grid(len(rolls[0])))
 
 
 def takes_of(drums, name="take", **about):

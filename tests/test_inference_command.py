@@ -90,9 +90,9 @@ def test_command_hears_a_long_rhythm_to_its_end(checkpoint, tmp_path, capsys, mo
     long = write_midi(tmp_path / "long.mid", {"bass": [(quarter, 40, 90) for quarter in range(40)]})
     heard = []
 
-    def listen(model, onset, *rest, **_):
-        heard.append(onset)
-        return torch.zeros(3, *onset.shape)
+    def listen(model, rhythm, **_):
+        heard.append(rhythm[0])
+        return torch.zeros(3, *rhythm[0].shape)
 
     monkeypatch.setattr("utils.playing.generate.sample", listen)
     assert command("--rhythm", long, "--checkpoint", checkpoint, "--out", tmp_path) == 0

@@ -10,7 +10,8 @@ from tests.helpers.inference_helpers import FACTOR
 from utils.midi.drums import STYLE_NONE
 from utils.playing.arguments import parse_guidance, parse_voices
 from utils.playing.command import read_controls
-from utils.playing.controls import ask, measure, style_name, to_model_units
+from utils.playing.controls import measure, style_name, to_model_units
+from utils.playing.wishes import ask
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ from tests.helpers.inference_helpers import FACTOR, build_tiny_model, save_tiny_
 from utils.get_model import checkpoint_of, load_model
 from utils.midi.drums import STYLE_NONE
 from utils.playing import plots
-from utils.playing.controls import ask, from_model_units, measure, read_curves, to_model_units
+from utils.playing.controls import from_model_units, measure, read_curves, to_model_units
 from utils.playing.plots import ASKED, draw_result
 from utils.playing.receipt import Receipt, Tap, misses
+from utils.playing.wishes import ask
 
 
 @pytest.fixture(scope="module")

@@ -25,10 +25,10 @@ from model.bars import BarGrid
 from tests.helpers.inference_helpers import build_tiny_model, save_tiny_checkpoint, write_midi
 from tests.helpers.model_batches import random_batch
 from utils import get_model
-from utils.playing.controls import ask
 from utils.playing.receipt import ROUNDS, best_takes, distance_from_request
 from utils.playing.request import GUIDANCE
 from utils.playing.takes import takes_of
+from utils.playing.wishes import ask
 
 BAR = BarGrid.four_four(16, 4)
 

@@ -24,7 +24,7 @@ from data_aug import unset_controls
 from model.bars import BarGrid
 from utils.evaluation.player import BARS
 from utils.midi.drums import N_VOICES, VOICES
-from utils.playing.controls import lay_out, measure, to_model_units
+from utils.playing.controls import Bars, measure, to_model_units
 
 PERCENTILES = 2, 98
 SWEPT = ("density", "intensity", *VOICES, "style")
@@ -81,7 +81,7 @@ def targets(covered, styles, n_bars):
 def ask(control, mode, target, own):
     """Bars that ask for `target` (n,) of one control, the others as `mode` says. own: Bars that the real drums have."""
     n = len(target)
-    nothing, held = lay_out([], n), own.part(slice(n))
+    nothing, held = Bars.unset(n), own.part(slice(n))
     asked = nothing if mode == "unset" else held
     if control == "density":
         asked["density"] = target

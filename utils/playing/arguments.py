@@ -88,130 +88,92 @@ def _named(words, argument, rule):
 
 # ---- the flags
 
-
-class Flag:
-    """A row. dest: a field of utils.playing.request.Request, which keeps its default where the flag is left out; or a
-    name of the command line's own. read: makes the field's value of the flag's words. options: of argparse."""
-
-    def __init__(self, name, help, *, read=lambda words: words, dest=None, **options):
-        self.name, self.read = name, read
-        self.dest = dest or name[2:].replace("-", "_")
-        self.options = {"help": help, "dest": self.dest, "default": None, **options}
-
-
+# Flag, metavar, kind and, behind the bar, what it is. Each gives the field of utils.playing.request.Request of its name,
+# or of FIELDS, which keeps its default where the flag is left out.
+REQUEST_FLAGS = """
+--rhythm MIDI needed | the rhythm: taps, bass, guitar, drums, anything
+--job NAME job | {jobs}. All but tap take the rhythm as drums, all voices of it (default: tap)
+--voices NAME names | which voices to add, or to play anew
+--bars-anew N,N-N text | which bars to play anew, counted from 1: 2,5-7
+--strength X float | of a variation, from 0, the same drums, to 1, another groove (default: 0.5)
+--second MIDI text | the drums to which interpolate leads
+--lock NAME names | voices of the drums in --rhythm that stay as they are there; past their end they come round again
+--track N|NAME text | which track of it, counted from 0 (default: all, merged)
+--song YAML text | a song: sections, fills, arcs, see examples/song.yaml; in place of --bars and of what is asked
+--hits-per-bar VALUE text | hits of all voices together
+--velocity VALUE text | mean velocity of the hits, 1 to 127
+--voice NAME=VALUE voices | hits per bar of a voice, 0 to 16: --voice kick=4 snare=2,2,2,6
+--forbid NAME names | voices that must not sound
+--at-most K int | no more than K voices at once
+--playable - switch | nothing that two hands and two feet could not play
+--style VALUE text | a style by name, or a blend: funk=0.7+jazz=0.3
+--bars N int | bars of 4/4 to play, or to go on for (default: as long as the rhythm)
+--seed N int | same seed, same drums (default: a new one, printed)
+--temperature X float | below 1 safer, above 1 wilder (default: 1)
+--guidance X|NAME=X guidance | how much the controls weigh; 1: as trained; one for all, or for some by name, as \
+style=3 hits-per-bar=2 velocity=1 voice=2 (default: 1.5)
+--follow HOW number | literal or 1: the rhythm hit by hit; loose or 0: its gist alone; numbers between, or up to 2; \
+free: not at all (default: literal)
+--num-samples N int | how many versions, the best first (default: 1)
+--best-of N int | play so many, and keep those that come nearest to what was asked (default: 1)
+--kit-in KIT text | which keys are which voice where the rhythm is drums: gm, roland_td, or a YAML file, see \
+examples/kit.yaml (default: gm and roland_td alike)
+--kit-out KIT text | the kit to play on, the same way (default: gm)
+--keep-tracks - switch | write the rhythm's tracks beside the drums
+--lead-in - switch | begin a bar later, so that hits just before the first beat stay there
+"""
+OTHER_FLAGS = """
+--controls YAML text | a control file, see examples/controls.yaml
+--plot - plot | a picture of the piano roll with what was asked and what came out (default)
+--wav - switch | also as sound, where FluidSynth is installed
+--checkpoint PT text | the model (default: checkpoints/drummer.pt)
+--device NAME device | cpu, cuda, cuda:1, mps, or auto (default)
+--out FOLDER out | for RHYTHM_1.mid, .json, .png, ..., which are replaced if there (default: output)
+"""
+FIELDS = {"voice": "voices", "voices": "voices_anew"}
 _SEVERAL = {"nargs": "+", "action": "extend"}
-_SWITCH = {"action": "store_true"}
+KINDS = {  # options of argparse
+    "text": {},
+    "needed": {"required": True},
+    "int": {"type": int},
+    "float": {"type": float},
+    "number": {"type": number_or_word},
+    "switch": {"action": "store_true"},
+    "names": _SEVERAL,
+    "voices": _SEVERAL,
+    "guidance": _SEVERAL,
+    "job": {"choices": tuple(JOBS)},
+    "plot": {"action": argparse.BooleanOptionalAction, "default": True},
+    "device": {"default": "auto"},
+    "out": {"default": "output"},
+}
+READ = {"names": names_of, "voices": parse_voices, "guidance": parse_guidance}  # of the words of several
 
-FLAGS = (
-    Flag("--rhythm", "the rhythm: taps, bass, guitar, drums, anything", metavar="MIDI", required=True),
-    Flag(
-        "--job",
-        f"{'; '.join(f'{name}: {job.does}' for name, job in JOBS.items())}. All but tap take the rhythm as drums, all "
-        "voices of it (default: tap)",
-        choices=tuple(JOBS),
-    ),
-    Flag(
-        "--voices",
-        "which voices to add, or to play anew",
-        metavar="NAME",
-        dest="voices_anew",
-        read=names_of,
-        **_SEVERAL,
-    ),
-    Flag("--bars-anew", "which bars to play anew, counted from 1: 2,5-7", metavar="N,N-N"),
-    Flag(
-        "--strength",
-        "of a variation, from 0, the same drums, to 1, another groove (default: 0.5)",
-        metavar="X",
-        type=float,
-    ),
-    Flag("--second", "the drums to which interpolate leads", metavar="MIDI"),
-    Flag(
-        "--lock",
-        "voices of the drums in --rhythm that stay exactly as they are there; past their end they come round again",
-        metavar="NAME",
-        read=names_of,
-        **_SEVERAL,
-    ),
-    Flag("--track", "which track of it, counted from 0 (default: all, merged)", metavar="N|NAME"),
-    Flag(
-        "--song",
-        "a song: sections, fills, arcs, see examples/song.yaml; in place of a control file, the flags of controls and "
-        "--bars",
-        metavar="YAML",
-    ),
-    Flag("--hits-per-bar", "hits of all voices together", metavar="VALUE"),
-    Flag("--velocity", "mean velocity of the hits, 1 to 127", metavar="VALUE"),
-    Flag(
-        "--voice",
-        "hits per bar of a voice, 0 to 16: --voice kick=4 snare=2,2,2,6",
-        metavar="NAME=VALUE",
-        dest="voices",
-        read=parse_voices,
-        **_SEVERAL,
-    ),
-    Flag("--forbid", "voices that must not sound", metavar="NAME", read=names_of, **_SEVERAL),
-    Flag("--at-most", "no more than K voices at once", metavar="K", type=int),
-    Flag("--playable", "nothing that two hands and two feet could not play", **_SWITCH),
-    Flag("--style", "a style by name, or a blend: funk=0.7+jazz=0.3", metavar="VALUE"),
-    Flag(
-        "--bars",
-        "bars of 4/4 to play, or to go on for (default: as long as the rhythm)",
-        metavar="N",
-        type=int,
-    ),
-    Flag("--seed", "same seed, same drums (default: a new one, printed)", metavar="N", type=int),
-    Flag("--temperature", "below 1 safer, above 1 wilder (default: 1)", metavar="X", type=float),
-    Flag(
-        "--guidance",
-        "how much the controls weigh; 1: as trained; one for all, or for some by name, as style=3 hits-per-bar=2 "
-        "velocity=1 voice=2 (default: 1.5)",
-        metavar="X|NAME=X",
-        read=parse_guidance,
-        **_SEVERAL,
-    ),
-    Flag(
-        "--follow",
-        "literal or 1: the rhythm hit by hit; loose or 0: its gist alone; numbers between, or up to 2; free: not at all "
-        "(default: literal)",
-        metavar="HOW",
-        read=number_or_word,
-    ),
-    Flag("--num-samples", "how many versions, the best first (default: 1)", metavar="N", type=int),
-    Flag(
-        "--best-of",
-        "play so many, and keep those that come nearest to what was asked (default: 1)",
-        metavar="N",
-        type=int,
-    ),
-    Flag(
-        "--kit-in",
-        "which keys are which voice where the rhythm is drums: gm, roland_td, or a YAML file, see examples/kit.yaml "
-        "(default: gm and roland_td alike)",
-        metavar="KIT",
-    ),
-    Flag("--kit-out", "the kit to play on, the same way (default: gm)", metavar="KIT"),
-    Flag("--keep-tracks", "write the rhythm's tracks beside the drums", **_SWITCH),
-    Flag("--lead-in", "begin a bar later, so that hits just before the first beat stay there", **_SWITCH),
-)
-OF_THE_COMMAND_LINE = (
-    Flag("--controls", "a control file, see examples/controls.yaml", metavar="YAML"),
-    Flag(
-        "--plot",
-        "a picture of the piano roll with what was asked and what came out (default)",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-    ),
-    Flag("--wav", "also as sound, where FluidSynth is installed", **_SWITCH),
-    Flag("--checkpoint", "the model (default: checkpoints/drummer.pt)", metavar="PT"),
-    Flag("--device", "cpu, cuda, cuda:1, mps, or auto (default)", default="auto"),
-    Flag(
-        "--out",
-        "for RHYTHM_1.mid, .json, .png, ..., which are replaced if there (default: output)",
-        metavar="FOLDER",
-        default="output",
-    ),
-)
+
+@dataclass(frozen=True)
+class Flag:
+    """A row: the flag, the field of a Request or the name that it gives, and more."""
+
+    name: str
+    dest: str
+    metavar: str
+    kind: str
+    help: str
+
+    def read(self, value):
+        return READ[self.kind](value) if self.kind in READ else value
+
+
+def _rows(table):
+    jobs = "; ".join(f"{name}: {job.does}" for name, job in JOBS.items())
+    for line in table.strip().splitlines():
+        row, _, text = line.partition(" | ")
+        name, metavar, kind = row.split()
+        field = name[2:].replace("-", "_")
+        yield Flag(name, FIELDS.get(field, field), metavar, kind, text.replace("{jobs}", jobs))
+
+
+FLAGS, OWN_FLAGS = tuple(_rows(REQUEST_FLAGS)), tuple(_rows(OTHER_FLAGS))
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -234,6 +196,8 @@ def build_parser():
         "with commas: one for each bar, or fewer, stretched evenly over the bars; '-' leaves bars to the model. "
         "What is not asked for, the model decides. Flags win over the control file.",
     )
-    for flag in (*FLAGS, *OF_THE_COMMAND_LINE):
-        parser.add_argument(flag.name, **flag.options)
+    for flag in (*FLAGS, *OWN_FLAGS):
+        metavar = {} if flag.metavar == "-" else {"metavar": flag.metavar}
+        options = {"default": None, "help": flag.help, **metavar, **KINDS[flag.kind]}
+        parser.add_argument(flag.name, dest=flag.dest, **options)
     return parser

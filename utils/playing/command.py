@@ -9,9 +9,9 @@ from utils.device import pick_device
 from utils.get_model import SHIPPED, load_model
 from utils.midi.sound import find_fluidsynth
 from utils.playing.arguments import FLAGS
-from utils.playing.controls import WISHES, check_voices
 from utils.playing.play import perform
 from utils.playing.request import Request
+from utils.playing.wishes import WISHES, check_voices
 
 
 def run(arguments):

@@ -4,24 +4,17 @@ A musician asks for hits per bar, MIDI velocities and names; the model is given 
 asked and what is played have the same shape, `Bars`, so that one can stand beside the other.
 """
 
-from dataclasses import dataclass
-from functools import partial
-
 import numpy as np
 import torch
 
-from model.bars import BarGrid
 from model.controls import CONTROLS
 from utils.checks import ArgumentError, whole, within
 from utils.device import pick_device
-from utils.midi.drums import STYLE_NONE, STYLES, style_id, voice_index
+from utils.midi.drums import STYLE_NONE, STYLES, style_id
 from utils.playing.rolls import as_floats
 
 NUMBERS = {name: control for name, control in CONTROLS.items() if control.n_ids is None}
-WISHES = (*(control.wish for control in CONTROLS.values()), "forbid")
-BAR = BarGrid.four_four(16, 4)  # the bar whose hits a wish is checked against
 FORBIDDEN = -1.0
-UNSET_WORDS = ("", "-", "none")
 NO_STYLE = "-"
 
 
@@ -33,13 +26,14 @@ class Bars(dict):
     (n_bars, 18) that add up to 1. NaN, or the id STYLE_NONE, where nothing is asked.
     """
 
-    @property
-    def n_bars(self):
-        return len(self["density"])
-
-    def part(self, bars):
-        """Of these bars, a slice; arrays are copies."""
-        return Bars({name: values[bars].copy() for name, values in self.items()})
+    @classmethod
+    def unset(cls, n_bars):
+        """Bars of which nothing is asked."""
+        shapes = {
+            name: (n_bars,) if control.width is None else (n_bars, control.width)
+            for name, control in CONTROLS.items()
+        }
+        return cls({name: np.full(shape, CONTROLS[name].unset) for name, shape in shapes.items()})
 
     @classmethod
     def joined(cls, parts):
@@ -48,127 +42,18 @@ class Bars(dict):
             parts = [part | {"style": as_weights(part["style"])} for part in parts]
         return cls({name: np.concatenate([part[name] for part in parts]) for name in CONTROLS})
 
+    def part(self, bars):
+        """Those of a slice; arrays are copies."""
+        return Bars({name: values[bars].copy() for name, values in self.items()})
+
+    @property
+    def n_bars(self):
+        return len(self["density"])
+
 
 def heading(control):
     """What a musician calls the control in tables: "hits" for hits_per_bar."""
     return control.wish.removesuffix("_per_bar")
-
-
-def length_in_bars(grid):
-    """How many bars the steps of a grid are, a last one that is cut short by its share."""
-    return grid.n_bars - grid.missing / max(grid.lengths[-1:], default=1)
-
-
-# ---- wishes
-
-
-@dataclass(frozen=True)
-class Wish:
-    """Values that a user gave for bars, each checked: one, several, or the two ends of a ramp."""
-
-    name: str
-    items: list
-    ramp: bool = False
-
-    @classmethod
-    def read(cls, name, value, read_item):
-        ramp = isinstance(value, dict) and value.keys() == {"from", "to"}
-        items = [value["from"], value["to"]] if ramp else _items(value) or [None]
-        with within(name):
-            return cls(name, [read_item(item) for item in items], ramp)
-
-    def over(self, n_bars):
-        """A value for each bar, evenly stretched, as an array."""
-        if self.ramp:
-            return np.linspace(*self.items, n_bars)
-        if len(self.items) > n_bars:
-            found = f"{len(self.items)} values for {n_bars} bars"
-            rule = "give one for all, or at most one for each bar"
-            raise ArgumentError(self.name, self.items, rule, found)
-        return np.array([self.items[bar * len(self.items) // n_bars] for bar in range(n_bars)])
-
-
-def ask(n_bars, **wishes):
-    """Bars that ask for what read_wishes takes."""
-    return lay_out(read_wishes(**wishes), n_bars)
-
-
-def read_wishes(forbid=(), **wishes):
-    """Check a musician's wishes: [(control name, voice or None, Wish)].
-
-    wishes: by the `wish` of each control: hits_per_bar, velocity, style and each value of the dict `voices` (name ->
-    hits per bar) are one value for all bars or several: a list, or text with commas. A list shorter than the bars is
-    stretched evenly, each value held until the next one's turn. Numbers may be {from: a, to: b}, too, evenly from the
-    first bar to the last. None or "-" leaves a bar to the model. A blend of styles is a dict of weights, or text with a
-    plus: "funk=0.7+jazz=0.3". forbid: names of voices. Raises ArgumentError.
-    """
-    read = []
-    for name, control in CONTROLS.items():
-        value = wishes.get(control.wish)
-        if value is None:
-            continue
-        if control.n_ids is not None:
-            read.append((name, None, Wish.read(control.wish, value, style_weights)))
-            continue
-        item = partial(read_number, least=control.fewest, most=control.units(BAR.longest) * control.highest)
-        if control.width is None:
-            read.append((name, None, Wish.read(control.wish, value, item)))
-            continue
-        check_voices(value)
-        with within(control.wish):
-            read += [
-                (name, voice_index(voice), Wish.read(voice, hits, item)) for voice, hits in value.items()
-            ]
-    with within("forbid"):
-        for voice in filter(None, _items(forbid)):
-            read.append(("instrument", voice_index(voice), Wish("forbid", [FORBIDDEN])))
-    return read
-
-
-def lay_out(wishes, n_bars):
-    """Bars that ask for these wishes, as read_wishes gives them."""
-    asked = Bars()
-    for name, control in NUMBERS.items():
-        asked[name] = np.full((n_bars,) if control.width is None else (n_bars, control.width), np.nan)
-    asked["style"] = np.full(n_bars, STYLE_NONE)
-    for name, voice, wish in wishes:
-        with within(*[CONTROLS[name].wish] * (voice is not None)):
-            values = wish.over(n_bars)
-        if name == "style":
-            asked[name] = as_ids(values)
-        else:
-            asked[name][(slice(None), voice) if voice is not None else slice(None)] = values
-    return asked
-
-
-def read_number(item, least, most=np.inf):
-    """A number of a wish, NaN where it is left to the model."""
-    try:
-        number = np.nan if item is None else float(item)
-    except (TypeError, ValueError):
-        number = None
-    if number is None or isinstance(item, bool) or not (least <= number <= most or np.isnan(number)):
-        rule = f"a number, {least:g} to {most:g}" if most < np.inf else "a number"
-        rule += f", {least:g} or more" if most == np.inf and least > -np.inf else ""
-        raise ArgumentError((), item, f"it must be {rule}, or '-' to leave it to the model")
-    return number
-
-
-def _items(value):
-    """The items of a wish: of text with commas, of an array, of a list, or the one value."""
-    if isinstance(value, str):
-        value = value.split(",")
-    elif hasattr(value, "tolist"):
-        value = np.ravel(value).tolist()
-    elif isinstance(value, dict) or not hasattr(value, "__iter__"):
-        value = [value]
-    items = [item.strip() if isinstance(item, str) else item for item in value]
-    return [None if isinstance(item, str) and item.lower() in UNSET_WORDS else item for item in items]
-
-
-def check_voices(voices):
-    if voices is not None and not isinstance(voices, dict):
-        raise ArgumentError("voices", voices, "it must be voice names with hits per bar, as 'kick: 4'")
 
 
 # ---- styles
@@ -192,11 +77,10 @@ def style_weights(style):
     if not parts or not ((weights >= 0) & (weights < np.inf)).all() or (weights > 0).sum() < len(parts):
         rule = "a blend names styles, each with a weight above 0, as funk=0.7+jazz=0.3"
         raise ArgumentError((), style, rule)
-    if weights[STYLE_NONE]:
-        if len(parts) > 1:
-            raise ArgumentError((), style, "'none' is no style that could be blended")
-        return np.full(STYLE_NONE, np.nan)
-    return weights[:STYLE_NONE] / weights[:STYLE_NONE].sum()
+    if weights[STYLE_NONE] and len(parts) > 1:
+        raise ArgumentError((), style, "'none' is no style that could be blended")
+    styles = weights[:STYLE_NONE]
+    return style_weights(None) if weights[STYLE_NONE] else styles / styles.sum()
 
 
 def as_ids(weights):
@@ -264,10 +148,9 @@ def from_model_units(curves, mask, normalize_factor, grid):
 def measure(onset, vel, grid):
     """Count what was played. onset, vel: (T, 9) arrays. Returns Bars without styles."""
     onset, vel = np.asarray(onset, np.float32), np.asarray(vel, np.float32)
-    played = Bars()
+    played = Bars.unset(grid.n_bars)
     for name, control in NUMBERS.items():
         played[name] = control.measure(onset, vel, grid) * _units(control, grid)
-    played["style"] = np.full(grid.n_bars, STYLE_NONE)
     return played
 
 

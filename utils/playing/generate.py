@@ -5,7 +5,6 @@ Shapes: T steps of a sixteenth, 16 to a bar; nine voices in the order of utils/m
 
 import contextlib
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 
@@ -13,9 +12,9 @@ from model.bars import BarGrid
 from model.decoding.sampling import sample
 from utils.checks import ArgumentError, whole
 from utils.get_model import given_model
-from utils.playing.controls import for_model, from_model_units, read_curves
+from utils.playing.controls import Bars, for_model, from_model_units, read_curves
 from utils.playing.receipt import best_takes
-from utils.playing.request import GUIDANCE, Dials
+from utils.playing.request import Dials, with_arguments_of
 from utils.playing.rolls import (
     KNOWN,
     MAX_RHYTHM_STEPS,
@@ -29,6 +28,7 @@ from utils.playing.rolls import (
 )
 
 
+@with_arguments_of(Dials)
 def generate(
     piano_roll_onset,
     piano_roll_vel,
@@ -41,18 +41,10 @@ def generate(
     seq_len,
     *,
     model=None,
-    seed=None,
-    temperature=1.0,
-    guidance=GUIDANCE,
-    follow="literal",
-    num_samples=1,
-    best_of=None,
     drums=None,
-    lock=None,
-    at_most=None,
-    playable=False,
     known=None,
     latent=None,
+    **dials,
 ):
     """Write drums to a rhythm.
 
@@ -91,57 +83,33 @@ def generate(
     Leaves no trace: the model's train/eval mode and all global random numbers are as before.
     Raises ValueError naming the argument, the value and the rule.
     """
-    dials = Dials(
-        seed=seed,
-        temperature=temperature,
-        guidance=guidance,
-        follow=follow,
-        num_samples=num_samples,
-        best_of=best_of,
-        lock=lock,
-        at_most=at_most,
-        playable=playable,
-    )
-    check_lock(drums, lock)
+    dials = Dials(**dials)
+    check_lock(drums, dials.lock)
     curves = {"density": density, "intensity": intensity, "instrument": instrument, "style": style}
     rhythm = piano_roll_onset, piano_roll_vel, piano_roll_timeoffset
-    more = {"masks": masks, "drums": drums, "known": known, "latent": latent}
-    return draw(make_plan(given_model(model), dials, seq_len, rhythm, curves, **more))
+    return draw(make_plan(given_model(model), dials, seq_len, rhythm, curves, masks, drums, known, latent))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the model plays, in tensors on the CPU: checked, and as long as what is played, T steps.
+    """What the model plays, checked, and as long as it plays, T steps.
 
-    rhythm: three rolls (T, 9), of which `reach` steps are heard; use_context, use_latent (T,): on which steps. curves,
-    mask: as read_curves gives them. known: dict as known_cells gives it; latent (bars, Z); limit (T, 3, 9); or None.
+    inputs: what `sample` takes, tensors (T, ...) on the CPU, and lists and dicts of them. To choose among takes: asked,
+    the Bars that the controls ask for; followed (steps, 9), the onsets of the rhythm as far as it is followed hit by
+    hit; onsets_known, whether takes can differ in velocity and timing alone.
     """
 
     model: torch.nn.Module
     dials: Dials
     grid: BarGrid
-    rhythm: list
-    reach: int
-    use_context: torch.Tensor
-    use_latent: torch.Tensor
-    curves: dict
-    mask: torch.Tensor
-    known: dict | None
-    latent: torch.Tensor | None
-    limit: torch.Tensor | None
-
-    @cached_property
-    def asked(self):
-        """The Bars that the curves ask for."""
-        return from_model_units(self.curves, self.mask, self.model.normalize_factor, self.grid)
-
-    @property
-    def onsets_known(self):
-        return self.known is not None and bool((self.known["known_onset"] | ~self.mask[:, None]).all())
+    inputs: dict
+    asked: Bars
+    followed: torch.Tensor
+    onsets_known: bool
 
 
-def make_plan(model, dials, steps, rhythm, curves, masks=None, drums=None, known=None, latent=None):
-    """The Plan of so many steps. Its arguments are those of `generate`; curves: control name -> curve, or None.
+def make_plan(model, dials, seq_len, rhythm, curves, masks=None, drums=None, known=None, latent=None):
+    """The Plan for arguments of `generate`; curves: control name -> curve, or None.
 
     Each cell is decided by the first of these that speaks of it:
     1. a step that `masks` leaves out is silent;
@@ -150,58 +118,72 @@ def make_plan(model, dials, steps, rhythm, curves, masks=None, drums=None, known
     4. a voice that `instrument` forbids is silent;
     5. what is left is drawn, and of more hits than at_most and playable allow the likelier ones stay.
     """
-    steps = whole(steps, "seq_len")
+    steps = whole(seq_len, "seq_len")
     if steps % 4 or steps > MAX_RHYTHM_STEPS:
         raise ArgumentError("seq_len", steps, f"it must be a multiple of 4 steps, {MAX_RHYTHM_STEPS} at most")
-    grid = model.grid(steps)
+    grid, factor = model.grid(steps), model.normalize_factor
     rhythm, reach = read_rhythm(rhythm, steps)
     known = None if known is None else known_cells(known, steps)
     if dials.locked is not None:
         known = lock_voices(known, drum_rolls(drums), dials.locked, steps)
     if latent is not None:
         latent = bar_latents(latent, grid.n_bars, model.config["Model"]["Intermediate"]["d_latent"])
-    curves, mask = read_curves(curves, masks, steps, model.normalize_factor)
-    heard = as_heard(rhythm, reach, dials, grid, known is not None, latent is not None)
-    limit = limits(dials.at_most, dials.playable, steps)
-    return Plan(model, dials, grid, *heard[:1], reach, *heard[1:], curves, mask, known, latent, limit)
+    curves, mask = read_curves(curves, masks, steps, factor)
+    rhythm, use_context, use_latent = as_heard(
+        rhythm, reach, dials, grid, known is not None, latent is not None
+    )
+    inputs = {
+        "rhythm": rhythm,
+        "controls": for_model(curves, mask, grid),
+        "mask": mask,
+        "use_context": use_context,
+        "use_latent": use_latent,
+        "known": known,
+        "latent": latent,
+        "forbid": curves["instrument"] < 0,
+        "limit": limits(dials.at_most, dials.playable, steps),
+    }
+    followed = rhythm[0][: reach if use_context.any() else 0]
+    onsets_known = known is not None and bool((known["known_onset"] | ~mask[:, None]).all())
+    asked = from_model_units(curves, mask, factor, grid)
+    return Plan(model, dials, grid, inputs, asked, followed, onsets_known)
 
 
 def draw(plan):
     """Play the plan. Returns onset, vel, timeoffset, float32 (num_samples, T, 9), on the model's device."""
     dials, device = plan.dials, next(plan.model.parameters()).device
+    inputs = _batch_of_one(plan.inputs, device)
+    how = {
+        "temperature": float(dials.temperature),
+        "guidance": dials.strengths,
+        "follow": 1.0 if dials.followed is None else dials.followed,
+        "generator": make_generator(dials.seed, device),
+    }
 
-    def rows(x):
-        """x, a tensor or a dict of them, with a leading 1 on the model's device; None stays None."""
-        if x is None or isinstance(x, dict):
-            return x and {name: rows(part) for name, part in x.items()}
-        return x[None].to(device)
-
-    curves = rows(for_model(plan.curves, plan.mask, plan.grid))
-    inputs = dict(
-        use_context=rows(plan.use_context),
-        use_latent=rows(plan.use_latent),
-        known=rows(plan.known),
-        latent=rows(plan.latent),
-        forbid=rows(plan.curves["instrument"] < 0),
-        limit=rows(plan.limit),
-        temperature=float(dials.temperature),
-        guidance=dials.strengths,
-        follow=1.0 if dials.followed is None else dials.followed,
-        generator=make_generator(dials.seed, device),
-    )
-    rhythm, mask = [rows(roll) for roll in plan.rhythm], rows(plan.mask)
-
-    def take(num_samples):
-        return sample(plan.model, rhythm, curves, mask, num_samples=num_samples, **inputs)
+    def takes(number):
+        return sample(plan.model, **inputs, num_samples=number, **how)
 
     with in_eval_mode(plan.model):
         if dials.best_of is None:
-            return take(dials.num_samples)
-        best_of = max(dials.num_samples, dials.best_of)
-        followed = plan.rhythm[0][: plan.reach if plan.use_context.any() else 0]
+            return takes(dials.num_samples)
         return best_takes(
-            take, dials.num_samples, best_of, plan.asked, followed, plan.grid, plan.onsets_known
+            takes,
+            dials.num_samples,
+            max(dials.num_samples, dials.best_of),
+            plan.asked,
+            plan.followed,
+            plan.grid,
+            plan.onsets_known,
         )
+
+
+def _batch_of_one(x, device):
+    """A tensor with a leading 1 on the device; lists and dicts of them; None stays None."""
+    if isinstance(x, dict):
+        return {name: _batch_of_one(part, device) for name, part in x.items()}
+    if isinstance(x, list):
+        return [_batch_of_one(part, device) for part in x]
+    return None if x is None else x[None].to(device)
 
 
 def check_lock(drums, lock):

@@ -8,7 +8,7 @@ from utils.checks import ArgumentError
 from utils.get_model import given_model
 from utils.playing.controls import for_model, read_curves
 from utils.playing.generate import as_heard, check_lock, in_eval_mode, lock_voices, make_generator
-from utils.playing.request import GUIDANCE, Dials
+from utils.playing.request import Dials, with_arguments_of
 from utils.playing.rolls import (
     MAX_RHYTHM_STEPS,
     as_floats,
@@ -43,6 +43,7 @@ class Jam:
     the value and the rule, and leave the jam as it was.
     """
 
+    @with_arguments_of(Dials, without=["best_of"])
     def __init__(
         self,
         piano_roll_onset=None,
@@ -54,33 +55,23 @@ class Jam:
         style=None,
         *,
         model=None,
-        seed=None,
-        temperature=1.0,
-        guidance=GUIDANCE,
-        follow="literal",
-        num_samples=1,
         drums=None,
-        lock=None,
-        at_most=None,
-        playable=False,
+        **dials,
     ):
         self.model = given_model(model)
-        self.dials = Dials(
-            seed=seed, temperature=temperature, guidance=guidance, follow=follow, num_samples=num_samples
-        )
+        self.dials = how = Dials(**dials)
         self.grid = self.model.grid(1).whole()  # of one bar
         self.device = next(self.model.parameters()).device
+        generator, follow = (
+            make_generator(how.seed, self.device),
+            1.0 if how.followed is None else how.followed,
+        )
         self.stream = Stream(
-            self.model,
-            num_samples,
-            float(temperature),
-            self.dials.strengths,
-            1.0 if self.dials.followed is None else self.dials.followed,
-            make_generator(self.dials.seed, self.device),
+            self.model, how.num_samples, float(how.temperature), how.strengths, follow, generator
         )
         self.controls, self.rules, self.heard = {}, {}, {}
         controls = {"density": density, "intensity": intensity, "instrument": instrument, "style": style}
-        rules = {"at_most": at_most, "playable": playable, "drums": drums, "lock": lock}
+        rules = {"at_most": how.at_most, "playable": how.playable, "drums": drums, "lock": how.lock}
         self.change((piano_roll_onset, piano_roll_vel, piano_roll_timeoffset), **controls, **rules)
 
     def __iter__(self):

@@ -88,9 +88,8 @@ def _play(job, drums, own=None, *, model=None, rhythm=None, masks=None, known=No
 def plan_layout(job, layout, drums, model, dials, rhythm, curves, known=None, latent=None, masks=None):
     """The Plan of a Layout of drums (T, 9), three rolls or, for "tap", None. The others are as for make_plan."""
     if job != "tap" and known is not None:
-        raise ArgumentError(
-            "known", known, "not for a job, which says itself what is known; generate takes it", ""
-        )
+        rule = "not for a job, which says itself what is known; generate takes it"
+        raise ArgumentError("known", known, rule, "")
     if layout.latent is not None and latent is not None:
         raise ArgumentError("latent", latent, f"not for {job}, which makes its own; generate takes it", "")
     if layout.stays is not None and layout.stays.any():
@@ -191,11 +190,8 @@ def gist(drums, model=None, name="drums"):
     rhythm = [torch.from_numpy(roll)[None].to(device) for roll in rhythm]
     everywhere = torch.ones(rhythm[0].shape[:2], dtype=torch.bool, device=device)
     with in_eval_mode(model), torch.no_grad():
-        return (
-            encode(model, rhythm, everywhere, everywhere, everywhere, model.grid(len(rolls[0])).whole())[1]
-            .float()
-            .cpu()
-        )
+        _, latents = encode(model, rhythm, everywhere, everywhere, everywhere, grid.whole())
+    return latents.float().cpu()
 
 
 def between(a, b, share):

@@ -1,11 +1,10 @@
 """From a request to takes: what is heard of its files, how it is laid out for the model, what is played."""
 
-import inspect
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-from utils.checks import ArgumentError, check_keys
+from utils.checks import ArgumentError
 from utils.get_model import given_model, last_model_or_shipped
 from utils.midi.hearing import drums_from_midi, heard_notes, process_midi, steps_to_play
 from utils.midi.read import read_midi
@@ -14,11 +13,12 @@ from utils.playing.arguments import JOBS
 from utils.playing.controls import to_model_units
 from utils.playing.generate import check_lock, draw
 from utils.playing.jobs import LAYOUTS, plan_layout
-from utils.playing.request import Request
+from utils.playing.request import Request, with_arguments_of
 from utils.playing.rolls import drum_rolls
 from utils.playing.takes import check_written, takes_of
 
 
+@with_arguments_of(Request)
 def play(rhythm=None, *, num_samples=None, model=None, **asked):
     """Play drums to a rhythm.
 
@@ -42,22 +42,9 @@ def play(rhythm=None, *, num_samples=None, model=None, **asked):
     Raises ValueError naming the argument, the value and the rule.
     """
     model = last_model_or_shipped() if model is None else given_model(model)
-    check_keys(asked, inspect.signature(play).parameters, what="argument")
     request = Request(rhythm=rhythm, num_samples=1 if num_samples is None else num_samples, **asked)
     takes = perform(request, model)
     return takes[0] if num_samples is None else takes
-
-
-def _signature():
-    """The arguments of play: those of a Request, so that help(play) names each."""
-    kind, own = inspect.Parameter.KEYWORD_ONLY, {"rhythm": None, "num_samples": None, "model": None}
-    defaults = {field.name: field.default for field in fields(Request)} | own
-    parameters = {name: inspect.Parameter(name, kind, default=value) for name, value in defaults.items()}
-    first = parameters.pop("rhythm").replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return inspect.Signature([first, *parameters.values()])
-
-
-play.__signature__ = _signature()
 
 
 def perform(request, model, say=lambda line: None):
@@ -159,12 +146,10 @@ def lay_out(request, heard, model):
         raise error.named(_fields_of(request).get(first, first), *rest) from None
     steps = heard.steps if request.job == "tap" else layout.steps
     asked = request.asked(-(-steps // bar))
-    rhythm = heard.rhythm
     if request.job == "tap":
         check_lock(drums, request.lock)
-    elif request.drums is None:
-        rhythm = None  # it is the drums
-    rhythm = (None,) * 3 if rhythm is None else rhythm
+    silent = heard.rhythm is None or (request.job != "tap" and request.drums is None)  # it is the drums
+    rhythm = (None,) * 3 if silent else heard.rhythm
     if song is None:
         curves = to_model_units(asked, model.normalize_factor, model.grid(asked.n_bars * bar))
     else:

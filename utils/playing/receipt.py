@@ -14,7 +14,7 @@ from model.bars import BarGrid
 from utils.files import json_text, write_text
 from utils.get_model import checkpoint_of
 from utils.midi.drums import VOICES
-from utils.playing.controls import NO_STYLE, NUMBERS, Bars, heading, lay_out, measure, style_name
+from utils.playing.controls import NO_STYLE, NUMBERS, Bars, heading, measure, style_name
 
 MET = 0.5  # hits: a whole number can't come nearer to what was asked than this
 ROUNDS = 4  # as many takes again are played so often, at most, where too few of them are different
@@ -93,7 +93,7 @@ class Receipt:
         """drums: onset, vel, timeoffset (T, 9). asked: Bars, or None: nothing. rhythm: the same of the rhythm, of any
         length, or None."""
         grid = model.grid(len(drums[0]))
-        asked = lay_out([], grid.n_bars) if asked is None else asked
+        asked = Bars.unset(grid.n_bars) if asked is None else asked
         tap = None if rhythm is None else Tap.of(drums[0], rhythm[0])
         return cls(asked, measure(*drums[:2], grid), grid, tap, seed, checkpoint_of(model), dict(dials or {}))
 

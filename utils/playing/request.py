@@ -5,22 +5,49 @@
 A new flag is a field here and a row in arguments.py; a new job a row there and a function in jobs.py.
 """
 
+import functools
+import inspect
 import os
 from dataclasses import dataclass, fields
 from functools import cached_property
 
 from model.controls import CONTROLS
-from utils.checks import ArgumentError, check_switch, number, whole
+from utils.checks import ArgumentError, check_keys, check_switch, number, whole
 from utils.midi.read import MAX_BARS
 from utils.playing.arguments import JOBS
-from utils.playing.controls import WISHES, lay_out, read_wishes
 from utils.playing.rolls import limits, three, voice_mask
 from utils.playing.song import read_song
+from utils.playing.wishes import WISHES, lay_out, read_wishes
 
 GUIDANCE = 1.5  # where controls are set; chosen on the validation split, see docs/experiments.md
 FOLLOW = {"literal": 1.0, "loose": 0.0, "free": None}
 MOST_FOLLOW = 2
 MOST_SEED = 2**63 - 1
+
+
+def with_arguments_of(values, without=()):
+    """Decorate a function of **keywords: the fields of a dataclass stand in its signature, and others are refused."""
+
+    def decorate(function):
+        own = inspect.signature(function)
+        named = [part for part in own.parameters.values() if part.kind != part.VAR_KEYWORD]
+        names = {*without, *(part.name for part in named)}
+        more = [
+            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default)
+            for field in fields(values)
+            if field.name not in names
+        ]
+        signature = own.replace(parameters=[*named, *more])
+
+        @functools.wraps(function)
+        def checked(*given, **keywords):
+            check_keys(keywords, signature.parameters, "argument")
+            return function(*given, **keywords)
+
+        checked.__signature__ = signature
+        return checked
+
+    return decorate
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

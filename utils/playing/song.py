@@ -13,19 +13,9 @@ from utils.config.yaml_file import read_file
 from utils.get_model import given_model
 from utils.midi.drums import N_VOICES, voice_index
 from utils.midi.read import MAX_BARS
-from utils.playing.controls import (
-    BAR,
-    FORBIDDEN,
-    NUMBERS,
-    WISHES,
-    Bars,
-    Wish,
-    ask,
-    check_voices,
-    read_number,
-    to_model_units,
-)
+from utils.playing.controls import FORBIDDEN, NUMBERS, Bars, to_model_units
 from utils.playing.rolls import KNOWN, ROLLS
+from utils.playing.wishes import BAR, WISHES, Wish, ask, check_voices, read_number
 
 SONG_KEYS = ("sections", "order", "arc", "rhythm")
 SECTION_KEYS = ("name", "bars", "repeat", "fill", *WISHES)

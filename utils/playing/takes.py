@@ -18,7 +18,7 @@ from utils.midi.read import read_midi
 from utils.midi.sound import render
 from utils.midi.timeline import Timeline
 from utils.midi.write import early_hits, roll_to_midi
-from utils.playing.controls import Bars, from_model_units, length_in_bars, read_curves
+from utils.playing.controls import Bars, from_model_units, read_curves
 from utils.playing.receipt import Receipt
 from utils.playing.rolls import as_floats, drum_rolls
 
@@ -75,7 +75,8 @@ class Take:
         return iter((self.onset, self.vel, self.time))
 
     def __repr__(self):
-        bars, hits = length_in_bars(self.receipt.grid), int(self.onset.sum())
+        grid, hits = self.receipt.grid, int(self.onset.sum())
+        bars = grid.n_bars - grid.missing / max(grid.longest, 1)
         return f"<{self.name}: {bars:g} bars, {hits} hits, {', '.join(self.receipt.origin())}>"
 
     def bpm(self):

@@ -19,9 +19,9 @@ def shorten(text):
 class ArgumentError(ValueError):
     """A value that breaks a rule.
 
-    argument: its name, or names from outside in: ("song.yaml", "section verse", "bars"). value: what was given, or
-    None where the rule alone says it. rule: what is allowed. found: what to say of the value in place of its repr.
-    The text is "argument: value; rule".
+    argument: its name, or names from outside in: ("song.yaml", "section verse", "bars"). value: what was
+    given, or None where the rule alone says it. rule: what is allowed. found: what to say of the value in
+    place of its repr. The text is "argument: value; rule".
     """
 
     def __init__(self, argument, value, rule, found=None):
@@ -67,7 +67,7 @@ def as_number(value):
 
 
 def number(value, name, rule, least=0.0, most=math.inf, above=False):
-    """The value as a finite float from `least`, or above it, to `most`. Raises ArgumentError with the rule."""
+    """The value as a finite float from `least`, or above it, to `most`. Raises ArgumentError."""
     found = as_number(value)
     if not (least <= found <= most and found < math.inf) or (above and found == least):
         raise ArgumentError(name, value, f"it must be {rule}")

@@ -1,4 +1,4 @@
-"""The jobs and the flags of inference_bar_control.py. Imports nothing heavy, so that --help and a typo answer at once."""
+"""The jobs and the flags of the command line. Imports nothing heavy, so that --help answers at once."""
 
 import argparse
 import re
@@ -11,8 +11,8 @@ from utils.midi.drums import STYLES, VOICES, look_up
 
 @dataclass(frozen=True)
 class Job:
-    """What can be done. does: in a line. takes: its own arguments, as its function in jobs.py names them, each with the
-    field of a Request that gives it. needs: fields, of which one must be given, and what they say."""
+    """does: what, in a line. takes: the job's own arguments, as its function in jobs.py names them, each with
+    the field of a Request that gives it. needs: fields, of which one must be given, and what they say."""
 
     does: str
     takes: dict = field(default_factory=dict)
@@ -59,7 +59,7 @@ def parse_voices(words):
 
 
 def parse_guidance(words):
-    """Words "2", or "style=3 hits-per-bar=2" with the names of flags or of controls, as `generate` takes guidance."""
+    """Words "2", or "style=3 voice=2" with names of flags or controls, as `generate` takes guidance."""
     rule = "it must be a number, or read name=number for any of hits-per-bar, velocity, voice and style"
     one = len(words) == 1 and "=" not in words[0]
     try:
@@ -69,12 +69,12 @@ def parse_guidance(words):
         raise ArgumentError("guidance", " ".join(words), rule) from None
     if one:
         return given[""]
-    names = {flag.name[2:]: name for name, row in CONTROLS.items() for flag in FLAGS if flag.dest == row.wish}
+    wishes = {row.wish: name for name, row in CONTROLS.items()}
+    names = {flag.name[2:]: wishes[flag.dest] for flag in FLAGS if flag.dest in wishes}
     names |= {name: name for name in CONTROLS}
-    return {
-        names[[*names][look_up(name, [*names], "control of --guidance")]]: number
-        for name, number in given.items()
-    }
+    flags = [*names]
+    known = {name: flags[look_up(name, flags, "control of --guidance")] for name in given}
+    return {names[known[name]]: number for name, number in given.items()}
 
 
 def _named(words, argument, rule):
@@ -88,8 +88,8 @@ def _named(words, argument, rule):
 
 # ---- the flags
 
-# Flag, metavar, kind and, behind the bar, what it is. Each gives the field of utils.playing.request.Request of its name,
-# or of FIELDS, which keeps its default where the flag is left out.
+# Each row: flag, metavar, kind, help. A flag gives the field of a Request of its name, or that of FIELDS; where
+# it is left out the field keeps its default.
 REQUEST_FLAGS = """
 --rhythm MIDI needed | the rhythm: taps, bass, guitar, drums, anything
 --job NAME job | {jobs}. All but tap take the rhythm as drums, all voices of it (default: tap)
@@ -97,9 +97,9 @@ REQUEST_FLAGS = """
 --bars-anew N,N-N text | which bars to play anew, counted from 1: 2,5-7
 --strength X float | of a variation, from 0, the same drums, to 1, another groove (default: 0.5)
 --second MIDI text | the drums to which interpolate leads
---lock NAME names | voices of the drums in --rhythm that stay as they are there; past their end they come round again
+--lock NAME names | voices of the drums in --rhythm that stay as they are, over and over
 --track N|NAME text | which track of it, counted from 0 (default: all, merged)
---song YAML text | a song: sections, fills, arcs, see examples/song.yaml; in place of --bars and of what is asked
+--song YAML text | a song: sections, fills, arcs, see examples/song.yaml; in place of bars and wishes
 --hits-per-bar VALUE text | hits of all voices together
 --velocity VALUE text | mean velocity of the hits, 1 to 127
 --voice NAME=VALUE voices | hits per bar of a voice, 0 to 16: --voice kick=4 snare=2,2,2,6
@@ -110,10 +110,10 @@ REQUEST_FLAGS = """
 --bars N int | bars of 4/4 to play, or to go on for (default: as long as the rhythm)
 --seed N int | same seed, same drums (default: a new one, printed)
 --temperature X float | below 1 safer, above 1 wilder (default: 1)
---guidance X|NAME=X guidance | how much the controls weigh; 1: as trained; one for all, or for some by name, as \
-style=3 hits-per-bar=2 velocity=1 voice=2 (default: 1.5)
---follow HOW number | literal or 1: the rhythm hit by hit; loose or 0: its gist alone; numbers between, or up to 2; \
-free: not at all (default: literal)
+--guidance X|NAME=X guidance | how much the controls weigh; 1: as trained; one for all, or for some by name, \
+as style=3 hits-per-bar=2 velocity=1 voice=2 (default: 1.5)
+--follow HOW number | literal or 1: the rhythm hit by hit; loose or 0: its gist alone; numbers between, or \
+up to 2; free: not at all (default: literal)
 --num-samples N int | how many versions, the best first (default: 1)
 --best-of N int | play so many, and keep those that come nearest to what was asked (default: 1)
 --kit-in KIT text | which keys are which voice where the rhythm is drums: gm, roland_td, or a YAML file, see \
@@ -152,7 +152,7 @@ READ = {"names": names_of, "voices": parse_voices, "guidance": parse_guidance}  
 
 @dataclass(frozen=True)
 class Flag:
-    """A row: the flag, the field of a Request or the name that it gives, and more."""
+    """A row of a table. dest: the field of a Request, or the name, that it gives."""
 
     name: str
     dest: str
@@ -190,11 +190,11 @@ def parse_arguments(argv=None):
 def build_parser():
     parser = OneLineParser(
         prog="inference_bar_control.py",
-        description="Play drums to a rhythm: any MIDI file in; a drum MIDI file, a picture and a receipt of what was "
-        "asked and what came out, bar by bar, into the output folder.",
-        epilog=f"Voices: {', '.join(VOICES)}. Styles: {', '.join(STYLES)}. A VALUE is one for all bars, or several "
-        "with commas: one for each bar, or fewer, stretched evenly over the bars; '-' leaves bars to the model. "
-        "What is not asked for, the model decides. Flags win over the control file.",
+        description="Play drums to a rhythm: any MIDI file in; a drum MIDI file, a picture and a receipt of "
+        "what was asked and what came out, bar by bar, into the output folder.",
+        epilog=f"Voices: {', '.join(VOICES)}. Styles: {', '.join(STYLES)}. A VALUE is one for all bars, or "
+        "several with commas: one for each bar, or fewer, stretched evenly over the bars; '-' leaves bars to "
+        "the model. What is not asked for, the model decides. Flags win over the control file.",
     )
     for flag in (*FLAGS, *OWN_FLAGS):
         metavar = {} if flag.metavar == "-" else {"metavar": flag.metavar}

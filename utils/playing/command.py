@@ -57,8 +57,8 @@ def named_as_given(error, arguments, given):
 
 
 def read_controls(path):
-    """Read a control file: YAML with wishes as read_wishes takes them. Returns them, those that are empty left out.
-    Raises ArgumentError naming the file, the key and the rule."""
+    """Read a control file: YAML with wishes as read_wishes takes them. Returns them, those that are empty
+    left out. Raises ArgumentError naming the file, the key and the rule."""
     controls, problems = read_file(path)
     with within(path):
         if problems:

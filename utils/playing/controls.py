@@ -1,7 +1,7 @@
 """Controls between a musician and the model, by the table of model/controls.py.
 
-A musician asks for hits per bar, MIDI velocities and names; the model is given z-scores, shares of steps and ids. What is
-asked and what is played have the same shape, `Bars`, so that one can stand beside the other.
+A musician asks for hits per bar, MIDI velocities and names; the model is given z-scores, shares of steps and
+ids. What is asked and what is played have the same shape, `Bars`, so that one can stand beside the other.
 """
 
 import numpy as np
@@ -21,9 +21,9 @@ NO_STYLE = "-"
 class Bars(dict):
     """What is asked of bars, or what they have: control name -> array (n_bars, ...) in a musician's units.
 
-    density (n_bars,): hits of all voices; intensity (n_bars,): mean MIDI velocity, 1 to 127; instrument (n_bars, 9): hits
-    of each voice, negative where it is forbidden; style (n_bars,): ids or, where any bar blends styles, weights
-    (n_bars, 18) that add up to 1. NaN, or the id STYLE_NONE, where nothing is asked.
+    density (n_bars,): hits of all voices; intensity (n_bars,): mean MIDI velocity, 1 to 127; instrument
+    (n_bars, 9): hits of each voice, negative where it is forbidden; style (n_bars,): ids or, where any bar
+    blends styles, weights (n_bars, 18) that add up to 1. NaN, or the id STYLE_NONE, where nothing is asked.
     """
 
     @classmethod
@@ -60,7 +60,7 @@ def heading(control):
 
 
 def style_weights(style):
-    """A style as a user writes it, None, a name or a blend, as weights (18,) that add up to 1; NaN where it is none."""
+    """A style as users write it, None, a name or a blend, as weights (18,) that add up to 1; NaN for none."""
     if style is None:
         return np.full(STYLE_NONE, np.nan)
     parts = style
@@ -120,8 +120,8 @@ def _units(control, grid):
 
 
 def to_model_units(asked, normalize_factor, grid):
-    """Bars as the curves of `generate`: control name -> (1, T), or (1, T, 9), float32, NaN where unset and a negative
-    value where a voice is forbidden; style int64 or, where there are blends, (1, T, 18) float32."""
+    """Bars as the curves of `generate`: control name -> (1, T), or (1, T, 9), float32, NaN where unset and a
+    negative value where a voice is forbidden; style int64 or, where there are blends, (1, T, 18) float32."""
     curves = {"style": asked["style"] if asked["style"].ndim == 1 else asked["style"].astype(np.float32)}
     for name, control in NUMBERS.items():
         value = control.normalize(asked[name] / _units(control, grid), normalize_factor)
@@ -130,8 +130,8 @@ def to_model_units(asked, normalize_factor, grid):
 
 
 def from_model_units(curves, mask, normalize_factor, grid):
-    """The Bars that curves, as read_curves gives them, ask for: the way back from to_model_units. Of a bar of several
-    styles the first step's counts; a voice is forbidden in it where it is on all its steps."""
+    """The Bars that curves, as read_curves gives them, ask for: the way back from to_model_units. Of a bar of
+    several styles the first step's counts; a voice is forbidden in it where it is on all its steps."""
     first = list(grid.starts)
     asked = Bars()
     for name, control in NUMBERS.items():
@@ -161,8 +161,8 @@ def generate_control_params(control_points, values, seq_len, mode="linear", devi
     """Draw a control curve through a few points.
 
     control_points: fractions of seq_len, rising, in [0, 1]. values: at each point a number, or a list of dim
-    numbers (nine for instrument); None or NaN leaves the stretch to the model. mode: from one point to the next
-    "left" holds the value on the left, "right" the one on the right, "linear" ramps (not for categories).
+    numbers (nine for instrument); None or NaN leaves the stretch to the model. mode: from one point to the
+    next "left" holds the left value, "right" the right one, "linear" ramps (not for categories).
     is_cat: whole numbers (masks, styles). A device that is absent falls back to the CPU with a warning.
 
     Returns (1, seq_len, dim) on the device, float32, or int64 if is_cat. Raises ValueError.
@@ -197,9 +197,9 @@ def generate_control_params(control_points, values, seq_len, mode="linear", devi
 
 
 def read_curves(curves, masks, seq_len, normalize_factor):
-    """Check curves, control name -> value as `generate` takes it, None for those left out. Returns tensors (seq_len, ...)
-    on the CPU, as near as they are possible, NaN where unset, a negative instrument where a voice is forbidden; and
-    the mask (seq_len,) bool."""
+    """Check curves, control name -> value as `generate` takes it, None for those left out. Returns tensors
+    (seq_len, ...) on the CPU, as near as they are possible, NaN where unset, a negative instrument where a
+    voice is forbidden; and the mask (seq_len,) bool."""
     read = {}
     for name, control in CONTROLS.items():
         if control.n_ids is not None:
@@ -229,8 +229,8 @@ def for_model(curves, mask, grid):
 def control_curve(value, name, seq_len, dim=None):
     """A control as the user gave it, as float32 (seq_len,), or (seq_len, dim), on the CPU; NaN where unset.
 
-    value: None (unset throughout), or a tensor or array of at least seq_len steps, with or without a leading 1
-    and, where dim is None, a trailing 1. Raises ArgumentError.
+    value: None (unset throughout), or a tensor or array of at least seq_len steps, with or without a leading
+    1 and, where dim is None, a trailing 1. Raises ArgumentError.
     """
     if value is None:
         return torch.full((seq_len,) if dim is None else (seq_len, dim), torch.nan)
@@ -256,9 +256,9 @@ def nearest_possible(curve, control, normalize_factor):
 
 
 def style_steps(style, seq_len):
-    """Style ids (seq_len,) int64 of a curve of ids, one style's name, or None; STYLE_NONE where None, NaN or above 17.
-    Of a blend or a curve of weights (1, steps, 18) weights (seq_len, 18) float32 that add up to 1, NaN where none is above
-    0; ids where nothing is blended."""
+    """Style ids (seq_len,) int64 of a curve of ids, one style's name, or None; STYLE_NONE where None, NaN or
+    above 17. Of a blend or a curve of weights (1, steps, 18) weights (seq_len, 18) float32 that add up to 1,
+    NaN where none is above 0; ids where nothing is blended."""
     if isinstance(style, (str, dict)):
         with within("style"):
             steps = torch.as_tensor(as_ids(style_weights(style)[None]))

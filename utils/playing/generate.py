@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from model.bars import BarGrid
+from model.controls import CONTROLS
 from model.decoding.sampling import sample
 from utils.checks import ArgumentError, whole
 from utils.get_model import given_model
@@ -28,7 +29,7 @@ from utils.playing.rolls import (
 )
 
 
-@with_arguments_of(Dials)
+@with_arguments_of(Dials, *CONTROLS)
 def generate(
     piano_roll_onset,
     piano_roll_vel,
@@ -44,48 +45,53 @@ def generate(
     drums=None,
     known=None,
     latent=None,
-    **dials,
+    **more,
 ):
     """Write drums to a rhythm.
 
     Everything may be a torch tensor or a NumPy array, with or without the leading 1, on any device.
 
     piano_roll_onset, piano_roll_vel, piano_roll_timeoffset: (1, T, 9), the rhythm, up to 4096 bars. Of each
-        step the loudest hit is heard. Shorter than seq_len: the model goes on by itself; longer: cut. All three
-        None: there is no rhythm, and the model plays what it likes.
-    density, intensity: (1, >= seq_len) z-scores; instrument: (1, >= seq_len, 9), share of the bar's steps that
-        each voice hits, below zero: the voice is forbidden on that step; style: (1, >= seq_len) ids, or one
-        style's name; or a blend of styles, a dict like {"funk": 0.7, "jazz": 0.3} or a curve of weights
-        (1, >= seq_len, 18), of which only the ratios count. A bar is asked for the mean of its steps, as nearly as it
-        is possible. NaN (style: 18 and above, or no weight at all) is unset, and None leaves the control to the model.
+        step the loudest hit is heard. Shorter than seq_len: the model goes on by itself; longer: cut. All
+        three None: there is no rhythm, and the model plays what it likes.
+    density, intensity: (1, >= seq_len) z-scores; instrument: (1, >= seq_len, 9), share of the bar's steps
+        that each voice hits, below zero: the voice is forbidden on that step; style: (1, >= seq_len) ids, or
+        one style's name; or a blend of styles, a dict like {"funk": 0.7, "jazz": 0.3} or a curve of weights
+        (1, >= seq_len, 18), of which only the ratios count. A bar is asked for the mean of its steps, as
+        nearly as it is possible. NaN (style: 18 and above, or no weight at all) is unset, and None leaves the
+        control to the model.
     masks: (1, >= seq_len), 1 = play, 0 = stay silent; None plays throughout.
     seq_len: steps to write, a multiple of 4.
     model: default: the one built last by get_model. seed: same seed, same drums; None: new ones each time.
-    temperature: above 0. guidance: how much the controls weigh where any is set; 1 samples as trained. Or a dict with a
-        strength for any of density, intensity, instrument and style, the others having the default. num_samples: versions.
-    follow: "literal" or 1 follows the rhythm hit by hit, "loose" or 0 its gist bar by bar; numbers between lie between,
-        and up to 2 beyond. "free": not at all.
-    drums, lock: three rolls, and one or several of their voices, names or indices, that are played exactly as they are
-        there; drums shorter than seq_len come round again. at_most: no step hits more voices than this. playable: no
-        step needs more than two hands and two feet, of which one plays the kick and the other, unless the open hat
-        sounds, the closed. Where too many are drawn the likelier ones stay; known cells always do.
-    known: drums to play around, a dict of onset, vel, timeoffset (1, seq_len, 9) and of two masks of that shape:
-        known_onset, the cells that are as `onset` has them, hit or not; known_vel, those of them whose hits have
-        their velocity and offset, too. They come back as they are, unless `masks` silences them, and are heard with
-        the rhythm, which is then followed literally, or not at all. utils/playing/jobs.py has the jobs that this is for.
+    temperature: above 0. guidance: how much the controls weigh where any is set; 1 samples as trained. Or a
+        dict with a strength for any of density, intensity, instrument and style, the others having the
+        default. num_samples: versions.
+    follow: "literal" or 1 follows the rhythm hit by hit, "loose" or 0 its gist bar by bar; numbers between
+        lie between, and up to 2 beyond. "free": not at all.
+    drums, lock: three rolls, and one or several of their voices, names or indices, that are played exactly as
+        they are there; drums shorter than seq_len come round again. at_most: no step hits more voices than
+        this. playable: no step needs more than two hands and two feet, of which one plays the kick and the
+        other, unless the open hat sounds, the closed. Where too many are drawn the likelier ones stay; known
+        cells always do.
+    known: drums to play around, a dict of onset, vel, timeoffset (1, seq_len, 9) and of two masks of that
+        shape: known_onset, the cells that are as `onset` has them, hit or not; known_vel, those of them whose
+        hits have their velocity and offset, too. They come back as they are, unless `masks` silences them,
+        and are heard with the rhythm, which is then followed literally, or not at all. utils/playing/jobs.py
+        has the jobs that this is for.
     latent: (1, bars, Z), used in place of the gist of each bar of the rhythm; see utils.playing.jobs.gist.
 
-    best_of: so many takes are played, or num_samples if that is more, and the num_samples of them that obey best come
-        back, the best first and no two alike (see utils/playing/receipt.py); fewer, with a warning, where there are no more
-        different ones. None: num_samples takes as they are drawn.
+    best_of: so many takes are played, or num_samples if that is more, and the num_samples of them that obey
+        best come back, the best first and no two alike (see utils/playing/receipt.py); fewer, with a warning,
+        where there are no more different ones. None: num_samples takes as they are drawn.
 
     Returns onset, vel, timeoffset, float32 (num_samples, seq_len, 9) on the model's device.
     Leaves no trace: the model's train/eval mode and all global random numbers are as before.
     Raises ValueError naming the argument, the value and the rule.
     """
-    dials = Dials(**dials)
-    check_lock(drums, dials.lock)
     curves = {"density": density, "intensity": intensity, "instrument": instrument, "style": style}
+    curves |= {name: more.pop(name) for name in CONTROLS if name in more}
+    dials = Dials(**more)
+    check_lock(drums, dials.lock)
     rhythm = piano_roll_onset, piano_roll_vel, piano_roll_timeoffset
     return draw(make_plan(given_model(model), dials, seq_len, rhythm, curves, masks, drums, known, latent))
 
@@ -94,9 +100,9 @@ def generate(
 class Plan:
     """What the model plays, checked, and as long as it plays, T steps.
 
-    inputs: what `sample` takes, tensors (T, ...) on the CPU, and lists and dicts of them. To choose among takes: asked,
-    the Bars that the controls ask for; followed (steps, 9), the onsets of the rhythm as far as it is followed hit by
-    hit; onsets_known, whether takes can differ in velocity and timing alone.
+    inputs: what `sample` takes, tensors (T, ...) on the CPU, and lists and dicts of them. To choose among
+    takes: asked, the Bars that the controls ask for; followed (steps, 9), the onsets of the rhythm as far as
+    it is followed hit by hit; onsets_known, whether takes can differ in velocity and timing alone.
     """
 
     model: torch.nn.Module
@@ -129,22 +135,13 @@ def make_plan(model, dials, seq_len, rhythm, curves, masks=None, drums=None, kno
     if latent is not None:
         latent = bar_latents(latent, grid.n_bars, model.config["Model"]["Intermediate"]["d_latent"])
     curves, mask = read_curves(curves, masks, steps, factor)
-    rhythm, use_context, use_latent = as_heard(
-        rhythm, reach, dials, grid, known is not None, latent is not None
-    )
-    inputs = {
-        "rhythm": rhythm,
-        "controls": for_model(curves, mask, grid),
-        "mask": mask,
-        "use_context": use_context,
-        "use_latent": use_latent,
-        "known": known,
-        "latent": latent,
-        "forbid": curves["instrument"] < 0,
-        "limit": limits(dials.at_most, dials.playable, steps),
-    }
+    around, gist = known is not None, latent is not None
+    rhythm, use_context, use_latent = as_heard(rhythm, reach, dials, grid, around, gist)
+    inputs = {"rhythm": rhythm, "use_context": use_context, "use_latent": use_latent}
+    inputs |= {"controls": for_model(curves, mask, grid), "mask": mask, "known": known, "latent": latent}
+    inputs |= {"forbid": curves["instrument"] < 0, "limit": limits(dials.at_most, dials.playable, steps)}
     followed = rhythm[0][: reach if use_context.any() else 0]
-    onsets_known = known is not None and bool((known["known_onset"] | ~mask[:, None]).all())
+    onsets_known = around and bool((known["known_onset"] | ~mask[:, None]).all())
     asked = from_model_units(curves, mask, factor, grid)
     return Plan(model, dials, grid, inputs, asked, followed, onsets_known)
 
@@ -152,29 +149,17 @@ def make_plan(model, dials, seq_len, rhythm, curves, masks=None, drums=None, kno
 def draw(plan):
     """Play the plan. Returns onset, vel, timeoffset, float32 (num_samples, T, 9), on the model's device."""
     dials, device = plan.dials, next(plan.model.parameters()).device
-    inputs = _batch_of_one(plan.inputs, device)
-    how = {
-        "temperature": float(dials.temperature),
-        "guidance": dials.strengths,
-        "follow": 1.0 if dials.followed is None else dials.followed,
-        "generator": make_generator(dials.seed, device),
-    }
+    inputs = _batch_of_one(plan.inputs, device) | dials.for_model()
+    generator, wanted = make_generator(dials.seed, device), dials.num_samples
 
     def takes(number):
-        return sample(plan.model, **inputs, num_samples=number, **how)
+        return sample(plan.model, **inputs, num_samples=number, generator=generator)
 
     with in_eval_mode(plan.model):
         if dials.best_of is None:
-            return takes(dials.num_samples)
-        return best_takes(
-            takes,
-            dials.num_samples,
-            max(dials.num_samples, dials.best_of),
-            plan.asked,
-            plan.followed,
-            plan.grid,
-            plan.onsets_known,
-        )
+            return takes(wanted)
+        wishes = plan.asked, plan.followed, plan.grid, plan.onsets_known
+        return best_takes(takes, wanted, max(wanted, dials.best_of), *wishes)
 
 
 def _batch_of_one(x, device):
@@ -190,8 +175,7 @@ def check_lock(drums, lock):
     """ArgumentError where of drums and the voices of them to lock one is given without the other."""
     locks = lock is not None and lock != ()
     if drums is None and locks:
-        rule = "it needs `drums`, three rolls of which these voices are played as they are"
-        raise ArgumentError("lock", lock, rule)
+        raise ArgumentError("lock", lock, "it needs `drums`, three rolls that have these voices")
     if drums is not None and not locks:
         rule = "lock is None; it must name the voices that are played as they are"
         raise ArgumentError("drums", drums, rule, "three rolls")
@@ -209,8 +193,8 @@ def lock_voices(known, drums, locked, steps):
 def as_heard(rhythm, reach, dials, grid, known, latent):
     """The rhythm, and on which steps its context and its latent are used.
 
-    Known drums reach the decoder through the context alone. So where there are any it is used throughout, and a rhythm
-    that is not followed is silent, as in training.
+    Known drums reach the decoder through the context alone. So where there are any it is used throughout, and
+    a rhythm that is not followed is silent, as in training.
     """
     step = torch.arange(len(rhythm[0]))
     follow = dials.followed

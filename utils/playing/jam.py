@@ -1,4 +1,4 @@
-"""Drums that go on until they are told to stop, a bar at a time, under controls that may change from bar to bar."""
+"""Drums without end, a bar at a time, under controls that may change from bar to bar."""
 
 import math
 
@@ -26,24 +26,24 @@ LOCKED = "drums", "lock"
 
 
 class Jam:
-    """An endless iterator of bars, each onset, vel, timeoffset, float32 (num_samples, 16, 9) on the model's device.
+    """Bars without end: onset, vel, timeoffset, float32 (num_samples, 16, 9), on the model's device.
 
         bars = Jam(*process_midi("rhythm.mid"), style="funk", seed=1)
         for onset, vel, time in bars:
             bars.change(density=1.5, instrument=None)  # from the next bar on; what is not named stays
 
-    The rhythm, filled up to whole bars, is heard over and over; without one the model plays by itself. The arguments
-    are those of `generate`, but that a control is one for the whole bar: density and intensity a z-score, instrument
-    nine shares (below zero: forbidden), style a name, an id or a blend; None leaves it to the model. Or a curve of the
-    bar's 16 steps, of which the mean is asked for. Locked voices come round with the rhythm, both from their first bars.
-    The same seed, rhythms and changes give the same bars; as long as the rhythm has not come round, those that `generate`
-    plays under the same controls.
+    The rhythm, filled up to whole bars, is heard over and over; without one the model plays by itself. The
+    arguments are those of `generate`, but that a control is one for the whole bar: density and intensity a
+    z-score, instrument nine shares (below zero: forbidden), style a name, an id or a blend; None leaves it to
+    the model. Or a curve of the bar's 16 steps, of which the mean is asked for. Locked voices come round with
+    the rhythm, both from their first bars. The same seed, rhythms and changes give the same bars; as long as
+    the rhythm has not come round, those that `generate` plays under the same controls.
 
-    It keeps the decoder's window and no more, so it may run for days. Errors are ValueErrors that name the argument,
-    the value and the rule, and leave the jam as it was.
+    It keeps the decoder's window and no more, so it may run for days. Errors are ValueErrors that name the
+    argument, the value and the rule, and leave the jam as it was.
     """
 
-    @with_arguments_of(Dials, without=["best_of"])
+    @with_arguments_of(Dials, *CONTROLS, without=["best_of"])
     def __init__(
         self,
         piano_roll_onset=None,
@@ -56,22 +56,18 @@ class Jam:
         *,
         model=None,
         drums=None,
-        **dials,
+        **more,
     ):
-        self.model = given_model(model)
-        self.dials = how = Dials(**dials)
+        controls = {"density": density, "intensity": intensity, "instrument": instrument, "style": style}
+        controls |= {name: more.pop(name, None) for name in CONTROLS if name not in controls}
+        self.model, self.dials = given_model(model), Dials(**more)
         self.grid = self.model.grid(1).whole()  # of one bar
         self.device = next(self.model.parameters()).device
-        generator, follow = (
-            make_generator(how.seed, self.device),
-            1.0 if how.followed is None else how.followed,
-        )
-        self.stream = Stream(
-            self.model, how.num_samples, float(how.temperature), how.strengths, follow, generator
-        )
+        generator = make_generator(self.dials.seed, self.device)
+        dials = self.dials.for_model() | {"generator": generator}
+        self.stream = Stream(self.model, self.dials.num_samples, **dials)
         self.controls, self.rules, self.heard = {}, {}, {}
-        controls = {"density": density, "intensity": intensity, "instrument": instrument, "style": style}
-        rules = {"at_most": how.at_most, "playable": how.playable, "drums": drums, "lock": how.lock}
+        rules = {name: getattr(self.dials, name) for name in (*RULES, "lock")} | {"drums": drums}
         self.change((piano_roll_onset, piano_roll_vel, piano_roll_timeoffset), **controls, **rules)
 
     def __iter__(self):
@@ -83,9 +79,9 @@ class Jam:
             return self.stream.bar(controls_of(self.controls), **rules)
 
     def change(self, rhythm=(), **changes):
-        """From the next bar on: a new rhythm (onset, vel, timeoffset), which starts at its first bar, or None for none;
-        density, intensity, instrument, style; at_most, playable; drums and lock, with which the rhythm starts anew. What
-        is not named stays as it is."""
+        """From the next bar on: a new rhythm (onset, vel, timeoffset), which starts at its first bar, or None
+        for none; density, intensity, instrument, style; at_most, playable; drums and lock, with which the
+        rhythm starts anew. What is not named stays as it is."""
         controls, rules, heard = {}, dict(self.rules), dict(self.heard)
         for name, value in changes.items():
             if name in CONTROLS:
@@ -133,7 +129,7 @@ class Jam:
         return curve
 
     def _hear(self, rhythm, drums, lock):
-        """Give the stream the rhythm, as whole bars, and with it the locked voices, until both come round together."""
+        """Give the stream whole bars of the rhythm and the locked voices, until both come round together."""
         bar, silent = self.grid.n_steps, all(roll is None for roll in rhythm)
         locked = None if lock is None or lock == () else voice_mask(lock, "lock")
         check_lock(drums, lock)
@@ -148,17 +144,15 @@ class Jam:
             again = math.lcm(steps, len(drums[0]))
             if again > MAX_RHYTHM_STEPS:
                 found = f"{len(drums[0])} steps, to a rhythm of {steps}"
-                rule = f"they come round together after {again} steps, and that must be {MAX_RHYTHM_STEPS} at most"
+                rule = f"they come round together after {again} steps; {MAX_RHYTHM_STEPS} is the most"
                 raise ArgumentError("drums", None, rule, found)
             rolls, steps = looped(rolls, again), again
-            known = {
-                name: self._rows(cells) for name, cells in lock_voices(None, drums, locked, again).items()
-            }
+            known = lock_voices(None, drums, locked, again)
+            known = {name: self._rows(cells) for name, cells in known.items()}
         rolls, *use = as_heard(rolls, steps, self.dials, self.model.grid(steps), known is not None, False)
+        rolls, use = [self._rows(roll) for roll in rolls], [part.to(self.device) for part in use]
         with in_eval_mode(self.model):
-            self.stream.set_rhythm(
-                [self._rows(roll) for roll in rolls], *(part.to(self.device) for part in use), known
-            )
+            self.stream.set_rhythm(rolls, *use, known)
 
     def _rows(self, x):
         return x.expand(self.dials.num_samples, *x.shape).to(self.device)

@@ -1,13 +1,14 @@
-"""The jobs of a drummer who is given drums: play them with feeling, add to them, mend, continue, vary, blend them.
+"""The jobs of a drummer who is given drums: play them with feeling, add to them, mend, continue, vary, blend.
 
-Drums are three rolls, onset, vel and timeoffset (1, T, 9), as drums_from_midi and generate give them, of any length.
-Every job takes, by keyword, the controls of `generate`, as long as what it returns, and what else `generate` takes by
-keyword: seed, model, num_samples, playable... `rhythm`, three rolls as process_midi gives them, is heard beside the
-drums. lock: one or several voices of the drums that stay exactly as they are, whatever the job does to the others.
-Bars, steps and voices are counted from 0; voices may go by name. All return onset, vel, timeoffset, float32
-(num_samples, T, 9), in which what was to stay is as it was, to the bit, and raise ValueError naming the argument.
+Drums are three rolls, onset, vel and timeoffset (1, T, 9), as drums_from_midi and generate give them, of any
+length. Every job takes, by keyword, the controls of `generate`, as long as what it returns, and what else
+`generate` takes by keyword: seed, model, num_samples, playable... `rhythm`, three rolls as process_midi gives
+them, is heard beside the drums. lock: one or several voices of the drums that stay exactly as they are,
+whatever the job does to the others. Bars, steps and voices are counted from 0; voices may go by name. All
+return onset, vel, timeoffset, float32 (num_samples, T, 9), in which what was to stay is as it was, to the
+bit, and raise ValueError naming the argument.
 
-A job is a row of JOBS in arguments.py and a function here that lays out which cells stay and which are played anew.
+A job is a row of JOBS in arguments.py and a function of LAYOUTS here: what stays and what is played anew.
 """
 
 import math
@@ -30,45 +31,47 @@ BEAT = 4  # steps
 
 
 def humanise(drums, *, lock=(), **playing):
-    """Play the hits of the drums anew: the onsets stay, velocity and timing are the model's. Those of the drums are not
-    looked at; to keep their accents, give the drums as `rhythm`, too."""
+    """Play the hits of the drums anew: the onsets stay, velocity and timing are the model's. Those of the
+    drums are not looked at; to keep their accents, give the drums as `rhythm`, too."""
     return _play("humanise", drums, lock=lock, **playing)
 
 
 def add_voices(drums, voices, **playing):
-    """Play the voices named, a list of names or indices, to the others, which stay. Drums that have them lose theirs."""
+    """Play voices, names or indices, to the others, which stay; those that the drums have of them go."""
     return _play("add", drums, {"voices": voices}, **playing)
 
 
 def infill(drums, *, bars=None, steps=None, voices=None, lock=(), **playing):
     """Play anew what is named, with all that stands before, after and beside it in view.
 
-    bars, steps: a number or several (a list, a range); voices: a list of names or indices. Cells that are in all that
-    is named are played anew: steps=range(8, 16), voices=["kick"] is the kick of the first bar's second half.
+    bars, steps: a number or several (a list, a range); voices: a list of names or indices. Cells that are in
+    all that is named are played anew: steps=range(8, 16), voices=["kick"] is the kick of the first bar's
+    second half.
     """
     own = {"bars": bars, "steps": steps, "voices": voices}
     return _play("infill", drums, own, lock=lock, **playing)
 
 
 def continue_drums(drums, bars, *, lock=(), **playing):
-    """Go on for so many bars from where the drums, whole bars, end. Returns the drums and what follows them. Voices that
-    are locked come round again."""
+    """Go on for so many bars from where the drums, whole bars, end. Returns the drums and what follows them.
+    Voices that are locked come round again."""
     return _play("continue", drums, {"bars": whole(bars, "bars")}, lock=lock, **playing)
 
 
 def vary(drums, strength, *, lock=(), seed=None, **playing):
     """Play variations: at strength 0 the drums themselves, at 1 another groove, in between something of both.
 
-    So much of the drums is played anew, beat by beat and voice by voice, and so far does the gist of their bars, which
-    the new hits follow, move towards one drawn at random. What is played anew at some strength is so at all above it:
-    turn the dial with one seed and the drums move away from where they were.
+    So much of the drums is played anew, beat by beat and voice by voice, and so far does the gist of their
+    bars, which the new hits follow, move towards one drawn at random. What is played anew at some strength is
+    so at all above it: turn the dial with one seed and the drums move away from where they were.
     """
     return _play("vary", drums, {"strength": strength}, lock=lock, seed=seed, **playing)
 
 
 def interpolate(first, second, bars, **playing):
-    """Play so many bars that lead from the groove of the first drums to that of the second: in the first bar the gist of
-    the first drums, in the last that of the second, hit by hit neither. Drums shorter than that come round again."""
+    """Play so many bars that lead from the groove of the first drums to that of the second: in the first bar
+    the gist of the first drums, in the last that of the second, hit by hit neither. Drums shorter than that
+    come round again."""
     return _play("interpolate", drum_rolls(first, "first"), {"second": second, "bars": bars}, **playing)
 
 
@@ -76,8 +79,8 @@ def _play(job, drums, own=None, *, model=None, rhythm=None, masks=None, known=No
     """own: the arguments of the job alone. playing: controls and dials."""
     dials = [field.name for field in fields(Dials)]
     check_keys(playing, [*CONTROLS, "rhythm", "masks", "model", *dials], what="argument")
-    how = Dials(**{name: value for name, value in playing.items() if name in dials})
-    curves = {name: playing.get(name) for name in CONTROLS}
+    curves = {name: playing.pop(name, None) for name in CONTROLS}
+    how = Dials(**playing)
     rhythm = (None,) * 3 if rhythm is None else three(rhythm, "rhythm")
     more = {"masks": masks, "known": known, "latent": latent}
     model, drums = given_model(model), drum_rolls(drums)
@@ -86,7 +89,7 @@ def _play(job, drums, own=None, *, model=None, rhythm=None, masks=None, known=No
 
 
 def plan_layout(job, layout, drums, model, dials, rhythm, curves, known=None, latent=None, masks=None):
-    """The Plan of a Layout of drums (T, 9), three rolls or, for "tap", None. The others are as for make_plan."""
+    """The Plan of a Layout of drums, three rolls (T, 9); the other arguments are those of make_plan."""
     if job != "tap" and known is not None:
         rule = "not for a job, which says itself what is known; generate takes it"
         raise ArgumentError("known", known, rule, "")
@@ -104,8 +107,9 @@ def plan_layout(job, layout, drums, model, dials, rhythm, curves, known=None, la
 
 @dataclass(frozen=True)
 class Layout:
-    """What a job plays. steps: how many; stays: cells (steps, 9) that stay as in the drums, which come round again past
-    their end, or None; new_feeling: whether their velocity and timing are played anew; latent: gist of the bars."""
+    """What a job plays. steps: how many; stays: cells (steps, 9) that stay as in the drums, which come round
+    again past their end, or None; new_feeling: whether their velocity and timing are played anew; latent:
+    gist of the bars."""
 
     steps: int
     stays: torch.Tensor | None = None
@@ -182,8 +186,7 @@ assert LAYOUTS.keys() == JOBS.keys()
 
 
 def gist(drums, model=None, name="drums"):
-    """What the rhythm of drums is about, bar by bar: the latents (1, bars, Z) that a model makes of it. Drums may end
-    within a bar."""
+    """The gist of the rhythm of drums, bar by bar: the latents (1, bars, Z) that the model makes of it."""
     rolls, model = drum_rolls(drums, name), given_model(model)
     grid, device = model.grid(len(rolls[0])), next(model.parameters()).device
     rhythm = rhythm_roll(*(grid.fill(roll, dim=0).numpy() for roll in rolls))

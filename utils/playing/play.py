@@ -22,22 +22,23 @@ from utils.playing.takes import check_written, takes_of
 def play(rhythm=None, *, num_samples=None, model=None, **asked):
     """Play drums to a rhythm.
 
-        take = play("rhythm.mid", hits_per_bar=[12, 18, 18, 26], voices={"kick": 4}, forbid="ride", style="funk")
+        take = play("rhythm.mid", hits_per_bar=[12, 18, 18, 26], voices={"kick": 4}, style="funk")
 
     rhythm: a MIDI file; or three rolls, as process_midi gives them; or None.
-    hits_per_bar, velocity (1 to 127), voices (a dict, name -> hits per bar), style: one value for all bars or several, a
-        list or text with commas, stretched evenly over the bars; None or "-" leaves bars to the model. forbid: names of
-        voices that never sound.
+    hits_per_bar, velocity (1 to 127), voices (a dict, name -> hits per bar), style: one value for all bars or
+        several, a list or text with commas, stretched evenly over the bars; None or "-" leaves bars to the
+        model. forbid: names of voices that never sound.
     bars: how many to play, of 4/4; None: as many as the rhythm has. Without a rhythm it must be given.
     song: in place of all these a song, a YAML file or a dict as read_song takes it.
-    job: what is done, a name out of JOBS; all but "tap" are done to the drums in `rhythm` or to `drums`, three rolls.
-        voices_anew, bars_anew (counted from 1: "2,5-7"), strength, second (a MIDI file or rolls): as the job needs them.
-    track, kit_in: how the file is heard, see process_midi. kit_out, keep_tracks, lead_in: how the take is written, see
-        convert_to_midi. tempo: beats per minute; None: tempo map and meters of the file, or 120.
-    model: None: the one built last or, where there is none, that of checkpoints/drummer.pt. seed: the same one gives
-        the same drums; None: a new one, which is on the receipt.
-    num_samples: None: one Take is returned; a number: a list of so many, the one that obeys best first, no two alike.
-        best_of: of how many they are the best. What else `generate` takes by keyword is as there.
+    job: what is done, a name out of JOBS; all but "tap" are done to the drums in `rhythm` or to `drums`,
+        three rolls. voices_anew, bars_anew (counted from 1: "2,5-7"), strength, second (a MIDI file or
+        rolls): as the job needs them.
+    track, kit_in: how the file is heard, see process_midi. kit_out, keep_tracks, lead_in: how the take is
+        written, see convert_to_midi. tempo: beats per minute; None: tempo map and meters of the file, or 120.
+    model: None: the one built last or, where there is none, that of checkpoints/drummer.pt. seed: the same
+        one gives the same drums; None: a new one, which is on the receipt.
+    num_samples: None: one Take is returned; a number: a list of so many, the one that obeys best first, no
+        two alike. best_of: of how many they are the best. What else `generate` takes by keyword is as there.
 
     Raises ValueError naming the argument, the value and the rule.
     """
@@ -48,8 +49,8 @@ def play(rhythm=None, *, num_samples=None, model=None, **asked):
 
 
 def perform(request, model, say=lambda line: None):
-    """The Takes of a request, the best first. say: is given, line by line, how the input was taken, when all is
-    checked and nothing is played yet. Raises ArgumentError, or ValueError naming a file."""
+    """The Takes of a request, the best first. say: is given, line by line, how the input was taken, when all
+    is checked and nothing is played yet. Raises ArgumentError, or ValueError naming a file."""
     written = {"tempo": request.tempo, "source": request.file if request.tempo is None else None}
     written |= {"keep_tracks": request.keep_tracks, "lead_in": request.lead_in}
     check_written(request.kit_out, **written)
@@ -74,8 +75,9 @@ def perform(request, model, say=lambda line: None):
 class Heard:
     """What is heard of a request's files and rolls, each three rolls (1, T, 9) or None.
 
-    rhythm; drums: those that a job or a lock needs; second: those to which interpolate leads. own_steps: how many steps
-    the rhythm has, up to the bar line on which its notes end; steps: how many are played to it. midi: its file.
+    rhythm; drums: those that a job or a lock needs; second: those to which interpolate leads. own_steps: how
+    many steps the rhythm has, up to the bar line on which its notes end; steps: how many are played to it.
+    midi: its file.
     """
 
     rhythm: tuple | None
@@ -136,7 +138,7 @@ class Heard:
 
 
 def lay_out(request, heard, model):
-    """A musician's request in the model's terms: the Plan; the Bars that it asks for; how many steps of it are wanted."""
+    """A request in the model's terms: the Plan, the Bars it asks for, and how many steps are wanted."""
     bar, song, known = model.steps_per_bar, request.laid_song, request.known
     drums = None if heard.drums is None else drum_rolls(heard.drums)
     try:

@@ -1,5 +1,4 @@
-"""Pictures of drums: the piano roll with the rhythm above it and the controls below it, asked beside played; or
-several takes to one rhythm, one roll below the other."""
+"""Pictures: rhythm, piano roll and controls, asked beside played; or several takes to one rhythm."""
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, Normalize
@@ -28,11 +27,12 @@ ASKED_ENTRY = {"label": "asked (in the roll: played/asked, red where missed)"}
 
 
 def draw_result(path, drums, rhythm, receipt, title):
-    """The picture of what was played, in lines of at most BARS_IN_LINE bars: rhythm, piano roll, hits and velocity.
+    """The picture of what was played, in lines of BARS_IN_LINE bars: rhythm, piano roll, hits and velocity.
 
-    path: of the PNG, which appears whole or not at all, or None: none is written. drums: onset, vel, timeoffset, each
-    (T, 9), array or CPU tensor. rhythm: the same of the rhythm heard, of any length, or None. receipt: a Receipt of
-    these drums. Of more than BARS_IN_PICTURE bars the first are drawn, and the title says so. Returns the Figure.
+    path: of the PNG, which appears whole or not at all, or None: none is written. drums: onset, vel,
+    timeoffset, each (T, 9), array or CPU tensor. rhythm: the same of the rhythm heard, of any length, or
+    None. receipt: a Receipt of these drums. Of more than BARS_IN_PICTURE bars the first are drawn, and the
+    title says so. Returns the Figure.
     """
     asked, got, grid = receipt.asked, receipt.got, receipt.grid.whole()
     bars = min(got.n_bars, BARS_IN_PICTURE)
@@ -68,10 +68,11 @@ def draw_result(path, drums, rhythm, receipt, title):
 
 
 def draw_takes(path, takes, rhythm, grid, title):
-    """Write a PNG of several takes to one rhythm: the rhythm above, then a piano roll for each, all on one grid.
+    """Write a PNG of several takes to one rhythm: the rhythm above, then a piano roll for each.
 
-    takes: name -> onset, vel, timeoffset, each (T, 9), array or CPU tensor. rhythm: the same of the rhythm heard. grid:
-    the BarGrid of T. Above each bar of a roll stands how many hits it has and how loud they are on average.
+    takes: name -> onset, vel, timeoffset, each (T, 9), array or CPU tensor. rhythm: the same of the rhythm
+    heard. grid: the BarGrid of T. Above each bar of a roll stands how many hits it has and how loud they are
+    on average.
     """
     grid, played = grid.whole(), grid
     heights, gap, top = [0.55] + [2.75] * len(takes), 0.3, 0.6
@@ -92,7 +93,7 @@ def draw_takes(path, takes, rhythm, grid, title):
 
 
 def draw_roll(axis, onset, vel, timeoffset):
-    """Draw hits of nine voices, kick at the bottom: placed as they are timed, the darker and taller the louder."""
+    """Draw hits, kick at the bottom, placed as they are timed, the darker and taller the louder."""
     onset, vel, timeoffset = (np.asarray(roll, dtype=np.float64) for roll in (onset, vel, timeoffset))
     for step, voice in zip(*np.nonzero(onset)):
         loud = vel[step, voice]
@@ -111,8 +112,8 @@ def _figure(bars, height):
 
 
 def _panels(figure, top, heights, gap, grid, first=0):
-    """Panels of these heights for whole bars, of which the first is number `first` of the picture, from `top` inches
-    below the figure's upper edge, with lines on bars and beats. All lines of a figure are to one scale."""
+    """Panels of these heights, from `top` inches below the figure's upper edge, with lines on bars and beats.
+    grid: of whole bars, the first of which is number `first` of the picture. All lines are to one scale."""
     width, height = figure.get_size_inches()
     share = grid.n_bars / BARS_IN_LINE if first else 1  # the first line is as long as any
     axes = []
@@ -149,7 +150,7 @@ def _label(axis, places, labels):
 
 
 def _draw_rhythm(axis, rhythm, onset=None, roll=None):
-    """onset (T, 9): of the drums; taps that they leave unanswered stand out, and are drawn down through the roll."""
+    """onset (T, 9): of the drums; taps that they don't answer stand out, also in the roll."""
     axis.set_ylim(0, 1.05)
     _label(axis, [0.5], ["no rhythm" if rhythm is None else "rhythm"])
     if rhythm is None:
@@ -168,8 +169,8 @@ def _draw_rhythm(axis, rhythm, onset=None, roll=None):
 
 
 def _draw_voices(axis, asked, got, grid):
-    """In the roll, above each voice and at the end of each bar of which it was asked: 'played/asked'. Forbidden bars
-    are tinted. asked, got: hits (bars, 9)."""
+    """In the roll, above each voice and at the end of each bar of which it was asked: 'played/asked'.
+    Forbidden bars are tinted. asked, got: hits (bars, 9)."""
     for bar, voice in np.argwhere(~np.isnan(asked)):
         wish, played = asked[bar, voice], got[bar, voice]
         left, right = grid.starts[bar] - 0.5, grid.starts[bar] + grid.lengths[bar] - 0.5
@@ -190,7 +191,7 @@ def _draw_styles(axis, styles, grid):
 
 
 def _draw_control(axis, name, got, asked, top, grid):
-    """One bar of the chart for each bar of music, with a line at what was asked of it, and below it both in figures."""
+    """A column for each bar, a line at what was asked of it, and below it both in figures."""
     left, lengths = np.array(grid.starts) - 0.5, np.array(grid.lengths)
     axis.bar(left + 0.5, np.nan_to_num(got), lengths - 1, align="edge", color=GOT, zorder=2)
     axis.set_ylim(-0.45 * top, top)

@@ -1,5 +1,5 @@
-"""What was asked of drums and what came out, bar by bar; how the rhythm is answered; what they were drawn from; and which
-of several takes obey best.
+"""What was asked of drums and what came out, bar by bar; how the rhythm is answered; what they were drawn
+from; and which of several takes obey best.
 
 As a table for the terminal, as data for JSON; utils/playing/plots.py draws it on the piano roll.
 """
@@ -26,8 +26,8 @@ TICKS = 120  # of a MIDI file, in a step
 class Tap:
     """How a rhythm is answered, on the steps of the drums that it reaches.
 
-    steps: (n,) int, the steps that it taps; answered: (n,) bool, whether anything is hit there; hits: how many the
-    drums have while it lasts; off: how many of them fall on no tapped step.
+    steps: (n,) int, the steps that it taps; answered: (n,) bool, whether anything is hit there; hits: how
+    many the drums have while it lasts; off: how many of them fall on no tapped step.
     """
 
     steps: np.ndarray
@@ -90,8 +90,8 @@ class Receipt:
 
     @classmethod
     def of(cls, drums, asked, model, rhythm=None, seed=None, dials=None):
-        """drums: onset, vel, timeoffset (T, 9). asked: Bars, or None: nothing. rhythm: the same of the rhythm, of any
-        length, or None."""
+        """drums: onset, vel, timeoffset (T, 9). asked: Bars, or None: nothing. rhythm: the same of the
+        rhythm, of any length, or None."""
         grid = model.grid(len(drums[0]))
         asked = Bars.unset(grid.n_bars) if asked is None else asked
         tap = None if rhythm is None else Tap.of(drums[0], rhythm[0])
@@ -112,8 +112,8 @@ class Receipt:
         return words + ([] if self.tap is None else [self.tap.in_words()])
 
     def table(self):
-        """A table for the terminal: bar by bar what was asked and what came out, '-' where nothing was asked; below it
-        the rhythm, the seed and the checkpoint."""
+        """A table for the terminal: bar by bar what was asked and what came out, '-' where nothing was asked;
+        below it the rhythm, the seed and the checkpoint."""
         columns = []  # (heading, asked, got)
         for name, control in NUMBERS.items():
             asked, got = self.asked[name], self.got[name]
@@ -134,11 +134,11 @@ class Receipt:
         return "\n".join([*lines, *self.figures(), ", ".join(self.origin())])
 
     def data(self):
-        """The receipt as plain dicts, lists, text and numbers, for JSON; None where nothing was asked or nothing is hit.
+        """The receipt for JSON; None where nothing was asked or nothing is hit.
 
-        seed, checkpoint, dials; tap: tapped (steps), answered, hits, off the taps, and the two shares; miss: mean relative
-        error of what was asked, see `misses`; bars: for each, asked and got, with hits, velocity, voices (hits of each of
-        the nine), and asked also forbidden (names) and style.
+        seed, checkpoint, dials; tap: tapped (steps), answered, hits, off the taps, and the two shares; miss:
+        mean relative error of what was asked, see `misses`; bars: for each, asked and got, with hits,
+        velocity, voices (hits of each of the nine), and asked also forbidden (names) and style.
         """
         return {
             "seed": self.seed,
@@ -158,11 +158,11 @@ class Receipt:
 
 
 def misses(asked, got):
-    """How far drums are from what was asked: {"hits", "velocity", "voices"}, those of which anything was asked.
+    """How far drums are from what was asked, of each of hits, velocity and voices that was asked for.
 
-    Each is the mean, over what was asked of the bars (and of their voices), of |got - asked| / max(asked, 1): 0.1 is ten
-    per cent off. A bar that was asked for a velocity and is silent is a whole miss. Forbidden voices don't count, as
-    they never sound, nor styles, which nothing here can measure.
+    Each is the mean, over what was asked of the bars (and of their voices), of |got - asked| / max(asked, 1):
+    0.1 is ten per cent off. A bar that was asked for a velocity and is silent is a whole miss. Forbidden
+    voices don't count, as they never sound, nor styles, which nothing here can measure.
     """
     found = {}
     for name, control in NUMBERS.items():
@@ -184,9 +184,10 @@ def is_met(wish, played):
 def best_takes(draw, num_samples, best_of, asked, rhythm_onset, grid, onsets_known=False):
     """Play best_of takes and keep the num_samples that obey best, the best first and no two alike.
 
-    draw: number -> onset, vel, timeoffset (number, T, 9) of as many takes. asked: Bars. rhythm_onset: (steps, 9) of the
-    rhythm as far as it is followed hit by hit. onsets_known: the takes differ in velocity and timing alone. Returns the
-    three rolls (num_samples, T, 9), or fewer, with a warning, where ROUNDS times best_of takes hold no more different ones.
+    draw: number -> onset, vel, timeoffset (number, T, 9) of as many takes. asked: Bars. rhythm_onset: (steps,
+    9) of the rhythm as far as it is followed hit by hit. onsets_known: the takes differ in velocity and
+    timing alone. Returns the three rolls (num_samples, T, 9), or fewer, with a warning, where ROUNDS times
+    best_of takes hold no more different ones.
     """
     takes = {}
     for _ in range(ROUNDS):
@@ -203,13 +204,12 @@ def best_takes(draw, num_samples, best_of, asked, rhythm_onset, grid, onsets_kno
 
 
 def distance_from_request(take, asked, rhythm_onset, grid):
-    """How far a take, onset, vel, timeoffset (T, 9), is from the Bars asked: two numbers, of which the second counts
-    where the first are equal.
+    """How far a take, onset, vel, timeoffset (T, 9), is from the Bars asked: two numbers, of which the second
+    counts where the first are equal.
 
-    Takes are ranked by the mean of `misses`: hits, velocity and voices weigh the same, if they were asked for at all.
-    Ties go by the rhythm: share of its taps without a hit and share of the hits off the taps. It comes second because
-    nearly every take answers nearly every tap, whereas numbers that a person gave are a wish. The model's own likelihood
-    has no say: nobody asked for the likeliest drums.
+    Takes are ranked by the mean of `misses`; ties go by the rhythm: share of its taps without a hit and share
+    of the hits off the taps. It comes second because nearly every take answers nearly every tap, whereas
+    numbers that a person gave are a wish. The model's likelihood has no say: nobody asked for the likeliest.
     """
     onset, vel = (roll.cpu().numpy() for roll in take[:2])
     miss = [*misses(asked, measure(onset, vel, grid)).values()]
@@ -219,8 +219,8 @@ def distance_from_request(take, asked, rhythm_onset, grid):
 
 
 def _content(take, onsets_known):
-    """Equal for takes that are one: with the same hits or, where these are known, with the same velocities and timing
-    as a MIDI file holds them."""
+    """Equal for takes that are one: with the same hits or, where these are known, with the same velocities
+    and timing as a MIDI file holds them."""
     onset, vel, timeoffset = (roll.cpu().numpy() for roll in take)
     if not onsets_known:
         return (onset > 0).tobytes()

@@ -1,4 +1,4 @@
-"""A request to play, as a musician makes it: words, units and files, checked once, where it enters, and carried.
+"""A request to play, in a musician's words, units and files: checked once, where it enters, and carried.
 
     flags, YAML, Python  ->  Request  ->  utils.playing.play.perform  ->  takes
 
@@ -25,19 +25,17 @@ MOST_FOLLOW = 2
 MOST_SEED = 2**63 - 1
 
 
-def with_arguments_of(values, without=()):
-    """Decorate a function of **keywords: the fields of a dataclass stand in its signature, and others are refused."""
+def with_arguments_of(values, *names, without=()):
+    """Decorate a function of **keywords: its signature has the fields of a dataclass and the names; others are
+    refused."""
+    defaults = {field.name: field.default for field in fields(values)} | dict.fromkeys(names)
 
     def decorate(function):
         own = inspect.signature(function)
-        named = [part for part in own.parameters.values() if part.kind != part.VAR_KEYWORD]
-        names = {*without, *(part.name for part in named)}
-        more = [
-            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default)
-            for field in fields(values)
-            if field.name not in names
-        ]
-        signature = own.replace(parameters=[*named, *more])
+        parts = {name: part for name, part in own.parameters.items() if part.kind != part.VAR_KEYWORD}
+        for name in (name for name in defaults if name not in {*parts, *without}):
+            parts[name] = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name])
+        signature = own.replace(parameters=[*parts.values()])
 
         @functools.wraps(function)
         def checked(*given, **keywords):
@@ -103,6 +101,11 @@ class Dials:
         """The voices of `lock` as a mask (9,), or None."""
         return None if self.lock is None or self.lock == () else voice_mask(self.lock, "lock")
 
+    def for_model(self):
+        """The dials as `sample` and `Stream` take them."""
+        follow = 1.0 if self.followed is None else self.followed
+        return {"temperature": float(self.temperature), "guidance": self.strengths, "follow": follow}
+
     def turned(self):
         """The dials as they were given, name -> value, without those that are off: for a receipt."""
         off = {"num_samples": 1, "best_of": 1, "playable": False, "lock": ()}
@@ -112,7 +115,7 @@ class Dials:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Request(Dials):
-    """What a musician asks for; `utils.playing.play.play` says what each field takes. Raises ArgumentError."""
+    """What a musician asks for; `play` says what each field takes. Raises ArgumentError."""
 
     rhythm: object = None
     track: int | str | None = None
@@ -189,7 +192,7 @@ class Request(Dials):
 
     @cached_property
     def bars_from_0(self):
-        """The bars of bars_anew, as text "2,5-7", a number or several, counted from 1, in a list from 0; or None."""
+        """The bars of bars_anew, text as "2,5-7" or numbers from 1, in a list from 0; or None."""
         if self.bars_anew is None:
             return None
         several = hasattr(self.bars_anew, "__iter__") and not isinstance(self.bars_anew, str)

@@ -1,5 +1,5 @@
-"""Rhythms and drums as users give them, checked: three rolls, onset, vel and timeoffset, (1, T, 9) each, as float32 tensors
-(T, 9) on the CPU; voices by name; and the rules that limit a step."""
+"""Rhythms and drums as users give them, checked: three rolls, onset, vel and timeoffset, (1, T, 9) each, as
+float32 tensors (T, 9) on the CPU; voices by name; and the rules that limit a step."""
 
 import operator
 
@@ -16,7 +16,7 @@ KNOWN = "known_onset", "known_vel"
 
 
 def as_floats(value, name):
-    """A tensor, an array or nested lists as a float32 tensor on the CPU; None in a list is NaN. Raises ArgumentError."""
+    """A tensor, an array or nested lists as a float32 tensor on the CPU; None in a list is NaN."""
     try:
         rolls = np.asarray(value, np.float32) if isinstance(value, (list, tuple)) else value
         return torch.as_tensor(rolls).detach().to("cpu", torch.float32)
@@ -25,7 +25,7 @@ def as_floats(value, name):
 
 
 def read_roll(value, name, low, high, most=None):
-    """A roll as the user gave it, as float32 (T, 9). ArgumentError for another shape or a value out of range."""
+    """A roll as float32 (T, 9). Raises ArgumentError for another shape or a value out of range."""
     roll = as_floats(value, name)
     if roll.ndim == 3 and len(roll) == 1:
         roll = roll[0]
@@ -51,8 +51,8 @@ def three(rolls, name):
 
 
 def read_rhythm(rhythm, seq_len):
-    """Check a rhythm, three rolls or None three times, and lay the loudest hit of each step into seq_len steps. Returns
-    three tensors (seq_len, 9) and how many of their steps the rhythm reaches. Raises ArgumentError."""
+    """Check a rhythm, three rolls or None three times, and lay the loudest hit of each step into seq_len
+    steps. Returns three tensors (seq_len, 9) and how many of their steps the rhythm reaches."""
     if all(part is None for part in rhythm):
         return list(torch.zeros(3, seq_len, N_VOICES)), 0
     rolls = []
@@ -71,7 +71,7 @@ def read_rhythm(rhythm, seq_len):
 
 
 def drum_rolls(drums, name="drums", any_length=False):
-    """Check drums, T a multiple of 4 unless it may be any_length. Returns three tensors (T, 9). Raises ArgumentError."""
+    """Check drums, T a multiple of 4 unless it may be any_length. Returns three tensors (T, 9)."""
     parts = zip(ROLLS.items(), three(drums, name))
     rolls = [read_roll(value, (name, part), low, high) for (part, (low, high)), value in parts]
     if len({len(part) for part in rolls}) > 1:
@@ -89,14 +89,11 @@ def looped(rolls, steps):
 
 
 def known_cells(known, seq_len):
-    """Check the drums that are known, as `generate` takes them. Returns the dict with float32 rolls and bool masks,
-    (seq_len, 9) each. Raises ArgumentError."""
+    """Check known drums as `generate` takes them. Returns the dict with rolls and bool masks (seq_len, 9)."""
     names = (*ROLLS, *KNOWN)
     if not isinstance(known, dict) or set(known) != {*names}:
         there = ", ".join(map(str, known)) or "empty" if isinstance(known, dict) else type(known).__name__
-        raise ArgumentError(
-            "known", known, f"it must be a dict of {', '.join(ROLLS)} and {', '.join(KNOWN)}", there
-        )
+        raise ArgumentError("known", known, f"it must be a dict of {', '.join(names)}", there)
     onset, vel, timeoffset = drum_rolls([known[name] for name in ROLLS], "known")
     known_onset, known_vel = (read_roll(known[name], ("known", name), 0, 1) > 0 for name in KNOWN)
     cells = dict(zip(names, (onset, vel, timeoffset, known_onset, known_vel)))
@@ -105,17 +102,13 @@ def known_cells(known, seq_len):
             rule = f"it must be as long as seq_len, {seq_len}"
             raise ArgumentError(("known", name), known, rule, f"{len(part)} steps")
     silent = onset == 0
-    for wrong, rule in (
-        (
-            known_vel & ~known_onset,
-            "known_vel is set where known_onset is not; it needs the onset of its hit",
-        ),
-        (known_onset & (onset != 0) & (onset != 1), "onset: a known cell must be 0 or 1, hit or not"),
-        (
-            known_vel & (((vel > 0) == silent) | ((timeoffset != 0) & silent)),
-            "a cell of known_vel must have a velocity above 0 if hit, velocity and offset 0 if not",
-        ),
-    ):
+    odd = known_vel & (((vel > 0) == silent) | ((timeoffset != 0) & silent))
+    rules = {
+        "known_vel is set where known_onset is not; it needs the onset of its hit": known_vel & ~known_onset,
+        "onset: a known cell must be 0 or 1, hit or not": known_onset & ~silent & (onset != 1),
+        "a cell of known_vel must have a velocity above 0 if hit, velocity and offset 0 if not": odd,
+    }
+    for rule, wrong in rules.items():
         if wrong.any():
             raise ArgumentError("known", known, rule, "")
     return cells
@@ -131,8 +124,8 @@ def bar_latents(latent, bars, size):
 
 
 def limits(at_most, playable, seq_len):
-    """What a step may hit: (seq_len, 3, 9), of the hats, of the voices for hands, and of all, the number of voices that
-    may be hit together, and 9 at the voices that this is not about; None without a limit."""
+    """What a step may hit: (seq_len, 3, 9), of the hats, of the voices for hands, and of all, the number of
+    voices that may be hit together, and 9 at the voices that this is not about; None without a limit."""
     check_switch(playable, "playable")
     if at_most is None and not playable:
         return None

@@ -1,4 +1,4 @@
-"""A song: sections one after the other, each with controls of its own, fills at their ends, an arc over all of them.
+"""A song: sections one after the other, each with controls of its own, fills at their ends, an arc over all.
 
 examples/song.yaml shows what a song file looks like. A song ends up as what is asked of each bar, Bars.
 """
@@ -22,9 +22,10 @@ SECTION_KEYS = ("name", "bars", "repeat", "fill", *WISHES)
 ARC_KEYS = tuple(control.wish for control in NUMBERS.values())
 FILL_KEYS = ("bars", *ARC_KEYS, "crash")
 
-# What a fill is in the training split of the Groove MIDI Dataset. The mix: shares of the hits in the 385 recordings of
-# one bar that are marked as fills; the voices left out have a fiftieth or less. How it stands out: of the recordings
-# marked as beats the 456 bars with four hits of toms or more between two bars with none, beside the bar before.
+# What a fill is in the training split of the Groove MIDI Dataset. The mix: shares of the hits in the 385
+# recordings of one bar that are marked as fills; the voices left out have a fiftieth or less. How it stands
+# out: of the recordings marked as beats the 456 bars with four hits of toms or more between two bars with
+# none, beside the bar before.
 FILL_MIX = {"kick": 0.13, "snare": 0.41, "closed_hat": 0.10, "floor_tom": 0.15, "high_tom": 0.14}
 FILL_HITS = 21  # where the section asks for none
 HITS_RISE, VELOCITY_RISE = 1.07, 13  # times; MIDI units
@@ -34,9 +35,10 @@ CRASH = voice_index("crash")
 
 @dataclass
 class Song:
-    """What is asked of a song. sections: [(name, bars)] in the order they are played. asked: Bars. half (bars,) bool:
-    bars whose second half alone is a fill; crash (bars,) bool: bars that begin with a crash after a fill. loops: whether
-    a rhythm that is shorter comes round again; otherwise the model goes on by itself."""
+    """What is asked of a song. sections: [(name, bars)] in the order they are played. asked: Bars. half
+    (bars,) bool: bars whose second half alone is a fill; crash (bars,) bool: bars that begin with a crash
+    after a fill. loops: whether a rhythm that is shorter comes round again; otherwise the model goes on by
+    itself."""
 
     sections: list
     asked: Bars
@@ -58,11 +60,11 @@ class Song:
         )
 
     def arguments(self, rhythm=(None, None, None), model=None, follow="literal"):
-        """The arguments of `generate` by name, model and follow included: generate(**song.arguments(rhythm), seed=1).
+        """The arguments of `generate` by name: generate(**song.arguments(rhythm), seed=1).
 
-        rhythm: onset, vel, timeoffset (1, T, 9). model: default: the one built last by get_model. Where a rhythm is
-        followed literally to the end of the song, the crashes after fills are known cells, so that they do come;
-        otherwise they are asked for and come more often than not.
+        rhythm: onset, vel, timeoffset (1, T, 9). model: default: the one built last by get_model. Where a
+        rhythm is followed literally to the end of the song, the crashes after fills are known cells, so that
+        they do come; otherwise they are asked for and come more often than not.
         """
         model = given_model(model)
         rhythm = rhythm if rhythm[0] is None else self.rhythm(rhythm, model.steps_per_bar)
@@ -75,8 +77,8 @@ class Song:
         return model.grid(self.n_bars * model.steps_per_bar)
 
     def rhythm(self, rolls, steps_per_bar, n_steps=0):
-        """The rolls (1, T, 9) of a rhythm; where it loops, whole bars of it, n_steps at least, over and over to the end of
-        the song."""
+        """The rolls (1, T, 9) of a rhythm; where it loops, whole bars of it, n_steps at least, over and over
+        to the end of the song."""
         if not self.loops:
             return tuple(rolls)
         rolls = [torch.as_tensor(roll) for roll in rolls]
@@ -98,8 +100,8 @@ class Song:
         return dict(zip((*ROLLS, *KNOWN), (hits, nothing, nothing, hits, nothing)))
 
     def curves(self, model):
-        """The curves of `generate`: those of to_model_units, but that the toms of half a bar's fill are forbidden before
-        it, and a crash after a fill from the second step on."""
+        """The curves of `generate`: those of to_model_units, but that the toms of half a bar's fill are
+        forbidden before it, and a crash after a fill from the second step on."""
         grid = self.grid(model)
         curves = to_model_units(self.asked, model.normalize_factor, grid)
         instrument = curves["instrument"][0]
@@ -118,20 +120,19 @@ class Song:
 def read_song(song):
     """Read a song: the path of a YAML file, or what stands in one as a dict.
 
-    sections: a list of dicts with bars and, if wanted, name, repeat (how often), fill and the keys of a control file,
-        each laid out over the section's bars. fill: how many bars at its end are a fill, 0.5 for half a bar, or a dict of
-        that (bars), hits_per_bar, velocity, voices and crash (false: no crash after it).
+    sections: a list of dicts with bars and, if wanted, name, repeat (how often), fill and the keys of a
+        control file, each laid out over the section's bars. fill: how many bars at its end are a fill, 0.5
+        for half a bar, or a dict of that (bars), hits_per_bar, velocity, voices and crash (false: no crash
+        after it).
     order: names of sections, in the order they are played; left out: as they stand.
-    arc: for hits_per_bar, velocity or voices a value, as {from: 60, to: 100}, laid out over the song's bars. It fills bars
-        that a section leaves free; {add: VALUE} and {scale: VALUE} change what the sections ask.
+    arc: for hits_per_bar, velocity or voices a value, as {from: 60, to: 100}, laid out over the song's bars.
+        It fills bars that a section leaves free; {add: VALUE} and {scale: VALUE} change what sections ask.
     rhythm: loop, if a rhythm that is shorter is to come round again.
 
     Returns a Song. Raises ArgumentError naming the file, the section, the key, the value and the rule.
     """
-    if isinstance(song, dict):
-        source, problems = "song", []
-    else:
-        source, (song, problems) = song, read_file(song)
+    source = "song" if isinstance(song, dict) else song
+    song, problems = (song, []) if isinstance(song, dict) else read_file(song)
     with within(source):
         if problems:
             raise ValueError("; ".join(problems))
@@ -232,8 +233,8 @@ def _bend_curve(curve, control, name, value):
 
 
 def _fill(song, fill, bars, end):
-    """Make a fill of the last bars of a section of so many bars, which ends before bar `end` (from 0), in place. A crash
-    is noted, not yet asked for: its bar may become a fill itself."""
+    """Make a fill of the last bars of a section of so many bars, which ends before bar `end` (from 0), in
+    place. A crash is noted, not yet asked for: its bar may become a fill itself."""
     length, crash, wishes = _checked(fill, bars)
     if not length:
         return
@@ -272,8 +273,8 @@ def _checked(fill, bars):
 
 
 def _halve(asked, was, here):
-    """A bar whose second half alone is a fill gets half of the section's wishes and half of the fill's, in place. Voices
-    that the section leaves free stay free, but for toms, which play in the fill alone."""
+    """A bar whose second half alone is a fill gets half of the section's wishes and half of the fill's, in
+    place. Voices that the section leaves free stay free, but for toms, which play in the fill alone."""
     for name in ("density", "intensity"):
         fill = asked[name][here]
         fill[:] = np.where(np.isnan(was[name]), fill, (was[name] + fill) / 2)

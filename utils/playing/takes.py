@@ -24,10 +24,11 @@ from utils.playing.rolls import as_floats, drum_rolls
 
 
 class Take:
-    """One version of drums, and where it comes from. In a notebook it shows its picture, its table and a player.
+    """One version of drums, and where it comes from. A notebook shows its picture, its table and a player.
 
-    onset, vel, time: float32 (1, T, 9) on the CPU. A take goes where drums go: infill(take, bars=1), gist(take),
-    convert_to_midi(*take, inverse_mapping, path). receipt: utils.playing.receipt.Receipt. rhythm: three rolls, or None.
+    onset, vel, time: float32 (1, T, 9) on the CPU. A take goes where drums go: infill(take, bars=1),
+    gist(take), convert_to_midi(*take, inverse_mapping, path). receipt: utils.playing.receipt.Receipt. rhythm:
+    three rolls, or None.
 
         take = Take(infill(drums, bars=1, density=curve, seed=3), asked={"density": curve}, seed=3)
     """
@@ -48,12 +49,14 @@ class Take:
         lead_in=False,
         kit=None,
     ):
-        """drums: three rolls (1, T, 9), as generate and the jobs return them; of several versions, see takes_of.
-        asked: what was asked of them: Bars, as utils.playing.controls.ask gives them, or a dict of density, intensity,
-        instrument, style and masks as generate takes them; None: nothing. rhythm: the three rolls that were heard.
-        model, seed: with which they were drawn; model: default: the one built last. dials: what else is to be on the
-        receipt, name -> value. name: what the picture is called. tempo, source, keep_tracks, lead_in: as for
-        convert_to_midi; kit: a name or a YAML file, see utils/midi/kits.py. Raises ValueError naming the argument.
+        """drums: three rolls (1, T, 9), as generate and the jobs return them; of several, see takes_of.
+        asked: what was asked of them: Bars, as utils.playing.controls.ask gives them, or a dict of density,
+        intensity, instrument, style and masks as generate takes them; None: nothing. rhythm: the three rolls
+        that were heard.
+        model, seed: with which they were drawn; model: default: the one built last. dials: what else is to be
+        on the receipt, name -> value. name: what the picture is called. tempo, source, keep_tracks, lead_in:
+        as for convert_to_midi; kit: a name or a YAML file, see utils/midi/kits.py. Raises ValueError naming
+        the argument.
         """
         model = given_model(model)
         rolls = drum_rolls(drums, any_length=True)
@@ -111,7 +114,7 @@ class Take:
         return early_hits(self.onset[0], self.time[0])
 
     def plot(self, path=None):
-        """The picture, a matplotlib Figure: rhythm, piano roll, asked and got. Written to `path`, a PNG, where given."""
+        """The picture, a matplotlib Figure: rhythm, roll, asked and got. path: of a PNG to write, or None."""
         from utils.playing.plots import draw_result  # matplotlib is for those who look
 
         path = path if path is None else file_name(path, "path")
@@ -146,7 +149,7 @@ def _bars_asked(asked, rolls, model):
 
 
 def takes_of(drums, name="take", **about):
-    """A list of takes, named NAME_1, NAME_2, ..., of the versions of drums, three rolls (N, T, 9). about: as for Take."""
+    """Takes NAME_1, NAME_2, ... of the versions of drums, three rolls (N, T, 9). about: as for Take."""
     versions = zip(*(torch.as_tensor(roll).cpu().split(1) for roll in drums))
     return [
         Take(version, name=f"{name}_{number}", **about) for number, version in enumerate(versions, start=1)
@@ -158,11 +161,11 @@ def convert_to_midi(
 ):
     """Write one version of the drums to a MIDI file: channel 10, tempo, meter 4/4, 480 ticks per quarter.
 
-    onset, vel, time: (1, T, 9) or (T, 9). inverse_mapping: voice index -> MIDI pitch; utils.midi.kits.kit_out gives those
-    of other kits. tempo: beats per minute, 120 if None. source: the MIDI file of the rhythm; tempo map and meter are
-    then its own (and no tempo may be given), and keep_tracks writes its tracks beside the drums. lead_in: all begins
-    a bar later, so that an early first hit can be early; otherwise it is put on the beat.
-    The file appears whole or not at all.
+    onset, vel, time: (1, T, 9) or (T, 9). inverse_mapping: voice index -> MIDI pitch; utils.midi.kits.kit_out
+    gives those of other kits. tempo: beats per minute, 120 if None. source: the MIDI file of the rhythm;
+    tempo map and meter are then its own (and no tempo may be given), and keep_tracks writes its tracks beside
+    the drums. lead_in: all begins a bar later, so that an early first hit can be early; otherwise it is put
+    on the beat. The file appears whole or not at all.
 
     Returns a structured array of the hits in the order of time: `time` and `duration` in seconds, `pitch`,
     `velocity` (1 to 127). Raises ValueError naming the argument or the file.

@@ -1,5 +1,4 @@
-"""A musician's wishes: one value for all bars or several, checked where they enter, laid out over bars where their number
-is known."""
+"""A musician's wishes: one value for all bars or several, checked as they enter, then laid out over bars."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -27,14 +26,14 @@ class Wish:
 
     @classmethod
     def read(cls, name, value, read_item):
-        """Of a value as read_wishes takes it; read_item checks each item, None where it is left to the model."""
+        """Of a value as read_wishes takes it; read_item checks an item, or None, left to the model."""
         ramp = isinstance(value, dict) and value.keys() == {"from", "to"}
         items = [value["from"], value["to"]] if ramp else _items(value) or [None]
         with within(name):
             return cls(name, [read_item(item) for item in items], ramp)
 
     def over(self, n_bars):
-        """A value for each bar, evenly stretched, as an array. Raises ArgumentError for more values than bars."""
+        """A value for each bar, evenly stretched, as an array. ArgumentError for more values than bars."""
         if self.ramp:
             return np.linspace(*self.items, n_bars)
         if len(self.items) > n_bars:
@@ -44,12 +43,13 @@ class Wish:
 
 
 def read_wishes(forbid=(), **wishes):
-    """Check wishes, by the `wish` of their controls: [(control name, voice or None, Wish)]. Raises ArgumentError.
+    """Check wishes, by the `wish` of their controls: [(control name, voice or None, Wish)].
 
-    hits_per_bar, velocity, style and each value of the dict voices (name -> hits per bar): one value for all bars or
-    several, a list or text with commas. A list shorter than the bars is stretched evenly, each value held until the next
-    one's turn. Numbers may be {from: a, to: b}, evenly from the first bar to the last. None or "-" leaves a bar to the
-    model. A blend of styles is a dict of weights, or text: "funk=0.7+jazz=0.3". forbid: names of voices.
+    hits_per_bar, velocity, style and each value of the dict voices (name -> hits per bar): one value for all
+    bars or several, a list or text with commas. A list shorter than the bars is stretched evenly, each value
+    held until the next one's turn. Numbers may be {from: a, to: b}, evenly from the first bar to the last.
+    None or "-" leaves a bar to the model. A blend of styles is a dict of weights, or text:
+    "funk=0.7+jazz=0.3". forbid: names of voices.
     """
     read = []
     for name, control in CONTROLS.items():

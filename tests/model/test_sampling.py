@@ -168,8 +168,7 @@ def test_only_a_hit_with_both_tokens_of_the_tap_is_the_tap(model):
     with torch.no_grad():
         hidden = torch.randn(1, model.decoder.d_model).expand(n, -1)
         vel, timeoffset = (
-            roll[:, 2]
-            for roll in draw_values(model, hidden, onset, tap, torch.rand(n, 9, 5), Guide(1.0))
+            roll[:, 2] for roll in draw_values(model, hidden, onset, tap, torch.rand(n, 9, 5), Guide(1.0))
         )
     as_loud = velocity_to_bin(vel, model.velocity_bins) == tap["tap_velocity_bin"]
     as_late = offset_to_bin(timeoffset, model.offset_bins) == tap["tap_offset_bin"]

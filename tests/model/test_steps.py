@@ -113,7 +113,9 @@ def test_weights_of_the_views_are_those_of_the_telescoping_sum():
     guide = Guide(strength, follow=0.5)
     logits = {view: torch.randn(1, 3) for view in guide.views}
     stages = [("density", "intensity", "instrument", "style"), ("instrument", "style"), ("style",), ()]
-    mixed = [sum(0.5 * logits[frozenset(without), literal] for literal in (False, True)) for without in stages]
+    mixed = [
+        sum(0.5 * logits[frozenset(without), literal] for literal in (False, True)) for without in stages
+    ]
     expected = mixed[0]
     for before, after, times in zip(mixed, mixed[1:], (1.5, 2.0, 3.0)):
         expected = expected + times * (after - before)

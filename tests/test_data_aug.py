@@ -24,7 +24,7 @@ from utils.corpus.cache import Cache
 from utils.midi.drums import STYLE_NONE
 from utils.midi.read import rhythm_roll
 
-FLOAT_CONTROLS = ("density", "intensity", "instrument")
+FLOAT_CONTROLS = [name for name, control in CONTROLS.items() if control.n_ids is None]
 
 
 # -------------------------------------------------------------------------------- what is unset
@@ -45,10 +45,7 @@ def test_a_dropped_control_is_unset_over_the_whole_window(name):
 
 def test_all_controls_are_dropped_together():
     batch = batch_of(data_config(drop={"all_controls": 0.3}), windows_of_hits(1000))
-    gone = [
-        unset(batch, name).reshape(1000, -1).all(1)
-        for name in ("density", "intensity", "instrument", "style")
-    ]
+    gone = [unset(batch, name).reshape(1000, -1).all(1) for name in CONTROLS]
     assert all(torch.equal(part, gone[0]) for part in gone) and abs(gone[0].float().mean() - 0.3) < 0.05
 
 
@@ -64,7 +61,7 @@ def test_single_voices_are_dropped_from_none_to_all():
 
 def test_one_control_or_one_voice_is_left_alone():
     batch = batch_of(data_config(drop={"all_but_one": 0.5}), windows_of_hits(2000))
-    names = ("density", "intensity", "instrument", "style")
+    names = list(CONTROLS)
     there = torch.stack([~unset(batch, name).reshape(2000, -1) for name in names[:2]]).all(2)
     voices, style = ~batch["instrument"][:, 0].isnan(), ~unset(batch, "style").all(1)
     n_left = there.sum(0) + (voices.sum(1) == 9) + style
@@ -311,7 +308,7 @@ def test_unset_controls_and_swap_rhythm_change_only_what_they_name():
     batch = batch_of(data_config())
     before = {name: tensor.clone() for name, tensor in batch.items()}
     bare = unset_controls(batch)
-    assert all(unset(bare, name).all() for name in ("density", "intensity", "instrument", "style"))
+    assert all(unset(bare, name).all() for name in CONTROLS)
     swapped = swap_rhythm(batch)
     for name in batch:
         if name not in (*FLOAT_CONTROLS, "style"):

@@ -329,8 +329,8 @@ def drop_controls(batch, drop, rng):
     """Unsets controls by the probabilities of Data.drop, window by window; changes the batch.
 
     A musician often sets one control alone, which independent drops would hardly ever leave: so all_but_one
-    leaves one control, or one voice, and nothing else. In half of these windows it is a voice that plays, rare
-    voices more often: a share of 0 for a tom teaches nothing of how to play it.
+    leaves one control, or one voice, and nothing else. In half of these windows it is a voice that plays,
+    rare voices more often: a share of 0 for a tom teaches nothing of how to play it.
     """
     n_rows = len(batch["mask"])
 

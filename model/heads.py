@@ -13,8 +13,9 @@ from model.cpu_training import Dropout
 class OnsetChain(nn.Module):
     """Nine binary tokens, each voice given the voices before it in the same step.
 
-    logit[v] = base[v] + sum over u < v of pair[v, u] * onset[u]; base and pair are projections of the hidden state.
-    The pairs start at zero, which makes nine independent Bernoulli outputs; with chained=False they stay zero.
+    logit[v] = base[v] + sum over u < v of pair[v, u] * onset[u]; base and pair are projections of the hidden
+    state. The pairs start at zero, which makes nine independent Bernoulli outputs; with chained=False they
+    stay zero.
     """
 
     def __init__(self, d_model, n_voice, chained):
@@ -42,8 +43,8 @@ class OnsetChain(nn.Module):
 
 
 class BinHead(nn.Module):
-    """Logits over K bins for each voice of a step, from the hidden state, the step's onsets, and `past`: the earlier
-    tokens of this step, embedded in the head's hidden width."""
+    """Logits over K bins for each voice of a step, from the hidden state, the step's onsets, and `past`: the
+    earlier tokens of this step, embedded in the head's hidden width."""
 
     def __init__(self, d_model, n_voice, d_head, n_bin, dropout):
         super().__init__()
@@ -75,7 +76,8 @@ class HitChain(nn.Module):
         super().__init__()
         self.velocity = BinHead(d_model, n_voice, d_head, velocity_bins, dropout)
         self.offset = BinHead(d_model, n_voice, d_head, offset_bins, dropout)
-        # a row per voice and bin; the first half of a row goes to the velocity head, the second to the offset head
+        # a row per voice and bin; the first half of a row goes to the velocity head, the second to the offset
+        # head
         self.velocity_token = nn.Embedding(n_voice * velocity_bins, 2 * d_head)
         self.offset_token = nn.Embedding(n_voice * offset_bins, 2 * d_head)
         self.own_velocity = nn.Embedding(n_voice * velocity_bins, d_head)
@@ -102,7 +104,8 @@ class HitChain(nn.Module):
         voice = hit % onset.shape[-1]
         velocity_bin, offset_bin = velocity_bin.flatten()[hit], offset_bin.flatten()[hit]
         hits = self.embed_hit(velocity_bin, offset_bin, voice)
-        # few steps have more than one hit: sum over the pairs of hits there are, not over all voices of all steps
+        # few steps have more than one hit: sum over the pairs of hits there are, not over all voices of all
+        # steps
         past = torch.zeros_like(hits).index_add(0, index["later_hit"], hits[index["earlier_hit"]])
 
         past_velocity, past_offset = past.chunk(2, dim=-1)
@@ -115,7 +118,8 @@ class HitChain(nn.Module):
 
 
 class StepHeads:
-    """OnsetChain and HitChain laid out for one step in eval mode: few operations, the weights as they are now."""
+    """OnsetChain and HitChain laid out for one step in eval mode: few operations, the weights as they are
+    now."""
 
     def __init__(self, onset_chain, hit_chain):
         V, base, pair = onset_chain.n_voice, onset_chain.base, onset_chain.pair
@@ -130,8 +134,8 @@ class StepHeads:
         self.voices = [VoiceHits(hit_chain, voice) for voice in range(V)]
 
     def onset_parts(self, hidden):
-        """hidden (n, D) -> (n, 1 + V, V): the voices' logits without any hit, then, row by row, what a hit of each voice
-        adds to those of the voices after it."""
+        """hidden (n, D) -> (n, 1 + V, V): the voices' logits without any hit, then, row by row, what a hit of
+        each voice adds to those of the voices after it."""
         return torch.addmm(self.onset_bias, hidden, self.onset_weight).view(len(hidden), -1, self.n_voice)
 
 
@@ -161,8 +165,8 @@ class VoiceHits:
         self.own_velocity = of_voice(chain.own_velocity)
 
     def prepare(self, x, past):
-        """x (n, D + V), hidden state and onsets, and past (n, 2 d_head), None before the first hit: what the heads of
-        velocity and of offset read of them, (n, d_head) each."""
+        """x (n, D + V), hidden state and onsets, and past (n, 2 d_head), None before the first hit: what the
+        heads of velocity and of offset read of them, (n, d_head) each."""
         prepared = torch.addmm(self.bias, x, self.into)
         return (prepared if past is None else prepared + past).chunk(2, 1)
 
@@ -199,8 +203,8 @@ class TapTokens(nn.Module):
             nn.init.normal_(table.weight, std=0.02)
 
     def forward(self, rhythm, heard):
-        """rhythm: onset, vel, timeoffset (B, T, V), one channel of which holds the tap; heard (B, T) bool: steps at
-        which the heads may use it -> (B, T, D)."""
+        """rhythm: onset, vel, timeoffset (B, T, V), one channel of which holds the tap; heard (B, T) bool:
+        steps at which the heads may use it -> (B, T, D)."""
         onset, vel, timeoffset = (roll.sum(-1) for roll in rhythm)
         tapped = (onset > 0) & heard
         velocity = torch.where(tapped & (vel > 0), velocity_to_bin(vel, self.velocity_bins) + 1, 0)
@@ -218,8 +222,8 @@ def hit_index(onset):
     hit (n_hit,)                        their places in the flattened onset, in order
     later_hit, earlier_hit (n_pair,)    rows of `hit`: all pairs of hits that share a step
 
-    Their number depends on the values, for which a GPU would have to be waited for. So the loader makes this with the
-    batch, on the CPU.
+    Their number depends on the values, for which a GPU would have to be waited for. So the loader makes this
+    with the batch, on the CPU.
     """
     hit = onset.flatten().nonzero().squeeze(1)
     step = hit.div(onset.shape[-1], rounding_mode="floor")

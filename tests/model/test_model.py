@@ -78,7 +78,7 @@ def test_hidden_states_do_not_depend_on_what_is_played_later_by_gradient(model):
         gradients = torch.autograd.grad(hidden[:, t].sum(), list(played.values()), retain_graph=True)
         for gradient in gradients:
             assert (gradient[:, t:] == 0).all()
-        if t:  # timing reaches the decoder through its input alone; onsets and velocities through the budget as well
+        if t:  # timing through the decoder's input alone; onsets and velocities through the budget too
             assert all((gradient[:, t - 1] != 0).any() for gradient in gradients)
 
 

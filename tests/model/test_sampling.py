@@ -227,7 +227,8 @@ def test_samples_of_a_rhythm_that_is_heard_once_are_those_of_one_heard_each_time
 
 
 def encoded(model, batch, bars=None):
-    """The context and the latents of a batch, or of some of its bars alone (first, last), and all sizes that were heard."""
+    """The context and the latents of a batch, or of some of its bars alone (first, last), and all sizes that
+    were heard."""
     here = slice(None) if bars is None else slice(16 * bars[0], 16 * bars[1])
     rhythm = [batch[f"rhythm_{name}"][:, here] for name in ("onset", "vel", "timeoffset")]
     names = ("onset", "vel", "timeoffset", "known_onset", "known_vel", "mask", "use_context", "use_latent")

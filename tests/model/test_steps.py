@@ -77,7 +77,8 @@ def test_the_hits_furthest_above_their_thresholds_stay(data):
 
 
 def test_each_voice_is_drawn_given_the_voices_before_it(model):
-    """Its logit given what was drawn, as training reads it, is above the threshold where it is hit, and only there."""
+    """Its logit given what was drawn, as training reads it, is above the threshold where it is hit, and only
+    there."""
     torch.manual_seed(0)
     hidden, threshold = torch.randn(50, model.decoder.d_model), torch.randn(50, V)
     heads = StepHeads(model.onset_head, model.hit_head)
@@ -164,7 +165,8 @@ def test_samples_have_the_probabilities_of_the_heads(model):
 
 
 def test_tokens_of_a_hit_have_the_probabilities_of_the_heads(model):
-    """Two hits in a step, drawn many times: the first voice's velocity, then the second's tokens given the first."""
+    """Two hits in a step, drawn many times: the first voice's velocity, then the second's tokens given the
+    first."""
     torch.manual_seed(0)
     model = copy.deepcopy(model)
     for table in (model.hit_head.velocity_token, model.hit_head.offset_token, model.hit_head.own_velocity):
@@ -255,7 +257,8 @@ def test_only_a_hit_with_both_tokens_of_the_tap_is_the_tap(model):
 
 
 def test_a_value_lies_anywhere_in_its_bin(model):
-    """Uniformly, whichever bin was drawn: the chance that picked the bin must not place the value in it as well."""
+    """Uniformly, whichever bin was drawn: the chance that picked the bin must not place the value in it as
+    well."""
     torch.manual_seed(0)
     n, everywhere = 20000, torch.ones(20000, 9)
     known = {"known_onset": everywhere.bool(), "known_vel": everywhere.bool() & False}

@@ -1,4 +1,5 @@
-"""Whoever changes a weight, and however: decodings that are kept are of the weights as they are, and so are receipts."""
+"""Whoever changes a weight, and however: decodings that are kept are of the weights as they are, and so are
+receipts."""
 
 import copy
 import pickle

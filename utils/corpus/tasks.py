@@ -1,5 +1,5 @@
-"""Which drum cells the encoder gets to see, so that one model plays to a tap, humanises, adds a voice, infills
-and continues. Shapes: B windows, T steps, V voices.
+"""Which drum cells the encoder gets to see, so that one model plays to a tap, humanises, adds a voice,
+infills and continues. Shapes: B windows, T steps, V voices.
 """
 
 import numpy as np

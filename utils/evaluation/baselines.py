@@ -6,7 +6,7 @@ A tap is a step on which anything is hit; its velocity and timing are those of t
 
 import numpy as np
 
-from utils.evaluation.likeness import onset_scores
+from utils.evaluation.bootstrap import f1_of
 
 THRESHOLDS = np.arange(1, 100) / 100
 
@@ -25,7 +25,8 @@ def onset_guesses(train, validation, real):
         mean = mean_of(train[0])
         chance = probability(mean, real[0])
         threshold = best_threshold(probability(mean, validation[0]), validation[0])
-        guesses[name] = chance > threshold, np.clip(chance, *_possible(len(train[0])))
+        rarest = 0.5 / len(train[0])  # what is never seen in n windows is given half a window's chance
+        guesses[name] = chance > threshold, np.clip(chance, rarest, 1 - rarest)
     guesses["nearest training tap"] = train[0][nearest_tap(train, real)] > 0, None
     return guesses
 
@@ -75,7 +76,13 @@ def probability(mean, onset):
 
 def best_threshold(chance, onset):
     """The hundredth above which the probability `chance` counts as a hit, so that F1 is best."""
-    return max(THRESHOLDS, key=lambda threshold: onset_scores(chance > threshold, onset)["f1"])
+    return max(THRESHOLDS, key=lambda threshold: onset_f1(chance > threshold, onset))
+
+
+def onset_f1(guess, real):
+    """F1 of the hits of one guess among all cells; both arrays of one shape."""
+    guess, real = guess > 0, real > 0
+    return float(f1_of(np.array([(guess & real).sum(), guess.sum(), real.sum()])))
 
 
 def nearest_tap(train, real, at_once=256):
@@ -88,7 +95,3 @@ def nearest_tap(train, real, at_once=256):
     ]
     return np.concatenate(nearest)
 
-
-def _possible(n_windows):
-    """What is never seen in n windows is given half a window's chance."""
-    return 0.5 / n_windows, 1 - 0.5 / n_windows

@@ -1,7 +1,7 @@
-"""How sure a figure is: 95 % intervals by the bootstrap (Efron 1979) over performances.
+"""95 % intervals of figures by the bootstrap (Efron 1979) over performances.
 
-Windows of one performance are alike, so whole performances are drawn again, with replacement. Every figure here is
-a function of sums over the performances; resampling them is one matrix product, however large the set.
+Windows of one performance are alike, so whole performances are drawn again, with replacement. Every figure is a
+function of sums over the performances; resampling them is one matrix product, however large the set.
 """
 
 import functools
@@ -25,29 +25,44 @@ def per_performance(values, performance, n_performances=None):
     return sums
 
 
-def estimate(figure, *sums):
-    """{"value", "low", "high"} of a figure and its interval.
+def estimate(function, *sums):
+    """{"value", "low", "high"}: a figure and its interval.
 
-    sums: arrays (P, ...) as per_performance gives them. figure: takes the totals of each, (..., ) with any leading
-    axes of its own kept in front, and gives one number for each of these; NaN where it has nothing to go by.
+    sums: arrays (P, ...) as per_performance gives them; those of equally many performances are drawn together.
+    function: takes the totals of each, (...,), with any leading axes kept in front, and gives one number for each
+    of these; NaN where it is undefined.
     """
-    value = figure(*(part.sum(0) for part in sums))
-    drawn = draws(len(sums[0]))
+    value = function(*(part.sum(0) for part in sums))
     with warnings.catch_warnings():  # a figure that is NaN in every draw has no interval
         warnings.simplefilter("ignore", RuntimeWarning)
-        again = figure(*(np.tensordot(drawn, part, 1) for part in sums))
+        again = function(*(np.tensordot(draws(len(part)), part, 1) for part in sums))
         low, high = np.nanpercentile(again, [50 - COVERED / 2, 50 + COVERED / 2])
     return {"value": float(value), "low": float(low), "high": float(high)}
+
+
+def share(part, whole, performance):
+    """The figure sum(part) / sum(whole) of two arrays (W,)."""
+    return estimate(mean, per_performance(np.stack([part, whole], 1), performance))
 
 
 @functools.cache
 def draws(n_performances):
     """How often each performance is in each draw: (REPEATS, P), the same every time."""
-    share = np.full(n_performances, 1 / n_performances)
-    return np.random.default_rng(SEED).multinomial(n_performances, share, REPEATS).astype(np.float64)
+    chance = np.full(n_performances, 1 / n_performances)
+    return np.random.default_rng(SEED).multinomial(n_performances, chance, REPEATS).astype(np.float64)
 
 
 def quotient(a, b):
     """a / b elementwise, NaN where b is 0."""
     a, b = np.broadcast_arrays(np.asarray(a, np.float64), np.asarray(b, np.float64))
     return np.divide(a, b, out=np.full(a.shape, np.nan), where=b != 0)
+
+
+def mean(sums):
+    """Of sums (..., 2) of x and 1."""
+    return quotient(sums[..., 0], sums[..., 1])
+
+
+def f1_of(sums):
+    """Of sums (..., 3) of cells that are hit in both, in the guess, in the real drums."""
+    return quotient(2 * sums[..., 0], sums[..., 1] + sums[..., 2])

@@ -1,24 +1,31 @@
-"""From the tap to the drums: which cells are hit, and how loud and how early or late.
+"""From the tap to the drums: which cells are hit, how loud and how early or late, on T2 and T4; and what a swapped rhythm
+changes.
 
 Figures are {"value", "low", "high"}, see utils.evaluation.bootstrap. N samples, W windows, T steps, V voices, P performances.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 
 from utils.evaluation.baselines import hit_guesses, loudest_voice, onset_guesses
-from utils.evaluation.bootstrap import estimate, per_performance, quotient
-from utils.midi.drums import VOICES
+from utils.evaluation.bootstrap import estimate, f1_of, per_performance, quotient, share
+from utils.evaluation.sets import Windows
 
 SMOOTHINGS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 GREEDY = 1e-6  # temperature at which a draw is the likeliest token
 
 
+# ------------------------------------------------------------------------- onsets
+
+
 class Consensus:
-    """What N samples agree on, as a probability and as a guess; all it has to choose is chosen on tuning windows.
+    """What N samples agree on, as a probability and as a guess; its parameters are chosen on tuning windows.
 
     A cell that n of N samples hit has the probability (n + a) / (N + 2 a). `smoothing`, a of SMOOTHINGS, gives the
     lowest cross-entropy, `threshold` (in samples) the highest F1. `calibration` (N + 1,): how often a cell that n
-    samples hit is hit in truth.
+    samples hit is a hit of the real drums.
     """
 
     def __init__(self, played, real):
@@ -40,105 +47,131 @@ class Consensus:
     def count(self, played):
         return (played > 0).sum(0)
 
-    def smoothed(self, count, a=None):
-        a = self.smoothing if a is None else a
+    def smoothed(self, count, a):
         return (count + a) / (self.n_samples + 2 * a)
 
     def guess(self, played):
         return self.count(played) >= self.threshold
 
     def probability(self, played):
-        return self.smoothed(self.count(played))
+        return self.smoothed(self.count(played), self.smoothing)
 
     def calibrated(self, played):
         return self.calibration[self.count(played)]
 
-    def chosen(self):
-        return {
-            "samples": self.n_samples,
-            "threshold": self.threshold / self.n_samples,
-            "smoothing": self.smoothing,
-        }
+
+@dataclass
+class Onsets:
+    """Guesses at the onsets of windows, played (N, W, T, V); chance, calibrated (W, T, V): their probabilities in (0, 1),
+    or None. cells (W, T, V) bool: only these are scored."""
+
+    windows: Windows
+    played: np.ndarray
+    chance: np.ndarray | None = None
+    calibrated: np.ndarray | None = None
+    consensus: Consensus | None = None
+    cells: np.ndarray | bool = True
+
+    @cached_property
+    def sums(self):
+        """(P, N, T, V, 3): cells that are hit in both, in the guess, in the real drums."""
+        real, sums = (self.windows.rolls[0] > 0) & self.cells, []
+        for guess in (self.played > 0) & self.cells:
+            sums.append(per_performance(np.stack([guess & real, guess, real], -1), self.windows.performance))
+        return np.stack(sums, 1)
+
+    @property
+    def hits(self):
+        """Cells (N, W, T, V) that are hit, and the steps (W, T) that are tapped."""
+        return self.played > 0, self.windows.tapped
 
 
-def tap_to_drums(player, windows, tuning, train, densities=True):
-    """All figures of one set, as a dict for JSON. windows, tuning, train: Windows of the set, of the validation split
-    and of the training split, all of one length. densities: also with the true density given, and nothing else.
-
-    onsets: name -> what onset_figures gives, and where there is a probability `cross-entropy`, nats per cell.
-    hits: name -> what hit_figures gives. consensus: what was chosen on the tuning windows.
-    """
-    real, steps_per_bar = windows.rolls[0], player.model.steps_per_bar
-    onsets, chosen = {}, {}
-
-    def score(name, guess, chance=None):
-        onsets[name] = onset_figures(guess, windows, steps_per_bar)
-        if chance is not None:
-            onsets[name]["cross-entropy"] = cross_entropy(chance, real, windows.performance)
-
-    for name, (guess, chance) in onset_guesses(train.rolls, tuning.rolls, windows.rolls).items():
-        score(name, guess[None], chance)
-    score("greedy", player(windows, "unset", temperature=GREEDY)[0])
+def onsets(player, windows, tuning, train, densities=True):
+    """{row: Onsets} of one set: guesses without a model, then the model's. windows, tuning, train: Windows of the set, of the
+    validation split and of the training split, all of one length. densities: also with the true density given."""
+    rows = {
+        name: Onsets(windows, guess[None], chance)
+        for name, (guess, chance) in onset_guesses(train.rolls, tuning.rolls, windows.rolls).items()
+    }
+    rows["greedy"] = Onsets(windows, player(windows, "unset", temperature=GREEDY)[0])
     settings = {"unset": "", "density": ", density given"} if densities else {"unset": ""}
     for setting, title in settings.items():
-        played, practice = player(windows, setting)[0], player(tuning, setting)[0]
-        consensus = Consensus(practice, tuning.rolls[0])
-        score(f"sampled{title}", played)
-        score(f"consensus{title}", consensus.guess(played)[None], consensus.probability(played))
-        calibrated = cross_entropy(consensus.calibrated(played), real, windows.performance)
-        onsets[f"consensus{title}"]["cross-entropy, calibrated"] = calibrated
-        chosen[setting] = consensus.chosen()
-    return {"onsets": onsets, "hits": hit_errors(player, windows, train), "consensus": chosen}
+        played = player(windows, setting)[0]
+        agreed = Consensus(player(tuning, setting)[0], tuning.rolls[0])
+        chances = agreed.probability(played), agreed.calibrated(played)
+        rows[f"sampled{title}"] = Onsets(windows, played)
+        rows[f"consensus{title}"] = Onsets(windows, agreed.guess(played)[None], *chances, agreed)
+    return rows
 
 
-# ------------------------------------------------------------------------- onsets
+def measure(player, sets):
+    figures = {"onsets": {}, "hits": {}}
+    for name in ("T2", "T4"):
+        windows, train = sets(name), sets(name, "train")
+        figures["onsets"][name] = onsets(player, windows, sets.tuning(name), train, name == "T2")
+        figures["hits"][name] = hits(player, windows, train)
+    return figures | dict.fromkeys(("onsets by bar", "onsets by voice"), figures["onsets"])
 
 
-def onset_figures(played, windows, steps_per_bar):
-    """Scores of the guesses played (N, W, T, V) among all cells, each the mean over the N.
-
-    precision, recall, f1: all cells in one. macro f1: the mean of the voices' own, of those that are hit. by voice:
-    {voice: f1}. by bar: [f1], in the order of the window's bars. taps answered: share of the tapped steps with a hit
-    of any voice; hits off the taps: share of all hits that fall on a step without a tap.
-    """
-    sums = cell_sums(played, windows, steps_per_bar)
-    figures = {
-        "precision": estimate(lambda s: mean_of_samples(quotient(s[..., 0], s[..., 1])), sums.sum((2, 3))),
-        "recall": estimate(lambda s: mean_of_samples(quotient(s[..., 0], s[..., 2])), sums.sum((2, 3))),
-        "f1": estimate(lambda s: mean_of_samples(f1(s)), sums.sum((2, 3))),
-        "macro f1": estimate(lambda s: mean_of_samples(mean_of_samples(f1(s))), sums.sum(2)),
-        "by voice": {
-            name: estimate(lambda s: mean_of_samples(f1(s)), sums[..., v, :].sum(2))
-            for v, name in enumerate(VOICES)
-        },
-        "by bar": [
-            estimate(lambda s: mean_of_samples(f1(s)), sums[:, :, bar].sum(2)) for bar in range(sums.shape[2])
-        ],
-    }
-    hit, tapped = played > 0, windows.tapped
-    steps = np.stack([(hit.any(-1) & tapped).sum((0, 2)), len(hit) * tapped.sum(1)], 1)
-    hits = np.stack([(hit & ~tapped[..., None]).sum((0, 2, 3)), hit.sum((0, 2, 3))], 1)
-    for name, parts in (("taps answered", steps), ("hits off the taps", hits)):
-        figures[name] = estimate(
-            lambda s: quotient(s[..., 0], s[..., 1]), per_performance(parts, windows.performance)
-        )
-    return figures
+# ------------------------------------------------------------------------- metrics of onsets: means over the samples
 
 
-def cell_sums(played, windows, steps_per_bar):
-    """(P, N, bars, V, 3): cells that are hit in both, in the guess, in truth."""
-    hit, real = played > 0, windows.rolls[0] > 0
-    sums = []
-    for guess in hit:
-        cells = np.stack([guess & real, guess, real], -1)
-        bars = cells.reshape(len(real), -1, steps_per_bar, *cells.shape[2:]).sum(2)
-        sums.append(per_performance(bars, windows.performance))
-    return np.stack(sums, 1)
+def f1(row, voice=slice(None)):
+    return _mean_f1(row.sums[..., voice, :].reshape(*row.sums.shape[:2], -1, 3).sum(2))
 
 
-def f1(sums):
-    """Of sums (..., 3) as cell_sums gives them."""
-    return quotient(2 * sums[..., 0], sums[..., 1] + sums[..., 2])
+def f1_of_bar(row, bar):
+    """Of the cells of one bar of the windows, from 0; None where they are shorter."""
+    steps = np.flatnonzero(row.windows.bar == bar)
+    return _mean_f1(row.sums[:, :, steps].sum((2, 3))) if len(steps) else None
+
+
+def _mean_f1(sums):
+    return estimate(lambda s: mean_of_samples(f1_of(s)), sums)
+
+
+def macro_f1(row):
+    """The mean of the voices' own, of those that are hit."""
+    return estimate(lambda s: mean_of_samples(mean_of_samples(f1_of(s))), row.sums.sum(2))
+
+
+def precision(row):
+    return estimate(lambda s: mean_of_samples(quotient(s[..., 0], s[..., 1])), row.sums.sum((2, 3)))
+
+
+def recall(row):
+    return estimate(lambda s: mean_of_samples(quotient(s[..., 0], s[..., 2])), row.sums.sum((2, 3)))
+
+
+def cross_entropy(row, calibrated=False):
+    """Nats per cell; None where there is no probability."""
+    chance = row.calibrated if calibrated else row.chance
+    if chance is None:
+        return None
+    nats = -np.log(np.where(row.windows.rolls[0] > 0, chance, 1 - chance))
+    return share(nats.sum((1, 2)), np.full(len(nats), nats[0].size), row.windows.performance)
+
+
+def taps_answered(row):
+    """Share of the tapped steps with a hit of any voice."""
+    hit, tapped = row.hits
+    return share((hit.any(-1) & tapped).sum((0, 2)), len(hit) * tapped.sum(1), row.windows.performance)
+
+
+def hits_off_taps(row):
+    """Share of all hits that fall on a step without a tap."""
+    hit, tapped = row.hits
+    off = (hit & ~tapped[..., None]).sum((0, 2, 3))
+    return share(off, hit.sum((0, 2, 3)), row.windows.performance)
+
+
+def threshold(row):
+    """The share of the samples from which on a consensus counts a cell as hit."""
+    return row.consensus and row.consensus.threshold / row.consensus.n_samples
+
+
+def smoothing(row):
+    return row.consensus and row.consensus.smoothing
 
 
 def mean_of_samples(values):
@@ -147,36 +180,45 @@ def mean_of_samples(values):
     return quotient(np.where(there, values, 0).sum(-1), there.sum(-1))
 
 
-def cross_entropy(chance, real, performance):
-    """Nats per cell of probabilities chance (W, T, V) in (0, 1)."""
-    nats = -np.log(np.where(real > 0, chance, 1 - chance))
-    sums = per_performance(np.stack([nats.sum((1, 2)), np.full(len(nats), nats[0].size)], 1), performance)
-    return estimate(lambda s: quotient(s[..., 0], s[..., 1]), sums)
-
-
 # ------------------------------------------------------------------------- velocity and offset at real hits
 
 
-def hit_errors(player, windows, train):
-    """Errors at the real hits, {name: what hit_figures gives}.
+@dataclass
+class Hits:
+    """Guesses at the real hits of windows: vel and timeoffset (N, H) in the order of np.nonzero, NaN for no guess."""
 
-    "onsets known": the model is told which cells are hit, as when it humanises, and the tap; "tap alone": it is told
-    the tap, and looked at in the cells that are really hit. One draw is the mean error of the single samples (of the
-    tap alone: where the sample hits the cell); the median is the error of the samples' median, one guess a hit.
-    """
+    windows: Windows
+    vel: np.ndarray
+    timeoffset: np.ndarray
+
+    @cached_property
+    def where(self):
+        return np.nonzero(self.windows.rolls[0] > 0)
+
+    @cached_property
+    def is_tap(self):
+        """Which hits (H,) are the tap itself. Every real hit lies on a tapped step."""
+        return loudest_voice(self.windows.rolls[1])[self.where[0], self.where[1], 0] == self.where[2]
+
+
+def hits(player, windows, train):
+    """{row: Hits} of one set. "onsets known": the model knows the onsets, as when it humanises, and the tap; "tap alone": it
+    knows the tap, and is scored in the cells that are really hit. One draw is the mean error of the single samples (of
+    the tap alone: where the sample hits the cell); the median is the error of the samples' median, one guess a hit."""
     where = np.nonzero(windows.rolls[0] > 0)
-    guesses = hit_guesses(train.rolls, windows.rolls)
-    errors = {name: [roll[where][None] for roll in guess] for name, guess in guesses.items()}
-    known = [roll[(slice(None), *where)] for roll in player(windows, "onsets")[1:]]
-    errors["onsets known, one draw"] = known
-    errors["onsets known, median"] = [np.median(draws, 0)[None] for draws in known]
-    played = player(windows, "unset")
-    hit = played[0][(slice(None), *where)] > 0
-    errors["tap alone, one draw"] = [
-        np.where(hit, roll[(slice(None), *where)], np.nan) for roll in played[1:]
-    ]
-    errors["tap alone, median"] = [median_at(roll, played[0], where)[None] for roll in played[1:]]
-    return {name: hit_figures(*guess, windows) for name, guess in errors.items()}
+    everywhere = slice(None), *where
+    guesses = {
+        name: [roll[where][None] for roll in guess]
+        for name, guess in hit_guesses(train.rolls, windows.rolls).items()
+    }
+    known = [roll[everywhere] for roll in player(windows, "onsets")[1:]]
+    guesses["onsets known, one draw"] = known
+    guesses["onsets known, median"] = [np.median(draws, 0)[None] for draws in known]
+    onset, *played = player(windows, "unset")
+    hit = onset[everywhere] > 0
+    guesses["tap alone, one draw"] = [np.where(hit, roll[everywhere], np.nan) for roll in played]
+    guesses["tap alone, median"] = [median_at(roll, onset, where)[None] for roll in played]
+    return {name: Hits(windows, *guess) for name, guess in guesses.items()}
 
 
 def median_at(roll, onset, where):
@@ -193,22 +235,45 @@ def median_at(roll, onset, where):
     return guess
 
 
-def hit_figures(vel, timeoffset, windows):
-    """Mean absolute errors of guesses at the real hits, vel and timeoffset (N, H) in the order of np.nonzero, NaN where
-    a sample makes none: {"velocity" (of 0 to 1), "offset" (ms)}; of all hits, of those that are the tap themselves
-    ("..., the tap itself") and of the others ("..., the others"). Every real hit lies on a tapped step."""
-    onset, real_vel, real_offset = windows.rolls
-    where = np.nonzero(onset > 0)
-    is_tap = loudest_voice(real_vel)[where[0], where[1], 0] == where[2]
-    error = {
-        "velocity": np.abs(vel - real_vel[where]),
-        "offset": np.abs(timeoffset - real_offset[where]) * windows.step_ms[where[0]],
-    }
-    figures = {}
-    for part, chosen in (("", True), (", the tap itself", is_tap), (", the others", ~is_tap)):
-        for name, values in error.items():
-            there = ~np.isnan(values) & chosen
-            sums = np.stack([np.where(there, values, 0).sum(0), there.sum(0)], 1)
-            by_performance = per_performance(sums, windows.performance[where[0]])
-            figures[name + part] = estimate(lambda s: quotient(s[..., 0], s[..., 1]), by_performance)
-    return figures
+def velocity_error(row, tap=None):
+    """Mean absolute error, 0 to 1; tap: True of the hits that are the tap itself, False of the others, None of all."""
+    return _error(row, np.abs(row.vel - row.windows.rolls[1][row.where]), tap)
+
+
+def offset_error(row, tap=None):
+    """The same in milliseconds."""
+    error = np.abs(row.timeoffset - row.windows.rolls[2][row.where])
+    return _error(row, error * row.windows.step_ms[row.where[0]], tap)
+
+
+def _error(row, error, tap):
+    there = ~np.isnan(error) & (True if tap is None else row.is_tap == tap)
+    error = np.where(there, error, 0).sum(0)
+    return share(error, there.sum(0), row.windows.performance[row.where[0]])
+
+
+# ------------------------------------------------------------------------- another window's rhythm
+
+
+@dataclass
+class Swapped:
+    """Samples to the right rhythm, and as many to another window's."""
+
+    right: Onsets
+    wrong: Onsets
+
+
+def measure_rhythm(player, sets):
+    """How the taps of T4 are answered, and how far the sampled F1 falls when another window's rhythm is heard."""
+    windows = sets("T4")
+    unset, given, swapped = (player(windows, name)[0] for name in ("unset", "given", "swapped"))
+    rows = {"real": windows.rolls[0][None], "controls unset": unset, "controls given": given}
+    pair = Swapped(Onsets(windows, unset[: len(swapped)]), Onsets(windows, swapped))
+    answers = {name: Onsets(windows, played) for name, played in rows.items()}
+    return {"answers": {"T4": answers}, "swapped rhythm": {"T4": {"sampled": pair}}}
+
+
+def fall(row):
+    """Of the F1, from the right rhythm to the other."""
+    sums = (of.sums.sum((2, 3)) for of in (row.right, row.wrong))
+    return estimate(lambda right, wrong: (f1_of(right) - f1_of(wrong)).mean(-1), *sums)

@@ -94,4 +94,3 @@ def nearest_tap(train, real, at_once=256):
         (length - 2 * asked[i : i + at_once] @ known.T).argmin(1) for i in range(0, len(asked), at_once)
     ]
     return np.concatenate(nearest)
-

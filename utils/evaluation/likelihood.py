@@ -1,7 +1,5 @@
 """Teacher-forced nats on T4, in all settings and with another window's rhythm."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
@@ -9,7 +7,7 @@ from data_aug import swap_rhythm
 from utils.evaluation.bootstrap import estimate, quotient
 from utils.evaluation.player import in_batches
 from utils.evaluation.sets import partners
-from utils.training.metrics import SETTINGS, SUMS, token_sums
+from utils.training.metrics import SETTINGS, token_sums
 
 # setting of metrics.SETTINGS -> its row
 ROWS = {
@@ -21,29 +19,24 @@ ROWS = {
     "unset_no_rhythm": "controls unset, no rhythm",
 }
 SWAPPED = ("given", "unset", "given_latent", "unset_latent")  # also scored with another window's rhythm
-SWAPPED_ROW = "{}, another window's rhythm"
-
-
-@dataclass
-class Nats:
-    """Sums (P, 5) in the order of metrics.SUMS; of a swapped rhythm also those with the right one."""
-
-    sums: np.ndarray
-    right: np.ndarray | None = None
+ONSET, VELOCITY, OFFSET, STEPS, HITS = range(5)  # of metrics.SUMS
 
 
 def measure(player, sets):
     windows = sets("T4")
-    return {"likelihood": {"T4": nats_of(player.model, windows.batch, windows.performance)}}
+    return {"likelihood": {"T4": teacher_forced(player.model, windows.batch, windows.performance)}}
 
 
-def nats_of(model, batch, performance):
-    """{row: Nats} of a batch of windows, each of a performance (W,)."""
+def teacher_forced(model, batch, performance):
+    """{row: (sums, the sums with the right rhythm or None)} of a batch of windows, each of a performance (W,); sums
+    (P, 5) in the order of metrics.SUMS."""
     right = sums_by_setting(model, batch, performance, tuple(SETTINGS))
     swapped = swap_rhythm(batch, torch.from_numpy(partners(performance)))
     wrong = sums_by_setting(model, swapped, performance, SWAPPED)
-    rows = {ROWS[setting]: Nats(sums) for setting, sums in right.items()}
-    return rows | {SWAPPED_ROW.format(ROWS[name]): Nats(sums, right[name]) for name, sums in wrong.items()}
+    rows = {ROWS[name]: (sums, None) for name, sums in right.items()}
+    return rows | {
+        f"{ROWS[name]}, another window's rhythm": (sums, right[name]) for name, sums in wrong.items()
+    }
 
 
 def sums_by_setting(model, batch, performance, settings):
@@ -59,17 +52,31 @@ def sums_by_setting(model, batch, performance, settings):
 # ------------------------------------------------------------------------- metrics
 
 
-def nats(row, tokens, *heads):
-    """Nats of these heads ("onset_nats", ...) per token ("steps" or "hits")."""
-    return _per_token(row.sums, tokens, *heads)
+def onset(row):
+    """Nats per step, the nine voices summed."""
+    return _per_token(row[0], [ONSET], STEPS)
+
+
+def velocity(row):
+    """Nats per hit."""
+    return _per_token(row[0], [VELOCITY], HITS)
+
+
+def offset(row):
+    """Nats per hit."""
+    return _per_token(row[0], [OFFSET], HITS)
+
+
+def total(row):
+    """Nats per step of all three."""
+    return _per_token(row[0], [ONSET, VELOCITY, OFFSET], STEPS)
 
 
 def cost(row):
     """Onset nats per step more than with the right rhythm."""
-    return None if row.right is None else _per_token(row.sums, "steps", "onset_nats", minus=row.right)
+    sums, right = row
+    return None if right is None else _per_token(np.column_stack([sums - right, sums[:, STEPS]]), [ONSET], -1)
 
 
-def _per_token(sums, tokens, *heads, minus=0):
-    above, below = [SUMS.index(head) for head in heads], sums[:, SUMS.index(tokens)]
-    parts = np.column_stack([(sums - minus)[:, above], below])
-    return estimate(lambda total: quotient(total[..., :-1].sum(-1), total[..., -1]), parts)
+def _per_token(sums, nats, tokens):
+    return estimate(lambda total: quotient(total[..., nats].sum(-1), total[..., tokens]), sums)

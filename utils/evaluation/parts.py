@@ -1,116 +1,255 @@
-"""An evaluation, part by part: what `python evaluate.py --parts` chooses from."""
+"""Every metric: its function, its goals, in the table in which it is printed, in the part that `--parts` chooses.
 
-import functools
-import time
+A new metric is a row here and its function, in the module of its part. Text, Markdown, JSON and the judgement of the goals
+are all made from these tables; the functions' docstrings define the figures.
+"""
 
-from utils.evaluation.bootstrap import estimate
-from utils.evaluation.controls import control_figures
-from utils.evaluation.goals import judge
-from utils.evaluation.jobs import jobs_part
-from utils.evaluation.likeness import tap_answers
-from utils.evaluation.player import teacher_forced, windows_of
-from utils.evaluation.realism import realism_figures
-from utils.evaluation.tap import cell_sums, f1, tap_to_drums
+from utils.evaluation import controls, copies, jobs, likelihood, realism, tap
+from utils.evaluation.registry import Goal, Metric, Part, Table
+from utils.midi.drums import VOICES
 
-TUNING_WINDOWS = 256  # of the validation split, to choose thresholds on
-
-
-class Sets:
-    """The sets that a model is evaluated on, made when they are asked for: sets("T2") and sets("T4") are Windows of the
-    split, sets("T2", "validation") those of another split. data: the config's Data. n_windows: an evenly spaced part of
-    the split's, all where None."""
-
-    def __init__(self, cache, split, data, normalize_factor, n_windows=None):
-        self.cache, self.split, self.other = cache, split, "test" if split == "validation" else "validation"
-        self._make = functools.cache(functools.partial(_windows, cache, data, normalize_factor, n_windows))
-
-    def __call__(self, name, split=None):
-        return self._make(name, split or self.split, split is None)
-
-    def tuning(self, name):
-        """An evenly spaced part of the validation split, whatever the split."""
-        return self._make(name, "validation", True, TUNING_WINDOWS)
+GIVEN, UNSET = "true controls", "controls unset"
+SWAPPED = [f"{row}, another window's rhythm" for row in (GIVEN, UNSET)]
+TAP_MEAN, TAP_COPY = "training mean given the tap", "copy of the tap"
+PLAYED = [("T2", UNSET), ("T4", UNSET), ("T4", GIVEN)]
+N_BARS = 4  # of the longest set
 
 
-def _windows(cache, data, normalize_factor, n_windows, name, split, part, most=None):
-    limits = [limit for limit in (n_windows if part else None, most) if limit is not None]
-    title = f"{name}, {split}" + (", tuning" if most else "")
-    return windows_of(title, cache, split, data, normalize_factor, int(name[1:]), min(limits, default=None))
+def held_and_unset(length, sweep, **bounds):
+    return [Goal(length, f"{sweep}, others {mode}", **bounds) for mode in ("held", "unset")]
 
 
-def likelihood_part(player, sets):
-    """Nats, teacher-forced, on T4; see teacher_forced."""
-    windows = sets("T4")
-    began = time.perf_counter()
-    figures = teacher_forced(player.model, windows.batch, windows.performance)
-    player.seconds["likelihood"] = time.perf_counter() - began
-    return figures
+def in_each_setting(**bounds):
+    return [Goal(*setting, **bounds) for setting in PLAYED]
 
 
-def tap_part(player, sets):
-    """From the tap to the drums on T2 and T4, {set: what tap_to_drums gives}."""
-    return {
-        name: tap_to_drums(player, sets(name), sets.tuning(name), sets(name, "train"), name == "T2")
-        for name in ("T2", "T4")
-    }
-
-
-def rhythm_part(player, sets):
-    """How the taps of T4 are answered, and how far the sampled F1 falls when another window's rhythm is heard.
-
-    Real drums answer all taps and only them, since the rhythm is the loudest hit of each of their steps.
-    """
-    windows = sets("T4")
-    unset, swapped = player(windows, "unset")[0], player(windows, "swapped")[0]
-    rows = {
-        "real": windows.rolls[0][None],
-        "controls unset": unset,
-        "controls given": player(windows, "given")[0],
-    }
-    figures = {
-        name: tap_answers(onset, windows.tapped[None].repeat(len(onset), 0)) for name, onset in rows.items()
-    }
-    right, wrong = (
-        cell_sums(onset, windows, player.model.steps_per_bar).sum((2, 3))
-        for onset in (unset[: len(swapped)], swapped)
-    )
-    figures["swapped"] = {
-        "f1": estimate(lambda sums: f1(sums).mean(-1), right),
-        "f1, swapped": estimate(lambda sums: f1(sums).mean(-1), wrong),
-        "fall": estimate(lambda sums, other: (f1(sums) - f1(other)).mean(-1), right, wrong),
-    }
-    return figures
-
-
-def controls_part(player, sets):
-    """Obedience, one control swept at a time over T4; see control_figures."""
-    return control_figures(player, sets("T4"), sets("T4", "train"))
-
+LIKELIHOOD = Table(
+    "likelihood",
+    "Likelihood, teacher-forced, in nats; cost: onset nats more than with the right rhythm",
+    [
+        Metric(
+            "onset, per step",
+            likelihood.onset,
+            goals=[Goal("T4", GIVEN, most=0.55, known="1.03"), Goal("T4", UNSET, most=0.85)],
+        ),
+        Metric("velocity, per hit", likelihood.velocity),
+        Metric("offset, per hit", likelihood.offset),
+        Metric("total, per step", likelihood.total),
+        Metric("cost", likelihood.cost, goals=[Goal("T4", row, least=1, known="0") for row in SWAPPED]),
+    ],
+)
+ONSETS = Table(
+    "onsets",
+    "From the tap to the drums: onsets among all cells; what a consensus counts as a hit is chosen on validation",
+    [
+        Metric(
+            "F1",
+            tap.f1,
+            goals=[
+                Goal("T2", "consensus", least=0.68, known=".624", beside=TAP_MEAN),
+                Goal("T2", "sampled", least=0.58, known=".523"),
+                Goal("T2", "consensus, density given", least=0.72, known=".618"),
+            ],
+        ),
+        Metric("precision", tap.precision),
+        Metric("recall", tap.recall),
+        Metric("macro F1", tap.macro_f1),
+        Metric(
+            "nats per cell",
+            tap.cross_entropy,
+            goals=[Goal("T2", "consensus", most=0.2, known=".217", beside=TAP_MEAN)],
+        ),
+        Metric("calibrated", tap.cross_entropy, True),
+        Metric("taps answered", tap.taps_answered),
+        Metric("hits off the taps", tap.hits_off_taps),
+        Metric("threshold", tap.threshold, digits=2),
+        Metric("smoothing", tap.smoothing, digits=2),
+    ],
+)
+BY_BAR = [Metric(f"bar {bar + 1}", tap.f1_of_bar, bar) for bar in range(N_BARS)]
+BY_VOICE = [Metric(name, tap.f1, voice) for voice, name in enumerate(VOICES)]
+HITS = Table(
+    "hits",
+    "Mean absolute error of velocity (0 to 1) and offset (ms) at the real hits",
+    [
+        Metric(
+            "velocity",
+            tap.velocity_error,
+            goals=[Goal("T2", "onsets known, median", known=".090", beside=TAP_COPY)],
+        ),
+        Metric(
+            "offset",
+            tap.offset_error,
+            digits=2,
+            goals=[
+                Goal("T2", "onsets known, median", most=5, known="5.5", beside=TAP_COPY),
+                Goal("T2", "tap alone, median", most=5, known="5.5", beside=TAP_COPY),
+            ],
+        ),
+        Metric("velocity, the tap itself", tap.velocity_error, True),
+        Metric("offset, the tap itself", tap.offset_error, True, digits=2),
+        Metric("velocity, the others", tap.velocity_error, False),
+        Metric("offset, the others", tap.offset_error, False, digits=2),
+    ],
+)
+ANSWERS = Table(
+    "answers",
+    "Answers to the rhythm (the real drums' own loudest hits)",
+    [Metric("taps answered", tap.taps_answered), Metric("hits off the taps", tap.hits_off_taps)],
+)
+SWAPS = Table(
+    "swapped rhythm",
+    "F1 to the right rhythm and to another window's, controls unset",
+    [
+        Metric("F1", tap.f1_right),
+        Metric("F1, swapped", tap.f1_swapped),
+        Metric("fall of F1", tap.fall, goals=[Goal("T4", "sampled", least=0.2)]),
+    ],
+)
+OBEDIENCE = Table(
+    "bars",
+    "Obedience: a target for each bar, one control at a time (utils/evaluation/sweeps.py), by bars in one go",
+    [
+        Metric("from", dict.get, "from", digits=0),
+        Metric("to", dict.get, "to", digits=0),
+        Metric(
+            "rho",
+            controls.rho,
+            goals=[
+                *held_and_unset("4", "density", least=0.98, known=".87"),
+                *held_and_unset("4", "intensity", least=0.97),
+                *held_and_unset("4", "instrument", least=0.95),
+            ],
+        ),
+        Metric("mean error", controls.mean_of, "error", digits=2),
+        Metric(
+            "cross",
+            controls.cross,
+            "cross",
+            goals=[Goal("4", "density, others held", most=0.03, known=".023")],
+        ),
+        Metric("obeyed", controls.cross, "obeyed"),
+        Metric(
+            "linear cross",
+            controls.cross,
+            "linear cross",
+            goals=[Goal("4", "density, others held", most=0.03)],
+        ),
+        Metric("linear obeyed", controls.cross, "linear obeyed"),
+        Metric("cross by chance", controls.chance),
+        Metric(
+            "fall of rho",
+            controls.fall,
+            goals=[
+                *held_and_unset("96", "density", most=0.01, known=".03"),
+                *held_and_unset("96", "intensity", most=0.01, known=".03"),
+                *held_and_unset("96", "instrument", most=0.01, known=".03"),
+            ],
+        ),
+        *(Metric(f"rho, {quarter}", controls.rho, quarter) for quarter in controls.QUARTERS),
+    ],
+)
+STYLE = Table(
+    "style",
+    "Style: share of the bars that a classifier of real bars hears as asked, by bars in one go",
+    [Metric(kind, controls.agreement, kind) for kind in ("others unset", "others held", "real bars")],
+)
+LIKENESS = Table(
+    "likeness",
+    "Likeness to the real drums; floor: real drums of the other split",
+    [
+        Metric("onset rate", realism.rate, digits=4),
+        *(Metric(f"onset rate, {name}", realism.rate, voice, digits=4) for voice, name in enumerate(VOICES)),
+        *(
+            Metric(f"{head} {what}{of}", function, head, voice, digits=4)
+            for voice, of in [(None, ""), *((voice, f", {name}") for voice, name in enumerate(VOICES))]
+            for head, what, function in (
+                ("velocity", "mean", realism.level),
+                ("velocity", "deviation", realism.deviation),
+                ("offset", "deviation", realism.deviation),
+            )
+        ),
+        Metric("velocity deviation / real", realism.deviation_over_real, "velocity"),
+        Metric("offset deviation / real", realism.deviation_over_real, "offset"),
+        Metric("offset spread within a step", realism.spread_within_step, digits=4),
+        Metric(
+            "offset spread within a step / real",
+            realism.spread_within_step_over_real,
+            goals=in_each_setting(least=0.9, most=1.1),
+        ),
+        Metric(
+            "steps with more than two non-kick voices",
+            realism.share_of_steps,
+            "crowded",
+            digits=4,
+            goals=in_each_setting(most=0.02, known=".118"),
+        ),
+        Metric("steps with open and closed hat", realism.share_of_steps, "both hats", digits=4),
+        Metric(
+            "velocity KL", realism.kl, "velocity", digits=4, goals=in_each_setting(most=0.05, known=".444")
+        ),
+        Metric("offset KL", realism.kl, "offset", digits=4, goals=in_each_setting(most=0.02, known="1.287")),
+    ],
+    down=True,
+)
+SPREADS = Table(
+    "spreads",
+    "Standard deviation of the commonest voices' velocity and offset, divided by that of the real drums",
+    [
+        Metric(
+            f"{head} deviation / real",
+            realism.voice_deviation_over_real,
+            head,
+            goals=[Goal(", ".join(setting), None, 0.95, 1.05) for setting in PLAYED],
+        )
+        for head in realism.LOWEST
+    ],
+)
+TRUE_CONTROLS = Table(
+    "true controls",
+    "Obedience, bar by bar, all true controls given; hits per bar, MIDI velocity",
+    [
+        Metric("rho", controls.rho, "rho", float("nan")),
+        Metric("mean error", controls.mean_of, "error", digits=2),
+        Metric("mean asked", controls.mean_of, "asked", digits=2),
+    ],
+)
+COPIES = Table(
+    "copies",
+    "Repetition, and copies (steps on end that stand just so in a training performance), of one sample",
+    [
+        Metric("bars like the bar before", copies.bars_like_before),
+        Metric("bars like no other", copies.bars_like_no_other),
+        Metric("longest copy, mean", copies.mean_copy, digits=2),
+        Metric("longest copy, most", copies.longest_copy, digits=0),
+        Metric("whole windows", copies.whole_copies, digits=2),
+    ],
+)
+HUMANISE = Table(
+    "humanise",
+    "Humanised, no rhythm given: mean absolute error at the real hits, and KL from the real",
+    [
+        Metric("velocity", jobs.velocity_error),
+        Metric("offset", jobs.offset_error, digits=2),
+        Metric("velocity KL", jobs.kl, "velocity"),
+        Metric("offset KL", jobs.kl, "offset"),
+    ],
+)
+CURVES = Table("curves", "What was got for what was asked", [Metric("curve", dict.get, "curve")], drawn=True)
+BINS = Table(
+    "histograms", "", [Metric(head, realism.shares_of_bins, head) for head in realism.LOWEST], drawn=True
+)
+VARIETY = Table("variety", "Variety, onsets, controls unset", [Metric("1 - F1", copies.difference)])
+ANEW = Table("anew", "Played anew, no rhythm given: onsets among these cells", [Metric("F1", tap.f1)])
 
 PARTS = {
-    "likelihood": likelihood_part,
-    "tap": tap_part,
-    "rhythm": rhythm_part,
-    "controls": controls_part,
-    "realism": realism_figures,
-    "jobs": jobs_part,
+    "likelihood": Part(likelihood.measure, [LIKELIHOOD]),
+    "tap": Part(
+        tap.measure,
+        [ONSETS, Table("by bar", "F1 by bar", BY_BAR), Table("by voice", "F1 by voice", BY_VOICE), HITS],
+    ),
+    "rhythm": Part(tap.measure_rhythm, [ANSWERS, SWAPS]),
+    "controls": Part(controls.measure, [OBEDIENCE, CURVES, STYLE]),
+    "realism": Part(realism.measure, [LIKENESS, SPREADS, BINS, TRUE_CONTROLS, VARIETY, COPIES]),
+    "jobs": Part(jobs.measure, [HUMANISE, ANEW]),
 }
-
-
-def evaluate(player, sets, parts=tuple(PARTS)):
-    """All figures of a player's model, in eval mode, on Sets, as a dict for JSON; see `tables`.
-
-    parts: names out of PARTS. Raises ValueError where the cache is too small.
-    """
-    figures = {"split": sets.split, "floor": sets.other, "samples": player.samples, "seed": player.seed}
-    figures |= {"guidance": player.guidance, "sets": {}}
-    for name in ("T2", "T4"):
-        windows = sets(name)
-        figures["sets"][name] = {
-            "windows": len(windows),
-            "performances": len(set(windows.performance.tolist())),
-        }
-    for name, part in PARTS.items():
-        if name in parts:
-            figures[name] = part(player, sets)
-    return figures | {"goals": judge(figures)}

@@ -8,7 +8,7 @@ from tqdm import tqdm
 from data_aug import CONTROLS, RHYTHM_KEYS, swap_rhythm, unset_controls
 from model.decoding.sampling import sample
 from utils.checks import GUIDANCE
-from utils.evaluation.sets import BARS, partners
+from utils.evaluation.sets import partners
 from utils.training.metrics import to_device
 
 BATCH = 128  # windows of four bars at once
@@ -29,10 +29,8 @@ def in_batches(batch, samples=1):
 
 
 def cells_of_bars(windows, bars):
-    """The cells (W, T, V) bool of these bars of windows of BARS bars."""
-    shape = windows.rolls[0].shape
-    bar = np.arange(shape[1]) * BARS // shape[1]
-    return np.broadcast_to(np.isin(bar, bars)[:, None], shape)
+    """The cells (W, T, V) bool of these bars, counted from 0."""
+    return np.broadcast_to(np.isin(windows.grid.index.bar, bars)[:, None], windows.rolls[0].shape)
 
 
 def one_voice(windows):

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from data_aug import make_batch
+from model.bars import BEATS_PER_BAR, BarGrid
 from utils.corpus.cache import decode, windows
 
 BARS = 4  # of a window of T4
@@ -18,16 +19,20 @@ TUNING_WINDOWS = 256  # of the validation split, to choose thresholds on
 
 @dataclass
 class Windows:
-    """W windows of T steps as one plain batch (see make_batch), the performance (W,) that each is of, and how long a
-    step of it lasts, step_ms (W,), in milliseconds."""
+    """W windows of T steps as one plain batch (see make_batch), the performance (W,) that each is of, how long a step
+    of it lasts, step_ms (W,), in milliseconds, and the bars of all of them."""
 
     name: str
     batch: dict
     performance: np.ndarray
     step_ms: np.ndarray
+    grid: BarGrid
 
     def __len__(self):
         return len(self.performance)
+
+    def size(self):
+        return {"windows": len(self), "performances": len(set(self.performance.tolist()))}
 
     @cached_property
     def rolls(self):
@@ -48,9 +53,12 @@ def windows_of(name, cache, split, data, normalize_factor, bars=BARS, n_windows=
     of_split = [file for file in cache.files if file["split"] == split]
     beat_type = "beat" if any(file["beat_type"] for file in of_split) else None
     n_steps = bars * data.steps_per_bar
+    grid = BarGrid.four_four(n_steps, data.steps_per_bar // BEATS_PER_BAR)
     start, _ = windows(cache, split, n_steps, n_steps, whole=True, beat_type=beat_type)
     if not len(start):
-        raise ValueError(f"split {split!r} of the cache holds no window of {bars} whole bars; it needs one at least")
+        raise ValueError(
+            f"split {split!r} of the cache holds no window of {bars} whole bars; it needs one at least"
+        )
     if n_windows is not None and n_windows < len(start):
         start = start[np.linspace(0, len(start) - 1, n_windows).round().astype(int)]
     performance = np.searchsorted([file["start"] for file in cache.files], start, side="right") - 1
@@ -59,7 +67,7 @@ def windows_of(name, cache, split, data, normalize_factor, bars=BARS, n_windows=
     _, vel, offset = decode(cache.vel[steps], cache.offset[steps])
     mask = np.ones(steps.shape, bool)
     batch = make_batch(vel, offset, mask, style.astype(np.int64), data, normalize_factor)
-    return Windows(name, batch, performance, 60_000 / (bpm * data.steps_per_bar / 4))
+    return Windows(name, batch, performance, 60_000 / (bpm * data.steps_per_bar / BEATS_PER_BAR), grid)
 
 
 class Sets:

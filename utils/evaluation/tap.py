@@ -1,7 +1,7 @@
 """From the tap to the drums: which cells are hit, how loud and how early or late, on T2 and T4; and what a swapped rhythm
 changes.
 
-Figures are {"value", "low", "high"}, see utils.evaluation.bootstrap. N samples, W windows, T steps, V voices, P performances.
+N samples, W windows, T steps, V voices, P performances.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,6 @@ from utils.evaluation.sets import Windows
 
 SMOOTHINGS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 GREEDY = 1e-6  # temperature at which a draw is the likeliest token
-
-
-# ------------------------------------------------------------------------- onsets
 
 
 class Consensus:
@@ -62,8 +59,8 @@ class Consensus:
 
 @dataclass
 class Onsets:
-    """Guesses at the onsets of windows, played (N, W, T, V); chance, calibrated (W, T, V): their probabilities in (0, 1),
-    or None. cells (W, T, V) bool: only these are scored."""
+    """Guesses at the onsets of windows, played (N, W, T, V); chance, calibrated (W, T, V): their probabilities in
+    (0, 1), or None. cells (W, T, V) bool: only these are scored."""
 
     windows: Windows
     played: np.ndarray
@@ -80,15 +77,37 @@ class Onsets:
             sums.append(per_performance(np.stack([guess & real, guess, real], -1), self.windows.performance))
         return np.stack(sums, 1)
 
-    @property
-    def hits(self):
-        """Cells (N, W, T, V) that are hit, and the steps (W, T) that are tapped."""
-        return self.played > 0, self.windows.tapped
+
+def measure(player, sets):
+    onsets, hits = {}, {}
+    for name in ("T2", "T4"):
+        windows, train = sets(name), sets(name, "train")
+        onsets[name] = onset_rows(player, windows, sets.tuning(name), train, densities=name == "T2")
+        hits[name] = hit_rows(player, windows, train)
+    return {"onsets": onsets, "by bar": onsets, "by voice": onsets, "hits": hits}
 
 
-def onsets(player, windows, tuning, train, densities=True):
-    """{row: Onsets} of one set: guesses without a model, then the model's. windows, tuning, train: Windows of the set, of the
-    validation split and of the training split, all of one length. densities: also with the true density given."""
+def measure_rhythm(player, sets):
+    """How the taps of T4 are answered, and what as many samples to another window's rhythm are worth."""
+    windows = sets("T4")
+    played = {setting: player(windows, setting)[0] for setting in ("unset", "given", "swapped")}
+    rows = {
+        "real": windows.rolls[0][None],
+        "controls unset": played["unset"],
+        "true controls": played["given"],
+    }
+    swapped = played["swapped"]
+    pair = Onsets(windows, played["unset"][: len(swapped)]), Onsets(windows, swapped)
+    answers = {name: Onsets(windows, onset) for name, onset in rows.items()}
+    return {"answers": {"T4": answers}, "swapped rhythm": {"T4": {"sampled": pair}}}
+
+
+# ------------------------------------------------------------------------- onsets
+
+
+def onset_rows(player, windows, tuning, train, densities=True):
+    """{row: Onsets} of one set: guesses without a model, then the model's. windows, tuning, train: Windows of the set,
+    of the validation and of the training split. densities: also with the true density given."""
     rows = {
         name: Onsets(windows, guess[None], chance)
         for name, (guess, chance) in onset_guesses(train.rolls, tuning.rolls, windows.rolls).items()
@@ -104,43 +123,36 @@ def onsets(player, windows, tuning, train, densities=True):
     return rows
 
 
-def measure(player, sets):
-    figures = {"onsets": {}, "hits": {}}
-    for name in ("T2", "T4"):
-        windows, train = sets(name), sets(name, "train")
-        figures["onsets"][name] = onsets(player, windows, sets.tuning(name), train, name == "T2")
-        figures["hits"][name] = hits(player, windows, train)
-    return figures | dict.fromkeys(("onsets by bar", "onsets by voice"), figures["onsets"])
+def mean_over_samples(function, sums):
+    """The figure of a function of totals (N, ...), the mean over the samples for which it is not NaN."""
+    return estimate(lambda s: mean_of_samples(function(s)), sums)
 
 
-# ------------------------------------------------------------------------- metrics of onsets: means over the samples
-
-
-def f1(row, voice=slice(None)):
-    return _mean_f1(row.sums[..., voice, :].reshape(*row.sums.shape[:2], -1, 3).sum(2))
+def f1(row, voice=None):
+    """Of all cells, or of one voice's."""
+    sums = row.sums.sum(2)
+    return mean_over_samples(f1_of, sums.sum(2) if voice is None else sums[:, :, voice])
 
 
 def f1_of_bar(row, bar):
     """Of the cells of one bar of the windows, from 0; None where they are shorter."""
-    steps = np.flatnonzero(row.windows.bar == bar)
-    return _mean_f1(row.sums[:, :, steps].sum((2, 3))) if len(steps) else None
-
-
-def _mean_f1(sums):
-    return estimate(lambda s: mean_of_samples(f1_of(s)), sums)
+    grid = row.windows.grid
+    if bar >= grid.n_bars:
+        return None
+    return mean_over_samples(f1_of, row.sums[:, :, grid.steps_of(bar)].sum((2, 3)))
 
 
 def macro_f1(row):
     """The mean of the voices' own, of those that are hit."""
-    return estimate(lambda s: mean_of_samples(mean_of_samples(f1_of(s))), row.sums.sum(2))
+    return mean_over_samples(lambda s: mean_of_samples(f1_of(s)), row.sums.sum(2))
 
 
 def precision(row):
-    return estimate(lambda s: mean_of_samples(quotient(s[..., 0], s[..., 1])), row.sums.sum((2, 3)))
+    return mean_over_samples(lambda s: quotient(s[..., 0], s[..., 1]), row.sums.sum((2, 3)))
 
 
 def recall(row):
-    return estimate(lambda s: mean_of_samples(quotient(s[..., 0], s[..., 2])), row.sums.sum((2, 3)))
+    return mean_over_samples(lambda s: quotient(s[..., 0], s[..., 2]), row.sums.sum((2, 3)))
 
 
 def cross_entropy(row, calibrated=False):
@@ -154,15 +166,15 @@ def cross_entropy(row, calibrated=False):
 
 def taps_answered(row):
     """Share of the tapped steps with a hit of any voice."""
-    hit, tapped = row.hits
+    hit, tapped = row.played > 0, row.windows.tapped
     return share((hit.any(-1) & tapped).sum((0, 2)), len(hit) * tapped.sum(1), row.windows.performance)
 
 
 def hits_off_taps(row):
     """Share of all hits that fall on a step without a tap."""
-    hit, tapped = row.hits
-    off = (hit & ~tapped[..., None]).sum((0, 2, 3))
-    return share(off, hit.sum((0, 2, 3)), row.windows.performance)
+    hit = row.played > 0
+    off = hit & ~row.windows.tapped[..., None]
+    return share(off.sum((0, 2, 3)), hit.sum((0, 2, 3)), row.windows.performance)
 
 
 def threshold(row):
@@ -178,6 +190,20 @@ def mean_of_samples(values):
     """The mean over the last axis, of those that are not NaN; NaN where there are none."""
     there = ~np.isnan(values)
     return quotient(np.where(there, values, 0).sum(-1), there.sum(-1))
+
+
+def f1_right(row):
+    return f1(row[0])
+
+
+def f1_swapped(row):
+    return f1(row[1])
+
+
+def fall(row):
+    """Of the F1, from the right rhythm to the other."""
+    sums = (onsets.sums.sum((2, 3)) for onsets in row)
+    return estimate(lambda right, wrong: (f1_of(right) - f1_of(wrong)).mean(-1), *sums)
 
 
 # ------------------------------------------------------------------------- velocity and offset at real hits
@@ -201,7 +227,7 @@ class Hits:
         return loudest_voice(self.windows.rolls[1])[self.where[0], self.where[1], 0] == self.where[2]
 
 
-def hits(player, windows, train):
+def hit_rows(player, windows, train):
     """{row: Hits} of one set. "onsets known": the model knows the onsets, as when it humanises, and the tap; "tap alone": it
     knows the tap, and is scored in the cells that are really hit. One draw is the mean error of the single samples (of
     the tap alone: where the sample hits the cell); the median is the error of the samples' median, one guess a hit."""
@@ -250,30 +276,3 @@ def _error(row, error, tap):
     there = ~np.isnan(error) & (True if tap is None else row.is_tap == tap)
     error = np.where(there, error, 0).sum(0)
     return share(error, there.sum(0), row.windows.performance[row.where[0]])
-
-
-# ------------------------------------------------------------------------- another window's rhythm
-
-
-@dataclass
-class Swapped:
-    """Samples to the right rhythm, and as many to another window's."""
-
-    right: Onsets
-    wrong: Onsets
-
-
-def measure_rhythm(player, sets):
-    """How the taps of T4 are answered, and how far the sampled F1 falls when another window's rhythm is heard."""
-    windows = sets("T4")
-    unset, given, swapped = (player(windows, name)[0] for name in ("unset", "given", "swapped"))
-    rows = {"real": windows.rolls[0][None], "controls unset": unset, "controls given": given}
-    pair = Swapped(Onsets(windows, unset[: len(swapped)]), Onsets(windows, swapped))
-    answers = {name: Onsets(windows, played) for name, played in rows.items()}
-    return {"answers": {"T4": answers}, "swapped rhythm": {"T4": {"sampled": pair}}}
-
-
-def fall(row):
-    """Of the F1, from the right rhythm to the other."""
-    sums = (of.sums.sum((2, 3)) for of in (row.right, row.wrong))
-    return estimate(lambda right, wrong: (f1_of(right) - f1_of(wrong)).mean(-1), *sums)

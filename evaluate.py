@@ -81,9 +81,9 @@ def evaluate_checkpoint(args):
         seconds.append(f"{name} {time.perf_counter() - began:.1f} s")
     figures["goals"] = judge(figures, PARTS)
 
-    print(as_text(figures))
+    print(as_text(figures, PARTS))
     write_json(figures, args.json)
-    write_text(f"{pictures}.md", as_markdown(figures))
+    write_text(f"{pictures}.md", as_markdown(figures, PARTS))
     draw_pictures(figures, player, sets, pictures)
     print(f"\n{args.json}, {pictures}.md, pictures in {pictures} written; on {device}: {', '.join(seconds)}")
 

@@ -6,7 +6,7 @@ A tap is a step on which anything is hit; its velocity and timing are those of t
 
 import numpy as np
 
-from utils.evaluation.bootstrap import f1_of
+from utils.evaluation.bootstrap import f1
 
 THRESHOLDS = np.arange(1, 100) / 100
 
@@ -82,7 +82,7 @@ def best_threshold(chance, onset):
 def onset_f1(guess, real):
     """F1 of the hits of one guess among all cells; both arrays of one shape."""
     guess, real = guess > 0, real > 0
-    return float(f1_of(np.array([(guess & real).sum(), guess.sum(), real.sum()])))
+    return float(f1(np.array([(guess & real).sum(), guess.sum(), real.sum()])))
 
 
 def nearest_tap(train, real, at_once=256):

@@ -1,7 +1,7 @@
 """95 % intervals of figures by the bootstrap (Efron 1979) over performances.
 
-Windows of one performance are alike, so whole performances are drawn again, with replacement. Every figure is a
-function of sums over the performances; resampling them is one matrix product, however large the set.
+Windows of one performance are alike, so whole performances are drawn again, with replacement. Every figure is a function
+of sums over the performances; resampling them is one matrix product, however large the set.
 """
 
 import functools
@@ -25,12 +25,16 @@ def per_performance(values, performance, n_performances=None):
     return sums
 
 
+def pair(part, whole, performance):
+    """(P, 2): two arrays (W,) summed, for `mean`: the figure sum(part) / sum(whole)."""
+    return per_performance(np.stack([part, whole], 1), performance)
+
+
 def estimate(function, *sums):
     """{"value", "low", "high"}: a figure and its interval.
 
-    sums: arrays (P, ...) as per_performance gives them; those of equally many performances are drawn together.
-    function: takes the totals of each, (...,), with any leading axes kept in front, and gives one number for each
-    of these; NaN where it is undefined.
+    sums: arrays (P, ...); those of equally many performances are drawn together. function: takes the totals of each,
+    (...,), with any leading axes kept in front, and gives one number for each of these; NaN where it is undefined.
     """
     value = function(*(part.sum(0) for part in sums))
     with warnings.catch_warnings():  # a figure that is NaN in every draw has no interval
@@ -38,11 +42,6 @@ def estimate(function, *sums):
         again = function(*(np.tensordot(draws(len(part)), part, 1) for part in sums))
         low, high = np.nanpercentile(again, [50 - COVERED / 2, 50 + COVERED / 2])
     return {"value": float(value), "low": float(low), "high": float(high)}
-
-
-def share(part, whole, performance):
-    """The figure sum(part) / sum(whole) of two arrays (W,)."""
-    return estimate(mean, per_performance(np.stack([part, whole], 1), performance))
 
 
 @functools.cache
@@ -63,6 +62,6 @@ def mean(sums):
     return quotient(sums[..., 0], sums[..., 1])
 
 
-def f1_of(sums):
+def f1(sums):
     """Of sums (..., 3) of cells that are hit in both, in the guess, in the real drums."""
     return quotient(2 * sums[..., 0], sums[..., 1] + sums[..., 2])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from utils.evaluation.bootstrap import estimate, mean, per_performance, quotient, share
+from utils.evaluation.bootstrap import mean, pair, per_performance, quotient
 from utils.evaluation.sets import BARS
 from utils.evaluation.style_classifier import StyleClassifier
 from utils.evaluation.sweeps import (
@@ -55,7 +55,7 @@ def measure(player, sets):
             )
         for name, row in rows.items():
             if bars:
-                row["shortest"] = bars[str(LENGTHS[0])][name]["rho"]
+                row["fall"] = bars[str(LENGTHS[0])][name]["rho"], row["rho"]
         bars[str(length)], styles[str(length)] = rows, style_rows(heard)
     return {"bars": bars, "curves": bars, "style": styles}
 
@@ -77,6 +77,18 @@ def attributes(sweep, bars):
     return own, np.column_stack(list(columns.values()))
 
 
+def style_rows(heard):
+    """{style or "all styles": {kind: (P, 2)}}, for `mean`: bars that the classifier hears as asked, and bars for which
+    the style was asked. heard: {kind: (asked, heard, place)}, style ids (n,); bars without a style are left out."""
+    rows = {"all styles": {}}
+    for kind, (asked, guess, place) in heard.items():
+        right, styles = asked == guess, asked[asked < len(STYLES)]
+        rows["all styles"][kind] = pair(right & (asked < len(STYLES)), asked < len(STYLES), place)
+        for style in np.unique(styles):
+            rows.setdefault(STYLES[style], {})[kind] = pair(right & (asked == style), asked == style, place)
+    return rows
+
+
 def adherence(windows, played):
     """{sweep: what sums_of gives} of drums played (N, W, T, V) with the true controls of Windows given."""
     got = measure_bars(played, windows.grid)
@@ -96,7 +108,7 @@ def sums_of(asked, got, place, length=BARS, others=None, wished=None):
     def add(name, values, bars=slice(None)):
         row[name] = per_performance(values, place[: len(asked)][bars], place.max() + 1)[:, None]
 
-    row, there = {"n_bars": len(asked)}, ~np.isnan(asked) & ~np.isnan(got)
+    row, there = {"chance": (2 / (np.pi * len(asked))) ** 0.5}, ~np.isnan(asked) & ~np.isnan(got)
     add("rho", moments(asked, got))
     add("error", np.column_stack([np.where(there, np.abs(asked - got), 0), there]))
     add("asked", np.column_stack([np.where(there, asked, 0), there]))
@@ -117,45 +129,40 @@ def together(rows):
         for name, of in rows[0].items()
         if np.ndim(of) > 1
     }
-    return sums | {"n_bars": rows[0]["n_bars"]}
+    return sums | {"chance": rows[0]["chance"]}
 
 
-# ------------------------------------------------------------------------- metrics of obedience
+# ------------------------------------------------------------------------- metrics of obedience, of moments (..., n, 6)
 
 
-def rho(row, name="rho", flat=0.0):
-    """Rank correlation of asked and got over the bars, of all or of a quarter; flat: its value where either is
-    constant."""
-    return None if name not in row else estimate(lambda m: correlation(m, flat).mean(-1), row[name])
+def rho(moments, flat=0.0):
+    """Rank correlation of asked and got over the bars; flat: its value where either is constant."""
+    return correlation(moments, flat).mean(-1)
 
 
-def mean_of(row, name):
-    """The mean absolute "error", or the mean of what was "asked", in hits per bar or MIDI velocity."""
-    return estimate(lambda s: mean(s).mean(-1), row[name])
+def rho_or_nan(moments):
+    return rho(moments, np.nan)
 
 
-def cross(row, name):
+def fall(shortest, moments):
+    """How far rho is below that of the shortest windows."""
+    return rho(shortest) - rho(moments)
+
+
+def mean_error(sums):
+    return mean(sums).mean(-1)
+
+
+def cross(moments):
     """Mean absolute correlation of what is asked with every other attribute of what is played, after MuseMorphose (Wu &
-    Yang 2021), by ranks ("cross") or "linear cross".
+    Yang 2021), by ranks or linear.
 
     It is not 0 for drums that obey to the letter: by chance, and because hits are whole, so that in a sparse bar a
-    voice's share is nothing or much (which ranks feel more than means do). "obeyed", "linear obeyed": what it would be
-    if all that was asked were played. The interval of a mean of absolute values lies high.
+    voice's share is nothing or much (which ranks feel more than means do). "obeyed": what it would be if all that was
+    asked were played; by chance: to be expected where nothing depends on what is asked. The interval of a mean of
+    absolute values lies high.
     """
-    return None if name not in row else estimate(lambda m: np.abs(correlation(m)).mean((-1, -2)), row[name])
-
-
-def chance(row):
-    """The cross-correlation to be expected where nothing depends on what is asked."""
-    return (2 / (np.pi * row["n_bars"])) ** 0.5
-
-
-def fall(row):
-    """How far rho is below that of the shortest windows."""
-    if "shortest" not in row:
-        return None
-    ends = row["shortest"], row["rho"]
-    return estimate(lambda short, long: (correlation(short) - correlation(long)).mean(-1), *ends)
+    return np.abs(correlation(moments)).mean((-1, -2))
 
 
 def curve(asked, got):
@@ -201,25 +208,3 @@ def correlation(moments, flat=0.0):
     spread = np.maximum(xx - x * x / n, 0) * np.maximum(yy - y * y / n, 0)
     constant = spread <= 1e-12 * n * n
     return np.where(constant, flat, (xy - x * y / n) / np.sqrt(np.where(constant, 1, spread)))
-
-
-# ------------------------------------------------------------------------- metrics of style
-
-
-def style_rows(heard):
-    """{style or "all styles": {kind: (bars that the classifier hears as asked, bars for which this style was asked,
-    place)}}. heard: {kind: (asked, heard, place)}, style ids (n,); bars without a style are left out."""
-    rows = {"all styles": {}}
-    for kind, (asked, guess, place) in heard.items():
-        rows["all styles"][kind] = asked == guess, asked < len(STYLES), place
-        for style in np.unique(asked[asked < len(STYLES)]):
-            rows.setdefault(STYLES[style], {})[kind] = asked == guess, asked == style, place
-    return rows
-
-
-def agreement(row, kind):
-    """Share of the bars whose style the classifier hears as asked, of one kind of drums."""
-    if kind not in row:
-        return None
-    right, chosen, place = row[kind]
-    return share(right & chosen, chosen, place)

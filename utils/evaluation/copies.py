@@ -3,52 +3,50 @@
 Only onsets are looked at. Onset arrays are (..., W, T, V), W windows of T steps, V voices.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
-
 import numpy as np
 
 from utils.evaluation.baselines import nearest_tap
-from utils.evaluation.bootstrap import estimate, per_performance, quotient, share
-from utils.evaluation.sets import Windows
+from utils.evaluation.bootstrap import pair, per_performance, quotient
 
 AT_ONCE = 32  # windows
 
 
-@dataclass
-class Copies:
-    """One take (W, T, V) of windows, and of each window how many steps of it on end stand in the training drums."""
-
-    windows: Windows
-    onset: np.ndarray
-    longest: np.ndarray
-
-    @cached_property
-    def bars(self):
-        """(W, N, L): step_codes of each bar."""
-        return self.windows.grid.by_bar(step_codes(self.onset))
-
-    def share_of_bars(self, chosen):
-        """Of bars (W, n) bool."""
-        n_bars = np.full(len(chosen), chosen.shape[1])
-        return share(chosen.sum(1), n_bars, self.windows.performance)
-
-
-def measure_copies(onset, windows, sets):
-    """{row: Copies} of one sample, onset (W, T, V), of the real drums, and of those of the other split."""
-    floor = sets(windows.name.split(",")[0], sets.other)
+def copy_rows(onset, windows, sets):
+    """{row: copy_sums} of one sample, onset (W, T, V), of the real drums, and of those of the other split."""
+    floor = sets("T4", sets.other)
     known = training_bars(sets.cache, windows.grid.longest)
-    rows = {
-        "one sample": (windows, onset),
-        "real": (windows, windows.rolls[0]),
-        "floor": (floor, floor.rolls[0]),
+    drums = {
+        "one sample": (onset, windows),
+        "real": (windows.rolls[0], windows),
+        "floor": (floor.rolls[0], floor),
     }
-    return {row: Copies(*of, longest_copies(of[1], of[0].grid, *known)) for row, of in rows.items()}
+    return {row: copy_sums(*of, known) for row, of in drums.items()}
 
 
-def variety(onset, windows, train):
-    """{row: (P, 2) sums of pair_sums}. Samples, onset (N, W, T, V), that differ from one another as they differ from
-    the real drums are as varied as the rhythm leaves open."""
+def copy_sums(onset, windows, known):
+    """For `mean`, (P, 2): "like the bar before": bars that equal the one before in their window; "like no other": bars
+    that equal no other of all windows; "longest": steps on end of a window that stand just so in a training performance;
+    "whole": windows that do from end to end. "most": the longest of all."""
+    bars = windows.grid.by_bar(step_codes(onset))
+    before = (bars[:, 1:] == bars[:, :-1]).all(-1)
+    _, which, count = np.unique(
+        bars.reshape(-1, bars.shape[-1]), axis=0, return_inverse=True, return_counts=True
+    )
+    alone = (count[which.ravel()] == 1).reshape(bars.shape[:2])
+    longest = longest_copies(onset, windows.grid, *known)
+    values = {
+        "like the bar before": (before.sum(1), np.full(len(before), before.shape[1])),
+        "like no other": (alone.sum(1), np.full(len(alone), alone.shape[1])),
+        "longest": (longest, np.ones(len(longest))),
+        "whole": (longest == windows.grid.n_steps, np.ones(len(longest))),
+    }
+    sums = {name: pair(*of, windows.performance) for name, of in values.items()}
+    return sums | {"most": int(longest.max())}
+
+
+def variety_rows(onset, windows, train):
+    """{row: {"hits": pair_sums}}. Samples, onset (N, W, T, V), that differ from one another as they differ from the real
+    drums are as varied as the rhythm leaves open."""
     real = windows.rolls[0]
     nearest = train.rolls[0][nearest_tap(train.rolls, windows.rolls)]
     sums = {
@@ -56,7 +54,7 @@ def variety(onset, windows, train):
         "a sample and the real drums": sum(pair_sums(np.stack([sample, real])) for sample in onset),
         "the nearest training tap's drums and the real drums": pair_sums(np.stack([nearest, real])),
     }
-    return {row: per_performance(of, windows.performance) for row, of in sums.items()}
+    return {row: {"hits": per_performance(of, windows.performance)} for row, of in sums.items()}
 
 
 def step_codes(onset):
@@ -102,36 +100,6 @@ def pair_sums(onset):
     return np.stack([(count * (count - 1)).sum((1, 2)) / 2, (n - 1) * count.sum((1, 2))], 1)
 
 
-# ------------------------------------------------------------------------- metrics
-
-
 def difference(sums):
-    """1 - F1 between two takes, out of sums (P, 2) of hits in common and of hits of both."""
-    return estimate(lambda s: 1 - quotient(2 * s[..., 0], s[..., 1]), sums)
-
-
-def bars_like_before(row):
-    """Share of the bars that equal the bar before in their window."""
-    return row.share_of_bars((row.bars[:, 1:] == row.bars[:, :-1]).all(-1))
-
-
-def bars_like_no_other(row):
-    """Share of the bars that equal no other bar of all windows."""
-    bars = row.bars.reshape(-1, row.bars.shape[-1])
-    _, which, count = np.unique(bars, axis=0, return_inverse=True, return_counts=True)
-    return row.share_of_bars((count[which.ravel()] == 1).reshape(row.bars.shape[:2]))
-
-
-def mean_copy(row):
-    """Steps on end that stand just so in a training performance, the mean over the windows."""
-    return share(row.longest, np.ones(len(row.longest)), row.windows.performance)
-
-
-def longest_copy(row):
-    return float(row.longest.max())
-
-
-def whole_copies(row):
-    """Share of the windows that stand in a training performance from end to end."""
-    whole = row.longest == row.windows.grid.n_steps
-    return share(whole, np.ones(len(whole)), row.windows.performance)
+    """1 - F1 between two takes, out of sums (..., 2) of hits in common and of hits of both."""
+    return 1 - quotient(2 * sums[..., 0], sums[..., 1])

@@ -7,40 +7,37 @@ import numpy as np
 
 from utils.evaluation.baselines import best_threshold, hit_guesses, probability, training_mean
 from utils.evaluation.player import ANEW
-from utils.evaluation import realism, tap
-from utils.evaluation.realism import Likeness, likeness_sums
-from utils.evaluation.tap import Consensus, Hits, Onsets
+from utils.evaluation.realism import LOWEST, likeness_sums
+from utils.evaluation.tap import Consensus, hit_sums, onset_sums
 
 
 def measure(player, sets):
     """Rows: the model's, then what needs no model."""
     windows, tuning, train = sets("T4"), sets.tuning("T4"), sets("T4", "train")
-    played_anew = {}
+    anew = {}
     for job, cells_of in ANEW.items():
         cells, played, tuned = cells_of(windows), player(windows, job)[0] > 0, cells_of(tuning)
         consensus = Consensus(player(tuning, job)[0][:, tuned], tuning.rolls[0][tuned])
         guesses = {"one sample": played, "consensus of the samples": consensus.guess(played)[None]}
         guesses["training mean"] = mean_guess(windows, tuning, train, cells_of)[None]
         guesses |= {name: guess[None] for name, guess in copies(job, windows).items()}
-        played_anew[job] = {row: Onsets(windows, guess, cells=cells) for row, guess in guesses.items()}
-    return {"humanise": {"T4": humanised(player(windows, "humanise"), windows, train)}, "anew": played_anew}
+        anew[job] = {row: onset_sums(windows, guess, cells=cells) for row, guess in guesses.items()}
+    return {"humanise": {"T4": humanised(player(windows, "humanise"), windows, train)}, "anew": anew}
 
 
 def humanised(played, windows, train):
-    """{row: (Hits, Likeness)} of guesses at the real hits. The median is of the samples, one guess a hit."""
-    onset = windows.rolls[0]
-    guesses = {
-        "one sample": played[1:],
-        "median of the samples": [np.median(roll, 0)[None] for roll in played[1:]],
-    }
+    """{row: hit_sums and "velocity histogram", "offset histogram" of the real and the played}. The median is of the
+    samples, one guess a hit."""
+    onset, medians = windows.rolls[0], [np.median(roll, 0)[None] for roll in played[1:]]
+    guesses = {"one sample": played[1:], "median of the samples": medians}
     for name, guess in hit_guesses(train.rolls, windows.rolls).items():
         guesses[name] = [roll[None] for roll in guess]
-    real = likeness_sums([roll[None] for roll in windows.rolls], windows.performance)
-    rows = {}
+    real, rows = likeness_sums([roll[None] for roll in windows.rolls], windows.performance), {}
     for name, guess in guesses.items():
-        rolls = np.broadcast_to(onset, guess[0].shape), *guess
-        hits = Hits(windows, *(roll[:, onset > 0] for roll in guess))
-        rows[name] = hits, Likeness(likeness_sums(rolls, windows.performance), real)
+        rows[name] = hit_sums(windows, *(roll[:, onset > 0] for roll in guess))
+        sums = likeness_sums([np.broadcast_to(onset, guess[0].shape), *guess], windows.performance)
+        for bins in (f"{head} histogram" for head in LOWEST):
+            rows[name][bins] = real[bins], sums[bins]
     return rows
 
 
@@ -65,18 +62,3 @@ def copies(job, windows):
     else:
         copied = {}
     return {name: windows.grid.by_step(guess) for name, guess in copied.items()}
-
-
-# ------------------------------------------------------------------------- metrics of what is humanised
-
-
-def velocity_error(row):
-    return tap.velocity_error(row[0])
-
-
-def offset_error(row):
-    return tap.offset_error(row[0])
-
-
-def kl(row, head):
-    return realism.kl(row[1], head)

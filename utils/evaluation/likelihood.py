@@ -4,10 +4,10 @@ import numpy as np
 import torch
 
 from data_aug import swap_rhythm
-from utils.evaluation.bootstrap import estimate, quotient
+from utils.evaluation.bootstrap import quotient
 from utils.evaluation.player import in_batches
 from utils.evaluation.sets import partners
-from utils.training.metrics import SETTINGS, token_sums
+from utils.training.metrics import SETTINGS, SUMS, token_sums
 
 # setting of metrics.SETTINGS -> its row
 ROWS = {
@@ -19,7 +19,6 @@ ROWS = {
     "unset_no_rhythm": "controls unset, no rhythm",
 }
 SWAPPED = ("given", "unset", "given_latent", "unset_latent")  # also scored with another window's rhythm
-ONSET, VELOCITY, OFFSET, STEPS, HITS = range(5)  # of metrics.SUMS
 
 
 def measure(player, sets):
@@ -28,15 +27,15 @@ def measure(player, sets):
 
 
 def teacher_forced(model, batch, performance):
-    """{row: (sums, the sums with the right rhythm or None)} of a batch of windows, each of a performance (W,); sums
-    (P, 5) in the order of metrics.SUMS."""
+    """{row: sums} of a batch of windows, each of a performance (W,): "nats" (P, 5) in the order of metrics.SUMS, and "cost"
+    (P, 2): with another window's rhythm, onset nats more than with the right one, and steps."""
     right = sums_by_setting(model, batch, performance, tuple(SETTINGS))
     swapped = swap_rhythm(batch, torch.from_numpy(partners(performance)))
-    wrong = sums_by_setting(model, swapped, performance, SWAPPED)
-    rows = {ROWS[name]: (sums, None) for name, sums in right.items()}
-    return rows | {
-        f"{ROWS[name]}, another window's rhythm": (sums, right[name]) for name, sums in wrong.items()
-    }
+    rows = {ROWS[name]: {"nats": sums} for name, sums in right.items()}
+    for name, sums in sums_by_setting(model, swapped, performance, SWAPPED).items():
+        cost = np.stack([sums[:, 0] - right[name][:, 0], sums[:, SUMS.index("steps")]], 1)
+        rows[f"{ROWS[name]}, another window's rhythm"] = {"nats": sums, "cost": cost}
+    return rows
 
 
 def sums_by_setting(model, batch, performance, settings):
@@ -49,34 +48,7 @@ def sums_by_setting(model, batch, performance, settings):
     return dict(zip(settings, np.stack(sums, 1)))
 
 
-# ------------------------------------------------------------------------- metrics
-
-
-def onset(row):
-    """Nats per step, the nine voices summed."""
-    return _per_token(row[0], [ONSET], STEPS)
-
-
-def velocity(row):
-    """Nats per hit."""
-    return _per_token(row[0], [VELOCITY], HITS)
-
-
-def offset(row):
-    """Nats per hit."""
-    return _per_token(row[0], [OFFSET], HITS)
-
-
-def total(row):
-    """Nats per step of all three."""
-    return _per_token(row[0], [ONSET, VELOCITY, OFFSET], STEPS)
-
-
-def cost(row):
-    """Onset nats per step more than with the right rhythm."""
-    sums, right = row
-    return None if right is None else _per_token(np.column_stack([sums - right, sums[:, STEPS]]), [ONSET], -1)
-
-
-def _per_token(sums, nats, tokens):
-    return estimate(lambda total: quotient(total[..., nats].sum(-1), total[..., tokens]), sums)
+def nats_per(token, *heads):
+    """The metric nats of these heads per token, all names of metrics.SUMS."""
+    heads, token = [SUMS.index(head) for head in heads], SUMS.index(token)
+    return lambda sums: quotient(sums[..., heads].sum(-1), sums[..., token])

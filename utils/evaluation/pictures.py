@@ -67,7 +67,7 @@ def draw_bars(figures, path):
     picture, axes = _panels("Onset F1 by bar of the window, controls unset", 1, len(figures), 3.6, width=10)
     for axis, (name, rows) in zip(axes, figures.items()):
         for row, (line, colour) in GUESSES.items():
-            value, low, high = _columns(rows[row].values(), "value", "low", "high")
+            value, low, high = _columns(list(rows[row].values())[: int(name[1:])], "value", "low", "high")
             bars = 1 + np.arange(len(value))
             error = (value - low, high - value) if "o" in line else None
             axis.errorbar(bars, value, error, fmt=line, color=colour, markersize=4, capsize=2, label=row)

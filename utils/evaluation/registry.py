@@ -1,11 +1,17 @@
 """What a metric, its goals, a table and a part are. The metrics themselves stand in parts.py.
 
-A figure is {"value", "low", "high"} with its interval, or {"value"} alone.
+`measure` of a part gives for each row of its tables (a setting, a guess, a control ...) a dict of sums over each of P
+performances, (P, ...). A metric is a function of the totals of one of them. A figure is {"value", "low", "high"}, with its
+interval, or {"value"} alone.
 """
 
 from dataclasses import dataclass
 from math import inf, log
 from typing import Callable
+
+import numpy as np
+
+from utils.evaluation.bootstrap import estimate, mean
 
 
 @dataclass(frozen=True)
@@ -21,46 +27,48 @@ class Goal:
     known: str = ""
     beside: str | None = None
 
-    def title(self, metric, row):
-        return f"{metric.name}, {self.of}, {row}" + (" (the furthest from 1)" if self.row is None else "")
-
-    def judge(self, metric, scores):
-        """One row of the goals in the JSON, None where it was not measured. scores: {row: {metric: figure}}. met: None
-        where there is no bound; NaN meets none."""
-        figures = {row: of[metric.name] for row, of in scores.items() if metric.name in of}
-        row = (
-            self.row
-            if self.row is not None or not figures
-            else max(figures, key=lambda r: _distance(figures[r]))
-        )
+    def judge(self, name, figures):
+        """One row of the goals in the JSON, None where it was not measured. name: of the metric; figures: {row: figure}.
+        met: None where there is no bound; NaN meets none."""
+        row, furthest = self.row, ""
+        if row is None and figures:
+            row, furthest = (
+                max(figures, key=lambda row: _distance(figures[row]["value"])),
+                " (the furthest from 1)",
+            )
         if row not in figures:
             return None
-        bounded = self.least > -inf or self.most < inf
-        return {
-            "goal": self.title(metric, row),
-            "figure": figures[row],
-            "least": self.least if self.least > -inf else None,
-            "most": self.most if self.most < inf else None,
-            "known": self.known,
-            "beside": figures.get(self.beside),
-            "met": self.least <= figures[row]["value"] <= self.most if bounded else None,
-        }
+        bounds = {"least": self.least, "most": self.most}
+        bounds = {name: bound if abs(bound) < inf else None for name, bound in bounds.items()}
+        met = (
+            self.least <= figures[row]["value"] <= self.most
+            if any(b is not None for b in bounds.values())
+            else None
+        )
+        row = {"goal": f"{name}, {self.of}, {row}{furthest}", "figure": figures[row], "known": self.known}
+        return row | {"beside": figures.get(self.beside), **bounds, "met": met}
 
 
 def _distance(ratio):
-    return abs(log(ratio["value"])) if ratio["value"] > 0 else inf
+    return abs(log(ratio)) if ratio > 0 else inf
 
 
+@dataclass(frozen=True)
 class Metric:
-    """A column: function(row, *args) gives the figure (or a plain number) of one row of what `measure` gives, None where
-    there is nothing to measure; digits: of the printed figure."""
+    """function: of the totals of the sums named `sums` (or of several, where they are a tuple) in a row; the figure is
+    missing where they are. What is no sum stays as it is. digits: of the printed figure."""
 
-    def __init__(self, name, function, *args, digits=3, goals=()):
-        self.name, self.function, self.args, self.digits, self.goals = name, function, args, digits, goals
+    name: str
+    sums: str
+    function: Callable = mean
+    digits: int = 3
+    goals: tuple | list = ()
 
     def figure(self, row):
-        figure = self.function(row, *self.args)
-        return {"value": float(figure)} if isinstance(figure, int | float) else figure
+        sums = row.get(self.sums)
+        if isinstance(sums, np.ndarray | tuple):
+            return estimate(self.function, *(sums if isinstance(sums, tuple) else [sums]))
+        return {"value": float(sums)} if isinstance(sums, int | float) else sums
 
 
 @dataclass(frozen=True)
@@ -76,16 +84,16 @@ class Table:
 
     def score(self, rows):
         """{row: {metric: figure}} of one set, length or job."""
-        scores = {}
-        for name, row in rows.items():
-            figures = {metric.name: metric.figure(row) for metric in self.metrics}
-            scores[name] = {metric: figure for metric, figure in figures.items() if figure is not None}
-        return scores
+        scores = {row: {of.name: of.figure(sums) for of in self.metrics} for row, sums in rows.items()}
+        return {
+            row: {name: of for name, of in figures.items() if of is not None}
+            for row, figures in scores.items()
+        }
 
 
 @dataclass(frozen=True)
 class Part:
-    """measure(player, sets): {table name: {set, length or job: {row: what its metrics take}}}."""
+    """measure(player, sets): {table name: {set, length or job: {row: {name: sums}}}}."""
 
     measure: Callable
     tables: list
@@ -100,12 +108,11 @@ class Part:
 
 def judge(figures, parts):
     """What became of the goals of the parts that were measured, see Goal.judge."""
-    judged = [
-        goal.judge(metric, figures[name].get(table.name, {}).get(goal.of, {}))
-        for name, part in parts.items()
-        if name in figures
-        for table in part.tables
-        for metric in table.metrics
-        for goal in metric.goals
-    ]
+    judged = []
+    for name in figures.keys() & parts.keys():
+        for table, metric in ((table, metric) for table in parts[name].tables for metric in table.metrics):
+            for goal in metric.goals:
+                scores = figures[name][table.name].get(goal.of, {})
+                of_rows = {row: of[metric.name] for row, of in scores.items() if metric.name in of}
+                judged.append(goal.judge(metric.name, of_rows))
     return [row for row in judged if row is not None]

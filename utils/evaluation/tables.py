@@ -3,47 +3,40 @@
 import re
 from math import isnan
 
-from utils.evaluation.parts import PARTS
-
 NONE = "–"
 
 
-def tables(figures):
-    """[(title, head, rows)]: head and rows are lists of cells. The goals stand last."""
+def tables(figures, parts):
+    """[(title, lines)]: lines are lists of cells, the head first. The goals stand last."""
     made = []
-    for name, part in PARTS.items():
+    for name, part in parts.items():
         for table in part.tables if name in figures else ():
             for of, scores in () if table.drawn else figures[name][table.name].items():
-                if scores:
-                    made.append((f"{table.title} ({of})", *grid(table, scores)))
+                made.append((f"{table.title} ({of})", lines_of(table, scores)))
     return [*made, goal_table(figures)] if figures["goals"] else made
 
 
-def grid(table, scores):
-    """Head and rows of one table; a metric that no row has is left out."""
-    metrics = [metric for metric in table.metrics if any(metric.name in of for of in scores.values())]
-    cells = {
-        row: [cell(of.get(metric.name), metric.digits) for metric in metrics] for row, of in scores.items()
+def lines_of(table, scores):
+    """A metric that no row has is left out."""
+    columns = {
+        of.name: [cell(row.get(of.name), of.digits) for row in scores.values()] for of in table.metrics
     }
-    names = [metric.name for metric in metrics]
-    if table.down:
-        return ["", *cells], [[name, *across] for name, across in zip(names, zip(*cells.values()))]
-    return ["", *names], [[row, *across] for row, across in cells.items()]
+    columns = [[name, *cells] for name, cells in columns.items() if set(cells) != {NONE}]
+    lines = [["", *scores], *columns]
+    return lines if table.down else list(zip(*lines))
 
 
 def goal_table(figures):
-    rows = []
+    lines = [["", "best known", "needs no model", "here", "goal", "met"]]
     for goal in figures["goals"]:
-        least, most = goal["least"], goal["most"]
-        met = NONE if goal["met"] is None else "yes" if goal["met"] else "no"
-        bound = NONE if least is None else f"≥ {least:g}" if most is None else f"{least:g} to {most:g}"
-        bound = f"≤ {most:g}" if least is None and most is not None else bound
-        rows.append(
+        least, most, met = goal["least"], goal["most"], {None: NONE, True: "yes", False: "no"}[goal["met"]]
+        bound = {0: NONE, 1: f"≤ {most}", 2: f"≥ {least}", 3: f"{least} to {most}"}
+        bound = bound[(most is not None) + 2 * (least is not None)]
+        lines.append(
             [goal["goal"], goal["known"] or NONE, cell(goal["beside"]), cell(goal["figure"]), bound, met]
         )
-    judged = [goal["met"] for goal in figures["goals"] if goal["met"] is not None]
-    title = f"{sum(judged)} of {len(judged)} goals are met, {figures['split']} split"
-    return title, ["", "best known", "needs no model", "here", "goal", "met"], rows
+    met = [goal["met"] for goal in figures["goals"] if goal["met"] is not None]
+    return f"{sum(met)} of {len(met)} goals are met, {figures['split']} split", lines
 
 
 def cell(figure, digits=3):
@@ -57,33 +50,32 @@ def cell(figure, digits=3):
 
 def about(figures):
     """What was evaluated, in two lines."""
-    sets = ", ".join(
-        f"{name}: {of['windows']} windows of {name[1:]} bars" for name, of in figures["sets"].items()
-    )
-    return [
+    sets = "; ".join(f"{name}: {of['windows']} windows" for name, of in figures["sets"].items())
+    return (
         f"{figures['checkpoint']}, step {figures['step']}; {figures['split']} split, "
-        f"{figures['sets']['T4']['performances']} performances; {sets}; floor: {figures['floor']} split",
-        f"{figures['samples']} samples, seed {figures['seed']}; []: 95 % intervals, bootstrap over performances",
-    ]
+        f"{figures['sets']['T4']['performances']} performances, {sets}; floor: {figures['floor']} split\n"
+        f"{figures['samples']} samples, seed {figures['seed']}; []: 95 % intervals, bootstrap over performances"
+    )
 
 
-def as_text(figures):
-    blocks = ["\n".join(about(figures))]
-    for title, *lines in ((title, head, *rows) for title, head, rows in tables(figures)):
-        widths = [max(map(len, column)) for column in zip(*lines)]
-        padded = [
-            "  ".join(
-                ["", cells[0].ljust(widths[0]), *(c.rjust(width) for c, width in zip(cells[1:], widths[1:]))]
-            )
-            for cells in lines
-        ]
-        blocks.append("\n".join([title, *padded]))
-    return "\n\n".join(blocks)
+def as_text(figures, parts):
+    return "\n\n".join(
+        [about(figures), *(f"{title}\n{aligned(lines)}" for title, lines in tables(figures, parts))]
+    )
 
 
-def as_markdown(figures):
-    blocks = ["\n".join(about(figures))]
-    for title, head, rows in tables(figures):
-        lines = [head, ["---"] * len(head), *rows]
-        blocks.append("\n".join([f"{title}:", "", *(f"| {' | '.join(cells)} |" for cells in lines)]))
+def aligned(lines):
+    """Lines of cells in columns, the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join(
+        "  ".join([name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:]))])
+        for name, *cells in lines
+    )
+
+
+def as_markdown(figures, parts):
+    blocks = [about(figures)]
+    for title, (head, *rows) in tables(figures, parts):
+        rows = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+        blocks.append("\n".join([f"{title}:", "", *rows]))
     return "\n\n".join(blocks) + "\n"

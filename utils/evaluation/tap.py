@@ -1,20 +1,44 @@
-"""From the tap to the drums: which cells are hit, how loud and how early or late, on T2 and T4; and what a swapped rhythm
+"""From the tap to the drums on T2 and T4: which cells are hit, how loud and how early or late; and what a swapped rhythm
 changes.
 
 N samples, W windows, T steps, V voices, P performances.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
-
 import numpy as np
 
 from utils.evaluation.baselines import hit_guesses, loudest_voice, onset_guesses
-from utils.evaluation.bootstrap import estimate, f1_of, per_performance, quotient, share
-from utils.evaluation.sets import Windows
+from utils.evaluation.bootstrap import f1, pair, per_performance, quotient
 
 SMOOTHINGS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 GREEDY = 1e-6  # temperature at which a draw is the likeliest token
+
+
+def measure(player, sets):
+    onsets, hits = {}, {}
+    for name in ("T2", "T4"):
+        windows, train = sets(name), sets(name, "train")
+        onsets[name] = onset_rows(player, windows, sets.tuning(name), train, densities=name == "T2")
+        hits[name] = hit_rows(player, windows, train)
+    return {"onsets": onsets, "by bar": onsets, "by voice": onsets, "hits": hits}
+
+
+def measure_rhythm(player, sets):
+    """How the taps of T4 are answered, and how far the sampled F1 falls when another window's rhythm is given."""
+    windows = sets("T4")
+    played = {setting: player(windows, setting)[0] for setting in ("unset", "given", "swapped")}
+    drums = {
+        "real": windows.rolls[0][None],
+        "controls unset": played["unset"],
+        "true controls": played["given"],
+    }
+    answers = {row: onset_sums(windows, onset) for row, onset in drums.items()}
+    right, wrong = played["unset"][: len(played["swapped"])], played["swapped"]
+    right, wrong = (onset_sums(windows, onset)["cells"] for onset in (right, wrong))
+    sampled = {"right": right, "swapped": wrong, "both": (right, wrong)}
+    return {"answers": {"T4": answers}, "swapped rhythm": {"T4": {"sampled": sampled}}}
+
+
+# ------------------------------------------------------------------------- onsets
 
 
 class Consensus:
@@ -57,194 +81,108 @@ class Consensus:
         return self.calibration[self.count(played)]
 
 
-@dataclass
-class Onsets:
-    """Guesses at the onsets of windows, played (N, W, T, V); chance, calibrated (W, T, V): their probabilities in
-    (0, 1), or None. cells (W, T, V) bool: only these are scored."""
-
-    windows: Windows
-    played: np.ndarray
-    chance: np.ndarray | None = None
-    calibrated: np.ndarray | None = None
-    consensus: Consensus | None = None
-    cells: np.ndarray | bool = True
-
-    @cached_property
-    def sums(self):
-        """(P, N, T, V, 3): cells that are hit in both, in the guess, in the real drums."""
-        real, sums = (self.windows.rolls[0] > 0) & self.cells, []
-        for guess in (self.played > 0) & self.cells:
-            sums.append(per_performance(np.stack([guess & real, guess, real], -1), self.windows.performance))
-        return np.stack(sums, 1)
-
-
-def measure(player, sets):
-    onsets, hits = {}, {}
-    for name in ("T2", "T4"):
-        windows, train = sets(name), sets(name, "train")
-        onsets[name] = onset_rows(player, windows, sets.tuning(name), train, densities=name == "T2")
-        hits[name] = hit_rows(player, windows, train)
-    return {"onsets": onsets, "by bar": onsets, "by voice": onsets, "hits": hits}
-
-
-def measure_rhythm(player, sets):
-    """How the taps of T4 are answered, and what as many samples to another window's rhythm are worth."""
-    windows = sets("T4")
-    played = {setting: player(windows, setting)[0] for setting in ("unset", "given", "swapped")}
-    rows = {
-        "real": windows.rolls[0][None],
-        "controls unset": played["unset"],
-        "true controls": played["given"],
-    }
-    swapped = played["swapped"]
-    pair = Onsets(windows, played["unset"][: len(swapped)]), Onsets(windows, swapped)
-    answers = {name: Onsets(windows, onset) for name, onset in rows.items()}
-    return {"answers": {"T4": answers}, "swapped rhythm": {"T4": {"sampled": pair}}}
-
-
-# ------------------------------------------------------------------------- onsets
-
-
 def onset_rows(player, windows, tuning, train, densities=True):
-    """{row: Onsets} of one set: guesses without a model, then the model's. windows, tuning, train: Windows of the set,
+    """{row: onset_sums} of one set: guesses without a model, then the model's. windows, tuning, train: Windows of the set,
     of the validation and of the training split. densities: also with the true density given."""
     rows = {
-        name: Onsets(windows, guess[None], chance)
+        name: onset_sums(windows, guess[None], chance)
         for name, (guess, chance) in onset_guesses(train.rolls, tuning.rolls, windows.rolls).items()
     }
-    rows["greedy"] = Onsets(windows, player(windows, "unset", temperature=GREEDY)[0])
+    rows["greedy"] = onset_sums(windows, player(windows, "unset", temperature=GREEDY)[0])
     settings = {"unset": "", "density": ", density given"} if densities else {"unset": ""}
     for setting, title in settings.items():
         played = player(windows, setting)[0]
         agreed = Consensus(player(tuning, setting)[0], tuning.rolls[0])
-        chances = agreed.probability(played), agreed.calibrated(played)
-        rows[f"sampled{title}"] = Onsets(windows, played)
-        rows[f"consensus{title}"] = Onsets(windows, agreed.guess(played)[None], *chances, agreed)
+        rows[f"sampled{title}"] = onset_sums(windows, played)
+        row = onset_sums(windows, agreed.guess(played)[None], agreed.probability(played))
+        row["calibrated"] = cross_entropy(windows, agreed.calibrated(played))
+        row |= {"threshold": agreed.threshold / agreed.n_samples, "smoothing": agreed.smoothing}
+        rows[f"consensus{title}"] = row
     return rows
 
 
-def mean_over_samples(function, sums):
-    """The figure of a function of totals (N, ...), the mean over the samples for which it is not NaN."""
-    return estimate(lambda s: mean_of_samples(function(s)), sums)
+def onset_sums(windows, played, chance=None, cells=True):
+    """Of guesses at the onsets of Windows, played (N, W, T, V): cells that are hit in both, in the guess, in the real
+    drums, in all: "cells" (P, N, 3), by voice: "voices" (P, N, V, 3), by bar: "bars" (P, N, bars, 3); and for `mean`
+    "taps answered": tapped steps with a hit of any voice, and tapped steps; "hits off the taps": hits on a step without
+    a tap, and hits. chance (W, T, V): the probability of a hit, see cross_entropy. cells (W, T, V) bool: only these are
+    scored."""
+    hit, real, performance = (played > 0) & cells, (windows.rolls[0] > 0) & cells, windows.performance
+    by_bar = [windows.grid.sums(np.stack([guess & real, guess, real], -1)) for guess in hit]
+    sums = np.stack([per_performance(of_guess, performance) for of_guess in by_bar], 1)
+    answered = (hit.any(-1) & windows.tapped).sum((0, 2))
+    off = (hit & ~windows.tapped[..., None]).sum((0, 2, 3))
+    row = {"cells": sums.sum((2, 3)), "voices": sums.sum(2), "bars": sums.sum(3)}
+    row["taps answered"] = pair(answered, len(hit) * windows.tapped.sum(1), performance)
+    row["hits off the taps"] = pair(off, hit.sum((0, 2, 3)), performance)
+    return row if chance is None else row | {"nats": cross_entropy(windows, chance)}
 
 
-def f1(row, voice=None):
-    """Of all cells, or of one voice's."""
-    sums = row.sums.sum(2)
-    return mean_over_samples(f1_of, sums.sum(2) if voice is None else sums[:, :, voice])
+def cross_entropy(windows, chance):
+    """(P, 2): nats of probabilities (W, T, V) in (0, 1), and cells."""
+    nats = -np.log(np.where(windows.rolls[0] > 0, chance, 1 - chance))
+    return pair(nats.sum((1, 2)), np.full(len(nats), nats[0].size), windows.performance)
 
 
-def f1_of_bar(row, bar):
-    """Of the cells of one bar of the windows, from 0; None where they are shorter."""
-    grid = row.windows.grid
-    if bar >= grid.n_bars:
-        return None
-    return mean_over_samples(f1_of, row.sums[:, :, grid.steps_of(bar)].sum((2, 3)))
-
-
-def macro_f1(row):
-    """The mean of the voices' own, of those that are hit."""
-    return mean_over_samples(lambda s: mean_of_samples(f1_of(s)), row.sums.sum(2))
-
-
-def precision(row):
-    return mean_over_samples(lambda s: quotient(s[..., 0], s[..., 1]), row.sums.sum((2, 3)))
-
-
-def recall(row):
-    return mean_over_samples(lambda s: quotient(s[..., 0], s[..., 2]), row.sums.sum((2, 3)))
-
-
-def cross_entropy(row, calibrated=False):
-    """Nats per cell; None where there is no probability."""
-    chance = row.calibrated if calibrated else row.chance
-    if chance is None:
-        return None
-    nats = -np.log(np.where(row.windows.rolls[0] > 0, chance, 1 - chance))
-    return share(nats.sum((1, 2)), np.full(len(nats), nats[0].size), row.windows.performance)
-
-
-def taps_answered(row):
-    """Share of the tapped steps with a hit of any voice."""
-    hit, tapped = row.played > 0, row.windows.tapped
-    return share((hit.any(-1) & tapped).sum((0, 2)), len(hit) * tapped.sum(1), row.windows.performance)
-
-
-def hits_off_taps(row):
-    """Share of all hits that fall on a step without a tap."""
-    hit = row.played > 0
-    off = hit & ~row.windows.tapped[..., None]
-    return share(off.sum((0, 2, 3)), hit.sum((0, 2, 3)), row.windows.performance)
-
-
-def threshold(row):
-    """The share of the samples from which on a consensus counts a cell as hit."""
-    return row.consensus and row.consensus.threshold / row.consensus.n_samples
-
-
-def smoothing(row):
-    return row.consensus and row.consensus.smoothing
-
-
-def mean_of_samples(values):
+def mean_there(values):
     """The mean over the last axis, of those that are not NaN; NaN where there are none."""
     there = ~np.isnan(values)
     return quotient(np.where(there, values, 0).sum(-1), there.sum(-1))
 
 
-def f1_right(row):
-    return f1(row[0])
+# Metrics of cells (..., N, 3) are means over the samples.
 
 
-def f1_swapped(row):
-    return f1(row[1])
+def sampled_f1(cells):
+    return mean_there(f1(cells))
 
 
-def fall(row):
+def precision(cells):
+    return mean_there(quotient(cells[..., 0], cells[..., 1]))
+
+
+def recall(cells):
+    return mean_there(quotient(cells[..., 0], cells[..., 2]))
+
+
+def macro_f1(voices):
+    """The mean of the voices' own, of those that are hit."""
+    return mean_there(mean_there(f1(voices)))
+
+
+def f1_of(index):
+    """F1 of one voice or bar of (..., N, voices or bars, 3); NaN where there is no such bar."""
+    return lambda sums: sampled_f1(sums[..., index : index + 1, :].sum(-2))
+
+
+def fall(right, swapped):
     """Of the F1, from the right rhythm to the other."""
-    sums = (onsets.sums.sum((2, 3)) for onsets in row)
-    return estimate(lambda right, wrong: (f1_of(right) - f1_of(wrong)).mean(-1), *sums)
+    return (f1(right) - f1(swapped)).mean(-1)
 
 
 # ------------------------------------------------------------------------- velocity and offset at real hits
 
 
-@dataclass
-class Hits:
-    """Guesses at the real hits of windows: vel and timeoffset (N, H) in the order of np.nonzero, NaN for no guess."""
-
-    windows: Windows
-    vel: np.ndarray
-    timeoffset: np.ndarray
-
-    @cached_property
-    def where(self):
-        return np.nonzero(self.windows.rolls[0] > 0)
-
-    @cached_property
-    def is_tap(self):
-        """Which hits (H,) are the tap itself. Every real hit lies on a tapped step."""
-        return loudest_voice(self.windows.rolls[1])[self.where[0], self.where[1], 0] == self.where[2]
-
-
 def hit_rows(player, windows, train):
-    """{row: Hits} of one set. "onsets known": the model knows the onsets, as when it humanises, and the tap; "tap alone": it
-    knows the tap, and is scored in the cells that are really hit. One draw is the mean error of the single samples (of
-    the tap alone: where the sample hits the cell); the median is the error of the samples' median, one guess a hit."""
+    """{row: hit_sums} of one set. "onsets known": the model knows the onsets, as when it humanises, and the tap; "tap
+    alone": it knows the tap, and is scored in the cells that are really hit. One draw is the mean error of the single
+    samples (of the tap alone: where the sample hits the cell); the median is the error of the samples' median, one guess
+    a hit."""
     where = np.nonzero(windows.rolls[0] > 0)
     everywhere = slice(None), *where
+    known = [roll[everywhere] for roll in player(windows, "onsets")[1:]]
+    onset, *played = player(windows, "unset")
+    hit = onset[everywhere] > 0
     guesses = {
         name: [roll[where][None] for roll in guess]
         for name, guess in hit_guesses(train.rolls, windows.rolls).items()
+    } | {
+        "onsets known, one draw": known,
+        "onsets known, median": [np.median(draws, 0)[None] for draws in known],
+        "tap alone, one draw": [np.where(hit, roll[everywhere], np.nan) for roll in played],
+        "tap alone, median": [median_at(roll, onset, where)[None] for roll in played],
     }
-    known = [roll[everywhere] for roll in player(windows, "onsets")[1:]]
-    guesses["onsets known, one draw"] = known
-    guesses["onsets known, median"] = [np.median(draws, 0)[None] for draws in known]
-    onset, *played = player(windows, "unset")
-    hit = onset[everywhere] > 0
-    guesses["tap alone, one draw"] = [np.where(hit, roll[everywhere], np.nan) for roll in played]
-    guesses["tap alone, median"] = [median_at(roll, onset, where)[None] for roll in played]
-    return {name: Hits(windows, *guess) for name, guess in guesses.items()}
+    return {name: hit_sums(windows, *guess) for name, guess in guesses.items()}
 
 
 def median_at(roll, onset, where):
@@ -261,18 +199,21 @@ def median_at(roll, onset, where):
     return guess
 
 
-def velocity_error(row, tap=None):
-    """Mean absolute error, 0 to 1; tap: True of the hits that are the tap itself, False of the others, None of all."""
-    return _error(row, np.abs(row.vel - row.windows.rolls[1][row.where]), tap)
-
-
-def offset_error(row, tap=None):
-    """The same in milliseconds."""
-    error = np.abs(row.timeoffset - row.windows.rolls[2][row.where])
-    return _error(row, error * row.windows.step_ms[row.where[0]], tap)
-
-
-def _error(row, error, tap):
-    there = ~np.isnan(error) & (True if tap is None else row.is_tap == tap)
-    error = np.where(there, error, 0).sum(0)
-    return share(error, there.sum(0), row.windows.performance[row.where[0]])
+def hit_sums(windows, vel, timeoffset):
+    """Of guesses at the real hits of Windows, (N, H) in the order of np.nonzero, NaN for no guess: absolute errors and
+    how many, (P, 2), of "velocity" (0 to 1) and "offset" (ms); of all hits, of those that are the tap themselves ("...,
+    the tap itself") and of the others ("..., the others"). Every real hit lies on a tapped step."""
+    onset, real_vel, real_offset = windows.rolls
+    where = np.nonzero(onset > 0)
+    performance = windows.performance[where[0]]
+    is_tap = loudest_voice(real_vel)[where[0], where[1], 0] == where[2]
+    errors = {
+        "velocity": np.abs(vel - real_vel[where]),
+        "offset": np.abs(timeoffset - real_offset[where]) * windows.step_ms[where[0]],
+    }
+    row = {}
+    for part, chosen in (("", True), (", the tap itself", is_tap), (", the others", ~is_tap)):
+        for head, error in errors.items():
+            there = ~np.isnan(error) & chosen
+            row[head + part] = pair(np.where(there, error, 0).sum(0), there.sum(0), performance)
+    return row

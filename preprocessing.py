@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from model.bars import BarGrid
+from model.controls import CONTROLS
 from utils.config.schema import load_config
 from utils.corpus.attributes import bar_attributes
 from utils.corpus.cache import CACHE_FILE, FORMAT, SPLITS, Cache, decode, load_cache, locked, save_cache
@@ -160,7 +162,7 @@ def _assemble(corpus, chunks, data, midi_dir):
     _check_splits(corpus, report["splits"])
     settings = _settings(data, corpus, midi_dir, checksums)
     cache = Cache(*_fill(chunks, totals["steps"]), files, {}, settings, report)
-    cache.normalize_factor = _normalize_factor(cache, data.steps_per_bar)
+    cache.normalize_factor = _normalize_factor(cache, BarGrid.four_four(len(cache.vel), data.down_sample_tpq))
     return cache
 
 
@@ -230,23 +232,22 @@ def _check_splits(corpus, sizes):
             )
 
 
-def _normalize_factor(cache, steps_per_bar):
-    """Mean and deviation of density over all train bars, of intensity over those with hits."""
-    n_bars = len(cache.vel) // steps_per_bar
-    train = np.zeros(n_bars, bool)  # every performance is of whole bars
+def _normalize_factor(cache, grid):
+    """Mean and deviation of each normalized control over the train bars that have it. grid: of the cache's arrays."""
+    train = np.zeros(len(cache.vel), bool)  # every performance is of whole bars
     for file in cache.files:
-        if file["split"] == "train":
-            train[file["start"] // steps_per_bar :][: file["n_steps"] // steps_per_bar] = True
-    density, intensity = [], []
-    for bar in range(0, n_bars, BARS_AT_ONCE):
-        vel = cache.vel[bar * steps_per_bar :][: BARS_AT_ONCE * steps_per_bar]
-        onset, vel, _ = decode(vel, np.zeros((), np.int16))
-        of_bars = bar_attributes(onset, vel, steps_per_bar)
-        for values, some in zip((density, intensity), of_bars):
-            values.append(some[train[bar:][:BARS_AT_ONCE]])
-    density, intensity = np.concatenate(density), np.concatenate(intensity)
+        train[file["start"] :][: file["n_steps"]] = file["split"] == "train"
+    train = grid.at_starts(train, 0)
+    parts = {name: [] for name, control in CONTROLS.items() if control.normalized}
+    for first in range(0, grid.n_bars, BARS_AT_ONCE):
+        last = min(first + BARS_AT_ONCE, grid.n_bars)
+        onset, vel, _ = decode(cache.vel[grid.steps_of(first, last)], np.zeros((), np.int16))
+        of_bars = bar_attributes(onset, vel, grid.cut(first, last))
+        for name, part in parts.items():
+            part.append(of_bars[name][train[first:last]])
     factor = {}
-    for name, values in (("density", density), ("intensity", intensity)):
+    for name, part in parts.items():
+        values = np.concatenate(part)
         values = values[~np.isnan(values)].astype(np.float64)
         # bars that are all alike would divide by zero
         factor[name] = [float(values.mean()), float(values.std()) or 1.0]

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from data_aug import DrumBatches, Pieces
-from model.model import training_loss
+from model.loss import training_loss
 from preprocessing import preprocess
 from utils.checkpoints import (
     checkpoint_path,

@@ -140,7 +140,7 @@ class Attention(nn.Module):
     def step(self, x, weights, cache, place):
         """The same of the one step x (B, D), whose key and value are written into the cache (2, B H, W, D/H).
 
-        weights: of the two matrices, in any precision; place: where the step is, see Phi3Decoder.places. In few
+        weights: of the two matrices, in any precision; place: where the step is, see Phi3Decoder.positions. In few
         operations: of one step their number is most of the time.
         """
         qkv_weight, o_weight = weights
@@ -219,79 +219,3 @@ class RollEmbedding(nn.Module):
     def forward(self, onset, vel, timeoffset):
         parts = (self.onset(onset), self.vel(vel), self.timeoffset(timeoffset))
         return self.mix(F.silu(torch.cat(parts, dim=-1)))
-
-
-class ScalarControl(nn.Module):
-    """A control with one value a step, (B, T) -> (B, T, d); NaN is a learned "unset"."""
-
-    def __init__(self, d_control):
-        super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(1, d_control), nn.SiLU(), nn.Linear(d_control, d_control))
-        self.unset = nn.Parameter(torch.zeros(d_control))
-
-    def forward(self, value):
-        unset = value.isnan()
-        embedded = self.mlp(value.masked_fill(unset, 0.0).unsqueeze(-1))
-        return torch.where(unset.unsqueeze(-1), self.unset.to(embedded.dtype), embedded)
-
-
-class VoiceControl(nn.Module):
-    """A control with one value a voice, (B, T, V) -> (B, T, d); NaN unsets a voice for itself."""
-
-    def __init__(self, n_voice, d_control):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(n_voice, d_control))
-        self.bias = nn.Parameter(torch.zeros(n_voice, d_control))
-        self.unset = nn.Parameter(torch.zeros(n_voice, d_control))
-        self.mix = nn.Sequential(nn.SiLU(), nn.Linear(d_control, d_control))
-
-    def forward(self, value):
-        unset = value.isnan().to(self.weight.dtype)
-        value = value.nan_to_num(0.0)
-        # the sum over voices of (unset ? its unset vector : value x weight + bias), as three matrix products
-        return self.mix(value @ self.weight + (1 - unset) @ self.bias + unset @ self.unset)
-
-
-class StyleControl(nn.Embedding):
-    """A control with one of N - 1 styles a step, the last of N ids being "unset": ids (B, T) long -> (B, T, d). Or a blend
-    of them: weights (B, T, N - 1) that add up to 1, NaN = unset, mix the styles' vectors."""
-
-    def forward(self, style):
-        if not style.is_floating_point():
-            return super().forward(style)
-        blend = style.nan_to_num(0.0) @ self.weight[:-1]
-        return torch.where(style[..., :1].isnan(), self.weight[-1], blend)
-
-
-class BarLatent(nn.Module):
-    """One Gaussian latent per bar from the mean over the bar's valid steps (a VAE; Kingma & Welling 2014).
-
-    Each place in the bar has a projection of its own before the mean: of a mean of equals nobody could say
-    which of the steps was hit.
-    """
-
-    def __init__(self, d_model, d_latent, steps_per_bar):
-        super().__init__()
-        self.steps_per_bar = steps_per_bar
-        self.fold = nn.Parameter(
-            torch.randn(steps_per_bar, d_model, 2 * d_latent) * (steps_per_bar / d_model) ** 0.5
-        )
-        # little noise at first, or the decoder never learns to listen and the KL switches the latent off
-        self.bias = nn.Parameter(torch.cat((torch.zeros(d_latent), torch.full((d_latent,), -3.0))))
-        with torch.no_grad():
-            self.fold[..., d_latent:] *= 0.1
-
-    def forward(self, hidden, mask):
-        """hidden (B, T, D), mask (B, T), T whole bars -> mu, logvar (B, N, Z) and the valid bars (B, N)."""
-        hidden = hidden.unflatten(1, (-1, self.steps_per_bar))
-        weight = mask.unflatten(1, (-1, self.steps_per_bar)).to(hidden.dtype)
-        projected = torch.einsum("bnsd,sdz->bnz", hidden * weight.unsqueeze(-1), self.fold)
-        n_steps = weight.sum(2, keepdim=True)
-        mu, logvar = (projected / n_steps.clamp(min=1) + self.bias).chunk(2, dim=-1)
-        # a bounded log-variance keeps the exponential of an untrained or half-precision encoder finite
-        return mu, logvar.clamp(-8.0, 4.0), n_steps.squeeze(-1) > 0
-
-
-def kl_per_unit(mu, logvar):
-    """KL(N(mu, exp(logvar)) || N(0, 1)) in nats, elementwise."""
-    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar)

@@ -1,12 +1,12 @@
 """Drawing is the model that was trained, step by step: same numbers, and it does as it is told."""
 
 import copy
-import math
 
 import pytest
 import torch
 
 from data_aug import unset_controls
+from model.controls import CONTROLS
 from model.decoding.sampling import encode, sample
 from model.decoding.steps import Guide, draw_hits, draw_onsets, onset_threshold, pick
 from model.heads import offset_to_bin, velocity_to_bin
@@ -24,7 +24,7 @@ def draw_step(model, hidden, uniform, known=None):
     n = len(uniform)
     told = {
         "mask": torch.ones(n, dtype=torch.bool),
-        "prior": torch.zeros(n, 9),
+        "onset_bias": torch.zeros(n, 9),
         "tap_tokens": torch.zeros(n, 1),
         "tap_vel": torch.zeros(n),
         "tap_timeoffset": torch.zeros(n),
@@ -65,12 +65,8 @@ def test_cached_steps_give_the_hidden_states_of_the_full_forward(tiny_config, T,
 
     with torch.no_grad():
         full = batch | {"known_onset": everything, "known_vel": everything}
-        told = hidden_states(model, full)
-        unset = {
-            name: torch.full_like(batch[name], math.nan) for name in ("density", "intensity", "instrument")
-        }
-        untold = hidden_states(model, full | unset | {"style": torch.full_like(batch["style"], 18)})
-    torch.testing.assert_close(torch.stack(cached, dim=1), torch.cat((told, untold)), atol=1e-5, rtol=1e-5)
+        given, unset = hidden_states(model, full), hidden_states(model, unset_controls(full))
+    torch.testing.assert_close(torch.stack(cached, dim=1), torch.cat((given, unset)), atol=1e-5, rtol=1e-5)
 
 
 def test_samples_have_the_probabilities_of_the_heads(model):
@@ -140,8 +136,10 @@ def test_a_voice_is_read_alone_as_among_all(model):
                 past = torch.randn(n, head.d_head)
                 expected = head.read(head.prepare(hidden, onset)[:, v], past, v)
                 torch.testing.assert_close(alone.logits(hidden, onset, past), expected)
-            assert torch.equal(voice.own(velocity_bin), chain.own(velocity_bin, v))
-            assert torch.equal(voice.note(velocity_bin, offset_bin), chain.note(velocity_bin, offset_bin, v))
+            assert torch.equal(voice.embed_velocity(velocity_bin), chain.embed_velocity(velocity_bin, v))
+            assert torch.equal(
+                voice.embed_hit(velocity_bin, offset_bin), chain.embed_hit(velocity_bin, offset_bin, v)
+            )
 
 
 def test_hits_of_a_few_rows_are_drawn_as_each_row_alone(model):
@@ -234,8 +232,8 @@ def test_pick_inverts_the_distribution():
 
 
 def test_what_is_little_is_heard_by_one_thread_and_the_others_are_given_back(model, monkeypatch):
-    heard, hear = [], model.hear
-    monkeypatch.setattr(model, "hear", lambda *a: heard.append(torch.get_num_threads()) or hear(*a))
+    heard, encode = [], model.encode
+    monkeypatch.setattr(model, "encode", lambda *a: heard.append(torch.get_num_threads()) or encode(*a))
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -372,7 +370,7 @@ def test_guidance_of_one_is_none_at_all_and_more_changes_the_drums(model):
 
 def test_guidance_of_nothing_asked_costs_no_second_row(model, monkeypatch):
     unset, states = unset_controls(random_batch()), record_steps(monkeypatch)
-    for name in (None, "density", "intensity", "instrument", "style"):
+    for name in (None, *CONTROLS):
         asked = unset | ({} if name is None else {name: random_batch()[name]})
         sample(model, *sampling_inputs(asked), guidance=3.0, generator=torch.Generator().manual_seed(1))
         assert {len(state) for state in states} == {3 if name is None else 6}, name
@@ -382,9 +380,9 @@ def test_guidance_of_nothing_asked_costs_no_second_row(model, monkeypatch):
 def test_samples_of_a_rhythm_that_is_heard_once_are_those_of_one_heard_each_time(model, monkeypatch):
     batch = random_batch()
     batch["known_onset"][:, :8] = batch["known_vel"][:, :8] = True
-    hear, heard = type(model).hear, []
+    encode, heard = type(model).encode, []
     monkeypatch.setattr(
-        type(model), "hear", lambda self, *args: heard.append(len(args[0][0])) or hear(self, *args)
+        type(model), "encode", lambda self, *args: heard.append(len(args[0][0])) or encode(self, *args)
     )
 
     def play(n, again):
@@ -414,16 +412,17 @@ def encoded(model, batch, bars=None):
     rhythm = [batch[f"rhythm_{name}"][:, here] for name in ("onset", "vel", "timeoffset")]
     names = ("onset", "vel", "timeoffset", "known_onset", "known_vel", "mask", "use_context", "use_latent")
     cells = {name: batch[name][:, here] for name in names}
-    return encode(model, rhythm, *(cells.pop(name) for name in names[5:]), known=cells)
+    grid = model.grid(cells["mask"].shape[1])
+    return encode(model, rhythm, *(cells.pop(name) for name in names[5:]), grid, known=cells)
 
 
 @pytest.mark.parametrize("bars", [17, 24, 25, 37])
 def test_a_long_rhythm_is_heard_in_windows_of_which_the_middles_stay(model, bars, monkeypatch):
     batch = random_batch(B=2, T=16 * bars)
     batch["known_onset"][:, ::3] = batch["known_vel"][:, ::3] = True
-    hear, sizes = type(model).hear, []
+    encode, sizes = type(model).encode, []
     monkeypatch.setattr(
-        type(model), "hear", lambda self, *args: sizes.append(args[4].shape) or hear(self, *args)
+        type(model), "encode", lambda self, *args: sizes.append(args[4].shape) or encode(self, *args)
     )
     context, latent = encoded(model, batch)
     assert context.shape[:2] == (2, 16 * bars) and latent.shape[:2] == (2, bars)
@@ -443,8 +442,9 @@ def test_up_to_sixteen_bars_are_heard_in_one_go(model, monkeypatch):
     rhythm = [batch[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset")]
     steps = batch["mask"], batch["use_context"], batch["use_latent"]
     nothing = batch["known_onset"]
-    context, mu, _, _ = model.hear(rhythm, [roll * 0 for roll in rhythm], nothing, nothing, *steps)
-    heard = encode(model, rhythm, *steps)
+    grid = model.grid(256)
+    context, mu, _, _ = model.encode(rhythm, [roll * 0 for roll in rhythm], nothing, nothing, *steps, grid)
+    heard = encode(model, rhythm, *steps, grid)
     assert torch.equal(heard[0], context) and torch.equal(heard[1], mu)
 
 

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from model.heads import hit_index
 from model.layers import Dropout, RMSNorm, attend, attend_written_out
-from model.model import count_tokens, training_loss
+from model.loss import count_tokens, training_loss
 from tests.conftest import TINY
 from tests.helpers.midi_files import beat, midi_bytes, note, small_corpus
 from tests.helpers.model_batches import random_batch, small_model
@@ -126,7 +126,7 @@ def test_a_training_step_asks_the_device_nothing(tiny_config):
     model = small_model(tiny_config).train()
     batch = random_batch()
     batch["noise"] = torch.randn(3, 4, tiny_config.Model.Intermediate.d_latent)
-    tokens = count_tokens(batch, 16)
+    tokens = count_tokens(batch, model.grid(batch["mask"].shape[1]))
     seen = {}
     for name, made in (("with", batch | hit_index(batch["onset"])), ("without", batch)):
         with Looks() as looks:
@@ -144,8 +144,8 @@ def test_compiling_leaves_the_keys_and_finds_one_graph(tiny_config):
     keys = list(model.state_dict())
     compile_model(model)
     assert list(model.state_dict()) == keys
-    embedded, added = torch.randn(2, 16, 32), torch.randn(2, 16, 2, 32)
-    found = torch._dynamo.explain(model.decoder._call_impl)(embedded, added)
+    embedded, modulation = torch.randn(2, 16, 32), torch.randn(2, 16, 2, 32)
+    found = torch._dynamo.explain(model.decoder._call_impl)(embedded, modulation)
     assert found.graph_count == 1 and found.graph_break_count == 0
 
 

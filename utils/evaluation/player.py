@@ -5,7 +5,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data_aug import CONTROLS, RHYTHM_KEYS, swap_rhythm, unset_controls
+from data_aug import RHYTHM_KEYS, swap_rhythm, unset_controls
+from model.controls import CONTROLS, controls_of
 from model.decoding.sampling import sample
 from utils.checks import GUIDANCE
 from utils.evaluation.sets import partners
@@ -116,8 +117,8 @@ class Player:
         progress = tqdm(total=len(batch["mask"]), desc=title, unit="window", disable=None)
         for part in in_batches(batch, samples):
             part = to_device(part, device)
-            cells = {name: part.pop(name) for name in known} or None
-            rolls = sample(self.model, *part.values(), known=cells, **dials)
+            rhythm, cells = [part[name] for name in RHYTHM_KEYS], {name: part[name] for name in known} or None
+            rolls = sample(self.model, rhythm, controls_of(part), part["mask"], known=cells, **dials)
             played.append([roll.unflatten(0, (-1, samples)).cpu().numpy() for roll in rolls])
             progress.update(len(part["mask"]))
         progress.close()

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from model.decoding.steps import CONTROLS
+from model.controls import CONTROLS, controls_of
 from model.decoding.streaming import Stream
 from utils.checks import (
     GUIDANCE,
@@ -97,7 +97,8 @@ class Jam:
 
     def __next__(self):
         with in_eval_mode(self.model):
-            return self.stream.bar(**self.controls)
+            rules = {name: rule for name, rule in self.controls.items() if name not in CONTROLS}
+            return self.stream.bar(controls_of(self.controls), **rules)
 
     def change(self, rhythm=(), **changes):
         """From the next bar on: a new rhythm (onset, vel, timeoffset), which starts at its first bar, or None for none;
@@ -165,7 +166,7 @@ class Jam:
         *rolls, _ = laid_out(rhythm, steps)
         known = locked_cells(lock, drums, steps)
         if silent and known is None:
-            self.stream.hear(None)
+            self.stream.set_rhythm(None)
             return
         if known is not None:
             turn = len(drum_rolls(drums)[0])
@@ -179,7 +180,7 @@ class Jam:
             known = {name: self._rows(roll) for name, roll in locked_cells(lock, drums, again).items()}
         rolls, *use = as_heard(rolls, steps, self.follow, S, known is not None, False)
         with in_eval_mode(self.model):
-            self.stream.hear(
+            self.stream.set_rhythm(
                 [self._rows(roll) for roll in rolls], *(part.to(self.device) for part in use), known
             )
 

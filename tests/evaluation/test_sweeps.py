@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from utils.evaluation.likeness import spearman
+from utils.evaluation.markdown import markdown
 
 from data_aug import unset_controls
 from tests.helpers.model_batches import FACTOR, random_batch, small_model
@@ -19,8 +21,6 @@ from utils.evaluation.controls import (
     sweep_figures,
     sweep_sums,
 )
-from utils.evaluation.likeness import spearman
-from utils.evaluation.markdown import markdown
 from utils.evaluation.player import Player, Windows
 from utils.evaluation.style_classifier import StyleClassifier
 from utils.evaluation.sweeps import (

@@ -93,7 +93,7 @@ def beside_real(sums, real):
         row |= {f"{head}, {VOICES[v]}": sums[head][:, v] for v in commonest_voices(real)}
         row[f"{head} / real"] = row[head], real[head].sum(1)
         counts = real[f"{head} histogram"], sums[f"{head} histogram"]
-        row |= {f"{head} KL": counts, f"{head} bins": (counts[1].sum(0) / counts[1].sum()).tolist()}
+        row |= {f"{head} KL": counts, f"{head} bins": quotient(counts[1].sum(0), counts[1].sum()).tolist()}
     return row
 
 

@@ -1,15 +1,15 @@
-"""How good a checkpoint is: its likelihood, its drums beside real ones and beside what needs no model, its obedience;
-utils/evaluation/parts.py lists every metric. Or how good many runs are: one table of their run folders and one picture
-of their curves, no checkpoint needed.
+"""How good a checkpoint is: its likelihood, its drums beside real ones and beside what needs no model, its
+obedience; utils/evaluation/parts.py lists every metric. Or how good many runs are: one table of their run
+folders and one picture of their curves, no checkpoint needed.
 
-    python evaluate.py                                                the shipped checkpoint on the test split
-    python evaluate.py --checkpoint runs/default/checkpoints/best.pt --split validation --windows 100 --samples 8
-    python evaluate.py --parts likelihood,tap                         only these parts of it
-    python evaluate.py --runs runs/*                                  the runs of a sweep, the best first
+python evaluate.py                                                the shipped checkpoint on the test split
+python evaluate.py --checkpoint runs/default/checkpoints/best.pt --split validation --windows 100 --samples 8
+python evaluate.py --parts likelihood,tap                         only these parts of it python evaluate.py
+--runs runs/*                                  the runs of a sweep, the best first
 
-The windows are two and four bars long, see utils/evaluation/sets.py. It prints tables and writes the same figures as
-JSON, and beside it, under its name, the tables in Markdown for a model card, and a folder of pictures. The same command
-gives the same figures.
+The windows are two and four bars long, see utils/evaluation/sets.py. It prints tables and writes the same
+figures as JSON, and beside it, under its name, the tables in Markdown for a model card, and a folder of
+pictures. The same command gives the same figures.
 """
 
 import argparse
@@ -89,7 +89,8 @@ def evaluate_checkpoint(args):
 
 
 def picture_folder(path):
-    """The folder beside the JSON that has its name; made at once, so that what can't be written is said at once."""
+    """The folder beside the JSON that has its name; made at once, so that what can't be written is said at
+    once."""
     folder = Path(path).with_suffix("")
     if folder == Path(path):
         raise ValueError(
@@ -145,7 +146,8 @@ def write_json(figures, path):
 
 
 def parse_arguments(arguments=None):
-    """The flags of one of the two uses, defaults filled in. Raises ValueError for a flag that belongs to the other."""
+    """The flags of one of the two uses, defaults filled in. Raises ValueError for a flag that belongs to the
+    other."""
     parser = argparse.ArgumentParser(
         description="Figures of a checkpoint on a split, trivial baselines beside them; or a table of many runs.",
         argument_default=argparse.SUPPRESS,

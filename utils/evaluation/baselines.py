@@ -1,7 +1,7 @@
 """What needs no model: the guesses that any figure of a model has to beat.
 
-Onset arrays are (W, T, V) in {0, 1}: W windows of T steps, V voices; rolls are (onset, vel, timeoffset) of that shape.
-A tap is a step on which anything is hit; its velocity and timing are those of the loudest hit.
+Onset arrays are (W, T, V) in {0, 1}: W windows of T steps, V voices; rolls are (onset, vel, timeoffset) of
+that shape. A tap is a step on which anything is hit; its velocity and timing are those of the loudest hit.
 """
 
 import numpy as np
@@ -12,12 +12,13 @@ THRESHOLDS = np.arange(1, 100) / 100
 
 
 def onset_guesses(train, validation, real):
-    """Four guesses at the onsets of `real` from its tap, {name: (guess (W, T, V) bool, probability (W, T, V) or None)}.
+    """Four guesses at the onsets of `real` from its tap, {name: (guess (W, T, V) bool, probability (W, T, V)
+    or None)}.
 
-    train, validation, real: rolls. silence: nothing. training mean: how often a voice is hit on a step of the window in
-    `train`, hit where that is above the threshold that is best on `validation`. training mean given the tap: the same
-    among the tapped steps, silent elsewhere. nearest training tap: the drums of the training window whose tap is the
-    nearest.
+    train, validation, real: rolls. silence: nothing. training mean: how often a voice is hit on a step of the
+    window in `train`, hit where that is above the threshold that is best on `validation`. training mean given
+    the tap: the same among the tapped steps, silent elsewhere. nearest training tap: the drums of the
+    training window whose tap is the nearest.
     """
     guesses = {"silence": (np.zeros(real[0].shape, bool), None)}
     means = {"training mean": training_mean, "training mean given the tap": training_mean_given_tap}
@@ -34,8 +35,8 @@ def onset_guesses(train, validation, real):
 def hit_guesses(train, real):
     """Two guesses at the velocity and offset of the real hits, {name: (vel, timeoffset), each (W, T, V)}.
 
-    training mean: of the hits of that voice on that step of the window in `train`. copy of the tap: every hit as loud
-    and as early or late as the loudest of its step.
+    training mean: of the hits of that voice on that step of the window in `train`. copy of the tap: every hit
+    as loud and as early or late as the loudest of its step.
     """
     hits = np.maximum(train[0].sum(0), 1)
     means = [np.broadcast_to((roll * train[0]).sum(0) / hits, real[0].shape) for roll in train[1:]]
@@ -64,7 +65,8 @@ def training_mean(onset):
 
 
 def training_mean_given_tap(onset):
-    """How often each cell of the window is hit among the windows whose step is tapped, (2, T, V): 0 without a tap."""
+    """How often each cell of the window is hit among the windows whose step is tapped, (2, T, V): 0 without a
+    tap."""
     tapped = np.maximum(taps(onset).sum(0), 1)[:, None]
     return np.stack([np.zeros(onset.shape[1:]), onset.sum(0) / tapped])
 
@@ -86,8 +88,8 @@ def onset_f1(guess, real):
 
 
 def nearest_tap(train, real, at_once=256):
-    """For each window of `real` the index of the training window whose tap's velocities, 0 where there is none, are
-    the nearest (Euclidean)."""
+    """For each window of `real` the index of the training window whose tap's velocities, 0 where there is
+    none, are the nearest (Euclidean)."""
     known, asked = (rolls[1].max(-1).astype(np.float64) for rolls in (train, real))
     length = (known**2).sum(1)
     nearest = [

@@ -1,7 +1,7 @@
 """95 % intervals of figures by the bootstrap (Efron 1979) over performances.
 
-Windows of one performance are alike, so whole performances are drawn again, with replacement. Every figure is a function
-of sums over the performances; resampling them is one matrix product, however large the set.
+Windows of one performance are alike, so whole performances are drawn again, with replacement. Every figure is
+a function of sums over the performances; resampling them is one matrix product, however large the set.
 """
 
 import functools
@@ -15,8 +15,8 @@ SEED = 0
 
 
 def per_performance(values, performance, n_performances=None):
-    """Sums of values (W, ...) over the windows of each performance (W,): (P, ...) float64. P is n_performances, where
-    performance counts from 0, or as many as there are."""
+    """Sums of values (W, ...) over the windows of each performance (W,): (P, ...) float64. P is
+    n_performances, where performance counts from 0, or as many as there are."""
     if n_performances is None:
         names, performance = np.unique(performance, return_inverse=True)
         n_performances = len(names)
@@ -33,8 +33,9 @@ def pair(part, whole, performance):
 def estimate(function, *sums):
     """{"value", "low", "high"}: a figure and its interval.
 
-    sums: arrays (P, ...); those of equally many performances are drawn together. function: takes the totals of each,
-    (...,), with any leading axes kept in front, and gives one number for each of these; NaN where it is undefined.
+    sums: arrays (P, ...); those of equally many performances are drawn together. function: takes the totals
+    of each, (...,), with any leading axes kept in front, and gives one number for each of these; NaN where it
+    is undefined.
     """
     value = function(*(part.sum(0) for part in sums))
     with warnings.catch_warnings():  # a figure that is NaN in every draw has no interval

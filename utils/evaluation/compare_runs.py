@@ -1,4 +1,5 @@
-"""Many runs in one short table, the best first, and their curves in one picture. No torch, so that it comes at once."""
+"""Many runs in one short table, the best first, and their curves in one picture. No torch, so that it comes
+at once."""
 
 import json
 import math
@@ -17,7 +18,8 @@ LINES = {"train {}": "-", "validation {}": "-o", "validation {}_given": "-o", "v
 
 
 def summary(runs, sort=SCORE):
-    """The runs as dicts for JSON, those with the lowest validation figure `sort` first, those without any last.
+    """The runs as dicts for JSON, those with the lowest validation figure `sort` first, those without any
+    last.
 
     run: name; folder; best_step: where `sort` was lowest; figures: all validation figures there; steps_done;
     steps_planned; samples_per_second: the median; config: the keys in which the runs differ. None where a run
@@ -47,8 +49,8 @@ def summary(runs, sort=SCORE):
 
 
 def table(rows, sort=SCORE):
-    """The rows of `summary` as text, one line for each, with the config keys in which they differ where they are few;
-    nats with true controls / unset."""
+    """The rows of `summary` as text, one line for each, with the config keys in which they differ where they
+    are few; nats with true controls / unset."""
     scores, differing = list(dict.fromkeys((sort, SCORE))), list(rows[0]["config"])
     keys, note = differing, ""
     if len(differing) > MOST_KEYS:
@@ -78,8 +80,8 @@ def _text(value, digits=None):
 
 
 def draw_curves(path, runs):
-    """Write a PNG of the curves of one or several Runs (see utils.training.runs), a colour for each, whole or not at all.
-    Raises ValueError where the file can't be written."""
+    """Write a PNG of the curves of one or several Runs (see utils.training.runs), a colour for each, whole or
+    not at all. Raises ValueError where the file can't be written."""
     figure = new_figure(14, 7)
     axes = figure.subplots(2, 3, sharex=True)
     figure.set_layout_engine("constrained")

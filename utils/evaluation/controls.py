@@ -1,4 +1,5 @@
-"""Do the drums obey: what is asked of each bar against what is played, by the sweeps of utils/evaluation/sweeps.py."""
+"""Do the drums obey: what is asked of each bar against what is played, by the sweeps of
+utils/evaluation/sweeps.py."""
 
 import numpy as np
 
@@ -66,8 +67,9 @@ def place_of(windows):
 
 
 def attributes(sweep, bars):
-    """What the sweep asks for (n,), and every other attribute (n, K), NaN where a bar has none: of density the others
-    are the voices' shares of the hits in place of the hits, of a voice all but density (they go together)."""
+    """What the sweep asks for (n,), and every other attribute (n, K), NaN where a bar has none: of density
+    the others are the voices' shares of the hits in place of the hits, of a voice all but density (they go
+    together)."""
     columns = {name: column(bars, name) for name in MEASURED}
     own = columns.pop(sweep)
     if sweep == "density":
@@ -78,8 +80,9 @@ def attributes(sweep, bars):
 
 
 def style_rows(heard):
-    """{style or "all styles": {kind: (P, 2)}}, for `mean`: bars that the classifier hears as asked, and bars for which
-    the style was asked. heard: {kind: (asked, heard, place)}, style ids (n,); bars without a style are left out."""
+    """{style or "all styles": {kind: (P, 2)}}, for `mean`: bars that the classifier hears as asked, and bars
+    for which the style was asked. heard: {kind: (asked, heard, place)}, style ids (n,); bars without a style
+    are left out."""
     rows = {"all styles": {}}
     for kind, (asked, guess, place) in heard.items():
         right, styles = asked == guess, asked[asked < len(STYLES)]
@@ -98,11 +101,13 @@ def adherence(windows, played):
 
 
 def sums_of(asked, got, place, length=BARS, others=None, wished=None):
-    """What the metrics of obedience take, sums over the bars of each of P performances, (P, 1, ...): of "rho", "cross",
-    "obeyed", "linear ..." and QUARTERS what `moments` gives, of "error" and "asked" values and how many.
+    """What the metrics of obedience take, sums over the bars of each of P performances, (P, 1, ...): of
+    "rho", "cross", "obeyed", "linear ..." and QUARTERS what `moments` gives, of "error" and "asked" values
+    and how many.
 
-    asked, got (n,): of one control, NaN where a bar has nothing; others (n, K): the other attributes of what is played;
-    wished (n, K): what was asked of them. place (n or more,): of place_of; length: bars of a window.
+    asked, got (n,): of one control, NaN where a bar has nothing; others (n, K): the other attributes of what
+    is played; wished (n, K): what was asked of them. place (n or more,): of place_of; length: bars of a
+    window.
     """
 
     def add(name, values, bars=slice(None)):
@@ -154,20 +159,20 @@ def mean_error(sums):
 
 
 def cross(moments):
-    """Mean absolute correlation of what is asked with every other attribute of what is played, after MuseMorphose (Wu &
-    Yang 2021), by ranks or linear.
+    """Mean absolute correlation of what is asked with every other attribute of what is played, after
+    MuseMorphose (Wu & Yang 2021), by ranks or linear.
 
-    It is not 0 for drums that obey to the letter: by chance, and because hits are whole, so that in a sparse bar a
-    voice's share is nothing or much (which ranks feel more than means do). "obeyed": what it would be if all that was
-    asked were played; by chance: to be expected where nothing depends on what is asked. The interval of a mean of
-    absolute values lies high.
+    It is not 0 for drums that obey to the letter: by chance, and because hits are whole, so that in a sparse
+    bar a voice's share is nothing or much (which ranks feel more than means do). "obeyed": what it would be
+    if all that was asked were played; by chance: to be expected where nothing depends on what is asked. The
+    interval of a mean of absolute values lies high.
     """
     return np.abs(correlation(moments)).mean((-1, -2))
 
 
 def curve(asked, got):
-    """What was got for what was asked, in order: [{asked, mean, low, high}], low and high the 10th and 90th percentile.
-    By value, or in CURVE_BINS equal parts of the range where there are more values than 40."""
+    """What was got for what was asked, in order: [{asked, mean, low, high}], low and high the 10th and 90th
+    percentile. By value, or in CURVE_BINS equal parts of the range where there are more values than 40."""
     there = ~np.isnan(got)
     asked, got = asked[there], got[there]
     group = asked
@@ -183,9 +188,10 @@ def curve(asked, got):
 
 
 def moments(a, b, ranked=True):
-    """(n, 6) to be summed and given to `correlation`: 1 and the first and second moments of a and b (n,), or of their
-    ranks among all bars, 0 where either is NaN. The ranks stay what they are when performances are drawn again: on
-    made-up bars in 75 unequal performances the interval was within .003 of that with new ranks for every draw."""
+    """(n, 6) to be summed and given to `correlation`: 1 and the first and second moments of a and b (n,), or
+    of their ranks among all bars, 0 where either is NaN. The ranks stay what they are when performances are
+    drawn again: on made-up bars in 75 unequal performances the interval was within .003 of that with new
+    ranks for every draw."""
     there = ~(np.isnan(a) | np.isnan(b))
     sums = np.zeros((len(a), 6))
     if there.any():

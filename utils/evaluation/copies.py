@@ -1,4 +1,5 @@
-"""Is it new: how much of what is played stands in the training drums, repeats itself, or is the same every time.
+"""Is it new: how much of what is played stands in the training drums, repeats itself, or is the same every
+time.
 
 Only onsets are looked at. Onset arrays are (..., W, T, V), W windows of T steps, V voices.
 """
@@ -24,9 +25,9 @@ def copy_rows(onset, windows, sets):
 
 
 def copy_sums(onset, windows, known):
-    """For `mean`, (P, 2): "like the bar before": bars that equal the one before in their window; "like no other": bars
-    that equal no other of all windows; "longest": steps on end of a window that stand just so in a training performance;
-    "whole": windows that do from end to end. "most": the longest of all."""
+    """For `mean`, (P, 2): "like the bar before": bars that equal the one before in their window; "like no
+    other": bars that equal no other of all windows; "longest": steps on end of a window that stand just so in
+    a training performance; "whole": windows that do from end to end. "most": the longest of all."""
     bars = windows.grid.by_bar(step_codes(onset))
     before = (bars[:, 1:] == bars[:, :-1]).all(-1)
     _, which, count = np.unique(
@@ -45,8 +46,8 @@ def copy_sums(onset, windows, known):
 
 
 def variety_rows(onset, windows, train):
-    """{row: {"hits": pair_sums}}. Samples, onset (N, W, T, V), that differ from one another as they differ from the real
-    drums are as varied as the rhythm leaves open."""
+    """{row: {"hits": pair_sums}}. Samples, onset (N, W, T, V), that differ from one another as they differ
+    from the real drums are as varied as the rhythm leaves open."""
     real = windows.rolls[0]
     nearest = train.rolls[0][nearest_tap(train.rolls, windows.rolls)]
     sums = {
@@ -75,8 +76,8 @@ def training_bars(cache, steps_per_bar):
 
 
 def longest_copies(onset, grid, bars, first):
-    """For each window (W, T, V) the most consecutive steps of it, (W,), that stand just so, all voices and at the same
-    place in the bar, in a training performance. bars, first: of training_bars."""
+    """For each window (W, T, V) the most consecutive steps of it, (W,), that stand just so, all voices and at
+    the same place in the bar, in a training performance. bars, first: of training_bars."""
     longest, at_place = [], [np.ascontiguousarray(column) for column in bars.T]
     for start in range(0, len(onset), AT_ONCE):
         codes = step_codes(onset[start : start + AT_ONCE])
@@ -94,8 +95,8 @@ def longest_copies(onset, grid, bars, first):
 
 
 def pair_sums(onset):
-    """(W, 2) of samples (N, W, T, V) of the same rhythms, to be summed and given to `difference`: hits that two samples
-    have in common, and hits of the two, over all pairs."""
+    """(W, 2) of samples (N, W, T, V) of the same rhythms, to be summed and given to `difference`: hits that
+    two samples have in common, and hits of the two, over all pairs."""
     count, n = (onset > 0).sum(0), len(onset)
     return np.stack([(count * (count - 1)).sum((1, 2)) / 2, (n - 1) * count.sum((1, 2))], 1)
 

@@ -26,8 +26,8 @@ def measure(player, sets):
 
 
 def humanised(played, windows, train):
-    """{row: hit_sums and "velocity histogram", "offset histogram" of the real and the played}. The median is of the
-    samples, one guess a hit."""
+    """{row: hit_sums and "velocity histogram", "offset histogram" of the real and the played}. The median is
+    of the samples, one guess a hit."""
     onset, medians = windows.rolls[0], [np.median(roll, 0)[None] for roll in played[1:]]
     guesses = {"one sample": played[1:], "median of the samples": medians}
     for name, guess in hit_guesses(train.rolls, windows.rolls).items():
@@ -42,7 +42,8 @@ def humanised(played, windows, train):
 
 
 def mean_guess(windows, tuning, train, cells_of):
-    """Hits where the training mean of the cell is above the threshold that is best in the tuning windows' cells."""
+    """Hits where the training mean of the cell is above the threshold that is best in the tuning windows'
+    cells."""
     mean, cells = training_mean(train.rolls[0]), cells_of(tuning)
     threshold = best_threshold(probability(mean, tuning.rolls[0])[cells], tuning.rolls[0][cells])
     return probability(mean, windows.rolls[0]) > threshold

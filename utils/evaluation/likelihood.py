@@ -27,8 +27,9 @@ def measure(player, sets):
 
 
 def teacher_forced(model, batch, performance):
-    """{row: sums} of a batch of windows, each of a performance (W,): "nats" (P, 5) in the order of metrics.SUMS, and "cost"
-    (P, 2): with another window's rhythm, onset nats more than with the right one, and steps."""
+    """{row: sums} of a batch of windows, each of a performance (W,): "nats" (P, 5) in the order of
+    metrics.SUMS, and "cost" (P, 2): with another window's rhythm, onset nats more than with the right one,
+    and steps."""
     right = sums_by_setting(model, batch, performance, tuple(SETTINGS))
     swapped = swap_rhythm(batch, torch.from_numpy(partners(performance)))
     rows = {ROWS[name]: {"nats": sums} for name, sums in right.items()}

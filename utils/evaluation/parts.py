@@ -1,8 +1,8 @@
-"""Every metric: its name, its sums and the function of their totals, its digits and goals, in the table in which it is
-printed, in the part that `--parts` chooses.
+"""Every metric: its name, its sums and the function of their totals, its digits and goals, in the table in
+which it is printed, in the part that `--parts` chooses.
 
-A new metric is a row here and, in the module of its part, its sums or its function; the docstrings there define the
-figures. Text, Markdown, JSON and the judgement of the goals are all made from these tables.
+A new metric is a row here and, in the module of its part, its sums or its function; the docstrings there
+define the figures. Text, Markdown, JSON and the judgement of the goals are all made from these tables.
 """
 
 from utils.evaluation import controls, copies, jobs, likelihood, realism, tap

@@ -23,8 +23,8 @@ GUESSES = {  # row of the onsets -> line and colour
 
 
 def draw_pictures(figures, player, sets, folder):
-    """Write a PNG for each part that was measured into the folder. Raises ValueError that names a file that can't be
-    written."""
+    """Write a PNG for each part that was measured into the folder. Raises ValueError that names a file that
+    can't be written."""
     folder = Path(folder)
     if "tap" in figures:
         draw_bars(figures["tap"]["by bar"], folder / "f1_by_bar.png")
@@ -37,8 +37,8 @@ def draw_pictures(figures, player, sets, folder):
 
 
 def draw_sweeps(figures, path):
-    """Asked against got for each control, at the shortest and (dashed) the longest length: the mean, and where 80 % of
-    the bars of the shortest lie."""
+    """Asked against got for each control, at the shortest and (dashed) the longest length: the mean, and
+    where 80 % of the bars of the shortest lie."""
     lengths = list(figures["curves"])
     lines = {lengths[-1]: "--", lengths[0]: "-"}
     rows = [row for row, of in figures["curves"][lengths[0]].items() if of and row.endswith(", others unset")]

@@ -1,5 +1,5 @@
-"""What a model plays to windows, under settings that say what it knows. One seed gives one result on one kind of device;
-all is computed in float32."""
+"""What a model plays to windows, under settings that say what it knows. One seed gives one result on one kind
+of device; all is computed in float32."""
 
 import numpy as np
 import torch
@@ -35,7 +35,8 @@ def cells_of_bars(windows, bars):
 
 
 def one_voice(windows):
-    """The cells (W, T, V) bool of one voice of each window, of those it plays: each in its turn, window by window."""
+    """The cells (W, T, V) bool of one voice of each window, of those it plays: each in its turn, window by
+    window."""
     plays = (windows.rolls[0] > 0).any(1)
     turn = np.arange(len(plays)) % np.maximum(plays.sum(1), 1)
     voice = (plays.cumsum(1) > turn[:, None]).argmax(1)
@@ -85,9 +86,9 @@ MANY = ("unset", "density", "onsets", *ANEW)  # settings whose samples are also 
 class Player:
     """What a model plays to windows, each thing played once.
 
-    guidance: strength of the controls where any is set, see utils.playing.generate.generate.
-    player(windows, setting): onset, vel, timeoffset, each (N, W, T, V), at temperature 1. setting: of SETTINGS; its N
-    is `samples` or, for settings outside MANY, at most FEW. Below temperature 1 one sample is drawn.
+    guidance: strength of the controls where any is set, see utils.playing.generate.generate. player(windows,
+    setting): onset, vel, timeoffset, each (N, W, T, V), at temperature 1. setting: of SETTINGS; its N is
+    `samples` or, for settings outside MANY, at most FEW. Below temperature 1 one sample is drawn.
     """
 
     def __init__(self, model, samples, seed, guidance=GUIDANCE):
@@ -102,7 +103,8 @@ class Player:
         return self._played[title]
 
     def play(self, batch, samples, title, temperature=1.0):
-        """Drums drawn to the batch's rhythms, controls and known cells: onset, vel, timeoffset, (samples, W, T, V)."""
+        """Drums drawn to the batch's rhythms, controls and known cells: onset, vel, timeoffset, (samples, W,
+        T, V)."""
         device = next(self.model.parameters()).device
         known = KNOWN if batch["known_onset"].any() else ()
         batch = {name: batch[name] for name in (*RHYTHM_KEYS, *CONTROLS, "mask", *known)}

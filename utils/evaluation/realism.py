@@ -1,7 +1,9 @@
-"""How real the drums look that are played, how they obey the true controls, how varied they are, and what is copied.
+"""How real the drums look that are played, how they obey the true controls, how varied they are, and what is
+copied.
 
-Each figure stands beside the same of real drums of the split, and of those of the other split: the floor, what two sets
-of real drums differ by. Rolls are onset {0, 1}, vel [0, 1] and timeoffset [-0.5, 0.5) of a step, (N, W, T, V).
+Each figure stands beside the same of real drums of the split, and of those of the other split: the floor,
+what two sets of real drums differ by. Rolls are onset {0, 1}, vel [0, 1] and timeoffset [-0.5, 0.5) of a
+step, (N, W, T, V).
 """
 
 import numpy as np
@@ -44,10 +46,11 @@ def measure(player, sets):
 
 
 def likeness_sums(rolls, performance):
-    """Sums over the windows of each of P performances. "velocity", "offset" (P, V, 3): 1, x, xx of the hits; "velocity
-    histogram", "offset histogram" (P, KL_BINS). For `mean`, (P, 2): "within": latest minus earliest offset, in steps, of
-    the steps with two hits or more; "crowded", "both hats": of all steps those with more than two non-kick voices, with
-    open and closed hat; "rate", and (P, V, 2) "rates": of all cells those that are hit."""
+    """Sums over the windows of each of P performances. "velocity", "offset" (P, V, 3): 1, x, xx of the hits;
+    "velocity histogram", "offset histogram" (P, KL_BINS). For `mean`, (P, 2): "within": latest minus earliest
+    offset, in steps, of the steps with two hits or more; "crowded", "both hats": of all steps those with more
+    than two non-kick voices, with open and closed hat; "rate", and (P, V, 2) "rates": of all cells those that
+    are hit."""
     sums = {}
 
     def add(name, *values):
@@ -72,7 +75,8 @@ def likeness_sums(rolls, performance):
 
 
 def histogram(values, low):
-    """Counts of a 1-D sample in KL_BINS equal bins over [low, low + 1]; what lies outside is in the outer two."""
+    """Counts of a 1-D sample in KL_BINS equal bins over [low, low + 1]; what lies outside is in the outer
+    two."""
     place = np.floor((np.asarray(values, np.float64) - low) * KL_BINS).astype(int)
     return np.bincount(np.clip(place, 0, KL_BINS - 1), minlength=KL_BINS)
 
@@ -83,8 +87,9 @@ def commonest_voices(sums, n=COMMONEST):
 
 
 def beside_real(sums, real):
-    """What the metrics take of likeness_sums: "velocity", "rate" ... of all voices; "rate, kick" ... of each, "velocity,
-    kick" ... of the commonest; "... / real" and "... KL": these sums and those of the real drums; "... bins": shares."""
+    """What the metrics take of likeness_sums: "velocity", "rate" ... of all voices; "rate, kick" ... of each,
+    "velocity, kick" ... of the commonest; "... / real" and "... KL": these sums and those of the real drums;
+    "... bins": shares."""
     row = {name: sums[name] for name in ("rate", "within", "crowded", "both hats")}
     row |= {f"rate, {voice}": sums["rates"][:, v] for v, voice in enumerate(VOICES)}
     row["within / real"] = sums["within"], real["within"]
@@ -122,6 +127,7 @@ def over_real(metric):
 
 
 def kl(real, played):
-    """KL(real || played) in nats out of the counts (..., KL_BINS) of two histograms, one added to every count."""
+    """KL(real || played) in nats out of the counts (..., KL_BINS) of two histograms, one added to every
+    count."""
     p, q = ((counts + 1) / (counts.sum(-1, keepdims=True) + KL_BINS) for counts in (real, played))
     return (p * np.log(p / q)).sum(-1)

@@ -1,8 +1,8 @@
 """What a metric, its goals, a table and a part are. The metrics themselves stand in parts.py.
 
-`measure` of a part gives for each row of its tables (a setting, a guess, a control ...) a dict of sums over each of P
-performances, (P, ...). A metric is a function of the totals of one of them. A figure is {"value", "low", "high"}, with its
-interval, or {"value"} alone.
+`measure` of a part gives for each row of its tables (a setting, a guess, a control ...) a dict of sums over
+each of P performances, (P, ...). A metric is a function of the totals of one of them. A figure is {"value",
+"low", "high"}, with its interval, or {"value"} alone.
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from utils.evaluation.bootstrap import estimate, mean
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound for a metric in one row of its table, of one set, length or job. row None: the row furthest from 1. known:
-    the best figure known of others; beside: the row of what needs no model. Without bounds the figure only stands
-    beside these two."""
+    """A bound for a metric in one row of its table, of one set, length or job. row None: the row furthest
+    from 1. known: the best figure known of others; beside: the row of what needs no model. Without bounds the
+    figure only stands beside these two."""
 
     of: str
     row: str | None
@@ -28,8 +28,8 @@ class Goal:
     beside: str | None = None
 
     def judge(self, name, figures):
-        """One row of the goals in the JSON, None where it was not measured. name: of the metric; figures: {row: figure}.
-        met: None where there is no bound; NaN meets none."""
+        """One row of the goals in the JSON, None where it was not measured. name: of the metric; figures:
+        {row: figure}. met: None where there is no bound; NaN meets none."""
         row, furthest = self.row, ""
         if row is None and figures:
             row, furthest = (
@@ -55,8 +55,8 @@ def _distance(ratio):
 
 @dataclass(frozen=True)
 class Metric:
-    """function: of the totals of the sums named `sums` (or of several, where they are a tuple) in a row; the figure is
-    missing where they are. What is no sum stays as it is. digits: of the printed figure."""
+    """function: of the totals of the sums named `sums` (or of several, where they are a tuple) in a row; the
+    figure is missing where they are. What is no sum stays as it is. digits: of the printed figure."""
 
     name: str
     sums: str
@@ -73,8 +73,8 @@ class Metric:
 
 @dataclass(frozen=True)
 class Table:
-    """name: its key in what `measure` gives. down: metrics run down the page, and rows across. drawn: it is for the
-    pictures, and not printed."""
+    """name: its key in what `measure` gives. down: metrics run down the page, and rows across. drawn: it is
+    for the pictures, and not printed."""
 
     name: str
     title: str

@@ -19,8 +19,8 @@ TUNING_WINDOWS = 256  # of the validation split, to choose thresholds on
 
 @dataclass
 class Windows:
-    """W windows of T steps as one plain batch (see make_batch), the performance (W,) that each is of, how long a step
-    of it lasts, step_ms (W,), in milliseconds, and the bars of all of them."""
+    """W windows of T steps as one plain batch (see make_batch), the performance (W,) that each is of, how
+    long a step of it lasts, step_ms (W,), in milliseconds, and the bars of all of them."""
 
     name: str
     batch: dict
@@ -48,7 +48,8 @@ class Windows:
 def windows_of(name, cache, split, data, normalize_factor, bars=BARS, n_windows=None):
     """The Windows of a split, `bars` long; n_windows: an evenly spaced part of them.
 
-    A corpus that doesn't tell beats from fills gives windows of everything. Raises ValueError where there are none.
+    A corpus that doesn't tell beats from fills gives windows of everything. Raises ValueError where there are
+    none.
     """
     of_split = [file for file in cache.files if file["split"] == split]
     beat_type = "beat" if any(file["beat_type"] for file in of_split) else None
@@ -73,9 +74,10 @@ def windows_of(name, cache, split, data, normalize_factor, bars=BARS, n_windows=
 class Sets:
     """The sets that a model is evaluated on, made when they are first used.
 
-    sets("T2"), sets("T4"): Windows of the split, an evenly spaced part of n_windows of them, or all where it is None.
-    sets("T2", "validation"): those of another split. sets.tuning("T2"): TUNING_WINDOWS at most of the validation
-    split, whatever the split. sets.other: the split whose real drums are the floor. data: the config's Data.
+    sets("T2"), sets("T4"): Windows of the split, an evenly spaced part of n_windows of them, or all where it
+    is None. sets("T2", "validation"): those of another split. sets.tuning("T2"): TUNING_WINDOWS at most of
+    the validation split, whatever the split. sets.other: the split whose real drums are the floor. data: the
+    config's Data.
     """
 
     def __init__(self, cache, split, data, normalize_factor, n_windows=None):

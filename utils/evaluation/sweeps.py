@@ -1,19 +1,19 @@
 """Sweeps: every bar is asked for a value of its own, one control at a time, and the drums are played.
 
-A target is drawn evenly from the range that real bars cover: the 2nd to the 98th percentile of the training bars; of
-styles each comes as often, for four bars. The rhythm is given as always. Swept is every control of model.controls, the one
-of the voices voice by voice. In turn the other controls are
+A target is drawn evenly from the range that real bars cover: the 2nd to the 98th percentile of the training
+bars; of styles each comes as often, for four bars. The rhythm is given as always. Swept is every control of
+model.controls, the one of the voices voice by voice. In turn the other controls are
 
 - unset;
-- held: at the real bar's own. Voices and the hits of all can't be set independently. So where density is swept the
-  bar's own mix of voices is scaled to the hits that are asked (by largest remainder, a voice having a hit a step at
-  most; where that falls short of the hits, or the bar is silent, no mix is asked), and where a voice is swept density
-  goes along by as many hits as the voice gains;
+- held: at the real bar's own. Voices and the hits of all can't be set independently. So where density is
+  swept the bar's own mix of voices is scaled to the hits that are asked (by largest remainder, a voice having
+  a hit a step at most; where that falls short of the hits, or the bar is silent, no mix is asked), and where
+  a voice is swept density goes along by as many hits as the voice gains;
 - held, mix unset (density alone): the others held, the voices left to the model.
 
-Longer windows are real windows of the split, one after the other, played in one go; the bars and their targets are the
-same in all lengths. Bars are dicts {control: value of each bar, (n,) or (n, V)}, in a musician's units, see
-Control.units: hits per bar, MIDI velocity, style ids.
+Longer windows are real windows of the split, one after the other, played in one go; the bars and their
+targets are the same in all lengths. Bars are dicts {control: value of each bar, (n,) or (n, V)}, in a
+musician's units, see Control.units: hits per bar, MIDI velocity, style ids.
 """
 
 import numpy as np
@@ -48,8 +48,8 @@ def column(bars, sweep):
 
 
 def measure_bars(rolls, grid):
-    """Of rolls (..., T, V) that were played, the bars of all windows, one after the other; no styles, they can't be
-    measured."""
+    """Of rolls (..., T, V) that were played, the bars of all windows, one after the other; no styles, they
+    can't be measured."""
     bars = {}
     for control in CONTROLS.values():
         if control.measure is not None:
@@ -88,8 +88,8 @@ def ranges(bars):
 
 
 def targets(covered, styles, n_bars):
-    """{sweep: (n_bars,)} what is asked of each bar: whole hits, MIDI velocities, ids out of `styles`; no styles where
-    there are none to ask for."""
+    """{sweep: (n_bars,)} what is asked of each bar: whole hits, MIDI velocities, ids out of `styles`; no
+    styles where there are none to ask for."""
     drawn = {}
     for index, (name, control) in enumerate(SWEPT.items()):
         rng = np.random.default_rng([SEED, index])
@@ -105,8 +105,8 @@ def targets(covered, styles, n_bars):
 
 
 def ask(sweep, mode, target, own, most):
-    """Bars that ask for `target` (n,) of one sweep, the others as `mode` says. own: what the real bars have; most: hits
-    that a voice can have in a bar."""
+    """Bars that ask for `target` (n,) of one sweep, the others as `mode` says. own: what the real bars have;
+    most: hits that a voice can have in a bar."""
     asked = {}
     for name, control in CONTROLS.items():
         held = own[name][: len(target)]
@@ -124,8 +124,8 @@ def ask(sweep, mode, target, own, most):
 
 
 def scaled_mix(voices, hits, most):
-    """The mix of `voices` (n, V) hits a bar scaled to add up to `hits` (n,), in whole hits, by largest remainder; no
-    voice above `most`, and silent voices stay silent. NaN where that can't be."""
+    """The mix of `voices` (n, V) hits a bar scaled to add up to `hits` (n,), in whole hits, by largest
+    remainder; no voice above `most`, and silent voices stay silent. NaN where that can't be."""
     shares = voices / np.maximum(voices.sum(1, keepdims=True), 1)
     wanted = shares * hits[:, None]
     scaled = np.minimum(np.floor(wanted), most)
@@ -141,14 +141,15 @@ def scaled_mix(voices, hits, most):
 
 
 def joined(batch, n):
-    """n windows after each other as one: a batch of W // n windows of n T steps; what is left over is dropped."""
+    """n windows after each other as one: a batch of W // n windows of n T steps; what is left over is
+    dropped."""
     whole = len(batch["mask"]) // n
     return {name: tensor[: whole * n].reshape(whole, -1, *tensor.shape[2:]) for name, tensor in batch.items()}
 
 
 def play_sweeps(player, windows, own, drawn, length):
-    """All sweeps over windows of `length` bars, a multiple of BARS: {(sweep, mode): onset, vel, timeoffset}, each
-    (W, T, V), and their BarGrid. own, drawn: as own_bars and targets give them."""
+    """All sweeps over windows of `length` bars, a multiple of BARS: {(sweep, mode): onset, vel, timeoffset},
+    each (W, T, V), and their BarGrid. own, drawn: as own_bars and targets give them."""
     n = length // BARS
     grid = BarGrid(windows.grid.beats * n, windows.grid.n_steps * n)
     batch, parts = joined(unset_controls(windows.batch), n), []

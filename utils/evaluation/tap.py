@@ -1,5 +1,5 @@
-"""From the tap to the drums on T2 and T4: which cells are hit, how loud and how early or late; and what a swapped rhythm
-changes.
+"""From the tap to the drums on T2 and T4: which cells are hit, how loud and how early or late; and what a
+swapped rhythm changes.
 
 N samples, W windows, T steps, V voices, P performances.
 """
@@ -23,7 +23,8 @@ def measure(player, sets):
 
 
 def measure_rhythm(player, sets):
-    """How the taps of T4 are answered, and how far the sampled F1 falls when another window's rhythm is given."""
+    """How the taps of T4 are answered, and how far the sampled F1 falls when another window's rhythm is
+    given."""
     windows = sets("T4")
     played = {setting: player(windows, setting)[0] for setting in ("unset", "given", "swapped")}
     drums = {
@@ -44,9 +45,9 @@ def measure_rhythm(player, sets):
 class Consensus:
     """What N samples agree on, as a probability and as a guess; its parameters are chosen on tuning windows.
 
-    A cell that n of N samples hit has the probability (n + a) / (N + 2 a). `smoothing`, a of SMOOTHINGS, gives the
-    lowest cross-entropy, `threshold` (in samples) the highest F1. `calibration` (N + 1,): how often a cell that n
-    samples hit is a hit of the real drums.
+    A cell that n of N samples hit has the probability (n + a) / (N + 2 a). `smoothing`, a of SMOOTHINGS,
+    gives the lowest cross-entropy, `threshold` (in samples) the highest F1. `calibration` (N + 1,): how often
+    a cell that n samples hit is a hit of the real drums.
     """
 
     def __init__(self, played, real):
@@ -82,8 +83,9 @@ class Consensus:
 
 
 def onset_rows(player, windows, tuning, train, densities=True):
-    """{row: onset_sums} of one set: guesses without a model, then the model's. windows, tuning, train: Windows of the set,
-    of the validation and of the training split. densities: also with the true density given."""
+    """{row: onset_sums} of one set: guesses without a model, then the model's. windows, tuning, train:
+    Windows of the set, of the validation and of the training split. densities: also with the true density
+    given."""
     rows = {
         name: onset_sums(windows, guess[None], chance)
         for name, (guess, chance) in onset_guesses(train.rolls, tuning.rolls, windows.rolls).items()
@@ -102,11 +104,11 @@ def onset_rows(player, windows, tuning, train, densities=True):
 
 
 def onset_sums(windows, played, chance=None, cells=True):
-    """Of guesses at the onsets of Windows, played (N, W, T, V): cells that are hit in both, in the guess, in the real
-    drums, in all: "cells" (P, N, 3), by voice: "voices" (P, N, V, 3), by bar: "bars" (P, N, bars, 3); and for `mean`
-    "taps answered": tapped steps with a hit of any voice, and tapped steps; "hits off the taps": hits on a step without
-    a tap, and hits. chance (W, T, V): the probability of a hit, see cross_entropy. cells (W, T, V) bool: only these are
-    scored."""
+    """Of guesses at the onsets of Windows, played (N, W, T, V): cells that are hit in both, in the guess, in
+    the real drums, in all: "cells" (P, N, 3), by voice: "voices" (P, N, V, 3), by bar: "bars" (P, N, bars,
+    3); and for `mean` "taps answered": tapped steps with a hit of any voice, and tapped steps; "hits off the
+    taps": hits on a step without a tap, and hits. chance (W, T, V): the probability of a hit, see
+    cross_entropy. cells (W, T, V) bool: only these are scored."""
     hit, real, performance = (played > 0) & cells, (windows.rolls[0] > 0) & cells, windows.performance
     by_bar = [windows.grid.sums(np.stack([guess & real, guess, real], -1)) for guess in hit]
     sums = np.stack([per_performance(of_guess, performance) for of_guess in by_bar], 1)
@@ -164,10 +166,10 @@ def fall(right, swapped):
 
 
 def hit_rows(player, windows, train):
-    """{row: hit_sums} of one set. "onsets known": the model knows the onsets, as when it humanises, and the tap; "tap
-    alone": it knows the tap, and is scored in the cells that are really hit. One draw is the mean error of the single
-    samples (of the tap alone: where the sample hits the cell); the median is the error of the samples' median, one guess
-    a hit."""
+    """{row: hit_sums} of one set. "onsets known": the model knows the onsets, as when it humanises, and the
+    tap; "tap alone": it knows the tap, and is scored in the cells that are really hit. One draw is the mean
+    error of the single samples (of the tap alone: where the sample hits the cell); the median is the error of
+    the samples' median, one guess a hit."""
     where = np.nonzero(windows.rolls[0] > 0)
     everywhere = slice(None), *where
     known = [roll[everywhere] for roll in player(windows, "onsets")[1:]]
@@ -186,8 +188,9 @@ def hit_rows(player, windows, train):
 
 
 def median_at(roll, onset, where):
-    """The samples' median of a roll (N, W, T, V) in the cells `where` (a tuple of indices), (H,): of the samples that
-    hit the cell; where none does of all that is hit in its step; where nothing is, of all that is hit anywhere."""
+    """The samples' median of a roll (N, W, T, V) in the cells `where` (a tuple of indices), (H,): of the
+    samples that hit the cell; where none does of all that is hit in its step; where nothing is, of all that
+    is hit anywhere."""
     hit = onset > 0
     guess = np.full(len(where[0]), np.median(roll[hit]) if hit.any() else 0.0)
     for i, (window, step, voice) in enumerate(zip(*where)):
@@ -200,9 +203,10 @@ def median_at(roll, onset, where):
 
 
 def hit_sums(windows, vel, timeoffset):
-    """Of guesses at the real hits of Windows, (N, H) in the order of np.nonzero, NaN for no guess: absolute errors and
-    how many, (P, 2), of "velocity" (0 to 1) and "offset" (ms); of all hits, of those that are the tap themselves ("...,
-    the tap itself") and of the others ("..., the others"). Every real hit lies on a tapped step."""
+    """Of guesses at the real hits of Windows, (N, H) in the order of np.nonzero, NaN for no guess: absolute
+    errors and how many, (P, 2), of "velocity" (0 to 1) and "offset" (ms); of all hits, of those that are the
+    tap themselves ("..., the tap itself") and of the others ("..., the others"). Every real hit lies on a
+    tapped step."""
     onset, real_vel, real_offset = windows.rolls
     where = np.nonzero(onset > 0)
     performance = windows.performance[where[0]]

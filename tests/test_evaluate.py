@@ -244,11 +244,11 @@ def test_the_command_prints_and_writes_every_figure_and_repeats_itself(evaluated
     assert figures["realism"]["true controls"]["T4"]["kick"]["mean asked"]["value"] == pytest.approx(
         2 * 8 / 12
     )
-    assert set(figures["controls"]["bars"]) == {"4"}  # 12 bars there are
+    assert set(figures["controls"]["bars"]) == {"4 bars"}  # 12 bars there are
     goals = [
         goal for part in PARTS.values() for table in part.tables for m in table.metrics for goal in m.goals
     ]
-    assert len(figures["goals"]) == len([goal for goal in goals if goal.of != "96"])  # each is found
+    assert len(figures["goals"]) == len([goal for goal in goals if goal.of != "96 bars"])  # each is found
     card = (home / "figures" / "out.md").read_text()
     rows = [line.split(" | ") for line in card.splitlines() if line.startswith("| ")]
     assert "None" not in card and "nan" not in card

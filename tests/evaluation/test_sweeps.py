@@ -314,13 +314,13 @@ def test_all_lengths_that_the_windows_give(tiny_config, monkeypatch):
     windows = windows_in(random_batch(B=5, T=64), [0, 0, 1, 1, 2])
     measured = measure(Player(small_model(tiny_config), 1, 0), lambda name, split=None: windows)
     bars = {length: OBEDIENCE.score(rows) for length, rows in measured["bars"].items()}
-    assert set(bars) == {"4", "16"} == set(measured["style"])
+    assert set(bars) == {"4 bars", "16 bars"} == set(measured["style"])
     for name in ("fall of rho", "rho, first quarter", "rho, last quarter"):
-        assert all(name in of for of in bars["16"].values()) and not any(
-            name in of for of in bars["4"].values()
+        assert all(name in of for of in bars["16 bars"].values()) and not any(
+            name in of for of in bars["4 bars"].values()
         )
-    held = bars["4"]["density, others held"]
-    assert "obeyed" not in bars["4"]["density, others held, mix unset"]
+    held = bars["4 bars"]["density, others held"]
+    assert "obeyed" not in bars["4 bars"]["density, others held, mix unset"]
     own = own_bars(windows)
     drawn = targets(ranges(own), np.array([]), 20)["density"]
     mix = scaled_mix(own["instrument"], drawn, 16)
@@ -333,7 +333,9 @@ def test_all_lengths_that_the_windows_give(tiny_config, monkeypatch):
     for of in bars.values():
         mean = np.mean([of[f"{voice}, others held"]["rho"]["value"] for voice in VOICES])
         assert of["instrument, others held"]["rho"]["value"] == pytest.approx(mean)
-    four, sixteen = (bars[length]["intensity, others unset"]["rho"]["value"] for length in ("4", "16"))
+    four, sixteen = (
+        bars[length]["intensity, others unset"]["rho"]["value"] for length in ("4 bars", "16 bars")
+    )
     assert four != sixteen
-    fall = bars["16"]["intensity, others unset"]["fall of rho"]["value"]
+    fall = bars["16 bars"]["intensity, others unset"]["fall of rho"]["value"]
     assert fall == pytest.approx(four - sixteen)

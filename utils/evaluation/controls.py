@@ -56,8 +56,8 @@ def measure(player, sets):
             )
         for name, row in rows.items():
             if bars:
-                row["fall"] = bars[str(LENGTHS[0])][name]["rho"], row["rho"]
-        bars[str(length)], styles[str(length)] = rows, style_rows(heard)
+                row["fall"] = bars[f"{LENGTHS[0]} bars"][name]["rho"], row["rho"]
+        bars[f"{length} bars"], styles[f"{length} bars"] = rows, style_rows(heard)
     return {"bars": bars, "curves": bars, "style": styles}
 
 
@@ -137,7 +137,7 @@ def together(rows):
     return sums | {"chance": rows[0]["chance"]}
 
 
-# ------------------------------------------------------------------------- metrics of obedience, of moments (..., n, 6)
+# ------------------------------------------------------------------------- metrics of moments (..., n, 6)
 
 
 def rho(moments, flat=0.0):

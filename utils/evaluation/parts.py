@@ -36,8 +36,8 @@ LIKELIHOOD = Table(
             likelihood.nats_per("steps", "onset_nats"),
             goals=[Goal("T4", GIVEN, most=0.55, known="1.03"), Goal("T4", UNSET, most=0.85)],
         ),
-        Metric("velocity, per hit", "nats", likelihood.nats_per("hits", "velocity_nats")),
-        Metric("offset, per hit", "nats", likelihood.nats_per("hits", "offset_nats")),
+        Metric("velocity, per hit", "nats", likelihood.nats_per("hits", "velocity_nats"), 2),
+        Metric("offset, per hit", "nats", likelihood.nats_per("hits", "offset_nats"), 2),
         Metric(
             "total, per step",
             "nats",
@@ -49,7 +49,7 @@ LIKELIHOOD = Table(
 ANSWERS = [Metric(name, name) for name in ("taps answered", "hits off the taps")]
 ONSETS = Table(
     "onsets",
-    "From the tap to the drums: onsets among all cells; what a consensus counts as a hit is chosen on validation",
+    "From the tap to the drums: onsets among all cells; a consensus is chosen on validation",
     [
         Metric(
             "F1",
@@ -84,7 +84,7 @@ HITS = Table(
         Metric(
             "offset",
             "offset",
-            digits=2,
+            digits=1,
             goals=[
                 Goal("T2", row, most=5, known="5.5", beside=TAP_COPY) for row in (MEDIAN, "tap alone, median")
             ],
@@ -92,7 +92,7 @@ HITS = Table(
         *(
             Metric(f"{head}, {part}", f"{head}, {part}", digits=digits)
             for part in ("the tap itself", "the others")
-            for head, digits in (("velocity", 3), ("offset", 2))
+            for head, digits in (("velocity", 3), ("offset", 1))
         ),
     ],
 )
@@ -108,7 +108,7 @@ SWAPS = Table(
 DENSITY_HELD = "density, others held"
 OBEDIENCE = Table(
     "bars",
-    "Obedience: a target for each bar, one control at a time (utils/evaluation/sweeps.py), by bars in one go",
+    "Obedience: a target for each bar, one control at a time, see utils/evaluation/sweeps.py; played in one go",
     [
         Metric("from", "from", digits=0),
         Metric("to", "to", digits=0),
@@ -117,15 +117,19 @@ OBEDIENCE = Table(
             "rho",
             controls.rho,
             goals=[
-                *held_and_unset("4", "density", least=0.98, known=".87"),
-                *held_and_unset("4", "intensity", least=0.97),
-                *held_and_unset("4", "instrument", least=0.95),
+                *held_and_unset("4 bars", "density", least=0.98, known=".87"),
+                *held_and_unset("4 bars", "intensity", least=0.97),
+                *held_and_unset("4 bars", "instrument", least=0.95),
             ],
         ),
         Metric("mean error", "error", controls.mean_error, 2),
-        Metric("cross", "cross", controls.cross, goals=[Goal("4", DENSITY_HELD, most=0.03, known=".023")]),
+        Metric(
+            "cross", "cross", controls.cross, goals=[Goal("4 bars", DENSITY_HELD, most=0.03, known=".023")]
+        ),
         Metric("obeyed", "obeyed", controls.cross),
-        Metric("linear cross", "linear cross", controls.cross, goals=[Goal("4", DENSITY_HELD, most=0.03)]),
+        Metric(
+            "linear cross", "linear cross", controls.cross, goals=[Goal("4 bars", DENSITY_HELD, most=0.03)]
+        ),
         Metric("linear obeyed", "linear obeyed", controls.cross),
         Metric("cross by chance", "chance"),
         Metric(
@@ -135,7 +139,7 @@ OBEDIENCE = Table(
             goals=[
                 goal
                 for control in ("density", "intensity", "instrument")
-                for goal in held_and_unset("96", control, most=0.01, known=".03")
+                for goal in held_and_unset("96 bars", control, most=0.01, known=".03")
             ],
         ),
         *(Metric(f"rho, {quarter}", quarter, controls.rho) for quarter in controls.QUARTERS),
@@ -143,7 +147,7 @@ OBEDIENCE = Table(
 )
 STYLE = Table(
     "style",
-    "Style: share of the bars that a classifier of real bars hears as asked, by bars in one go",
+    "Style: share of the bars that a classifier of real bars hears as asked; played in one go",
     [Metric(kind, kind) for kind in ("others unset", "others held", "real bars")],
 )
 LIKENESS = Table(
@@ -211,7 +215,7 @@ COPIES = Table(
     [
         Metric("bars like the bar before", "like the bar before"),
         Metric("bars like no other", "like no other"),
-        Metric("longest copy, mean", "longest", digits=2),
+        Metric("longest copy, mean", "longest", digits=1),
         Metric("longest copy, most", "most", digits=0),
         Metric("whole windows", "whole", digits=2),
     ],
@@ -221,7 +225,7 @@ HUMANISE = Table(
     "Humanised, no rhythm given: mean absolute error at the real hits, and KL from the real",
     [
         Metric("velocity", "velocity"),
-        Metric("offset", "offset", digits=2),
+        Metric("offset", "offset", digits=1),
         *(Metric(f"{head} KL", f"{head} histogram", realism.kl) for head in realism.LOWEST),
     ],
 )

@@ -49,7 +49,7 @@ def draw_sweeps(figures, path):
             for length, line in lines.items():
                 points = figures["curves"][length][f"{name}, others {mode}"]["curve"]
                 asked, mean, low, high = _columns(points, "asked", "mean", "low", "high")
-                label = f"others {mode}, {length} bars"
+                label = f"others {mode}, {length}"
                 axis.plot(asked, mean, line, color=colour, linewidth=1.5, label=label)
             axis.fill_between(asked, low, high, color=colour, alpha=0.12, linewidth=0)
         axis.axline((0, 0), slope=1, color=FAINT, linewidth=0.8, label="as asked")

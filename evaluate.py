@@ -149,7 +149,7 @@ def parse_arguments(arguments=None):
     """The flags of one of the two uses, defaults filled in. Raises ValueError for a flag that belongs to the
     other."""
     parser = argparse.ArgumentParser(
-        description="Figures of a checkpoint on a split, trivial baselines beside them; or a table of many runs.",
+        description="Figures of a checkpoint on a split, baselines beside them; or a table of many runs.",
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument(
@@ -165,7 +165,7 @@ def parse_arguments(arguments=None):
     flag(
         "--parts",
         metavar="A,B",
-        help="only these of likelihood, tap, rhythm, controls, realism, jobs (default: all)",
+        help="only these parts of utils/evaluation/parts.py, e.g. likelihood,tap (default: all)",
     )
     flag("--seed", type=int, metavar="N", help="of the samples (default: 0)")
     flag(

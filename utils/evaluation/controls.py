@@ -7,11 +7,10 @@ from utils.evaluation.bootstrap import mean, pair, per_performance, quotient
 from utils.evaluation.sets import BARS
 from utils.evaluation.style_classifier import StyleClassifier
 from utils.evaluation.sweeps import (
-    SWEPT,
+    MEASURED,
     ask,
     column,
     measure_bars,
-    modes_of,
     own_bars,
     play_sweeps,
     ranges,
@@ -22,18 +21,14 @@ from utils.midi.drums import STYLES, VOICES
 LENGTHS = (4, 16, 96)  # bars
 CURVE_BINS = 8
 QUARTERS = ("first quarter", "second quarter", "third quarter", "last quarter")  # of longer windows
-MEASURED = [name for name, control in SWEPT.items() if control.measure is not None]
 
 
 def measure(player, sets):
     windows, train = sets("T4"), sets("T4", "train")
-    own, real_train = own_bars(windows), own_bars(train)
     classifier = StyleClassifier(train.rolls, train.batch["style"][:, 0].numpy(), train.grid)
-    covered = ranges(real_train)
-    drawn = targets(covered, classifier.styles, len(own["style"]))
-    place = place_of(windows)
+    own, covered, place = own_bars(windows), ranges(own_bars(train)), place_of(windows)
+    drawn = targets(covered, classifier.styles, len(place))
     real = own["style"], classifier(windows.rolls, windows.grid), place
-
     bars, styles = {}, {}
     for length in (length for length in LENGTHS if length <= len(place)):
         played, grid = play_sweeps(player, windows, own, drawn, length)
@@ -43,20 +38,18 @@ def measure(player, sets):
             if name not in MEASURED:
                 heard[f"others {mode}"] = asked, classifier(rolls, grid), place[: len(asked)]
                 continue
-            wished = (
-                attributes(name, ask(name, mode, asked, own, grid.longest))[1] if mode == "held" else None
-            )
+            wished = None
+            if mode == "held":
+                _, wished = attributes(name, ask(name, mode, asked, own, grid.longest))
             got, others = attributes(name, measure_bars(rolls, grid))
             row = sums_of(asked, got, place, length, others, wished)
-            low, high = covered[name]
-            rows[f"{name}, others {mode}"] = row | {"from": low, "to": high, "curve": curve(asked, got)}
-        for mode in modes_of(VOICES[0]):
-            rows[f"instrument, others {mode}"] = together(
-                [rows[f"{voice}, others {mode}"] for voice in VOICES]
-            )
-        for name, row in rows.items():
-            if bars:
-                row["fall"] = bars[f"{LENGTHS[0]} bars"][name]["rho"], row["rho"]
+            row |= {"from": covered[name][0], "to": covered[name][1], "curve": curve(asked, got)}
+            rows[f"{name}, others {mode}"] = row
+        for mode in ("unset", "held"):
+            voices = [rows[f"{voice}, others {mode}"] for voice in VOICES]
+            rows[f"instrument, others {mode}"] = together(voices)
+        for name, row in rows.items() if bars else ():
+            row["fall"] = bars[f"{LENGTHS[0]} bars"][name]["rho"], row["rho"]
         bars[f"{length} bars"], styles[f"{length} bars"] = rows, style_rows(heard)
     return {"bars": bars, "curves": bars, "style": styles}
 
@@ -129,11 +122,8 @@ def sums_of(asked, got, place, length=BARS, others=None, wished=None):
 
 def together(rows):
     """Several of what sums_of gives as one, of which the metrics are the mean."""
-    sums = {
-        name: np.concatenate([row[name] for row in rows], 1)
-        for name, of in rows[0].items()
-        if np.ndim(of) > 1
-    }
+    names = [name for name, of in rows[0].items() if np.ndim(of) > 1]
+    sums = {name: np.concatenate([row[name] for row in rows], 1) for name in names}
     return sums | {"chance": rows[0]["chance"]}
 
 
@@ -143,10 +133,6 @@ def together(rows):
 def rho(moments, flat=0.0):
     """Rank correlation of asked and got over the bars; flat: its value where either is constant."""
     return correlation(moments, flat).mean(-1)
-
-
-def rho_or_nan(moments):
-    return rho(moments, np.nan)
 
 
 def fall(shortest, moments):

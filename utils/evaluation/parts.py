@@ -108,7 +108,7 @@ SWAPS = Table(
 DENSITY_HELD = "density, others held"
 OBEDIENCE = Table(
     "bars",
-    "Obedience: a target for each bar, one control at a time, see utils/evaluation/sweeps.py; played in one go",
+    "Obedience: a target for each bar, one control at a time, see utils/evaluation/sweeps.py; in one go",
     [
         Metric("from", "from", digits=0),
         Metric("to", "to", digits=0),
@@ -147,7 +147,7 @@ OBEDIENCE = Table(
 )
 STYLE = Table(
     "style",
-    "Style: share of the bars that a classifier of real bars hears as asked; played in one go",
+    "Style: share of the bars that a classifier of real bars hears as asked; in one go",
     [Metric(kind, kind) for kind in ("others unset", "others held", "real bars")],
 )
 LIKENESS = Table(
@@ -204,7 +204,7 @@ TRUE_CONTROLS = Table(
     "true controls",
     "Obedience, bar by bar, all true controls given; hits per bar, MIDI velocity",
     [
-        Metric("rho", "rho", controls.rho_or_nan),
+        Metric("rho", "rho", lambda moments: controls.rho(moments, flat=float("nan"))),
         Metric("mean error", "error", controls.mean_error, 2),
         Metric("mean asked", "asked", controls.mean_error, 2),
     ],

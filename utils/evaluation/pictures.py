@@ -9,16 +9,16 @@ from utils.midi.drums import VOICES
 from utils.playing.plots import draw_takes
 
 ROLLS = 3  # windows that are drawn as piano rolls
-ROWS = {"floor": "#b9c2c6", "real": INK, "controls unset": "#c0394d", "true controls": "#3d8296"}
-MODES = {"unset": "#c0394d", "held": "#3d8296"}
-HEADS = {"velocity": (0, 127, "MIDI velocity"), "offset": (-0.5, 0.5, "offset, steps; negative is early")}
+RED, BLUE, AMBER, GREY = "#c0394d", "#3d8296", "#c9973a", "#b9c2c6"
+ROWS = {"floor": GREY, "real": INK, "controls unset": RED, "true controls": BLUE}
+MODES = {"unset": RED, "held": BLUE}
 GUESSES = {  # row of the onsets -> line and colour
     "training mean": (":", FAINT),
     "training mean given the tap": ("--", FAINT),
     "nearest training tap": ("-.", FAINT),
-    "greedy": ("o-", "#c9973a"),
-    "sampled": ("o-", "#c0394d"),
-    "consensus": ("o-", "#3d8296"),
+    "greedy": ("o-", AMBER),
+    "sampled": ("o-", RED),
+    "consensus": ("o-", BLUE),
 }
 
 
@@ -39,67 +39,61 @@ def draw_pictures(figures, player, sets, folder):
 def draw_sweeps(figures, path):
     """Asked against got for each control, at the shortest and (dashed) the longest length: the mean, and
     where 80 % of the bars of the shortest lie."""
-    lengths = list(figures["curves"])
-    lines = {lengths[-1]: "--", lengths[0]: "-"}
-    rows = [row for row, of in figures["curves"][lengths[0]].items() if of and row.endswith(", others unset")]
-    picture, axes = _panels("What was asked of a bar, and what was played", -(-len(rows) // 4), 4, 2.7)
+    shortest, *_, longest = [*figures["curves"], *figures["curves"]]
+    rows = [row for row, of in figures["curves"][shortest].items() if of and row.endswith(", others unset")]
+    panels = [(row.removesuffix(", others unset").replace("_", " "), "asked", "played") for row in rows]
+    picture, axes = _panels("What was asked of a bar, and what was played", panels, 4, 2.7, 13.6)
     for axis, row in zip(axes, rows):
-        name = row.removesuffix(", others unset")
         for mode, colour in MODES.items():
-            for length, line in lines.items():
-                points = figures["curves"][length][f"{name}, others {mode}"]["curve"]
+            for length, line in {longest: "--", shortest: "-"}.items():
+                points = figures["curves"][length][row.replace("others unset", f"others {mode}")]["curve"]
                 asked, mean, low, high = _columns(points, "asked", "mean", "low", "high")
                 label = f"others {mode}, {length}"
                 axis.plot(asked, mean, line, color=colour, linewidth=1.5, label=label)
             axis.fill_between(asked, low, high, color=colour, alpha=0.12, linewidth=0)
         axis.axline((0, 0), slope=1, color=FAINT, linewidth=0.8, label="as asked")
-        ends = [figures["bars"][lengths[0]][row][end]["value"] for end in ("from", "to")]
+        ends = [figures["bars"][shortest][row][end]["value"] for end in ("from", "to")]
         axis.set(xlim=ends, ylim=ends)
-        _label(axis, name.replace("_", " "), "asked", "played")
     picture.legend(*axes[0].get_legend_handles_labels(), loc="lower right", frameon=False, fontsize=9)
-    for axis in axes[len(rows) :]:
-        axis.set_axis_off()
     save(picture, path)
 
 
 def draw_bars(figures, path):
     """F1 by the bar of the window, with intervals, for each set; what needs no model as thin lines."""
-    picture, axes = _panels("Onset F1 by bar of the window, controls unset", 1, len(figures), 3.6, width=10)
+    panels = [(name, "bar", "F1") for name in figures]
+    picture, axes = _panels("Onset F1 by bar of the window, controls unset", panels, 2, 3.6, 10)
     for axis, (name, rows) in zip(axes, figures.items()):
         for row, (line, colour) in GUESSES.items():
             value, low, high = _columns(list(rows[row].values())[: int(name[1:])], "value", "low", "high")
-            bars = 1 + np.arange(len(value))
-            error = (value - low, high - value) if "o" in line else None
+            bars, error = 1 + np.arange(len(value)), (value - low, high - value) if "o" in line else None
             axis.errorbar(bars, value, error, fmt=line, color=colour, markersize=4, capsize=2, label=row)
-        axis.set_xticks(bars)
-        axis.set_ylim(0, 1)
-        _label(axis, name, "bar", "F1")
+        axis.set(xticks=bars, ylim=(0, 1))
     axes[-1].legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower left", ncols=2)
     save(picture, path)
 
 
 def draw_rates(likeness, path):
     """How often each voice is hit."""
-    picture, (axis,) = _panels("Hits per step of each voice", 1, 1, 3.6, width=9)
+    picture, (axis,) = _panels("Hits per step of each voice", [("", "", "hits per step")], 1, 3.6, 9)
     for index, (row, colour) in enumerate(ROWS.items()):
         rates = [likeness[row][f"onset rate, {voice}"]["value"] for voice in VOICES]
         axis.bar(np.arange(len(VOICES)) + index * 0.2 - 0.3, rates, 0.18, color=colour, label=row)
     axis.set_xticks(range(len(VOICES)), [voice.replace("_", " ") for voice in VOICES])
     axis.legend(frameon=False, fontsize=9, labelcolor=INK)
-    _label(axis, "", "", "hits per step")
     save(picture, path)
 
 
 def draw_histograms(shares, path):
     """Velocity and offset of the hits."""
-    picture, axes = _panels("Velocity and timing of the hits", 1, 2, 3.6, width=10)
-    for axis, (head, (low, high, unit)) in zip(axes, HEADS.items()):
+    scales = {"velocity": (0, 127), "offset": (-0.5, 0.5)}
+    units = ("MIDI velocity", "offset, steps; negative is early")
+    panels = [(head, unit, "share of the hits") for head, unit in zip(scales, units)]
+    picture, axes = _panels("Velocity and timing of the hits", panels, 2, 3.6, 10)
+    for axis, (head, ends) in zip(axes, scales.items()):
         for row, colour in ROWS.items():
-            edges = np.linspace(low, high, len(shares[row][head]) + 1)
             filled = {"fill": True, "alpha": 0.6} if row == "floor" else {"linewidth": 1.6}
+            edges = np.linspace(*ends, len(shares[row][head]) + 1)
             axis.stairs(shares[row][head], edges, color=colour, label=row, **filled)
-        axis.set_xlim(low, high)
-        _label(axis, head, unit, "share of the hits")
     axes[1].legend(frameon=False, fontsize=9, labelcolor=INK, loc="upper right")
     save(picture, path)
 
@@ -118,25 +112,26 @@ def draw_rolls(player, windows, folder):
         draw_takes(folder / f"roll_{number}.png", takes, tap, windows.grid.longest, title)
 
 
-def _panels(title, rows, columns, height, width=None):
-    """A figure with `rows` rows of `height` inches each, its title, and its axes in order."""
-    picture = new_figure(width or 3.4 * columns, rows * height + 0.5)
+def _panels(title, panels, columns, height, width):
+    """A figure with its title, and its axes in order: one for each of `panels` (title, label across, label
+    up), in rows of so many columns and `height` inches."""
+    rows = -(-len(panels) // columns)
+    picture = new_figure(width, rows * height + 0.5)
     picture.suptitle(title, x=0.02, ha="left", color=INK, fontsize=12, fontweight="bold")
     axes = picture.subplots(rows, columns, squeeze=False).ravel()
     picture.set_layout_engine("constrained")
-    for axis in axes:
+    for axis, (name, across, up) in zip(axes, panels):
         bare(axis)
         axis.grid(color=GRID, linewidth=0.7)
         axis.set_axisbelow(True)
+        axis.set_title(name, fontsize=10, color=INK, loc="left")
+        axis.set_xlabel(across, fontsize=8, color=FAINT)
+        axis.set_ylabel(up, fontsize=8, color=FAINT)
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
     return picture, axes
 
 
 def _columns(points, *keys):
     """Of a list of dicts, the values of each key as an array."""
     return [np.array([point[key] for point in points]) for key in keys]
-
-
-def _label(axis, title, across, up):
-    axis.set_title(title, fontsize=10, color=INK, loc="left")
-    axis.set_xlabel(across, fontsize=8, color=FAINT)
-    axis.set_ylabel(up, fontsize=8, color=FAINT)

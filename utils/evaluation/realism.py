@@ -22,18 +22,16 @@ def measure(player, sets):
     rows, spreads = {}, {}
     for name in ("T2", "T4"):
         windows, floor = sets(name), sets(name, sets.other)
-        real = likeness_sums([roll[None] for roll in windows.rolls], windows.performance)
-        rows[name] = {
-            "real": real,
-            "floor": likeness_sums([roll[None] for roll in floor.rolls], floor.performance),
-        }
         played = {"controls unset": player(windows, "unset")}
         if name == "T4":
             played["true controls"] = player(windows, "given")
-        for setting, rolls in played.items():
-            rows[name][setting] = likeness_sums(rolls, windows.performance)
-            spreads[f"{name}, {setting}"] = spread_rows(rows[name][setting], real)
-        rows[name] = {row: beside_real(sums, real) for row, sums in rows[name].items()}
+        real, other = (
+            likeness_sums([roll[None] for roll in of.rolls], of.performance) for of in (windows, floor)
+        )
+        sums = {row: likeness_sums(rolls, windows.performance) for row, rolls in played.items()}
+        spreads |= {f"{name}, {row}": spread_rows(of, real) for row, of in sums.items()}
+        sums = {"real": real, "floor": other, **sums}
+        rows[name] = {row: beside_real(of, real) for row, of in sums.items()}
     onset = played["controls unset"][0]
     return {
         "likeness": rows,

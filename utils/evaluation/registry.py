@@ -22,31 +22,32 @@ class Goal:
 
     of: str
     row: str | None
-    least: float = -inf
-    most: float = inf
+    least: float | None = None
+    most: float | None = None
     known: str = ""
     beside: str | None = None
 
     def judge(self, name, figures):
         """One row of the goals in the JSON, None where it was not measured. name: of the metric; figures:
         {row: figure}. met: None where there is no bound; NaN meets none."""
-        row, furthest = self.row, ""
+        row, title = self.row, f"{name}, {self.of}, {self.row}"
         if row is None and figures:
-            row, furthest = (
-                max(figures, key=lambda row: _distance(figures[row]["value"])),
-                " (the furthest from 1)",
-            )
+            row = max(figures, key=lambda row: _distance(figures[row]["value"]))
+            title = f"{name}, {self.of}, {row} (the furthest from 1)"
         if row not in figures:
             return None
-        bounds = {"least": self.least, "most": self.most}
-        bounds = {name: bound if abs(bound) < inf else None for name, bound in bounds.items()}
-        met = (
-            self.least <= figures[row]["value"] <= self.most
-            if any(b is not None for b in bounds.values())
-            else None
-        )
-        row = {"goal": f"{name}, {self.of}, {row}{furthest}", "figure": figures[row], "known": self.known}
-        return row | {"beside": figures.get(self.beside), **bounds, "met": met}
+        value, met, bounds = figures[row]["value"], None, {"least": self.least, "most": self.most}
+        if bounds != {"least": None, "most": None}:
+            met = (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+        beside = figures.get(self.beside)
+        return {
+            "goal": title,
+            "figure": figures[row],
+            "known": self.known,
+            "beside": beside,
+            **bounds,
+            "met": met,
+        }
 
 
 def _distance(ratio):
@@ -109,9 +110,9 @@ class Part:
 def judge(figures, parts):
     """What became of the goals of the parts that were measured, see Goal.judge."""
     judged = []
-    for name in figures.keys() & parts.keys():
-        for table, metric in ((table, metric) for table in parts[name].tables for metric in table.metrics):
-            for goal in metric.goals:
+    for name, part in parts.items():
+        for table in part.tables if name in figures else ():
+            for metric, goal in ((metric, goal) for metric in table.metrics for goal in metric.goals):
                 scores = figures[name][table.name].get(goal.of, {})
                 of_rows = {row: of[metric.name] for row, of in scores.items() if metric.name in of}
                 judged.append(goal.judge(metric.name, of_rows))

@@ -34,6 +34,7 @@ SWEPT = {
     for control in CONTROLS.values()
     for name in (VOICES if control.width == N_VOICES else (control.name,))
 }
+MEASURED = [name for name, control in SWEPT.items() if control.measure is not None]
 
 
 def modes_of(sweep):
@@ -66,10 +67,8 @@ def _units(control, grid):
 
 def own_bars(windows):
     """What the real bars of Windows have, window after window, with their styles."""
-    starts = list(windows.grid.starts)
-    return measure_bars(windows.rolls, windows.grid) | {
-        "style": windows.batch["style"][:, starts].numpy().ravel()
-    }
+    style = windows.batch["style"][:, list(windows.grid.starts)].numpy().ravel()
+    return measure_bars(windows.rolls, windows.grid) | {"style": style}
 
 
 def ranges(bars):
@@ -80,10 +79,8 @@ def ranges(bars):
             low, high = np.nanpercentile(column(bars, name), PERCENTILES)
             if control.name in COUNTED:
                 low, high = low.round(), high.round()
-            covered[name] = (
-                float(low),
-                float(max(high, low + 1)),
-            )  # also a voice that hardly any bar has is swept
+            high = max(high, low + 1)  # also a voice that hardly any bar has is swept
+            covered[name] = float(low), float(high)
     return covered
 
 

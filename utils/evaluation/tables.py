@@ -54,7 +54,7 @@ def about(figures):
     return (
         f"{figures['checkpoint']}, step {figures['step']}; {figures['split']} split, "
         f"{figures['sets']['T4']['performances']} performances, {sets}; floor: {figures['floor']} split\n"
-        f"{figures['samples']} samples, seed {figures['seed']}; []: 95 % intervals, bootstrap over performances"
+        f"{figures['samples']} samples, seed {figures['seed']}; []: 95 % intervals over performances"
     )
 
 

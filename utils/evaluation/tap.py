@@ -27,12 +27,10 @@ def measure_rhythm(player, sets):
     given."""
     windows = sets("T4")
     played = {setting: player(windows, setting)[0] for setting in ("unset", "given", "swapped")}
-    drums = {
-        "real": windows.rolls[0][None],
-        "controls unset": played["unset"],
-        "true controls": played["given"],
+    drums = (windows.rolls[0][None], played["unset"], played["given"])
+    answers = {
+        row: onset_sums(windows, of) for row, of in zip(("real", "controls unset", "true controls"), drums)
     }
-    answers = {row: onset_sums(windows, onset) for row, onset in drums.items()}
     right, wrong = played["unset"][: len(played["swapped"])], played["swapped"]
     right, wrong = (onset_sums(windows, onset)["cells"] for onset in (right, wrong))
     sampled = {"right": right, "swapped": wrong, "both": (right, wrong)}

@@ -74,7 +74,7 @@ def test_copies_are_of_the_bars_that_are_known():
 
 
 def test_the_means_threshold_is_that_of_the_cells_played_anew():
-    """The kick of half the training windows: too rare in the first bars of the tuning windows, right in bar 3."""
+    """The kick of half the training windows: too rare in the tuning windows' first bars, right in bar 3."""
     hit, none = rolls(64, (32, KICK, 1, 0), (0, KICK, 1, 0)), rolls(64, (0, RIDE, 1, 0))
     train, tuning = windows(hit, none), windows(*[rolls(64, (32, KICK, 1, 0))] * 2)
     guess = mean_guess(windows(none), tuning, train, ANEW["infill"])

@@ -1,4 +1,4 @@
-"""From the tap to the drums: guesses without a model, the consensus of samples, scores of cells and of hits."""
+"""From the tap to the drums: guesses without a model, the consensus of samples, scores of cells and hits."""
 
 from math import isnan, log
 

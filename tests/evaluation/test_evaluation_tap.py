@@ -22,14 +22,7 @@ from tests.helpers.evaluation_windows import (
 )
 from tests.helpers.model_batches import random_batch, small_model
 from utils.evaluation import player as evaluation
-from utils.evaluation.baselines import (
-    best_threshold,
-    hit_guesses,
-    nearest_tap,
-    onset_guesses,
-    training_mean,
-    training_mean_given_tap,
-)
+from utils.evaluation.baselines import best_threshold, hit_guesses, nearest_tap, onset_guesses, training_means
 from utils.evaluation.parts import BY_BAR, BY_VOICE, HITS, ONSETS
 from utils.evaluation.player import Player
 from utils.evaluation.registry import Table
@@ -53,7 +46,7 @@ def test_training_means_and_their_threshold():
         for hits in ([(0, KICK, 1, 0)], [(0, KICK, 1, 0), (0, SNARE, 1, 0)], [(1, RIDE, 1, 0)])
     )
     train = [np.concatenate(part) for part in zip(kick, kick, both, off)]
-    mean, given = training_mean(train[0]), training_mean_given_tap(train[0])
+    mean, given = training_means(train[0]).values()
     for tapped in (0, 1):
         assert mean[tapped, 0, [KICK, SNARE]].tolist() == [0.75, 0.25] and mean[tapped, 1, RIDE] == 0.25
     assert not given[0].any()

@@ -21,12 +21,10 @@ def onset_guesses(train, validation, real):
     training window whose tap is the nearest.
     """
     guesses = {"silence": (np.zeros(real[0].shape, bool), None)}
-    means = {"training mean": training_mean, "training mean given the tap": training_mean_given_tap}
-    for name, mean_of in means.items():
-        mean = mean_of(train[0])
+    rarest = 0.5 / len(train[0])  # what is never seen in n windows is given half a window's chance
+    for name, mean in training_means(train[0]).items():
         chance = probability(mean, real[0])
         threshold = best_threshold(probability(mean, validation[0]), validation[0])
-        rarest = 0.5 / len(train[0])  # what is never seen in n windows is given half a window's chance
         guesses[name] = chance > threshold, np.clip(chance, rarest, 1 - rarest)
     guesses["nearest training tap"] = train[0][nearest_tap(train, real)] > 0, None
     return guesses
@@ -59,16 +57,12 @@ def copy_of_the_tap(rolls):
     return tuple(np.repeat(np.take_along_axis(roll, loudest, -1), roll.shape[-1], -1) for roll in rolls[1:])
 
 
-def training_mean(onset):
-    """How often each cell of the window is hit, (2, T, V): the same without a tap (0) and with one (1)."""
-    return np.repeat(onset.mean(0)[None], 2, axis=0)
-
-
-def training_mean_given_tap(onset):
-    """How often each cell of the window is hit among the windows whose step is tapped, (2, T, V): 0 without a
-    tap."""
-    tapped = np.maximum(taps(onset).sum(0), 1)[:, None]
-    return np.stack([np.zeros(onset.shape[1:]), onset.sum(0) / tapped])
+def training_means(onset):
+    """How often each cell of the window is hit, (2, T, V), without a tap on the step (0) and with one (1):
+    "training mean" among all windows, "training mean given the tap" among those whose step is tapped."""
+    given = onset.sum(0) / np.maximum(taps(onset).sum(0), 1)[:, None]
+    means = np.stack([onset.mean(0)] * 2), np.stack([np.zeros_like(given), given])
+    return dict(zip(("training mean", "training mean given the tap"), means))
 
 
 def probability(mean, onset):

@@ -5,7 +5,7 @@ Controls are unset and no rhythm is given. N samples, W windows, T steps, V voic
 
 import numpy as np
 
-from utils.evaluation.baselines import best_threshold, hit_guesses, probability, training_mean
+from utils.evaluation.baselines import best_threshold, hit_guesses, probability, training_means
 from utils.evaluation.player import ANEW
 from utils.evaluation.realism import LOWEST, likeness_sums
 from utils.evaluation.tap import Consensus, hit_sums, onset_sums
@@ -44,7 +44,7 @@ def humanised(played, windows, train):
 def mean_guess(windows, tuning, train, cells_of):
     """Hits where the training mean of the cell is above the threshold that is best in the tuning windows'
     cells."""
-    mean, cells = training_mean(train.rolls[0]), cells_of(tuning)
+    mean, cells = training_means(train.rolls[0])["training mean"], cells_of(tuning)
     threshold = best_threshold(probability(mean, tuning.rolls[0])[cells], tuning.rolls[0][cells])
     return probability(mean, windows.rolls[0]) > threshold
 

@@ -49,26 +49,26 @@ def likeness_sums(rolls, performance):
     offset, in steps, of the steps with two hits or more; "crowded", "both hats": of all steps those with more
     than two non-kick voices, with open and closed hat; "rate", and (P, V, 2) "rates": of all cells those that
     are hit."""
-    sums = {}
+    onset, *heads = rolls
+    hit, sums = onset > 0, {}
 
     def add(name, *values):
-        sums[name] = sums.get(name, 0) + per_performance(np.stack(values, -1), performance)
+        """values: (N, W, ...) each, to be summed over the samples and the windows of a performance."""
+        sums[name] = per_performance(np.stack([value.sum(0) for value in values], -1), performance)
 
-    for onset, *heads in zip(*rolls):
-        hit = onset > 0
-        for head, roll in zip(LOWEST, heads):
-            x = np.where(hit, roll, 0).astype(np.float64)
-            add(head, hit.sum(1), x.sum(1), (x * x).sum(1))
-            counts = [histogram(window[there], LOWEST[head]) for window, there in zip(roll, hit)]
-            add(f"{head} histogram", *np.transpose(counts))
-        several = hit.sum(-1) >= 2
-        width = np.where(hit, heads[1], -np.inf).max(-1) - np.where(hit, heads[1], np.inf).min(-1)
-        crowded = np.delete(hit, voice_index("kick"), -1).sum(-1) > 2
-        hats = hit[..., voice_index("open_hat")] & hit[..., voice_index("closed_hat")]
-        add("within", np.where(several, width, 0).sum(1), several.sum(1))
-        add("crowded", crowded.sum(1), np.full(len(hit), hit.shape[1]))
-        add("both hats", hats.sum(1), np.full(len(hit), hit.shape[1]))
-        add("rates", hit.sum(1), np.full((len(hit), hit.shape[2]), hit.shape[1]))
+    for head, roll in zip(LOWEST, heads):
+        x = np.where(hit, roll, 0).astype(np.float64)
+        add(head, hit.sum(2), x.sum(2), (x * x).sum(2))
+        counts = [histogram(roll[:, w][hit[:, w]], LOWEST[head]) for w in range(hit.shape[1])]
+        sums[f"{head} histogram"] = per_performance(np.stack(counts), performance)
+    several, steps = hit.sum(-1) >= 2, np.ones(hit.shape[:3])
+    width = np.where(hit, heads[1], -np.inf).max(-1) - np.where(hit, heads[1], np.inf).min(-1)
+    crowded = np.delete(hit, voice_index("kick"), -1).sum(-1) > 2
+    hats = hit[..., voice_index("open_hat")] & hit[..., voice_index("closed_hat")]
+    add("within", np.where(several, width, 0).sum(2), several.sum(2))
+    add("crowded", crowded.sum(2), steps.sum(2))
+    add("both hats", hats.sum(2), steps.sum(2))
+    add("rates", hit.sum(2), np.ones(hit.shape).sum(2))
     return sums | {"rate": sums["rates"].sum(1)}
 
 

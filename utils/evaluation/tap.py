@@ -108,8 +108,8 @@ def onset_sums(windows, played, chance=None, cells=True):
     taps": hits on a step without a tap, and hits. chance (W, T, V): the probability of a hit, see
     cross_entropy. cells (W, T, V) bool: only these are scored."""
     hit, real, performance = (played > 0) & cells, (windows.rolls[0] > 0) & cells, windows.performance
-    by_bar = [windows.grid.sums(np.stack([guess & real, guess, real], -1)) for guess in hit]
-    sums = np.stack([per_performance(of_guess, performance) for of_guess in by_bar], 1)
+    both = np.stack([hit & real, hit, np.broadcast_to(real, hit.shape)], -1)
+    sums = per_performance(windows.grid.sums(both, 2).swapaxes(0, 1), performance)
     answered = (hit.any(-1) & windows.tapped).sum((0, 2))
     off = (hit & ~windows.tapped[..., None]).sum((0, 2, 3))
     row = {"cells": sums.sum((2, 3)), "voices": sums.sum(2), "bars": sums.sum(3)}

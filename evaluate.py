@@ -44,7 +44,6 @@ RUNS_FLAGS = {"sort": "score", "curves": "output/curves.png", "json": "output/ru
 def evaluate_checkpoint(args):
     from preprocessing import preprocess
     from utils.checkpoints import load_checkpoint
-    from utils.checks import GUIDANCE
     from utils.device import pick_device
     from utils.evaluation.parts import PARTS
     from utils.evaluation.pictures import draw_pictures
@@ -53,6 +52,7 @@ def evaluate_checkpoint(args):
     from utils.evaluation.sets import Sets
     from utils.evaluation.tables import as_markdown, as_text
     from utils.get_model import load_model
+    from utils.playing.request import GUIDANCE
 
     for name, lowest in (("windows", 2), ("samples", 1), ("seed", 0)):
         value = getattr(args, name)

@@ -36,6 +36,7 @@ from utils.evaluation.sweeps import (
     targets,
 )
 from utils.midi.drums import VOICES
+from utils.playing.controls import Bars
 
 BAR = BarGrid.four_four(16, 4)
 
@@ -48,12 +49,7 @@ def bars(*voices, velocity=60.0, style=3):
             row[voice] = number
     hits = counts.sum(1)
     loudness = np.where(hits > 0, velocity, np.nan)
-    return {
-        "density": hits,
-        "intensity": loudness,
-        "instrument": counts,
-        "style": np.full(len(voices), style),
-    }
+    return Bars(density=hits, intensity=loudness, instrument=counts, style=np.full(len(voices), style))
 
 
 def spearman(a, b):

@@ -109,7 +109,7 @@ def draw_rolls(player, windows, folder):
         takes["true controls"] = [roll[0, index] for roll in given]
         tap = [windows.batch[name][index] for name in ("rhythm_onset", "rhythm_vel", "rhythm_timeoffset")]
         title = f"{windows.name}, window {index + 1} of {len(windows)}: controls unset, and true controls"
-        draw_takes(folder / f"roll_{number}.png", takes, tap, windows.grid.longest, title)
+        draw_takes(folder / f"roll_{number}.png", takes, tap, windows.grid, title)
 
 
 def _panels(title, panels, columns, height, width):

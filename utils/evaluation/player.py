@@ -8,8 +8,8 @@ from tqdm import tqdm
 from data_aug import RHYTHM_KEYS, swap_rhythm, unset_controls
 from model.controls import CONTROLS, controls_of
 from model.decoding.sampling import sample
-from utils.checks import GUIDANCE
 from utils.evaluation.sets import partners
+from utils.playing.request import GUIDANCE
 from utils.training.metrics import to_device
 
 BATCH = 128  # windows of four bars at once

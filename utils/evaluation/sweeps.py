@@ -12,8 +12,8 @@ model.controls, the one of the voices voice by voice. In turn the other controls
 - held, mix unset (density alone): the others held, the voices left to the model.
 
 Longer windows are real windows of the split, one after the other, played in one go; the bars and their
-targets are the same in all lengths. Bars are dicts {control: value of each bar, (n,) or (n, V)}, in a
-musician's units, see Control.units: hits per bar, MIDI velocity, style ids.
+targets are the same in all lengths. What is asked and what is played are Bars, see
+utils.playing.controls.
 """
 
 import numpy as np
@@ -24,6 +24,7 @@ from model.bars import BarGrid
 from model.controls import CONTROLS
 from utils.evaluation.sets import BARS
 from utils.midi.drums import N_VOICES, VOICES
+from utils.playing.controls import Bars, measure, to_model_units
 
 PERCENTILES = 2, 98
 SEED = 4
@@ -48,27 +49,21 @@ def column(bars, sweep):
     return values if values.ndim == 1 else values[:, VOICES.index(sweep)]
 
 
+def repeated(grid, n):
+    """The grid of n windows, one after the other."""
+    return BarGrid(grid.beats * n, grid.n_steps * n)
+
+
 def measure_bars(rolls, grid):
-    """Of rolls (..., T, V) that were played, the bars of all windows, one after the other; no styles, they
-    can't be measured."""
-    bars = {}
-    for control in CONTROLS.values():
-        if control.measure is not None:
-            values = control.measure(*rolls[:2], grid) * _units(control, grid)
-            bars[control.name] = values.reshape(-1, *([control.width] if control.width else []))
-    return bars
-
-
-def _units(control, grid):
-    """How many units are a quantity of 1 in each bar of a grid, (N,) or (N, 1)."""
-    units = np.array([control.units(length) for length in grid.lengths], np.float32)
-    return units[:, None] if control.width else units
+    """What was played in windows (..., T, V) with the bars of a grid: the Bars of all in a row."""
+    onset, vel = (roll.reshape(-1, N_VOICES) for roll in rolls[:2])
+    return measure(onset, vel, repeated(grid, len(onset) // grid.n_steps))
 
 
 def own_bars(windows):
     """What the real bars of Windows have, window after window, with their styles."""
     style = windows.batch["style"][:, list(windows.grid.starts)].numpy().ravel()
-    return measure_bars(windows.rolls, windows.grid) | {"style": style}
+    return Bars(measure_bars(windows.rolls, windows.grid) | {"style": style})
 
 
 def ranges(bars):
@@ -104,20 +99,18 @@ def targets(covered, styles, n_bars):
 def ask(sweep, mode, target, own, most):
     """Bars that ask for `target` (n,) of one sweep, the others as `mode` says. own: what the real bars have;
     most: hits that a voice can have in a bar."""
-    asked = {}
-    for name, control in CONTROLS.items():
-        held = own[name][: len(target)]
-        asked[name] = np.full(held.shape, control.unset, held.dtype) if mode == "unset" else held.copy()
+    n = len(target)
+    asked = Bars.unset(n) if mode == "unset" else own.part(slice(n))
     if sweep in VOICES:
-        voices = asked["instrument"]
         asked["density"] = asked["density"] + target - column(asked, sweep)  # stays NaN where it is unset
-        voices[:, VOICES.index(sweep)] = target
+        asked["instrument"][:, VOICES.index(sweep)] = target
         return asked
     if sweep == "density" and mode == "held":
         asked["instrument"] = scaled_mix(asked["instrument"], target, most)
     elif sweep == "density":
         asked["instrument"][:] = np.nan
-    return asked | {sweep: target}
+    asked[sweep] = target
+    return asked
 
 
 def scaled_mix(voices, hits, most):
@@ -148,25 +141,15 @@ def play_sweeps(player, windows, own, drawn, length):
     """All sweeps over windows of `length` bars, a multiple of BARS: {(sweep, mode): onset, vel, timeoffset},
     each (W, T, V), and their BarGrid. own, drawn: as own_bars and targets give them."""
     n = length // BARS
-    grid = BarGrid(windows.grid.beats * n, windows.grid.n_steps * n)
-    batch, parts = joined(unset_controls(windows.batch), n), []
-    n_windows = len(batch["mask"])
-    sweeps = [(name, mode) for name in drawn for mode in modes_of(name)]
+    grid, batch = repeated(windows.grid, n), joined(unset_controls(windows.batch), n)
+    n_windows, n_steps = batch["mask"].shape
+    sweeps, parts = [(name, mode) for name in drawn for mode in modes_of(name)], []
     for name, mode in sweeps:
         asked = ask(name, mode, drawn[name][: n_windows * length], own, grid.longest)
-        parts.append(batch | to_model(asked, n_windows, grid, player.model.normalize_factor))
+        curves = to_model_units(asked, player.model.normalize_factor, repeated(grid, n_windows))
+        curves = {of: x.reshape(n_windows, n_steps, *x.shape[2:]) for of, x in curves.items()}
+        parts.append(batch | {of: torch.from_numpy(x) for of, x in curves.items()})
     together = {name: torch.cat([part[name] for part in parts]) for name in batch}
     rolls = player.play(together, 1, f"controls, {length} bars")
     rolls = [roll.reshape(len(sweeps), n_windows, *roll.shape[2:]) for roll in rolls]
     return {sweep: [roll[index] for roll in rolls] for index, sweep in enumerate(sweeps)}, grid
-
-
-def to_model(asked, n_windows, grid, normalize_factor):
-    """Bars of n_windows windows as the controls of a batch, {control: (W, T) or (W, T, V)}."""
-    curves = {}
-    for name, control in CONTROLS.items():
-        values = asked[name].reshape(n_windows, grid.n_bars, *asked[name].shape[1:])
-        if control.n_ids is None:
-            values = control.normalize(values / _units(control, grid), normalize_factor).astype(np.float32)
-        curves[name] = torch.from_numpy(grid.spread(values))
-    return curves

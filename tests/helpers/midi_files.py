@@ -1,4 +1,4 @@
-"""Small MIDI files, written event by event, so that a test says exactly what is in them; and corpora of them."""
+"""Small MIDI files, written event by event, so that a test says what is in them; and corpora of them."""
 
 import io
 import zipfile

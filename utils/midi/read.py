@@ -77,7 +77,7 @@ def read_midi(path_or_bytes, name=None):
     A note-on of velocity 0 ends a note and is no hit. A note that nothing ends lasts to the next one of its pitch, at
     most a sixteenth. A file without notes gives empty arrays.
     Raises MidiError where the file is missing, is no readable MIDI, is larger than MAX_BYTES or has more than
-    smf.MAX_TRACKS tracks, or counts more than 2**31 ticks.
+    smf.MOST_TRACKS tracks, or counts more than 2**31 ticks.
     """
     file = read_events(path_or_bytes, name)
     notes = _notes(file)
@@ -140,29 +140,29 @@ def _name(track):
 def _notes(file):
     """The columns of the notes of a file, in order of time."""
     events = [track.select(track.status < smf.SYSEX) for track in file.tracks]
-    track = np.repeat(np.arange(len(events)), [len(some.tick) for some in events])
-    columns = [np.concatenate([np.empty(0, np.int64), *(get(some) for some in events)]) for get in _MESSAGE]
-    tick, status, first, second = columns
+    track = np.repeat(np.arange(len(events), dtype=np.int32), [len(some.tick) for some in events])
+    nothing = smf.Events.of([], 0)
+    tick, status, first, second = (
+        np.concatenate([get(nothing), *map(get, events)])
+        for get in (lambda e: e.tick, lambda e: e.status, lambda e: e.byte(0), lambda e: e.byte(1))
+    )
+    del events
     channel, kind = status & 15, status & 0xF0
-    note = (kind == 0x90) | (kind == 0x80)
-    begins = ((kind == 0x90) & (second > 0))[note]
-    key = ((track * 16 + channel) * 128 + first)[note]
-    order = np.argsort(key, kind="stable")
-    stop, ended = np.empty((2, len(order)), np.int64)
-    _pair(order, key, begins, tick[note], -(-file.tpq // 4), stop, ended)
-    notes = {"tick": tick, "pitch": first, "velocity": second, "track": track, "channel": channel}
-    notes = {name: column[note][begins] for name, column in notes.items()}
-    notes |= {"duration": stop[begins] - notes["tick"], "ended": ended[begins] > 0}
-    for name, holds, value in (
-        ("program", kind == _PROGRAM, first),
-        ("bank", (kind == _BANK) & (first == 0), second),
-    ):
-        notes[name] = _held(notes, tick[holds], channel[holds], value[holds])
-    order = np.argsort(notes["tick"], kind="stable")
-    return {name: column[order] for name, column in notes.items()}
-
-
-_MESSAGE = (lambda e: e.tick, lambda e: e.status, lambda e: e.byte(0), lambda e: e.byte(1))
+    note = np.flatnonzero((kind == 0x90) | (kind == 0x80))
+    begins = (kind[note] == 0x90) & (second[note] > 0)
+    key = (track[note] * 16 + channel[note]) * 128 + first[note]
+    stop, ended = np.empty(len(note), np.int64), np.zeros(len(note), bool)
+    _pair(np.argsort(key, kind="stable"), key, begins, tick[note], -(-file.tpq // 4), stop, ended)
+    onset = note[begins]
+    order = np.argsort(tick[onset], kind="stable")
+    onset = onset[order]
+    names = {"tick": tick, "pitch": first, "velocity": second, "track": track, "channel": channel}
+    notes = {name: column[onset].astype(np.int64) for name, column in names.items()}
+    notes |= {"duration": stop[begins][order] - notes["tick"], "ended": ended[begins][order]}
+    selects = (kind == _BANK) & (first == 0)
+    for name, which, value in (("program", kind == _PROGRAM, first), ("bank", selects, second)):
+        notes[name] = _held(notes, tick[which], channel[which], value[which])
+    return notes
 
 
 @smf.compiled
@@ -177,11 +177,10 @@ def _pair(order, key, begins, tick, longest, stop, ended):
         i = order[at]
         if at == 0 or key[i] != key[order[at - 1]]:
             top = -1
-        ended[i] = 0
         if begins[i]:
             below[i], top = top, i
         elif top >= 0:
-            stop[top], ended[top], top = tick[i], 1, below[top]
+            stop[top], ended[top], top = tick[i], True, below[top]
     for at in range(len(order) - 1, -1, -1):
         i = order[at]
         if at == len(order) - 1 or key[i] != key[order[at + 1]]:

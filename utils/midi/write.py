@@ -174,6 +174,8 @@ def _kept_tracks(source, tpq, lead_in):
     name, file = name_of(source), read_events(source)
     if file.kind == 2:
         raise MidiError(f"{name}: its tracks can't be kept (a file of type 2 holds several songs, not one)")
+    if len(file.tracks) >= smf.MOST_TRACKS:
+        raise MidiError(f"{name}: its tracks can't be kept (MIDI holds {smf.MOST_TRACKS}, and one is the drums')")
     tracks = []
     for track in file.tracks:
         is_meta, kind, tick = track.status == smf.META, track.byte(0), track.tick * (tpq // file.tpq)
@@ -197,12 +199,10 @@ def _is_note(track):
 def _check_kept(data, kept, source):
     """Raises MidiError where the notes of the kept tracks would not be written tick by tick as they are."""
     for ours, theirs in zip(kept, smf.parse(data).tracks if kept else []):
-        notes = [
-            np.stack([track.tick, track.status, track.byte(0), track.byte(1)])[:, _is_note(track)]
-            for track in (ours, theirs)
-        ]
-        if not np.array_equal(*notes):
-            raise MidiError(f"{name_of(source)}: its tracks can't be kept (a note would move)")
+        ours, theirs = (track.select(_is_note(track)) for track in (ours, theirs))
+        for get in (lambda e: e.tick, lambda e: e.status, lambda e: e.byte(0), lambda e: e.byte(1)):
+            if not np.array_equal(get(ours), get(theirs)):
+                raise MidiError(f"{name_of(source)}: its tracks can't be kept (a note would move)")
 
 
 def _write(data, path):

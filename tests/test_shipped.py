@@ -11,6 +11,7 @@ import torch
 
 from data_aug import swap_rhythm
 from inference_bar_control import generate, generate_control_params, process_midi
+from model.bars import BarGrid
 from preprocessing import preprocess
 from tests.conftest import REPOSITORY
 from utils.config.schema import config_from_dict, load_config
@@ -101,8 +102,8 @@ def drums(model, **controls):
 def test_density_and_intensity_are_obeyed_bar_by_bar(model):
     curve = generate_control_params([0, 0.25, 0.5, 0.75], [-1.5, 1.5, -0.5, 0.5], 64, "left")
     onset, vel, _ = drums(model, density=curve, intensity=-curve)
-    got = [measure(o, v, 16) for o, v in zip(onset.numpy(), vel.numpy())]
-    hits, velocity = (np.mean([getattr(bars, name) for bars in got], axis=0) for name in ("hits", "velocity"))
+    got = [measure(o, v, BarGrid.four_four(len(o), 4)) for o, v in zip(onset.numpy(), vel.numpy())]
+    hits, velocity = (np.mean([bars[name] for bars in got], axis=0) for name in ("density", "intensity"))
     assert (np.argsort(hits) == [0, 2, 3, 1]).all() and (np.argsort(velocity) == [1, 3, 2, 0]).all()
     mean, deviation = model.normalize_factor["density"]
     asked = (np.array([-1.5, 1.5, -0.5, 0.5]) * deviation + mean) * 144

@@ -167,20 +167,22 @@ def _notes(file):
 
 @smf.compiled
 def _pair(order, key, begins, tick, longest, stop, ended):
-    """Where each onset ends, and whether by an end of its own. order: notes by key and then by time.
+    """Where each onset ends, and whether by an end of its own. order: onsets and ends by key and then by time.
 
-    An end belongs to the latest onset before it that has none yet; what is then left open ends at the next onset.
+    An end belongs to the first onset before it that has none yet. An onset that is left open ends at the next one of
+    its key, `longest` ticks later at most.
     """
-    below = np.empty(len(order), np.int64)  # the open notes of the key, each with the one before it
-    top = -1
+    oldest = 0  # place in order before which no onset is open
     for at in range(len(order)):
         i = order[at]
-        if at == 0 or key[i] != key[order[at - 1]]:
-            top = -1
-        if begins[i]:
-            below[i], top = top, i
-        elif top >= 0:
-            stop[top], ended[top], top = tick[i], True, below[top]
+        if key[i] != key[order[oldest]]:
+            oldest = at
+        if not begins[i]:
+            while oldest < at and not begins[order[oldest]]:
+                oldest += 1
+            if oldest < at:
+                stop[order[oldest]], ended[order[oldest]] = tick[i], True
+                oldest += 1
     for at in range(len(order) - 1, -1, -1):
         i = order[at]
         if at == len(order) - 1 or key[i] != key[order[at + 1]]:

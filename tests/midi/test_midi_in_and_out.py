@@ -33,7 +33,9 @@ def test_process_midi_chooses_a_track_by_name_or_number(tmp_path):
     )
     with pytest.raises(ValueError, match=r"two\.mid: no track 'drums'; its tracks are 1 'bass', 2 'keys'"):
         process_midi(path, track="drums")
-    with pytest.raises(ValueError, match=r"two\.mid: no notes in track '0'; its tracks are 1 'bass', 2 'keys'"):
+    with pytest.raises(
+        ValueError, match=r"two\.mid: no notes in track '0'; its tracks are 1 'bass', 2 'keys'"
+    ):
         process_midi(path, track=0)
 
 

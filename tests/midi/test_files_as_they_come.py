@@ -2,10 +2,12 @@
 
 import struct
 import time
+import zipfile
 
 import mido
 import numpy as np
 import pytest
+import symusic
 
 from inference_bar_control import drums_from_midi, process_midi
 from tests.helpers.midi_files import beat, meter, midi_bytes, note, strictly_read, tempo
@@ -102,6 +104,19 @@ def test_a_source_of_the_greatest_size_is_kept_in_seconds(tmp_path):
         silence, silence, silence, inverse_mapping, tmp_path / "both.mid", source=source, keep_tracks=True
     )
     assert time.process_time() - start < 20 and (tmp_path / "both.mid").stat().st_size > 7_800_000
+
+
+def test_every_performance_of_the_corpus_reads_as_another_reader_reads_it(groove_zip):
+    """All onsets but those without an end, which the other one leaves out."""
+    with zipfile.ZipFile(groove_zip) as archive:
+        files = [archive.read(name) for name in archive.namelist() if name.endswith(".mid")]
+    assert len(files) == 1150
+    for data in files:
+        ours, (theirs,) = read_midi(data), symusic.Score.from_midi(data).tracks
+        hits = np.stack([ours.tick, ours.pitch, ours.velocity, ours.duration])[:, ours.ended].T
+        notes = theirs.notes.numpy()
+        others = np.stack([notes[name] for name in ("time", "pitch", "velocity", "duration")], axis=1)
+        assert sorted(hits.tolist()) == sorted(others.tolist())
 
 
 # ---- tracks

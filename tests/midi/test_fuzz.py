@@ -1,4 +1,4 @@
-"""Bytes that are nearly MIDI: no hang, no memory hog, no note that moves, no error without the file's name."""
+"""Bytes that are nearly MIDI: no hang, no memory hog, no note that moves, no error without a name."""
 
 import os
 import random
@@ -135,7 +135,7 @@ def mutate(data, seed):
 
 @pytest.fixture(scope="module")
 def real_files():
-    """Small performances of the Groove MIDI Dataset where it is at hand, and some written here, odd ones too."""
+    """Small performances of the Groove MIDI Dataset where it is at hand, and files written here."""
     files = [
         midi_bytes(meter(0, 4, 4) + tempo(0, 97) + beat(bars=3)),
         midi_bytes(beat(bars=2), note(0, 40, channel=0) + note(960, 43, channel=3), tpq=96),

@@ -1,7 +1,7 @@
 """Which notes of a MIDI file are its drum kit.
 
-A part is what one track plays on one channel. Parts are taken for these reasons, the surest first, until what is taken
-has a kick and a snare or a hat: channel 10 or a rhythm bank; a name of drums; the keys of a kit.
+A part is what one track plays on one channel. Parts are taken for these reasons, the surest first, until what
+is taken has a kick and a snare or a hat: channel 10 or a rhythm bank; a name of drums; the keys of a kit.
 """
 
 import re

@@ -1,8 +1,8 @@
-"""A Standard MIDI File, event by event: each with its tick and its bytes, as they stand in the file; and back.
+"""A Standard MIDI File, event by event: each with its tick and its bytes, as they stand in the file.
 
-One reader serves what is heard and what is kept. It takes files as programs write them: an event that no file may
-hold is dropped and counted, and its time stays; wrappers around the file are passed over. A track that ends within an
-event, or has data where an event should begin, makes the file unreadable.
+One reader serves what is heard and what is kept. It takes files as programs write them: an event that no file
+may hold is dropped and counted, and its time stays; wrappers around the file are passed over. A track that
+ends within an event, or has data where an event should begin, makes the file unreadable.
 """
 
 import struct
@@ -20,7 +20,12 @@ SYSEX, ESCAPE, META = 0xF0, 0xF7, 0xFF
 NAME, END, TEMPO, METER, KEY = 0x03, 0x2F, 0x51, 0x58, 0x59  # types of meta events
 
 _DROPPED = ("messages with data above 127", "system messages", "meta events of no known form")
-_BROKEN = ("", "ends within an event", "has data where an event should begin", "its times run past 2**31 ticks")
+_BROKEN = (
+    "",
+    "ends within an event",
+    "has data where an event should begin",
+    "its times run past 2**31 ticks",
+)
 _FRAMES = {24: 24.0, 25: 25.0, 29: 30000 / 1001, 30: 30.0}  # per second
 _LOOKS_LIKE = {
     b"RIFF": "a WAV or another RIFF file",
@@ -49,8 +54,8 @@ def compiled(function):
 class Events:
     """Events of a track in order of time, one entry per event, and the tick at which the track ends.
 
-    tick: int64 (n,); status, first, size: int32 (n,). status: the first byte, also where the file leaves it out. The other bytes of the event are data[first : first +
-    size]; data: uint8, with a few more bytes at its end.
+    tick: int64 (n,); status, first, size: int32 (n,). status: the first byte, also where the file leaves it
+    out. The other bytes of an event are data[first : first + size]; data, uint8, has two more at its end.
     """
 
     data: np.ndarray
@@ -62,13 +67,14 @@ class Events:
 
     @classmethod
     def of(cls, events, end):
-        """Those of a list of (tick, bytes) in any order; events at one tick keep theirs. Ends with the last at least."""
+        """Those of a list of (tick, bytes), in any order of time; the track ends with the last at least."""
         events = sorted(events, key=lambda event: event[0])
         tick = np.array([tick for tick, _ in events], np.int64)
         size = np.array([len(raw) for _, raw in events], np.int32)
         data = np.frombuffer(b"".join(raw for _, raw in events) + b"\0\0", np.uint8)
         start = np.cumsum(size, dtype=np.int32) - size
-        return cls(data, tick, data[start].astype(np.int32), start + 1, size - 1, max(end, tick.max(initial=0)))
+        status, end = data[start].astype(np.int32), max(end, tick.max(initial=0))
+        return cls(data, tick, status, start + 1, size - 1, end)
 
     def columns(self):
         return self.tick, self.status, self.first, self.size
@@ -103,8 +109,8 @@ class Events:
 class SmfFile:
     """kind: 0, 1 or 2, the format that the header names. tpq: ticks per quarter note. tracks: Events of each.
 
-    tempo: microseconds per quarter note throughout, of a file that counts its time in frames; None: its tempo events
-    hold. dropped: what was dropped -> how often.
+    tempo: microseconds per quarter note throughout, of a file that counts its time in frames; None: its tempo
+    events hold. dropped: what was dropped -> how often.
     """
 
     kind: int
@@ -156,7 +162,7 @@ def _start(data):
 
 
 def _track_chunks(data, place, announced):
-    """(start, stop) of each track. Chunks of other names are passed over, and so is what follows the last track."""
+    """(start, stop) of each track. Other chunks are passed over, and so is what follows the last track."""
     chunks = []
     while place + 8 <= len(data):
         name, length = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "big")
@@ -175,8 +181,8 @@ def _track_chunks(data, place, announced):
 
 
 def _of_frames(division, tracks):
-    """Ticks per quarter note and tempo of a file whose ticks are parts of a frame of film: its first tempo counts,
-    bent by less than a tick per quarter note, so that a quarter note has a whole number of ticks."""
+    """Ticks per quarter note and tempo of a file whose ticks are parts of a frame of film: its first tempo
+    holds throughout, changed so little that a quarter note has a whole number of ticks."""
     frames, ticks = 256 - (division >> 8), division & 255
     if frames not in _FRAMES or not ticks:
         raise ValueError(f"{ticks} ticks per frame, {frames} frames per second")
@@ -184,14 +190,15 @@ def _of_frames(division, tracks):
     tempo = int.from_bytes(tempos[0][1], "big") if tempos else STEADY
     rate = _FRAMES[frames] * ticks / 1e6  # ticks per microsecond
     tpq = min(max(round(tempo * rate), 1), 32767)
-    return tpq, round(tpq / rate)
+    return tpq, min(round(tpq / rate), 2**24 - 1)
 
 
 @compiled
 def scan(data, place, stop, ticks, columns, dropped):
-    """The events of a track in data[place:stop], into ticks and into columns, rows status, first, size; dropped: counts.
+    """The events of a track in data[place:stop]: into ticks (n,) and columns (3, n), status, first and size.
 
-    Returns how many, the tick of the end, and what is broken: an index of _BROKEN, 0 for nothing.
+    dropped: counts, to which what is dropped is added. Returns how many events, the tick of the track's end,
+    and what is broken: an index of _BROKEN, 0 for nothing.
     """
     n, tick, status = 0, 0, 0
     while place < stop:
@@ -268,9 +275,14 @@ def _is_sound(data, kind, payload, length):
 
 
 def serialize(tracks, tpq):
-    """The bytes of a file of format 1 of these Events; of equal status bytes in a row the first is written."""
+    """The bytes of a file of format 1; of equal status bytes in a row only the first is written.
+
+    Raises ValueError where a track waits longer from one event to the next than MIDI can say.
+    """
     parts = [b"MThd", struct.pack(">IHHH", 6, 1, len(tracks), tpq)]
     for track in tracks:
+        if np.diff(track.tick, prepend=0, append=track.end).max() > LONGEST_WAIT:
+            raise ValueError(f"a track rests for more than {LONGEST_WAIT} ticks, the most that MIDI holds")
         room = 9 * len(track.tick) + int(track.size.sum()) + 9
         out = np.empty(room, np.uint8)
         n = _encode(track.data, *track.columns(), track.end, out)

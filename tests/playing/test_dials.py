@@ -41,8 +41,10 @@ def player(tiny_config):
 @pytest.fixture
 def rows(monkeypatch):
     """How many rows each bar of the decoder had."""
-    counted, play = [], CpuDecoding.play
-    monkeypatch.setattr(CpuDecoding, "play", lambda self, *a: counted.append(len(self.x)) or play(self, *a))
+    counted, run_bar = [], CpuDecoding.run_bar
+    monkeypatch.setattr(
+        CpuDecoding, "run_bar", lambda self, *a: counted.append(len(self.x)) or run_bar(self, *a)
+    )
     return counted
 
 

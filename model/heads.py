@@ -116,7 +116,8 @@ class HitChain(nn.Module):
 
 
 class StepHeads:
-    """OnsetChain and HitChain laid out for one step in eval mode: few operations, the weights as they are now."""
+    """OnsetChain and HitChain laid out for one step in eval mode: few operations, the weights as they are
+    now."""
 
     def __init__(self, onset_chain, hit_chain):
         V, base, pair = onset_chain.n_voice, onset_chain.base, onset_chain.pair
@@ -131,8 +132,8 @@ class StepHeads:
         self.voices = [VoiceHits(hit_chain, voice) for voice in range(V)]
 
     def onset_parts(self, hidden):
-        """hidden (n, D) -> (n, 1 + V, V): the voices' logits without any hit, then, row by row, what a hit of each voice
-        adds to those of the voices after it."""
+        """hidden (n, D) -> (n, 1 + V, V): the voices' logits without any hit, then, row by row, what a hit of
+        each voice adds to those of the voices after it."""
         return torch.addmm(self.onset_bias, hidden, self.onset_weight).view(len(hidden), -1, self.n_voice)
 
 
@@ -162,8 +163,8 @@ class VoiceHits:
         self.own_velocity = of_voice(chain.own_velocity)
 
     def prepare(self, x, past):
-        """x (n, D + V), hidden state and onsets, and past (n, 2 d_head), None before the first hit: what the heads of
-        velocity and of offset read of them, (n, d_head) each."""
+        """x (n, D + V), hidden state and onsets, and past (n, 2 d_head), None before the first hit: what the
+        heads of velocity and of offset read of them, (n, d_head) each."""
         prepared = torch.addmm(self.bias, x, self.into)
         return (prepared if past is None else prepared + past).chunk(2, 1)
 
@@ -221,8 +222,8 @@ def hit_index(onset):
     hit (n_hit,)                        their places in the flattened onset, in order
     later_hit, earlier_hit (n_pair,)    rows of `hit`: all pairs of hits that share a step
 
-    How many there are is known only after looking, and to look at a GPU is to wait for it. So a loader makes this
-    where it makes the batch, and the step that has it from there asks the GPU nothing.
+    How many there are is known only after looking, and to look at a GPU is to wait for it. So a loader makes
+    this where it makes the batch, and the step that has it from there asks the GPU nothing.
     """
     hit = onset.flatten().nonzero().squeeze(1)
     step = hit.div(onset.shape[-1], rounding_mode="floor")

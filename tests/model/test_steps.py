@@ -76,7 +76,8 @@ def test_the_hits_furthest_above_their_thresholds_stay(data):
 
 
 def test_each_voice_is_drawn_given_the_voices_before_it(model):
-    """Its logit given what was drawn, as training reads it, is above the threshold where it is hit, and only there."""
+    """Its logit given what was drawn, as training reads it, is above the threshold where it is hit, and only
+    there."""
     torch.manual_seed(0)
     hidden, threshold = torch.randn(50, model.decoder.d_model), torch.randn(50, V)
     heads = StepHeads(model.onset_head, model.hit_head)
@@ -113,7 +114,9 @@ def test_weights_of_the_views_are_those_of_the_telescoping_sum():
     guide = Guide(strength, follow=0.5)
     logits = {view: torch.randn(1, 3) for view in guide.views}
     stages = [("density", "intensity", "instrument", "style"), ("instrument", "style"), ("style",), ()]
-    mixed = [sum(0.5 * logits[frozenset(without), literal] for literal in (False, True)) for without in stages]
+    mixed = [
+        sum(0.5 * logits[frozenset(without), literal] for literal in (False, True)) for without in stages
+    ]
     expected = mixed[0]
     for before, after, times in zip(mixed, mixed[1:], (1.5, 2.0, 3.0)):
         expected = expected + times * (after - before)

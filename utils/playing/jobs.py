@@ -92,8 +92,8 @@ def vary(drums, strength, *, lock=(), seed=None, **playing):
     generator = make_generator(seed, "cpu")
     seed = int(torch.randint(2**62, (), generator=generator)) if seed is None else seed
     mine = gist(drums, model)
-    other = torch.randn(mine.shape, generator=generator)
-    beats = torch.rand(-(-len(rolls[0]) // BEAT), N_VOICES, generator=generator)
+    other = torch.randn(mine.shape, generator=generator, dtype=torch.float32)
+    beats = torch.rand(-(-len(rolls[0]) // BEAT), N_VOICES, generator=generator, dtype=torch.float32)
     stays = (beats >= strength).repeat_interleave(BEAT, dim=0)[: len(rolls[0])] | _locked(lock)
     playing |= {"seed": seed, "latent": between(mine, other, strength)}
     if not stays.any():

@@ -76,7 +76,7 @@ class HitChain(nn.Module):
         super().__init__()
         self.velocity = BinHead(d_model, n_voice, d_head, velocity_bins, dropout)
         self.offset = BinHead(d_model, n_voice, d_head, offset_bins, dropout)
-        # one table row per voice and bin; two columns of vectors: what the velocity head reads, what the offset head reads
+        # one table row per voice and bin; two vectors side by side: for the velocity head, for the offset head
         self.velocity_token = nn.Embedding(n_voice * velocity_bins, 2 * d_head)
         self.offset_token = nn.Embedding(n_voice * offset_bins, 2 * d_head)
         self.own_velocity = nn.Embedding(n_voice * velocity_bins, d_head)

@@ -9,7 +9,7 @@ from model.decoding.weights import fingerprint
 from model.derived_cache import DerivedCache
 from model.model import DrumVAE
 from utils.checkpoints import load_checkpoint, load_weights
-from utils.config.errors import shorten
+from utils.checks import shorten
 from utils.config.schema import config_from_dict
 
 _last_model = None

@@ -17,8 +17,8 @@ class Stream:
     def __init__(
         self, model, batch_size=1, temperature=1.0, guidance=1.0, follow=1.0, generator=None, precision=None
     ):
-        """temperature > 0, guidance, follow, generator and precision as in `sample`. The model should be in eval mode;
-        `set_rhythm` comes before the first bar."""
+        """temperature > 0, guidance, follow, generator and precision as in `sample`. The model should be in
+        eval mode; `set_rhythm` comes before the first bar."""
         self.model, self.batch_size, self.generator = model, batch_size, generator
         self.guidance, self.follow = guidance, follow
         self.temperature, self.precision = temperature, precision
@@ -28,8 +28,9 @@ class Stream:
     @inference
     def set_rhythm(self, rhythm, use_context=True, use_latent=True, known=None):
         """From the next bar on play to this rhythm, from its first bar, over and over: onset, vel, timeoffset
-        (B, T, V), whole bars; None: to no rhythm. use_context, use_latent: whether a step may use the context, and its
-        bar's latent, one bool or (T,) of them. known: as in `sample`, of as many steps as the rhythm."""
+        (B, T, V), whole bars; None: to no rhythm. use_context, use_latent: whether a step may use the
+        context, and its bar's latent, one bool or (T,) of them. known: as in `sample`, of as many steps as
+        the rhythm."""
         if rhythm is None:
             n_steps = self.model.grid(1).whole().n_steps
             silence = self.model.decoder.start.new_zeros(self.batch_size, n_steps, N_VOICES)
@@ -58,8 +59,8 @@ class Stream:
         return self.decoding.bar(conditioning, uniform)
 
     def adapt_guide(self, controls):
-        """Have a view for every control that these set. A new view starts from what the nearest view has seen; the
-        views of a control stay once it was set, for they have seen what the others have not."""
+        """Have a view for every control that these set. A new view starts from what the nearest view has
+        seen; the views of a control stay once it was set, for they have seen what the others have not."""
         if len(self.guide.given) == len(CONTROLS):
             return
         before, played = self.guide, self.decoding

@@ -50,7 +50,7 @@ class CapturedDecoding(Decoding):
             for static, value in zip(inputs, (*conditioning.values(), uniform, *positions)):
                 static.copy_(value)
             graph.replay()
-            return tuple(roll.clone() for roll in outputs)
+            return outputs
 
     def capture(self, conditioning, uniform, positions):
         """(the graph, the tensors it reads, the tensors it writes). The state is left as it was."""

@@ -14,6 +14,8 @@ import torch
 from model.controls import CONTROLS
 from model.heads import StepHeads, bin_to_offset, bin_to_velocity, offset_to_bin, velocity_to_bin
 
+TAP = "tap_velocity_bin", "tap_offset_bin", "tap_vel", "tap_timeoffset"
+
 
 class View(NamedTuple):
     """What a row of a guided batch sees: which of the given controls are unset in it, and whether it sees the
@@ -163,7 +165,9 @@ class Decoding:
         n = uniform.shape[1]
         positions = self.model.decoder.positions(self.position, n)
         self.position += n
-        return self.run_bar(conditioning, uniform, positions)
+        with torch.inference_mode():  # where small operations start a tenth sooner
+            drums = self.run_bar(conditioning, uniform, positions)
+        return tuple(roll.clone() for roll in drums)
 
     def run_bar(self, conditioning, uniform, positions):
         guide, budget = self.guide, self.model.budget
@@ -202,9 +206,11 @@ class Decoding:
 
 def bar_steps(conditioning, uniform, temperature, model):
     """The conditioning of each step of a bar, a list of dicts, with all that its draws need and that does not
-    depend on what is drawn: threshold (B, V) of the onsets; chances, four (B, V): of the velocity token,
-    where in its bin, of the offset token, where in its bin; velocity_bin and offset_bin of known cells."""
-    bar = conditioning | {"threshold": onset_threshold(uniform[..., 0], temperature, conditioning)}
+    depend on what is drawn: the values TAP as (B, 1); threshold (B, V) of the onsets; chances, four (B, V):
+    of the velocity token, where in its bin, of the offset token, where in its bin; velocity_bin and
+    offset_bin of known cells."""
+    tap = {name: roll.unsqueeze(-1) for name, roll in conditioning.items() if name in TAP}
+    bar = conditioning | tap | {"threshold": onset_threshold(uniform[..., 0], temperature, conditioning)}
     if "known_vel" in conditioning:
         bar["velocity_bin"] = velocity_to_bin(conditioning["vel"], model.velocity_bins)
         bar["offset_bin"] = offset_to_bin(conditioning["timeoffset"], model.offset_bins)
@@ -253,7 +259,7 @@ def draw_onsets(parts, here):
     hits = rows_hit(torch.gt(above, 0, out=onset))
     for v, pair in enumerate(pairs[:-1]):
         if hits[v]:
-            above = torch.addcmul(above, pair, onset[:, v, None])
+            above = torch.addcmul(above, pair, onset.narrow(1, v, 1))
             hits = rows_hit(torch.gt(above, 0, out=onset))
     return keep_within(onset, above, here) if "limit" in here else onset
 
@@ -323,12 +329,12 @@ def draw_hits(voices, hidden, onset, here, guide, temperature):
             else:
                 past = past.index_add(0, rows, embedded)
 
-    is_tap = velocity_bins == here["tap_velocity_bin"][:, None]
-    is_tap &= offset_bins == here["tap_offset_bin"][:, None]
+    is_tap = velocity_bins == here["tap_velocity_bin"]
+    is_tap &= offset_bins == here["tap_offset_bin"]
     vel = bin_to_velocity(velocity_bins, velocity_within, len(voices[0].velocity_token))
     timeoffset = bin_to_offset(offset_bins, offset_within, len(voices[0].offset_token))
-    vel = torch.where(is_tap, here["tap_vel"][:, None], vel)
-    timeoffset = torch.where(is_tap, here["tap_timeoffset"][:, None], timeoffset)
+    vel = torch.where(is_tap, here["tap_vel"], vel)
+    timeoffset = torch.where(is_tap, here["tap_timeoffset"], timeoffset)
     if known is not None:
         vel = torch.where(known, here["vel"], vel)
         timeoffset = torch.where(known, here["timeoffset"], timeoffset)

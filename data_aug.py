@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from model.controls import CONTROLS
 from model.heads import hit_index
 from model.model import count_tokens
 from utils.corpus import augment
@@ -27,7 +28,6 @@ from utils.corpus.cache import decode, windows
 from utils.corpus.tasks import known_cells
 from utils.midi.drums import N_VOICES, RHYTHM_CHANNEL, STYLE_NONE
 
-CONTROLS = ("density", "intensity", "instrument", "style")
 RHYTHM_KEYS = ("rhythm_onset", "rhythm_vel", "rhythm_timeoffset")
 _ORDER, _BATCH, _NOISE = 0, 1, 2  # tags of the streams of random numbers
 

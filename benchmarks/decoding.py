@@ -26,7 +26,7 @@ import torch
 from training import FULL, seconds
 
 from inference_bar_control import process_midi
-from model.decoding.sampling import UNIFORMS_PER_VOICE, heard_by, sample, told_of
+from model.decoding.sampling import UNIFORMS_PER_VOICE, build_conditioning, encode_rhythm, sample
 from model.decoding.steps import Decoding, Guide, decoding_precision, draw_hits, draw_onsets, onset_threshold
 from model.phi3_arch_model import played_before
 from utils.config.schema import load_config
@@ -67,8 +67,8 @@ def sample_without_cache(model, inputs, generator, whole):
     *rhythm, density, intensity, instrument, style, mask = inputs
     B, T, V = rhythm[0].shape
     S, guide, voices = model.steps_per_bar, Guide(1.0), model.hit_head.voices()
-    told = told_of(
-        model, heard_by(model, rhythm, mask, mask, mask), (density, intensity, instrument, style), guide
+    told = build_conditioning(
+        model, encode_rhythm(model, rhythm, mask, mask, mask), (density, intensity, instrument, style), guide
     )
     drums = tuple(torch.zeros_like(rhythm[0]) for _ in range(3))
     for t in range(T):
@@ -87,9 +87,9 @@ def sample_without_cache(model, inputs, generator, whole):
 def run_decoder(model, drums, told, n):
     """Hidden states (B, n, D) of the first n steps, whole bars or not, of drums (B, T, V); see DrumVAE.play."""
     played = (played_before(roll, model.steps_per_bar)[:, :n] for roll in drums[:2])
-    asked = told["asked"][:, :n] if "asked" in told else None
-    added = model.add_budget(told["added"][:, :n], asked, *played)
-    return model.decoder(model.decoder.embed_previous(*(roll[:, :n] for roll in drums)), added)
+    asked = told["budget_targets"][:, :n] if "budget_targets" in told else None
+    modulation = model.add_budget(told["modulation"][:, :n], asked, *played)
+    return model.decoder(model.decoder.embed_previous(*(roll[:, :n] for roll in drums)), modulation)
 
 
 # ------------------------------------------------------------------------- the floor

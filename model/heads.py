@@ -94,10 +94,10 @@ class VoiceHits:
         self.velocity_token, self.offset_token = of_voice(chain.velocity_token), of_voice(chain.offset_token)
         self.own_velocity = of_voice(chain.own_velocity)
 
-    def own(self, velocity_bin):
+    def embed_velocity(self, velocity_bin):
         return F.embedding(velocity_bin, self.own_velocity)
 
-    def note(self, velocity_bin, offset_bin):
+    def embed_hit(self, velocity_bin, offset_bin):
         return F.embedding(velocity_bin, self.velocity_token) + F.embedding(offset_bin, self.offset_token)
 
 
@@ -125,12 +125,12 @@ class HitChain(nn.Module):
         """For each voice what `draw_hits` needs, in eval mode."""
         return [VoiceHits(self, voice) for voice in range(self.velocity.n_voice)]
 
-    def note(self, velocity_bin, offset_bin, voice):
+    def embed_hit(self, velocity_bin, offset_bin, voice):
         """What a drawn hit of a voice tells the voices after it: (..., 2 x d_head)."""
         told = self.velocity_token(velocity_bin + self.velocity_row[voice])
         return told + self.offset_token(offset_bin + self.offset_row[voice])
 
-    def own(self, velocity_bin, voice):
+    def embed_velocity(self, velocity_bin, voice):
         """What a hit's own velocity tells its offset: (..., d_head)."""
         return self.own_velocity(velocity_bin + self.velocity_row[voice])
 
@@ -142,12 +142,12 @@ class HitChain(nn.Module):
         hit = index["hit"]
         voice = hit % onset.shape[-1]
         velocity_bin, offset_bin = velocity_bin.flatten()[hit], offset_bin.flatten()[hit]
-        told = self.note(velocity_bin, offset_bin, voice)
+        told = self.embed_hit(velocity_bin, offset_bin, voice)
         # few steps have more than one hit: sum over the pairs of hits there are, not over all voices of all steps
         past = torch.zeros_like(told).index_add(0, index["later_hit"], told[index["earlier_hit"]])
 
         past_velocity, past_offset = past.chunk(2, dim=-1)
-        past_offset = past_offset + self.own(velocity_bin, voice)
+        past_offset = past_offset + self.embed_velocity(velocity_bin, voice)
         prepared_velocity = self.velocity.prepare(hidden, onset).flatten(0, -2)[hit]
         prepared_offset = self.offset.prepare(hidden, onset).flatten(0, -2)[hit]
         velocity = self.velocity.read(prepared_velocity, past_velocity, voice)
@@ -180,7 +180,7 @@ class TapTokens(nn.Module):
         offset = torch.where(tapped, offset_to_bin(timeoffset, self.offset_bins) + 1, 0)
         return self.velocity(velocity) + self.offset(offset)
 
-    def unheard(self):
+    def no_tap(self):
         """What stands for no tap at all, (D,)."""
         return self.velocity.weight[0] + self.offset.weight[0]
 

@@ -140,7 +140,7 @@ class Attention(nn.Module):
     def step(self, x, weights, cache, place):
         """The same of the one step x (B, D), whose key and value are written into the cache (2, B H, W, D/H).
 
-        weights: of the two matrices, in any precision; place: where the step is, see Phi3Decoder.places. In few
+        weights: of the two matrices, in any precision; place: where the step is, see Phi3Decoder.positions. In few
         operations: of one step their number is most of the time.
         """
         qkv_weight, o_weight = weights

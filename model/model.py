@@ -139,7 +139,7 @@ class DrumVAE(nn.Module):
         )
         self.budget = None
         if condition["remaining_budget"]:
-            n_out = decoder["n_layer"] * self.decoder.d_told
+            n_out = decoder["n_layer"] * self.decoder.d_modulation
             self.budget = Budget(
                 N_VOICE, self.steps_per_bar, self.normalize_factor, 2 * condition["d_control"], n_out
             )
@@ -158,7 +158,7 @@ class DrumVAE(nn.Module):
             output["dropout"],
         )
 
-    def hear(self, rhythm, known, known_onset, known_vel, mask, use_context, use_latent):
+    def encode(self, rhythm, known, known_onset, known_vel, mask, use_context, use_latent):
         """The encoder's side: context (B, T, D), mu and logvar (B, N, Z), and the bars that have any (B, N).
 
         A step that neither context nor latent may use is not attended to: nobody has played there yet.
@@ -168,7 +168,7 @@ class DrumVAE(nn.Module):
         mu, logvar, bars = self.latent(context, heard)
         return context, mu, logvar, bars
 
-    def prior(self, marginal_logits, use_context):
+    def onset_bias(self, marginal_logits, use_context):
         """What the onset logits start from, (B, T, V): the encoder's own guess, nothing where the context is unset.
 
         The guess is learnt at every step, the choice of voices by the decoder only where no hit before it gives it
@@ -176,19 +176,19 @@ class DrumVAE(nn.Module):
         """
         return marginal_logits.detach() * use_context.unsqueeze(-1)
 
-    def budget_asked(self, density, intensity, instrument):
+    def budget_targets(self, density, intensity, instrument):
         """What the controls (B, T, ...) ask of each bar, for add_budget: (B, T, ...), None without a budget."""
         if self.budget is None:
             return None
         position = torch.arange(density.shape[1], device=density.device) % self.steps_per_bar
-        return self.budget.asked(position, density, intensity, instrument)
+        return self.budget.targets(position, density, intensity, instrument)
 
-    def add_budget(self, added, asked, played_onset, played_vel):
-        """added (..., L, P) plus what the remaining budget says to each layer; see Budget.features."""
+    def add_budget(self, modulation, asked, played_onset, played_vel):
+        """modulation (..., L, P) plus what the remaining budget says to each layer; see Budget.features."""
         if self.budget is None:
-            return added
-        features = self.budget.features(asked, played_onset, played_vel).to(added.dtype)
-        return added + self.budget(features).unflatten(-1, added.shape[-2:])
+            return modulation
+        features = self.budget.features(asked, played_onset, played_vel).to(modulation.dtype)
+        return modulation + self.budget(features).unflatten(-1, modulation.shape[-2:])
 
     def forward(self, batch, targets=None):
         """Teacher-forced pass over a batch (the dict that data_aug makes) -> dict of figures.
@@ -233,14 +233,14 @@ class DrumVAE(nn.Module):
 
         Returned: logits, given what was played before: onset and marginal (B, T, V), the voices one after the other and
         each cell for itself; velocity and offset (n_hit, K). What was played, by the same names: rolls, and tokens
-        (n_hit,) in the order of onset.nonzero(). And mu, logvar and bars as `hear` gives them, in float32.
+        (n_hit,) in the order of onset.nonzero(). And mu, logvar and bars as `encode` gives them, in float32.
         """
         onset, vel, timeoffset, mask = batch["onset"], batch["vel"], batch["timeoffset"], batch["mask"]
         use_context, use_latent = batch["use_context"], batch["use_latent"]
         controls = [batch[name] for name in ("density", "intensity", "instrument", "style")]
 
         rhythm = batch["rhythm_onset"], batch["rhythm_vel"], batch["rhythm_timeoffset"]
-        context, mu, logvar, bars = self.hear(
+        context, mu, logvar, bars = self.encode(
             rhythm,
             (onset, vel, timeoffset),
             batch["known_onset"],
@@ -253,7 +253,7 @@ class DrumVAE(nn.Module):
         latent = mu + batch["noise"] * (0.5 * logvar).exp() if "noise" in batch else mu
 
         condition = self.condition(context, latent, use_context, use_latent, *controls)
-        hidden = self.play(onset, vel, timeoffset, condition, controls)
+        hidden = self.decode(onset, vel, timeoffset, condition, controls)
 
         velocity_bin = velocity_to_bin(vel, self.velocity_bins)
         offset_bin = offset_to_bin(timeoffset, self.offset_bins)
@@ -262,7 +262,7 @@ class DrumVAE(nn.Module):
         hit_hidden = hidden + self.tap(rhythm, use_context).to(hidden.dtype)
         velocity, offset = self.hit_head(hit_hidden, onset, velocity_bin, offset_bin, batch)
         logits = {
-            "onset": self.onset_head(hidden, onset) + self.prior(marginal, use_context),
+            "onset": self.onset_head(hidden, onset) + self.onset_bias(marginal, use_context),
             "marginal": marginal,
             "velocity": velocity,
             "offset": offset,
@@ -270,12 +270,12 @@ class DrumVAE(nn.Module):
         tokens = {"velocity": velocity_bin.flatten()[hit], "offset": offset_bin.flatten()[hit]}
         return logits, {"onset": onset, "marginal": onset, **tokens}, (mu, logvar, bars)
 
-    def play(self, onset, vel, timeoffset, condition, controls):
+    def decode(self, onset, vel, timeoffset, condition, controls):
         """Hidden states (B, T, D) of the decoder over what is played, given condition (B, T, C) and controls."""
         played = played_before(onset, self.steps_per_bar), played_before(vel, self.steps_per_bar)
-        asked = self.budget_asked(*controls[:3])
-        added = self.add_budget(self.decoder.project_condition(condition), asked, *played)
-        return self.decoder(self.decoder.embed_previous(onset, vel, timeoffset), added)
+        asked = self.budget_targets(*controls[:3])
+        modulation = self.add_budget(self.decoder.project_condition(condition), asked, *played)
+        return self.decoder(self.decoder.embed_previous(onset, vel, timeoffset), modulation)
 
 
 def head_nats(logits, target):

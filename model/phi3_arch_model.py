@@ -39,7 +39,7 @@ class Budget(nn.Module):
         self.normalize_factor = normalize_factor
         self.mlp = nn.Sequential(nn.Linear(7 + 3 * n_voice, d_hidden), nn.SiLU(), nn.Linear(d_hidden, d_out))
 
-    def asked(self, position_in_bar, density, intensity, instrument):
+    def targets(self, position_in_bar, density, intensity, instrument):
         """What does not depend on what is played: position_in_bar (...) from 0; density, intensity (...) z-scores and
         instrument (..., V) shares, NaN = unset -> (..., 6 + 2V) for `features`."""
         has_density, has_intensity, has_voice = ~density.isnan(), ~intensity.isnan(), ~instrument.isnan()
@@ -91,7 +91,7 @@ class Budget(nn.Module):
         return self.mlp(features)
 
 
-def tell(x, told):
+def modulate(x, told):
     """What a layer reads of x (..., D): told (..., D) is added; of told (..., 2D) the second half first scales x."""
     shift, *scale = told.split(x.shape[-1], dim=-1)
     return torch.addcmul(x + shift, x, *scale) if scale else x + shift
@@ -107,19 +107,19 @@ class Phi3Decoder(nn.Module):
     ):
         super().__init__()
         self.d_model, self.n_layer, self.n_head = d_model, n_layer, n_head
-        self.d_told = 2 * d_model if film else d_model
+        self.d_modulation = 2 * d_model if film else d_model
         self.rope_theta, self.window = rope_theta, window
         self.embed = RollEmbedding(n_voice, d_model)
         self.start = nn.Parameter(torch.zeros(d_model))
         # the projections of all layers in one matrix: at decoding they are done once for all steps
-        self.in_attention = nn.Linear(d_condition, n_layer * self.d_told)
+        self.in_attention = nn.Linear(d_condition, n_layer * self.d_modulation)
         self.layers = nn.ModuleList(Block(d_model, n_head, d_ff, dropout) for _ in range(n_layer))
         self.norm = RMSNorm(d_model, eps=NORM_EPS)
         self.dropout = Dropout(dropout)
 
     def project_condition(self, condition):
         """condition (B, T, C) -> what each layer is told, (B, T, L, P)."""
-        return self.in_attention(condition).unflatten(-1, (self.n_layer, self.d_told))
+        return self.in_attention(condition).unflatten(-1, (self.n_layer, self.d_modulation))
 
     def embed_previous(self, onset, vel, timeoffset):
         """Rolls (B, T, V) of what is played -> (B, T, D), where step t tells of step t - 1."""
@@ -127,8 +127,8 @@ class Phi3Decoder(nn.Module):
         start = self.start.to(played.dtype).expand(played.shape[0], 1, -1)
         return torch.cat((start, played), dim=1)
 
-    def forward(self, x, added):
-        """x (B, T, D), added (B, T, L, P) -> hidden states (B, T, D), each of the steps up to its own."""
+    def forward(self, x, modulation):
+        """x (B, T, D), modulation (B, T, L, P) -> hidden states (B, T, D), each of the steps up to its own."""
         T = x.shape[1]
         rotary = rotary_table(torch.arange(T, device=x.device), self.d_model // self.n_head, self.rope_theta)
         if T > self.window:
@@ -136,8 +136,8 @@ class Phi3Decoder(nn.Module):
         else:
             attention = {"is_causal": True}
         x = self.dropout(x)
-        for layer, told in zip(self.layers, added.unbind(2)):
-            x = layer(tell(x, told), rotary, **attention)
+        for layer, told in zip(self.layers, modulation.unbind(2)):
+            x = layer(modulate(x, told), rotary, **attention)
         return self.norm(x)
 
     def empty_cache(self, batch_size):
@@ -145,7 +145,7 @@ class Phi3Decoder(nn.Module):
         shape = (2, batch_size * self.n_head, self.window, self.d_model // self.n_head)
         return [self.start.new_zeros(shape) for _ in self.layers]
 
-    def places(self, first, n):
+    def positions(self, first, n):
         """Where the n steps from `first` (counted from 0) are, as `step` wants to be told, each with n rows: cos and
         sin of query, key and value in one (values do not turn, queries are scaled), the slot in the ring, and what
         is added to the scores of the ring's slots: 0, or minus infinity where no step has been yet."""
@@ -163,9 +163,9 @@ class Phi3Decoder(nn.Module):
         cos, sin, unseen = (table.to(self.start) for table in (cos, sin, unseen))
         return cos, sin, (position % self.window)[:, None].to(self.start.device), unseen
 
-    def step(self, x, added, weights, cache, place):
-        """One step: x (B, D), added (B, L, P), weights: of each layer, see Block.weights, one row of `places` ->
+    def step(self, x, modulation, weights, cache, place):
+        """One step: x (B, D), modulation (B, L, P), weights: of each layer, see Block.weights, one row of `positions` ->
         hidden (B, D). Same numbers as forward."""
         for i, layer in enumerate(self.layers):
-            x = layer.step(tell(x, added[:, i]), weights[i], cache[i], place)
+            x = layer.step(modulate(x, modulation[:, i]), weights[i], cache[i], place)
         return self.norm(x)

@@ -96,7 +96,7 @@ def normed(x, weight, eps, out):
 
 
 @compiled
-def tell(x, told, layer):
+def modulate(x, told, layer):
     """See phi3_arch_model.tell: x (R, D), in place; told (R, L, P)."""
     R, D = x.shape
     film = told.shape[2] > D
@@ -117,7 +117,7 @@ def gated(gate_up, out):
 
 @compiled
 def attend(qkv, cos, sin, cache, layer, slot, n_seen, out):
-    """Attention of one step: qkv (R, 3 D); cos and sin (3, d), see Phi3Decoder.places; cache (R, L, 2, H, W, d), the slot of
+    """Attention of one step: qkv (R, 3 D); cos and sin (3, d), see Phi3Decoder.positions; cache (R, L, 2, H, W, d), the slot of
     which gets the step's key and value, and of which the first n_seen slots are looked at -> out (R, D)."""
     R, _, _, H, W, d = cache.shape
     q, scores = np.empty(d, np.float32), np.empty(W, np.float32)
@@ -359,11 +359,11 @@ def play_bar(
 ):
     """The steps of a bar, the first of which is number `first` of the piece; see Decoding.play.
 
-    guide (N - 1): see blend. cos, sin (n, 3, d): see Phi3Decoder.places. x (R, D), what the first step reads, becomes
+    guide (N - 1): see blend. cos, sin (n, 3, d): see Phi3Decoder.positions. x (R, D), what the first step reads, becomes
     what the next bar's will; cache (R, L, 2, H, W, d) is written. Into hidden (n, R, D) go the hidden states, into onset,
     vel, timeoffset (n, B, V) the drums.
     """
-    n, R, L, P = told.added.shape
+    n, R, L, P = told.modulation.shape
     B, V = onset.shape[1:]
     n_view = R // B
     D, W = x.shape[1], cache.shape[4]
@@ -380,18 +380,20 @@ def play_bar(
     rolls, mixed = np.empty((B, 3 * D), np.float32), np.empty((B, D), np.float32)
     played_onset, played_vel = np.zeros((B, V), np.float32), np.zeros((B, V), np.float32)
     for t in range(n):
-        if told.asked.size:
-            budget_features(told.asked[t], played_onset, played_vel, weights.steps_per_bar, features_in)
+        if told.budget_targets.size:
+            budget_features(
+                told.budget_targets[t], played_onset, played_vel, weights.steps_per_bar, features_in
+            )
             multiply(features_in, weights.features, 0, features)
             activate(features)
             multiply(features, weights.budget, 0, budget)
-            add(budget, told.added[t].reshape(R, L * P))
+            add(budget, told.modulation[t].reshape(R, L * P))
             told_now = budget.reshape(R, L, P)
         else:
-            told_now = told.added[t]
+            told_now = told.modulation[t]
         slot, n_seen = (first + t) % W, min(first + t + 1, W)
         for layer in range(L):
-            tell(x, told_now, layer)
+            modulate(x, told_now, layer)
             normed(x, weights.attention_norm[layer], weights.eps, reading)
             multiply(reading, weights.qkv, layer, qkv)
             attend(qkv, cos[t], sin[t], cache, layer, slot, n_seen, seen)

@@ -71,8 +71,8 @@ class Hits(NamedTuple):
 # What the steps of a bar are told: the number of dimensions, n first, then B or R; and what it consists of. What is not told
 # has no elements.
 TOLD = {
-    "added": (4, torch.float32),  # (n, R, L, P)
-    "asked": (3, torch.float32),  # (n, R, 6 + 2V), see Budget.asked
+    "modulation": (4, torch.float32),  # (n, R, L, P)
+    "budget_targets": (3, torch.float32),  # (n, R, 6 + 2V), see Budget.targets
     "threshold": (3, torch.float32),  # (n, B, V), see decoding.onset_threshold
     "uniform": (4, torch.float32),  # (n, B, V, 5)
     "limit": (4, torch.int64),  # (n, B, rules, V), see decoding.keep_within
@@ -89,7 +89,7 @@ TOLD = {
     "offset_bin": (3, torch.int64),
 }
 Told = namedtuple("Told", TOLD)
-BY_VIEW = "added", "asked", "tap_tokens"  # R rows
+BY_VIEW = "modulation", "budget_targets", "tap_tokens"  # R rows
 
 
 # ------------------------------------------------------------------------- from torch and back

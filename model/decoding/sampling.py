@@ -35,7 +35,7 @@ def few_threads(little, device):
             torch.set_num_threads(before)
 
 
-def heard_by(model, rhythm, mask, use_context, use_latent, known=None, latent=None):
+def encode_rhythm(model, rhythm, mask, use_context, use_latent, known=None, latent=None):
     """What the encoder makes of a rhythm, and all else that no control changes: a dict of tensors (B, T, ...).
 
     rhythm: onset, vel, timeoffset (B, T, V), T whole bars; mask, use_context, use_latent (B, T) bool; known: dict
@@ -50,13 +50,13 @@ def heard_by(model, rhythm, mask, use_context, use_latent, known=None, latent=No
         "use_latent": use_latent,
         "context": context,
         "latent": latent.repeat_interleave(model.steps_per_bar, dim=1),
-        "prior": model.prior(model.marginal_head(context), use_context).float(),
+        "onset_bias": model.onset_bias(model.marginal_head(context), use_context).float(),
     }
     return heard | tap_of(model, rhythm, use_context & mask) | (known or {})
 
 
 def encode(model, rhythm, mask, use_context, use_latent, known=None):
-    """The context (B, T, D) and each bar's latent (B, N, Z), its mean, of what `heard_by` takes.
+    """The context (B, T, D) and each bar's latent (B, N, Z), its mean, of what `encode_rhythm` takes.
 
     A rhythm of more than WINDOW_BARS is heard in windows that overlap, each but for its margins, so that it takes no
     more memory than a short one; docs/experiments.md has what that changes.
@@ -78,7 +78,7 @@ def encode(model, rhythm, mask, use_context, use_latent, known=None):
         here = slice(start, start + width)
         cut_heard, cut = ([roll[:, here] for roll in three] for three in (rolls_heard, rolls))
         with few_threads(mask.numel() <= SHORT, mask.device):
-            context, mu, _, _ = model.hear(cut_heard, cut, *(steps[:, here] for steps in masks))
+            context, mu, _, _ = model.encode(cut_heard, cut, *(steps[:, here] for steps in masks))
         end = T if start == last else start + width - margin
         contexts.append(context[:, kept - start : end - start])
         latents.append(mu[:, (kept - start) // S : (end - start) // S])
@@ -106,14 +106,14 @@ def unset_of(control):
     return math.nan if control.is_floating_point() else UNSET_STYLE
 
 
-def given_of(controls):
+def given_controls(controls):
     """Which of the four controls are set on any step. Asks their device once."""
     steps = [~x.isnan() if x.is_floating_point() else x != UNSET_STYLE for x in controls]
     given = torch.stack([there.any() for there in steps]).tolist()
     return tuple(name for name, there in zip(CONTROLS, given) if there)
 
 
-def told_of(model, heard, controls, guide):
+def build_conditioning(model, heard, controls, guide):
     """What the decoder is told of the steps of `heard`, whole bars, under controls: density, intensity (B, T),
     instrument (B, T, V), NaN = unset, style (B, T) or weights, see StyleControl. The dict of `heard`, ready for
     Decoding.bar."""
@@ -130,14 +130,14 @@ def told_of(model, heard, controls, guide):
     told = {
         name: x for name, x in heard.items() if name not in ("context", "latent", "use_context", "use_latent")
     }
-    told["added"] = model.decoder.project_condition(condition)
-    told["tap_tokens"] = guide.heard(told["tap_tokens"], model.tap.unheard().expand_as(told["tap_tokens"]))
+    told["modulation"] = model.decoder.project_condition(condition)
+    told["tap_tokens"] = guide.heard(told["tap_tokens"], model.tap.no_tap().expand_as(told["tap_tokens"]))
     if guide.follow != 1:
-        told["prior"] = (
-            guide.follow * told["prior"]
+        told["onset_bias"] = (
+            guide.follow * told["onset_bias"]
         )  # it is of the hits of the tap alone, so it counts as often
-    asked = model.budget_asked(*controls[:3])
-    return told if asked is None else told | {"asked": asked}
+    asked = model.budget_targets(*controls[:3])
+    return told if asked is None else told | {"budget_targets": asked}
 
 
 @torch.no_grad()
@@ -192,7 +192,7 @@ def sample(
         """x, and steps that do not exist to the end of its last bar."""
         return x if T % S == 0 else torch.cat((x, x.new_full((B, S - T % S, *x.shape[2:]), fill)), dim=1)
 
-    heard = heard_by(
+    heard = encode_rhythm(
         model,
         tuple(steps(x.float()) for x in (rhythm_onset, rhythm_vel, rhythm_timeoffset)),
         steps(mask.bool()),
@@ -205,9 +205,9 @@ def sample(
         if rule is not None:
             heard[name] = steps(rule)
     controls = density, intensity, instrument, style
-    guide = Guide(guidance, follow, given_of(controls))
+    guide = Guide(guidance, follow, given_controls(controls))
     controls = [steps(control, unset_of(control)) for control in controls]
-    told = told_of(model, heard, controls, guide)
+    told = build_conditioning(model, heard, controls, guide)
     decoding = begin(model, B * num_samples, guide, temperature, precision)
     bars = []
     for start in range(0, T, S):

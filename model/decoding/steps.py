@@ -157,10 +157,10 @@ class Decoding:
         self.position = earlier.position
 
     def bar(self, told, uniform):
-        """Draw the n steps of a bar, or of its beginning: told as told_of gives it, of these steps; uniform
+        """Draw the n steps of a bar, or of its beginning: told as build_conditioning gives it, of these steps; uniform
         (B, n, V, 5), in [0, 1). Returns onset, vel, timeoffset, float32 (B, n, V)."""
         n = uniform.shape[1]
-        places = self.model.decoder.places(self.position, n)
+        places = self.model.decoder.positions(self.position, n)
         self.position += n
         return self.play(told, uniform, places)
 
@@ -174,8 +174,8 @@ class Decoding:
         for t, (threshold, uniform, place) in enumerate(by_step):
             here = {name: roll[t] for name, roll in told.items()}
             played = guide.double(played_onset), guide.double(played_vel)
-            added = model.add_budget(here["added"], here.get("asked"), *played)
-            hidden = model.decoder.step(x, added, self.weights, self.cache, place)
+            modulation = model.add_budget(here["modulation"], here.get("budget_targets"), *played)
+            hidden = model.decoder.step(x, modulation, self.weights, self.cache, place)
             onset = draw_onsets(model.onset_head.parts(hidden), threshold, guide, here)
             vel, timeoffset = draw_hits(self.voices, hidden, onset, here, uniform, guide, self.temperature)
             drawn.append((onset, vel, timeoffset))
@@ -191,7 +191,7 @@ def onset_threshold(uniform, temperature, told):
     A hit where uniform < sigmoid(logit / temperature). Told prior, forbid (if any), the known cells (if any), which
     come before what is forbidden, and the mask, which comes before all.
     """
-    threshold = temperature * torch.logit(uniform) - told["prior"]
+    threshold = temperature * torch.logit(uniform) - told["onset_bias"]
     if "forbid" in told:
         threshold = threshold.masked_fill(told["forbid"], math.inf)
     if "known_onset" in told:
@@ -266,14 +266,16 @@ def draw_hits(voices, hidden, onset, told, uniform, guide, temperature):
         if known is not None:
             velocity_bin = torch.where(known[some, v], known_velocity_bin[some, v], velocity_bin)
         doubled_bin = guide.double(velocity_bin)
-        logits = guide.blend(voice.offset.logits(*step, of_rows(past_offset, rows) + voice.own(doubled_bin)))
+        logits = guide.blend(
+            voice.offset.logits(*step, of_rows(past_offset, rows) + voice.embed_velocity(doubled_bin))
+        )
         offset_bin = pick(logits, uniform[some, v, 3], temperature)
         if known is not None:
             offset_bin = torch.where(known[some, v], known_offset_bin[some, v], offset_bin)
 
         velocity_bins[some, v], offset_bins[some, v] = velocity_bin, offset_bin
         if any(hits[v + 1 :]):
-            past[rows] += voice.note(doubled_bin, guide.double(offset_bin)) * step[1][:, v, None]
+            past[rows] += voice.embed_hit(doubled_bin, guide.double(offset_bin)) * step[1][:, v, None]
 
     is_tap = velocity_bins == told["tap_velocity_bin"][:, None]
     is_tap &= offset_bins == told["tap_offset_bin"][:, None]

@@ -6,7 +6,7 @@ Shapes: B batch, T steps of the rhythm (whole bars), V voices (9), S steps in a 
 import torch
 
 from model.decoding.capture import fresh
-from model.decoding.sampling import UNIFORMS_PER_VOICE, given_of, heard_by, told_of
+from model.decoding.sampling import UNIFORMS_PER_VOICE, build_conditioning, encode_rhythm, given_controls
 from model.decoding.steps import CONTROLS, Guide
 from model.model import N_VOICE
 
@@ -18,7 +18,7 @@ class Stream:
         self, model, batch_size=1, temperature=1.0, guidance=1.0, follow=1.0, generator=None, precision=None
     ):
         """temperature > 0, guidance, follow, generator and precision as in `sample`. The model should be in eval mode;
-        `hear` comes before the first bar."""
+        `set_rhythm` comes before the first bar."""
         self.model, self.batch_size, self.generator = model, batch_size, generator
         self.guidance, self.follow = guidance, follow
         self.temperature, self.precision = temperature, precision
@@ -26,7 +26,7 @@ class Stream:
         self.decoding = fresh(model, batch_size, self.guide, temperature, precision)
 
     @torch.no_grad()
-    def hear(self, rhythm, use_context=True, use_latent=True, known=None):
+    def set_rhythm(self, rhythm, use_context=True, use_latent=True, known=None):
         """From the next bar on play to this rhythm, from its first bar, over and over: onset, vel, timeoffset (B, T, V),
         T whole bars; None: to nothing. use_context, use_latent: whether it is heard hit by hit, and its gist, one bool or
         (T,) of them. known: as in `sample`, of as many steps as the rhythm."""
@@ -35,7 +35,7 @@ class Stream:
             rhythm, use_context, use_latent = (silence.float(),) * 3, False, False
         steps = torch.ones(rhythm[0].shape[:2], dtype=torch.bool, device=rhythm[0].device)
         use_context = steps & use_context & bool(self.follow)
-        self.heard = heard_by(self.model, rhythm, steps, use_context, steps & use_latent, known)
+        self.heard = encode_rhythm(self.model, rhythm, steps, use_context, steps & use_latent, known)
         self.next_step = 0
 
     @torch.no_grad()
@@ -48,7 +48,7 @@ class Stream:
         heard = {name: x[:, self.next_step : self.next_step + S] for name, x in self.heard.items()}
         self.next_step = (self.next_step + S) % self.heard["mask"].shape[1]
         heard |= {name: rule for name, rule in (("forbid", forbid), ("limit", limit)) if rule is not None}
-        told = told_of(self.model, heard, controls, self.guide)
+        told = build_conditioning(self.model, heard, controls, self.guide)
         shape = self.batch_size, S, N_VOICE, UNIFORMS_PER_VOICE
         return self.decoding.bar(told, torch.rand(shape, generator=self.generator, device=density.device))
 
@@ -58,7 +58,7 @@ class Stream:
         if len(self.guide.given) == len(CONTROLS):
             return
         before, played = self.guide, self.decoding
-        self.guide = Guide(self.guidance, self.follow, before.given.union(given_of(controls)))
+        self.guide = Guide(self.guidance, self.follow, before.given.union(given_controls(controls)))
         if self.guide != before:
             self.decoding = fresh(self.model, self.batch_size, self.guide, self.temperature, self.precision)
             self.decoding.go_on_from(played)

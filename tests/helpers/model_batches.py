@@ -61,7 +61,7 @@ def hidden_states(model, batch, condition_from=None):
     controls = [source[name] for name in ("density", "intensity", "instrument", "style")]
     known = tuple(source[name] for name in ("onset", "vel", "timeoffset"))
     rhythm = tuple(source[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset"))
-    context, mu, _, _ = model.hear(
+    context, mu, _, _ = model.encode(
         rhythm,
         known,
         source["known_onset"],
@@ -71,7 +71,7 @@ def hidden_states(model, batch, condition_from=None):
         source["use_latent"],
     )
     condition = model.condition(context, mu, source["use_context"], source["use_latent"], *controls)
-    return model.play(batch["onset"], batch["vel"], batch["timeoffset"], condition, controls)
+    return model.decode(batch["onset"], batch["vel"], batch["timeoffset"], condition, controls)
 
 
 def sampling_inputs(batch):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from model.decoding.capture import KEPT, CapturedDecoding, begin
-from model.decoding.sampling import UNIFORMS_PER_VOICE, heard_by, sample, told_of
+from model.decoding.sampling import UNIFORMS_PER_VOICE, build_conditioning, encode_rhythm, sample
 from model.decoding.steps import Decoding, Guide
 from tests.helpers.model_batches import random_batch, sampling_inputs, small_model
 
@@ -68,8 +68,8 @@ def drawn(decoding, model, batch, guide, seed=5):
     names = ("mask", "use_context", "use_latent")
     with torch.no_grad():
         rhythm = tuple(batch[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset"))
-        heard = heard_by(model, rhythm, *(batch[name] for name in names))
-        told = told_of(
+        heard = encode_rhythm(model, rhythm, *(batch[name] for name in names))
+        told = build_conditioning(
             model, heard, [batch[name] for name in ("density", "intensity", "instrument", "style")], guide
         )
         uniform = torch.rand(
@@ -108,9 +108,11 @@ def test_a_bar_asks_its_device_nothing(model):
         decoding = Decoding(nowhere, 3, Guide(2.0), 1.0, torch.bfloat16)
         rhythm = tuple(batch[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset"))
         known = {name: batch[name] for name in ("onset", "vel", "timeoffset", "known_onset", "known_vel")}
-        heard = heard_by(nowhere, rhythm, batch["mask"], batch["use_context"], batch["use_latent"], known)
+        heard = encode_rhythm(
+            nowhere, rhythm, batch["mask"], batch["use_context"], batch["use_latent"], known
+        )
         controls = [batch[name] for name in ("density", "intensity", "instrument", "style")]
-        told = told_of(nowhere, heard | {"forbid": batch["known_onset"]}, controls, Guide(2.0))
+        told = build_conditioning(nowhere, heard | {"forbid": batch["known_onset"]}, controls, Guide(2.0))
         rolls = decoding.bar(
             {name: x[:, :16] for name, x in told.items()},
             torch.rand(3, 16, 9, UNIFORMS_PER_VOICE, device="meta"),

@@ -10,7 +10,7 @@ from model.decoding.sampling import sample
 from model.heads import HitChain, OnsetChain, bin_to_offset, bin_to_velocity, offset_to_bin, velocity_to_bin
 from model.layers import BarLatent, Block, rotary_table
 from model.model import DrumVAE, count_tokens, training_loss
-from model.phi3_arch_model import played_before, tell
+from model.phi3_arch_model import modulate, played_before
 from tests.helpers.model_batches import FACTOR, hidden_states, random_batch, sampling_inputs, small_model
 from utils.training.optim import make_optimizer
 
@@ -90,8 +90,8 @@ def test_changing_a_bar_leaves_the_bars_before_bit_identical(model):
 
 def test_a_layer_is_told_by_addition_and_where_asked_by_scale_as_well():
     x, told = torch.randn(2, 8), torch.randn(2, 16)
-    torch.testing.assert_close(tell(x, told[:, :8]), x + told[:, :8])
-    torch.testing.assert_close(tell(x, told), x * (1 + told[:, 8:]) + told[:, :8])
+    torch.testing.assert_close(modulate(x, told[:, :8]), x + told[:, :8])
+    torch.testing.assert_close(modulate(x, told), x * (1 + told[:, 8:]) + told[:, :8])
 
 
 def test_attention_looks_no_further_back_than_the_window(tiny_config):
@@ -99,8 +99,10 @@ def test_attention_looks_no_further_back_than_the_window(tiny_config):
     config.Model.Decoder.window, config.Model.Decoder.n_layer = 4, 2
     model = small_model(config)
     embedded = torch.randn(1, 20, config.Model.Decoder.d_model, requires_grad=True)
-    added = torch.zeros(1, 20, 2, model.decoder.d_told)
-    gradient = torch.autograd.grad(model.decoder(embedded, added)[:, 19].sum(), embedded)[0].abs().sum(-1)[0]
+    modulation = torch.zeros(1, 20, 2, model.decoder.d_modulation)
+    gradient = (
+        torch.autograd.grad(model.decoder(embedded, modulation)[:, 19].sum(), embedded)[0].abs().sum(-1)[0]
+    )
     assert (gradient[19 - 6 :] > 0).all() and (
         gradient[: 19 - 6] == 0
     ).all()  # two layers of three steps back
@@ -155,11 +157,11 @@ def test_hit_logits_are_those_of_the_cells_one_by_one():
         past = torch.zeros(16)
         for u in range(v):
             if onset[b, t, u]:
-                past = past + head.note(velocity_bin[b, t, u], offset_bin[b, t, u], u)
+                past = past + head.embed_hit(velocity_bin[b, t, u], offset_bin[b, t, u], u)
         prepared = head.velocity.prepare(hidden[b, t], onset[b, t])[v]
         torch.testing.assert_close(velocity[row], head.velocity.read(prepared, past[:8], v))
         prepared = head.offset.prepare(hidden[b, t], onset[b, t])[v]
-        own = head.own(velocity_bin[b, t, v], v)
+        own = head.embed_velocity(velocity_bin[b, t, v], v)
         torch.testing.assert_close(offset[row], head.offset.read(prepared, past[8:] + own, v))
 
 
@@ -295,7 +297,7 @@ def test_encoder_sees_known_cells_and_no_others(model):
         rhythm = tuple(batch[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset"))
         known = tuple(rolls[name] for name in ("onset", "vel", "timeoffset"))
         masks = (known_onset, known_vel, batch["mask"], batch["use_context"], batch["use_latent"])
-        return model.hear(rhythm, known, *masks)[0]
+        return model.encode(rhythm, known, *masks)[0]
 
     nothing, everything = batch["known_onset"], ~batch["known_onset"]
     assert torch.equal(context(nothing, nothing, batch), context(nothing, nothing, changed))
@@ -326,9 +328,9 @@ def test_budget_counts_what_is_left(model):
     instrument[..., 0] = 2 / 16
     budget = model.budget
     played = played_before(onset, 16), played_before(vel, 16)
-    features = budget.features(budget.asked(torch.arange(32) % 16, density, intensity, instrument), *played)[
-        0
-    ]
+    features = budget.features(
+        budget.targets(torch.arange(32) % 16, density, intensity, instrument), *played
+    )[0]
     hits_left, per_step, deficit, _, needed, has, left = features[:, :7].T
     for t, hits, kicks in ((0, 12, 2), (1, 11, 1), (4, 11, 1), (5, 9, 0), (15, 9, 0), (16, 12, 2)):
         assert hits_left[t].item() * 8 == pytest.approx(hits, abs=1e-4)
@@ -339,7 +341,7 @@ def test_budget_counts_what_is_left(model):
     assert needed[5].item() == pytest.approx((12 * 0.6 - 3 * 0.8) / 9, abs=1e-4)
     assert (has == 1).all() and left[3].item() == pytest.approx(13 / 16)
     unset = budget.features(
-        budget.asked(torch.arange(32) % 16, density * math.nan, intensity, instrument), *played
+        budget.targets(torch.arange(32) % 16, density * math.nan, intensity, instrument), *played
     )[0]
     assert (unset[:, [0, 1, 4, 5]] == 0).all() and (unset[:, 2] == features[:, 2]).all()
 

@@ -24,7 +24,7 @@ def draw_step(model, hidden, uniform, known=None):
     n = len(uniform)
     told = {
         "mask": torch.ones(n, dtype=torch.bool),
-        "prior": torch.zeros(n, 9),
+        "onset_bias": torch.zeros(n, 9),
         "tap_tokens": torch.zeros(n, 1),
         "tap_vel": torch.zeros(n),
         "tap_timeoffset": torch.zeros(n),
@@ -140,8 +140,10 @@ def test_a_voice_is_read_alone_as_among_all(model):
                 past = torch.randn(n, head.d_head)
                 expected = head.read(head.prepare(hidden, onset)[:, v], past, v)
                 torch.testing.assert_close(alone.logits(hidden, onset, past), expected)
-            assert torch.equal(voice.own(velocity_bin), chain.own(velocity_bin, v))
-            assert torch.equal(voice.note(velocity_bin, offset_bin), chain.note(velocity_bin, offset_bin, v))
+            assert torch.equal(voice.embed_velocity(velocity_bin), chain.embed_velocity(velocity_bin, v))
+            assert torch.equal(
+                voice.embed_hit(velocity_bin, offset_bin), chain.embed_hit(velocity_bin, offset_bin, v)
+            )
 
 
 def test_hits_of_a_few_rows_are_drawn_as_each_row_alone(model):
@@ -234,8 +236,8 @@ def test_pick_inverts_the_distribution():
 
 
 def test_what_is_little_is_heard_by_one_thread_and_the_others_are_given_back(model, monkeypatch):
-    heard, hear = [], model.hear
-    monkeypatch.setattr(model, "hear", lambda *a: heard.append(torch.get_num_threads()) or hear(*a))
+    heard, encode = [], model.encode
+    monkeypatch.setattr(model, "encode", lambda *a: heard.append(torch.get_num_threads()) or encode(*a))
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -382,9 +384,9 @@ def test_guidance_of_nothing_asked_costs_no_second_row(model, monkeypatch):
 def test_samples_of_a_rhythm_that_is_heard_once_are_those_of_one_heard_each_time(model, monkeypatch):
     batch = random_batch()
     batch["known_onset"][:, :8] = batch["known_vel"][:, :8] = True
-    hear, heard = type(model).hear, []
+    encode, heard = type(model).encode, []
     monkeypatch.setattr(
-        type(model), "hear", lambda self, *args: heard.append(len(args[0][0])) or hear(self, *args)
+        type(model), "encode", lambda self, *args: heard.append(len(args[0][0])) or encode(self, *args)
     )
 
     def play(n, again):
@@ -421,9 +423,9 @@ def encoded(model, batch, bars=None):
 def test_a_long_rhythm_is_heard_in_windows_of_which_the_middles_stay(model, bars, monkeypatch):
     batch = random_batch(B=2, T=16 * bars)
     batch["known_onset"][:, ::3] = batch["known_vel"][:, ::3] = True
-    hear, sizes = type(model).hear, []
+    encode, sizes = type(model).encode, []
     monkeypatch.setattr(
-        type(model), "hear", lambda self, *args: sizes.append(args[4].shape) or hear(self, *args)
+        type(model), "encode", lambda self, *args: sizes.append(args[4].shape) or encode(self, *args)
     )
     context, latent = encoded(model, batch)
     assert context.shape[:2] == (2, 16 * bars) and latent.shape[:2] == (2, bars)
@@ -443,7 +445,7 @@ def test_up_to_sixteen_bars_are_heard_in_one_go(model, monkeypatch):
     rhythm = [batch[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset")]
     steps = batch["mask"], batch["use_context"], batch["use_latent"]
     nothing = batch["known_onset"]
-    context, mu, _, _ = model.hear(rhythm, [roll * 0 for roll in rhythm], nothing, nothing, *steps)
+    context, mu, _, _ = model.encode(rhythm, [roll * 0 for roll in rhythm], nothing, nothing, *steps)
     heard = encode(model, rhythm, *steps)
     assert torch.equal(heard[0], context) and torch.equal(heard[1], mu)
 

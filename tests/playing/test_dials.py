@@ -11,7 +11,7 @@ from data_aug import unset_controls
 from inference_bar_control import Jam, generate
 from inference_bar_control import play as play_take
 from model.decoding.cpu_steps import CpuDecoding
-from model.decoding.sampling import heard_by, sample, told_of
+from model.decoding.sampling import build_conditioning, encode_rhythm, sample
 from model.decoding.steps import CONTROLS, Guide, View
 from tests.helpers.inference_helpers import build_tiny_model
 from tests.helpers.model_batches import (
@@ -166,10 +166,12 @@ def test_what_a_tap_tells_of_its_hits_is_told_to_the_literal_rows_and_counts_as_
     rhythm = [batch[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset")]
     controls = [batch[name] for name in CONTROLS]
     with torch.no_grad():
-        heard = heard_by(model, rhythm, batch["mask"], batch["use_context"], batch["use_latent"])
-        told = told_of(model, heard, controls, Guide(1.0, 0.25))
-        loose = heard_by(model, rhythm, batch["mask"], batch["use_context"] & False, batch["use_latent"])
-    assert torch.allclose(told["prior"], 0.25 * heard["prior"]) and heard["prior"].abs().sum() > 0
+        heard = encode_rhythm(model, rhythm, batch["mask"], batch["use_context"], batch["use_latent"])
+        told = build_conditioning(model, heard, controls, Guide(1.0, 0.25))
+        loose = encode_rhythm(model, rhythm, batch["mask"], batch["use_context"] & False, batch["use_latent"])
+    assert (
+        torch.allclose(told["onset_bias"], 0.25 * heard["onset_bias"]) and heard["onset_bias"].abs().sum() > 0
+    )
     literal, by_gist = told["tap_tokens"].chunk(2)
     assert torch.equal(literal, heard["tap_tokens"]) and torch.equal(by_gist, loose["tap_tokens"])
     assert not torch.equal(literal, by_gist)

@@ -144,8 +144,8 @@ def test_compiling_leaves_the_keys_and_finds_one_graph(tiny_config):
     keys = list(model.state_dict())
     compile_model(model)
     assert list(model.state_dict()) == keys
-    embedded, added = torch.randn(2, 16, 32), torch.randn(2, 16, 2, 32)
-    found = torch._dynamo.explain(model.decoder._call_impl)(embedded, added)
+    embedded, modulation = torch.randn(2, 16, 32), torch.randn(2, 16, 2, 32)
+    found = torch._dynamo.explain(model.decoder._call_impl)(embedded, modulation)
     assert found.graph_count == 1 and found.graph_break_count == 0
 
 

@@ -165,7 +165,7 @@ class Jam:
         *rolls, _ = laid_out(rhythm, steps)
         known = locked_cells(lock, drums, steps)
         if silent and known is None:
-            self.stream.hear(None)
+            self.stream.set_rhythm(None)
             return
         if known is not None:
             turn = len(drum_rolls(drums)[0])
@@ -179,7 +179,7 @@ class Jam:
             known = {name: self._rows(roll) for name, roll in locked_cells(lock, drums, again).items()}
         rolls, *use = as_heard(rolls, steps, self.follow, S, known is not None, False)
         with in_eval_mode(self.model):
-            self.stream.hear(
+            self.stream.set_rhythm(
                 [self._rows(roll) for roll in rolls], *(part.to(self.device) for part in use), known
             )
 

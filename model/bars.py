@@ -1,0 +1,207 @@
+"""Where every step is in its bar. Works on NumPy arrays and on tensors alike.
+
+Shapes: T steps, N bars, L steps of the longest bar. `dim` says which dimension of an array the steps, or bars, are.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+BEATS_PER_BAR = 4
+
+
+class StepIndex(NamedTuple):
+    """Of every step, (T,) integers."""
+
+    bar: object  # which bar it is in, from 0
+    place: object  # which step of the bar it is, from 0
+    length: object  # how many steps the bar has
+    beat: object  # which beat of the bar it is in, from 0
+    place_in_beat: object  # 0 where a beat begins
+
+
+@dataclass(frozen=True)
+class BarGrid:
+    """The bars of T steps. The last bar may be cut short: then `missing` of its steps do not exist.
+
+    beats: of each bar the lengths of its beats, in steps; the bar's length is their sum. n_steps: T.
+    """
+
+    beats: tuple
+    n_steps: int
+
+    @classmethod
+    def four_four(cls, n_steps, steps_per_beat):
+        """Bars of four equal beats, as many as n_steps fill or begin."""
+        return _four_four(int(n_steps), int(steps_per_beat))
+
+    def __post_init__(self):
+        most, least = sum(self.lengths), sum(self.lengths[:-1])
+        if not (least < self.n_steps <= most or self.n_steps == most):
+            raise ValueError(
+                f"n_steps: {self.n_steps}; the last bar must end it, {least + 1} to {most} steps"
+            )
+
+    @cached_property
+    def lengths(self):
+        """Of each bar its length in steps, (N,) ints; the last bar's is that of the whole bar."""
+        return tuple(map(sum, self.beats))
+
+    @cached_property
+    def starts(self):
+        """Of each bar its first step, (N,) ints."""
+        return tuple(accumulate(self.lengths, initial=0))[:-1]
+
+    @property
+    def n_bars(self):
+        return len(self.beats)
+
+    @property
+    def longest(self):
+        """L."""
+        return max(self.lengths, default=0)
+
+    @property
+    def missing(self):
+        """How many steps the last bar lacks."""
+        return sum(self.lengths) - self.n_steps
+
+    @cached_property
+    def even(self):
+        """Whether all bars have the same length."""
+        return len(set(self.lengths)) < 2
+
+    def whole(self):
+        """The same bars, the last of them whole."""
+        return BarGrid(self.beats, sum(self.lengths)) if self.missing else self
+
+    def cut(self, first, last):
+        """The grid of the bars from `first` up to, not including, `last`."""
+        here = self.steps_of(first, last)
+        return BarGrid(self.beats[first:last], here.stop - here.start)
+
+    def steps_of(self, first, last=None):
+        """The steps of a bar, or of the bars from `first` up to, not including, `last`, as a slice."""
+        last = first + 1 if last is None else last
+        edges = (*self.starts, self.n_steps)
+        return slice(edges[first], edges[last])
+
+    def bars(self):
+        """The steps of every bar, as slices, in order."""
+        return map(self.steps_of, range(self.n_bars))
+
+    # ------------------------------------------------------------------------- of every step
+
+    @cached_property
+    def index(self):
+        """The StepIndex in NumPy arrays."""
+        lengths = np.array([beat for bar in self.beats for beat in bar], np.int64)
+        beats_in = np.array([len(bar) for bar in self.beats], np.int64)
+        bar_of_beat = np.repeat(np.arange(self.n_bars), beats_in)
+        number = np.arange(len(lengths)) - np.repeat(np.cumsum(beats_in) - beats_in, beats_in)
+        beat = np.repeat(np.arange(len(lengths)), lengths)[: self.n_steps]
+        step, bar = np.arange(self.n_steps), bar_of_beat[beat]
+        starts, bar_lengths = np.array(self.starts, np.int64), np.array(self.lengths, np.int64)
+        place_in_beat = step - (np.cumsum(lengths) - lengths)[beat]
+        return StepIndex(bar, step - starts[bar], bar_lengths[bar], number[beat], place_in_beat)
+
+    def on(self, device):
+        """The StepIndex in tensors on a device. They are kept, so that a GPU is not waited for a second time."""
+        return StepIndex(*(self._tensor(name, device) for name in StepIndex._fields))
+
+    def _array(self, name):
+        return getattr(self.index if name in StepIndex._fields else self, name)
+
+    def _tensor(self, name, device):
+        key = name, torch.device(device)
+        if key not in self._tensors:
+            with torch.inference_mode(False):  # what was made while playing may be used in training
+                self._tensors[key] = torch.from_numpy(self._array(name)).to(device)
+        return self._tensors[key]
+
+    @cached_property
+    def _tensors(self):
+        return {}
+
+    def _take(self, x, name, dim):
+        """x along dim at the indices of that name, whose shape takes the place of dim."""
+        index = self._tensor(name, x.device) if torch.is_tensor(x) else self._array(name)
+        return x[(slice(None),) * dim + (index,)]
+
+    @cached_property
+    def _table(self):
+        """(N, L): the step at each place of each bar, T where there is none."""
+        place = np.arange(self.longest)
+        step = np.array(self.starts, np.int64)[:, None] + place
+        exists = (place < np.array(self.lengths)[:, None]) & (step < self.n_steps)
+        return np.where(exists, step, self.n_steps)
+
+    @cached_property
+    def _cell(self):
+        """(T,): where each step is in the flattened (N, L)."""
+        return self.index.bar * self.longest + self.index.place
+
+    # ------------------------------------------------------------------------- bars of arrays
+
+    def fill(self, x, value=0, dim=1):
+        """x (..., T, ...) with the value on the steps that the last bar lacks: whole bars."""
+        return _extended(x, self.missing, value, dim) if self.missing else x
+
+    def by_bar(self, x, dim=1):
+        """x (..., T, ...) -> (..., N, L, ...): the steps of each bar, zeros where there is no step."""
+        dim %= x.ndim
+        if self.even:
+            shape = (*x.shape[:dim], self.n_bars, self.longest, *x.shape[dim + 1 :])
+            return self.fill(x, dim=dim).reshape(shape)
+        return self._take(_extended(x, 1, 0, dim), "_table", dim)
+
+    def by_step(self, x, dim=1):
+        """The way back from by_bar: x (..., N, L, ...) -> (..., T, ...)."""
+        dim %= x.ndim
+        x = x.reshape(*x.shape[:dim], self.n_bars * self.longest, *x.shape[dim + 2 :])
+        if self.even:
+            return x[(slice(None),) * dim + (slice(0, self.n_steps),)]
+        return self._take(x, "_cell", dim)
+
+    def spread(self, x, dim=1):
+        """One value per bar, x (..., N, ...), for each of its steps, (..., T, ...)."""
+        return self._take(x, "bar", dim % x.ndim)
+
+    def sums(self, x, dim=1):
+        """The sum over each bar's steps: x (..., T, ...) -> (..., N, ...)."""
+        dim %= x.ndim
+        return self.by_bar(x, dim).sum(dim + 1)
+
+    def sums_before(self, x, dim=1):
+        """For each step the sum over the earlier steps of its bar: x (..., T, ...) -> (..., T, ...)."""
+        dim %= x.ndim
+        bars = self.by_bar(x, dim)
+        return self.by_step(bars.cumsum(dim + 1) - bars, dim)
+
+    def means(self, curve, mask):
+        """Give all steps of a bar the mean of its steps that are valid and set; NaN where there are none.
+
+        curve: tensor (T,) or (T, D), NaN where unset; mask (T,) bool.
+        """
+        valid = mask.reshape(-1, *[1] * (curve.ndim - 1))
+        curve = curve.masked_fill(~valid, torch.nan)
+        bars = [curve[here] for here in self.bars()]
+        return torch.cat([bar.nanmean(0, keepdim=True).expand_as(bar) for bar in bars])
+
+
+@lru_cache(maxsize=64)
+def _four_four(n_steps, steps_per_beat):
+    bar = (steps_per_beat,) * BEATS_PER_BAR
+    return BarGrid((bar,) * -(-n_steps // sum(bar)), n_steps)
+
+
+def _extended(x, n, value, dim):
+    """x with n more steps of the value at the end of dim."""
+    shape = (*x.shape[:dim], n, *x.shape[dim + 1 :])
+    if torch.is_tensor(x):
+        return torch.cat((x, x.new_full(shape, value)), dim)
+    return np.concatenate((x, np.full(shape, value, x.dtype)), dim)

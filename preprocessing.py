@@ -30,8 +30,8 @@ def preprocess(cfg, midi_dir=None, force=False):
 
     midi_dir: a folder or zip of MIDI files in place of cfg.Data.corpus. A cache made that way stays
     in use for later calls without midi_dir, until force=True.
-    Prints what it did. Raises ValueError where the corpus can't be used. Of several processes that come at once,
-    one makes the cache and the others wait for it.
+    Prints what it did. Raises ValueError where the corpus can't be used. Of several processes that come at
+    once, one makes the cache and the others wait for it.
     """
     data = cfg.Data
     path = midi_dir or find_corpus(data.corpus)

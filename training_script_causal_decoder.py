@@ -67,7 +67,8 @@ from utils.training.teachers import Teachers
 def train(cfg, resume=False, init_from=None, midi_dir=None, processes=ALONE):
     """Run the training that cfg describes; returns the last validation figures.
 
-    Every process runs the same lines on its own pieces of the same batches; the main one keeps the run folder.
+    Every process runs the same lines on its own pieces of the same batches; the main one keeps the run
+    folder.
     """
     data, training = cfg.Data, cfg.Training
     main, run_dir = processes.main, Path(training.run_dir)
@@ -302,8 +303,8 @@ def main(arguments=None):
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt as stop:
-        print(f"stopped before the first step; {str(stop) or 'nothing was trained'}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("stopped before the first step; nothing was trained", file=sys.stderr)
         return 130
     return 0
 

@@ -1,10 +1,10 @@
 """How preprocessing takes the corpus, and a large folder: python benchmarks/preprocessing.py [--files 10000]
 
-First the corpus of config.yaml, where it is at hand, from its zip or folder to the cache, with one process and with
-two: as the command, from its start, and as the function, in a process that has imported all; the shortest of RUNS
-each. Then a folder of so many MIDI files (copies of the corpus, or of examples/, each with three bytes changed, so
-that some are damaged): files per second and peak memory for a tenth of them and for all, with one process and with
-two. --files 0 leaves that out.
+First the corpus of config.yaml, where it is at hand, from its zip or folder to the cache, with one process
+and with two: as the command, from its start, and as the function, in a process that has imported all; the
+shortest of RUNS each. Then a folder of so many MIDI files (copies of the corpus, or of examples/, each with
+three bytes changed, so that some are damaged): files per second and peak memory for a tenth of them and for
+all, with one process and with two. --files 0 leaves that out.
 
 Notes per second: the hits that are kept and those that are lost to a louder one in their cell.
 """

@@ -5,12 +5,13 @@
     python benchmarks/training.py --compile   compiled beside uncompiled
     python benchmarks/training.py --loader    the pace of the batches alone
 
-The yardstick is the product of two large square matrices in the precision of the steps, which is chosen as the
-training script chooses it. Products and training steps are timed in turn, one of each a round, and medians are taken,
-so that what else goes on on the machine hurts them alike. A step is what the training script does with a batch:
-forward, backward, clipping, AdamW. Its floating point operations are those of its matrix products, multiplications and
-additions both counted, as torch's FlopCounterMode finds them; attention's are among them, but for float32 on the CPU
-(2 % of the rest at full size). Needs the corpus: see preprocessing.py.
+The yardstick is the product of two large square matrices in the precision of the steps, which is chosen as
+the training script chooses it. Products and training steps are timed in turn, one of each a round, and
+medians are taken, so that what else goes on on the machine hurts them alike. A step is what the training
+script does with a batch: forward, backward, clipping, AdamW. Its floating point operations are those of its
+matrix products, multiplications and additions both counted, as torch's FlopCounterMode finds them;
+attention's are among them, but for float32 on the CPU (2 % of the rest at full size). Needs the corpus: see
+preprocessing.py.
 """
 
 import argparse
@@ -59,7 +60,8 @@ def seconds(work, device):
 
 
 def medians(works, rounds, device):
-    """{name: seconds} of works, {name: function}: the medians of so many rounds that call each once, after one more."""
+    """{name: seconds} of works, {name: function}: the medians of so many rounds that call each once, after
+    one more."""
     for work in works.values():
         seconds(work, device)
     taken = [{name: seconds(work, device) for name, work in works.items()} for _ in range(rounds)]
@@ -113,8 +115,9 @@ def loader_of(batches, cfg, n, device):
 
 
 def report_loader(batches, cfg, device):
-    """Windows per second of the loader, while nobody trains, in the shortest and the median of some runs over the same
-    batches; the first batch, which starts the workers, is not timed. A window that is cut in two halves counts once."""
+    """Windows per second of the loader, while nobody trains, in the shortest and the median of some runs over
+    the same batches; the first batch, which starts the workers, is not timed. A window that is cut in two
+    halves counts once."""
     taken = []
     for _ in range(LOADER_RUNS):
         loader = iter(loader_of(batches, cfg, LOADER_BATCHES + 1, device))
@@ -155,7 +158,8 @@ def report_waiting(trainer, batches, cfg, n):
     """The loop as it is: a step for each new batch, and the share of the time in which it waited for one."""
     clock = Clock()
     for done, (pieces, tokens) in enumerate(clock.waiting(loader_of(batches, cfg, n + 1, trainer.device))):
-        # each step to its end: the most that a loop can wait, for a GPU could work while the next batch is made
+        # each step to its end: the most that a loop can wait, for a GPU could work while the next batch is
+        # made
         seconds(partial(trainer.step, pieces[0], tokens), trainer.device)
         if done == 0:
             clock.lap(0)

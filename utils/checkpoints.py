@@ -25,7 +25,8 @@ def checkpoint_path(folder, step):
 
 
 def save_checkpoint(checkpoint, path):
-    """Writes a dict to `path`, whole or not at all, its tensors moved to the CPU so that it loads on any machine.
+    """Writes a dict to `path`, whole or not at all, its tensors moved to the CPU so that it loads on any
+    machine.
 
     Raises ValueError, before anything is written, for a value that a weights-only load would refuse.
     """
@@ -171,7 +172,8 @@ def latest_checkpoint(folder):
 
 
 def load_latest(folder, map_location="cpu"):
-    """(path, checkpoint) of the last step in a folder whose file is whole; a damaged one is named in a warning.
+    """(path, checkpoint) of the last step in a folder whose file is whole; a damaged one is named in a
+    warning.
 
     Raises ValueError, naming the last, where none can be read.
     """
@@ -186,8 +188,8 @@ def load_latest(folder, map_location="cpu"):
 
 
 def prune_checkpoints(folder, keep_last, keep_every=0):
-    """Deletes all but the last `keep_last` (at least 1) of a folder's step files and, where keep_every is not 0,
-    those of its multiples; best.pt and others stay. What a killed save left half-written goes, too."""
+    """Deletes all but the last `keep_last` (at least 1) of a folder's step files and, where keep_every is not
+    0, those of its multiples; best.pt and others stay. What a killed save left half-written goes, too."""
     if keep_last < 1:
         raise ValueError(f"keep_last: {keep_last}, but at least 1 is expected")
     for path in _step_files(folder)[:-keep_last]:

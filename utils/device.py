@@ -6,7 +6,8 @@ import torch
 
 
 def pick_device(name="auto"):
-    """torch.device for a name such as "cpu", "cuda:1", "mps" or "auto"; one that is absent gives the CPU and a warning.
+    """torch.device for a name such as "cpu", "cuda:1", "mps" or "auto"; one that is absent gives the CPU and
+    a warning.
 
     ValueError for a name that means no device anywhere.
     """

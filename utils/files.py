@@ -13,8 +13,8 @@ UNFINISHED = ".part"  # the end of the name of a file that is still being writte
 def written_whole(path):
     """Yields a path beside `path` to write to, which replaces `path` at the end; folders are made.
 
-    The new file is on the disk before it gets its name, so a crash leaves the old file or the new one. An exception
-    leaves the old file as it was.
+    The new file is on the disk before it gets its name, so a crash leaves the old file or the new one. An
+    exception leaves the old file as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,13 +42,15 @@ def remove_unfinished(path):
 
 
 def write_text(path, text):
-    """Writes text to `path`, whole or not at all; folders are made. Raises OSError, the old file untouched."""
+    """Writes text to `path`, whole or not at all; folders are made. Raises OSError, the old file
+    untouched."""
     with written_whole(path) as aside:
         aside.write_text(text, encoding="utf-8")
 
 
 def json_text(value, indent=None):
-    """Nested dicts, lists, text and numbers as JSON. NaN and infinity, which JSON does not know, become null."""
+    """Nested dicts, lists, text and numbers as JSON. NaN and infinity, which JSON does not know, become
+    null."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 

@@ -313,8 +313,8 @@ def test_sections_refuse_what_they_do_not_know():
 def test_every_key_is_read_somewhere(config, repository):
     """Outside the configuration itself and the tests, as an attribute.
 
-    rhythm_source, task and loss_weight are tables of weights, looked up by name, and the model is built from plain
-    dicts, some handed on whole as arguments: there the name alone counts as well.
+    rhythm_source, task and loss_weight are tables of weights, looked up by name, and the model is built from
+    plain dicts, some handed on whole as arguments: there the name alone counts as well.
     """
     sources = [
         path

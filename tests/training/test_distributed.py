@@ -1,4 +1,5 @@
-"""The training script under torchrun: one loss curve however the batch is cut, and a dead process does no harm."""
+"""The training script under torchrun: one loss curve however the batch is cut, and a dead process does no
+harm."""
 
 import socket
 

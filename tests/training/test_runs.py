@@ -1,4 +1,5 @@
-"""Run folders read back: the table of a sweep, the picture of the curves, the record of what a run was made with."""
+"""Run folders read back: the table of a sweep, the picture of the curves, the record of what a run was made
+with."""
 
 import json
 import math
@@ -54,7 +55,8 @@ def write_run(folder, lines, **training):
 
 @pytest.fixture
 def sweep(tmp_path):
-    """runs/ with a good run that overfits, a killed one, one that is still before its first validation, and others."""
+    """runs/ with a good run that overfits, a killed one, one that is still before its first validation, and
+    others."""
     runs = tmp_path / "runs"
     good = [
         train(10),
@@ -211,8 +213,8 @@ def test_the_command_prints_and_writes(sweep, tmp_path, capsys):
 def test_no_checkpoint_and_no_torch_is_needed(sweep, tmp_path, repository):
     code = f"""import sys
 from evaluate import main
-status = main(["--runs", {str(sweep / "good")!r}, "--curves", {str(tmp_path / "c.png")!r}, "--json", {str(tmp_path / "r")!r}])
-sys.exit(status or "torch" in sys.modules)"""
+status = main(["--runs", {str(sweep / "good")!r}, "--curves", {str(tmp_path / "c.png")!r}, "--json",
+{str(tmp_path / "r")!r}]) sys.exit(status or "torch" in sys.modules)"""
     assert subprocess.run([sys.executable, "-c", code], cwd=repository, timeout=60).returncode == 0
 
 

@@ -1,4 +1,5 @@
-"""Learning from models that were trained before: what they say is what is aimed at, and a run with them is a run."""
+"""Learning from models that were trained before: what they say is what is aimed at, and a run with them is a
+run."""
 
 import pytest
 import torch

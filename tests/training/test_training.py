@@ -140,7 +140,8 @@ def test_it_stops_before_a_step_that_is_not_finite(tmp_path, corpus, monkeypatch
 
 @pytest.mark.parametrize("bad", ["loss", "norm"])
 def test_guard_of_a_device_skips_on_the_device_and_tells_when_asked(bad):
-    """As on a GPU, where reading a number at every step would make the host wait; the CPU's optimizer skips, too."""
+    """As on a GPU, where reading a number at every step would make the host wait; the CPU's optimizer skips,
+    too."""
     layer = torch.nn.Linear(2, 2)
     optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True)
     guard = FiniteGuard(optimizer, torch.device("cpu"), lambda step: f"this is {step}")

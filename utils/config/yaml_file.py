@@ -11,7 +11,8 @@ from utils.config.errors import ConfigError, shorten
 class _Loader(yaml.SafeLoader):
     """Reads plain scalars by the rules of YAML 1.2.
 
-    PyYAML's own rules are those of YAML 1.1, where 1e-4 is text, 010 is eight, 1:30 is ninety and no is false.
+    PyYAML's own rules are those of YAML 1.1, where 1e-4 is text, 010 is eight, 1:30 is ninety and no is
+    false.
     """
 
     yaml_implicit_resolvers = {}

@@ -23,7 +23,8 @@ GMD_SHA256 = "651cbc524ffb891be1a3e46d89dc82a1cecb09a57c748c7b45b844c4841dcc1e"
 
 KIT_FILE = "kit.yaml"
 _MIDI_SUFFIXES = (".mid", ".midi")
-# damaged, encrypted, packed in a way that isn't known, cut short, without the member: zipfile has one for each
+# damaged, encrypted, packed in a way that isn't known, cut short, without the member: zipfile has one for
+# each
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, KeyError)
 
 
@@ -32,9 +33,9 @@ class Corpus:
     """The MIDI files in a folder or a zip, and what a table among them says of each.
 
     members: sorted paths inside the folder or zip. table: member -> its row (a dict) of the CSV, which
-    is the member table_name ("" where there is none). kit: the keys of the drum kit that the files are played on,
-    voice index -> pitches, from the member kit_name ({} and "" where there is none). top: the one folder that all lie
-    in, with its slash, or "".
+    is the member table_name ("" where there is none). kit: the keys of the drum kit that the files are played
+    on, voice index -> pitches, from the member kit_name ({} and "" where there is none). top: the one folder
+    that all lie in, with its slash, or "".
     """
 
     path: Path
@@ -100,8 +101,9 @@ def open_corpus(path):
     """List a folder or zip of MIDI files, at any depth, and read its table where it has one.
 
     The table is a CSV with the column midi_filename (relative to the CSV), and any of style, split,
-    bpm, beat_type, time_signature. The kit is a file kit.yaml, see utils/midi/kits.py. Of several tables or kits the one
-    nearest to the top counts. Raises ValueError where there is nothing to read, or the table or kit is wrong.
+    bpm, beat_type, time_signature. The kit is a file kit.yaml, see utils/midi/kits.py. Of several tables or
+    kits the one nearest to the top counts. Raises ValueError where there is nothing to read, or the table or
+    kit is wrong.
     """
     path = Path(path)
     names = _list(path)
@@ -143,7 +145,8 @@ def read_member(path, member, at_most=None):
 
 
 def _read_zipped(archive, member, at_most):
-    """In small pieces, because how large a member becomes may be a lie: a piece is at most a thousandfold of it."""
+    """In small pieces, because how large a member becomes may be a lie: a piece is at most a thousandfold of
+    it."""
     pieces, size = [], 0
     with archive.open(member) as file:
         while (at_most is None or size < at_most) and (piece := file.read(4096)):
@@ -162,7 +165,8 @@ def _checksum_text(size, crc):
 
 
 def _printable(name):
-    """The name of a file as text that can be written, also where the file system has bytes that are no text."""
+    """The name of a file as text that can be written, also where the file system has bytes that are no
+    text."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

@@ -1,7 +1,7 @@
 """The files of a corpus read to the hits of their rolls, by several processes.
 
-What is kept of a file are its hits alone, about half of what its roll takes, so that memory grows with the rolls of
-the cache and with nothing else.
+What is kept of a file are its hits alone, about half of what its roll takes, so that memory grows with the
+rolls of the cache and with nothing else.
 """
 
 import multiprocessing
@@ -26,11 +26,13 @@ FILES_PER_PART = 100  # that one process reads in one go
 def read_corpus(corpus, down_sample_tpq, workers):
     """Reads all members of the corpus, in their order.
 
-    workers: processes to read in, so that a file that crashes the reader costs that file alone; 1: this process.
+    workers: processes to read in, so that a file that crashes the reader costs that file alone; 1: this
+    process.
 
-    Returns a list of parts (about, cell, vel, offset). about: per file a dict of checksum and either skipped (the
-    reason) and why, or n_steps, n_hits, bpm, lost, has_drums. cell uint32 (index into the file's flat roll), vel uint8
-    and offset int16, as the cache stores them: the hits of all these files, one file after the other.
+    Returns a list of parts (about, cell, vel, offset). about: per file a dict of checksum and either skipped
+    (the reason) and why, or n_steps, n_hits, bpm, lost, has_drums. cell uint32 (index into the file's flat
+    roll), vel uint8 and offset int16, as the cache stores them: the hits of all these files, one file after
+    the other.
     """
     jobs = [
         (member, corpus.name(member), corpus.table.get(member, {}).get("time_signature"))

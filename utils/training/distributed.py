@@ -1,4 +1,5 @@
-"""The processes of a training run: one by itself, or as many as torchrun started, on one machine or several."""
+"""The processes of a training run: one by itself, or as many as torchrun started, on one machine or
+several."""
 
 import os
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from utils.device import pick_device
 class Processes:
     """This process (rank, from 0; local_rank among those on its machine) among all (count) of them.
 
-    Process 0 is the main one: it alone reads and writes the run folder and prints. The methods exchange small tensors
-    and Python values on the CPU; gradients are DistributedDataParallel's business. With one process every method
-    returns what it was given.
+    Process 0 is the main one: it alone reads and writes the run folder and prints. The methods exchange small
+    tensors and Python values on the CPU; gradients are DistributedDataParallel's business. With one process
+    every method returns what it was given.
     """
 
     rank: int = 0
@@ -47,8 +48,8 @@ class Processes:
         return box[0]
 
     def in_turn(self, work):
-        """work() on every process: first on the main one, then on one of every other machine, then on the rest.
-        So what it leaves on a disk is made once on each, whether the machines share the disk or not."""
+        """work() on every process: first on the main one, then on one of every other machine, then on the
+        rest. So what it leaves on a disk is made once on each, whether the machines share the disk or not."""
         turn = 0 if self.main else 1 if self.local_rank == 0 else 2
         for now in range(3):
             if now == turn:
@@ -69,8 +70,8 @@ def join_processes():
         return ALONE
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        # torchrun's own store outlives a restart, and with it the addresses of processes that are dead by now; the
-        # number of the attempt tells old from new, but each machine counts for itself
+        # torchrun's own store outlives a restart, and with it the addresses of processes that are dead by
+        # now; the number of the attempt tells old from new, but each machine counts for itself
         if int(os.environ["GROUP_WORLD_SIZE"]) > 1 and int(os.environ["TORCHELASTIC_MAX_RESTARTS"]) > 0:
             raise ValueError(
                 "--max-restarts: with several machines it needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the "

@@ -1,6 +1,7 @@
 """What a run was made with: environment.json, one entry for each time that the run was started or resumed.
 
-Beside the config it is what it takes to make the run again. It names no host, no user and no path on the machine.
+Beside the config it is what it takes to make the run again. It names no host, no user and no path on the
+machine.
 """
 
 import json
@@ -25,8 +26,8 @@ DECISIVE = ("python", "commit", "dirty", "torch", "numpy", "torch_threads", "gpu
 def record_environment(run_dir, step):
     """Adds the present environment to run_dir/environment.json: the run is started, or resumed, at `step`.
 
-    Returns text that says in what it differs from the session before, as far as that may change the numbers: "torch
-    2.13.0 (was 2.12.1), ..."; empty where it doesn't differ, or where nothing is resumed.
+    Returns text that says in what it differs from the session before, as far as that may change the numbers:
+    "torch 2.13.0 (was 2.12.1), ..."; empty where it doesn't differ, or where nothing is resumed.
     """
     path = Path(run_dir) / ENVIRONMENT_FILE
     sessions = _read(path)

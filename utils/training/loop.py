@@ -1,4 +1,5 @@
-"""What the training loop leans on: averaged weights, the guard against NaN, stop signals, the clock, speed."""
+"""What the training loop leans on: averaged weights, the guard against NaN, stop signals, the clock,
+speed."""
 
 import ctypes
 import signal
@@ -48,9 +49,9 @@ class EMA:
 class FiniteGuard:
     """Keeps what is not finite out of the weights.
 
-    `before_step` looks at every step. On the CPU it raises at once. On other devices reading a number makes the host
-    wait, so there a fused optimizer skips that step and all after it on the device, and `check`, called before
-    anything is logged or saved, raises for the first of them.
+    `before_step` looks at every step. On the CPU it raises at once. On other devices reading a number makes
+    the host wait, so there a fused optimizer skips that step and all after it on the device, and `check`,
+    called before anything is logged or saved, raises for the first of them.
     """
 
     def __init__(self, optimizer, device, describe):
@@ -65,7 +66,8 @@ class FiniteGuard:
         self.bad = torch.full((3,), -1.0, dtype=dtype, device=device)  # step, loss, norm; step -1: none
 
     def before_step(self, step, loss, norm):
-        """step: number of the optimizer step that is due; loss, norm: 0-d tensors, of its loss and gradient."""
+        """step: number of the optimizer step that is due; loss, norm: 0-d tensors, of its loss and
+        gradient."""
         finite = torch.isfinite(loss) & torch.isfinite(norm)
         seen = torch.stack((torch.full_like(norm, step), loss, norm)).to(self.bad.dtype)
         self.bad = torch.where(finite | (self.bad[0] >= 0), self.bad, seen)
@@ -108,7 +110,8 @@ class StopSignals:
 
 
 def ignore_stop_signals(worker=None):
-    """For processes that prepare batches: Ctrl-C reaches them too, and the training process still needs them."""
+    """For processes that prepare batches: Ctrl-C reaches them too, and the training process still needs
+    them."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 
@@ -138,8 +141,8 @@ class Clock:
         self.began += time.perf_counter() - since
 
     def lap(self, n_windows):
-        """Figures since the last lap, in which n_windows were trained on: samples_per_second, and data_wait, the
-        share of the time in which nothing was done but wait for a batch."""
+        """Figures since the last lap, in which n_windows were trained on: samples_per_second, and data_wait,
+        the share of the time in which nothing was done but wait for a batch."""
         now = time.perf_counter()
         taken, waited = now - self.began, self.waited
         self.began, self.waited = now, 0.0
@@ -147,8 +150,8 @@ class Clock:
 
 
 def compile_model(model):
-    """torch.compile of the encoder and the decoder, in place. The keys of the state dict stay, and sampling, which
-    takes the decoder step by step, goes without. Dropout draws as it does uncompiled."""
+    """torch.compile of the encoder and the decoder, in place. The keys of the state dict stay, and sampling,
+    which takes the decoder step by step, goes without. Dropout draws as it does uncompiled."""
     for part in (model.encoder, model.decoder):
         part.compile(options={"fallback_random": True})
 

@@ -14,8 +14,8 @@ WORTH_IT = 1.5  # how many times as fast a product must be, as the rest of a ste
 def choose_precision(precision, device):
     """ "float32" or "bfloat16" for Training.precision; "auto" asks the device.
 
-    A GPU before compute capability 8 and a CPU without bfloat16 instructions only emulate it, up to a hundred times
-    as slow as float32. The CPU multiplies two small matrices, which takes milliseconds either way.
+    A GPU before compute capability 8 and a CPU without bfloat16 instructions only emulate it, up to a hundred
+    times as slow as float32. The CPU multiplies two small matrices, which takes milliseconds either way.
     """
     if precision != "auto":
         return precision

@@ -15,8 +15,9 @@ CONFIG_FILE = "config.yaml"
 class Run:
     """One run folder.
 
-    folder: as it was named. config: key -> value, flat, such as "Training.learning_rate": 0.001. lines: those of
-    metrics.jsonl in their order, dicts of step, kind ("train" or "validation") and the figures, null as None.
+    folder: as it was named. config: key -> value, flat, such as "Training.learning_rate": 0.001. lines: those
+    of metrics.jsonl in their order, dicts of step, kind ("train" or "validation") and the figures, null as
+    None.
     """
 
     folder: str
@@ -29,7 +30,8 @@ class Run:
         return [line["step"] for line in lines], [line[figure] for line in lines]
 
     def best(self, figure):
-        """The validation line with the lowest value of a figure, the first of equal ones; None if there is none."""
+        """The validation line with the lowest value of a figure, the first of equal ones; None if there is
+        none."""
         lines = [line for line in self.lines if line["kind"] == "validation" and line.get(figure) is not None]
         return min(lines, key=lambda line: line[figure], default=None)
 
@@ -115,8 +117,8 @@ def names(runs):
 
 
 def differences(runs):
-    """For each run, a dict of the config keys in which the runs differ, Training.run_dir aside; None for a key that
-    a run lacks."""
+    """For each run, a dict of the config keys in which the runs differ, Training.run_dir aside; None for a
+    key that a run lacks."""
     keys = dict.fromkeys(key for run in runs for key in run.config if key != "Training.run_dir")
     differing = [key for key in keys if any(run.config.get(key) != runs[0].config.get(key) for run in runs)]
     return [{key: run.config.get(key) for key in differing} for run in runs]

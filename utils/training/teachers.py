@@ -17,14 +17,15 @@ ALIKE = (
 
 
 class Teachers:
-    """Knowledge distillation (Hinton, Vinyals and Dean 2015): the targets mix what was played with the probabilities
-    of each teacher. A recording is one of many ways to play its rhythm, and several models know more of them than one
-    does; docs/experiments.md has the gain."""
+    """Knowledge distillation (Hinton, Vinyals and Dean 2015): the targets mix what was played with the
+    probabilities of each teacher. A recording is one of many ways to play its rhythm, and several models know
+    more of them than one does; docs/experiments.md has the gain."""
 
     def __init__(self, cfg, device):
         """cfg: the Config of the run, normalize_factor included.
 
-        Raises ValueError for a checkpoint that can't be read, or whose tokens or controls mean something else.
+        Raises ValueError for a checkpoint that can't be read, or whose tokens or controls mean something
+        else.
         """
         self.share = cfg.Training.teachers_share
         self.models = [load_model(path, device) for path in cfg.Training.teachers]

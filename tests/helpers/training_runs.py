@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 
-import pytest
 import torch
 
 import training_script_causal_decoder as script
@@ -32,18 +31,6 @@ SHORT = [
 ]
 STEPS = 8
 STATE = ("vae_model", "ema", "vae_optimizer", "scheduler", "step", "best", "figures")
-
-
-@pytest.fixture(scope="module")
-def plain_runs():
-    """For a module: runs draw no samples, and on one thread, so that a forked process, which has no others, computes
-    the same to the bit."""
-    threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(script, "write_samples", lambda *_: None)
-        torch.set_num_threads(1)
-        yield
-    torch.set_num_threads(threads)
 
 
 def busy_corpus(folder):
@@ -103,8 +90,8 @@ def lines(folder):
 
 
 def fork(folder, work):
-    """A process that is a copy of this one runs work(), which gives its exit code, in `folder` and in a session of its
-    own; what it says goes to folder/said. Returns its id."""
+    """A process that is a copy of this one runs work(), which gives its exit code, in `folder` and in a
+    session of its own; what it says goes to folder/said. Returns its id."""
     folder.mkdir(exist_ok=True)
     child = os.fork()
     if child:
@@ -128,8 +115,8 @@ def end_of(child, folder):
 
 
 def start(folder, words, patch="", command=()):
-    """The training script as a new process, after the lines of Python `patch`, which may change `script`; command:
-    what Python runs it through, such as torchrun."""
+    """The training script as a new process, after the lines of Python `patch`, which may change `script`;
+    command: what Python runs it through, such as torchrun."""
     code = (
         f"import os, signal, sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
         f"import training_script_causal_decoder as script\n{patch}\nsys.exit(script.main(sys.argv[1:]))\n"

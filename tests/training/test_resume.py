@@ -20,7 +20,6 @@ from tests.helpers.training_runs import (
     fork,
     lines,
     path_of,
-    plain_runs,  # noqa: F401
     resume,
     stopped_copy,
 )
@@ -37,7 +36,7 @@ def corpus(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole_run(tmp_path_factory, corpus, plain_runs):  # noqa: F811
+def whole_run(tmp_path_factory, corpus, plain_runs):
     """All steps in one go."""
     folder = tmp_path_factory.mktemp("whole")
     assert script.main(arguments(folder, corpus)) == 0
@@ -141,7 +140,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(tmp_path, who
 @needs_fork
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_finishes_the_step_and_saves(tmp_path, corpus, whole_run, number):
-    """The signal goes to all processes of the run, as from a terminal: the one that makes batches is still needed."""
+    """The signal goes to all processes of the run, as from a terminal: the one that makes batches is still
+    needed."""
 
     def slow():
         script.kl_weight = lambda *a, real=script.kl_weight: time.sleep(0.2) or real(*a)

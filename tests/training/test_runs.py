@@ -211,10 +211,11 @@ def test_the_command_prints_and_writes(sweep, tmp_path, capsys):
 
 
 def test_no_checkpoint_and_no_torch_is_needed(sweep, tmp_path, repository):
+    outputs = ["--curves", str(tmp_path / "c.png"), "--json", str(tmp_path / "r")]
     code = f"""import sys
 from evaluate import main
-status = main(["--runs", {str(sweep / "good")!r}, "--curves", {str(tmp_path / "c.png")!r}, "--json",
-{str(tmp_path / "r")!r}]) sys.exit(status or "torch" in sys.modules)"""
+status = main({["--runs", str(sweep / "good"), *outputs]!r})
+sys.exit(status or "torch" in sys.modules)"""
     assert subprocess.run([sys.executable, "-c", code], cwd=repository, timeout=60).returncode == 0
 
 

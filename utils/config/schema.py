@@ -32,6 +32,18 @@ def _ascending(pair):
     return pair
 
 
+def _sixteenths(steps):
+    if steps != 4:
+        raise ValueError("only 4 works: rhythms are read and MIDI files written on a grid of sixteenths")
+    return steps
+
+
+def _velocities(pair):
+    if pair[1] > 1:
+        raise ValueError("velocities are at most 1")
+    return pair
+
+
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -78,9 +90,16 @@ class Augmentation(Section):
     mask_velocity: Probability
     mask_offset: Probability
     flat_velocity: Probability
-    flat_velocity_range: Range
+    flat_velocity_range: Annotated[Range, AfterValidator(_velocities)]
     rhythm_loudness: Probability
     rhythm_power_range: Range
+
+    @field_validator("half_time")
+    @classmethod
+    def _no_window_gets_both(cls, half_time, info):
+        if half_time + info.data.get("double_time", 0) > 1:
+            raise ValueError("the sum with double_time must be at most 1, as a window gets one of the two")
+        return half_time
 
 
 class Weights(Section):
@@ -124,7 +143,7 @@ class Drop(Section):
 class Data(Section):
     corpus: Place
     cache_dir: Place
-    down_sample_tpq: Annotated[int, Field(ge=1, le=48)]
+    down_sample_tpq: Annotated[int, AfterValidator(_sixteenths)]
     clip_bar: Count
     hop_size: Count
     normalize_factor: dict[str, list[float]] | None

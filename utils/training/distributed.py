@@ -102,12 +102,14 @@ def device_of(processes, name):
     """
     if processes.count == 1:
         return pick_device(name)
-    device = pick_device(name)
-    if ":" in name or device.type == "mps":
+    if ":" in name or name == "mps":
         raise ValueError(
-            f"Training.device: {name!r}; with {processes.count} processes it must be auto, cuda or cpu: each takes a "
-            "GPU of its own"
+            f"Training.device: {name!r}; with {processes.count} processes it must be auto, cuda or cpu: each takes "
+            "a GPU of its own"
         )
+    device = pick_device(name)
+    if device.type == "mps":  # what auto finds
+        return torch.device("cpu")
     if device.type == "cuda":
         if processes.local_rank >= torch.cuda.device_count():
             raise ValueError(

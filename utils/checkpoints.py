@@ -7,13 +7,13 @@ checkpoint adds `ema` (name -> tensor, the averaged weights) and what an exact r
 
 import pickle
 import re
-import warnings
 import zipfile
 from pathlib import Path
 
 import torch
 
 from utils.files import UNFINISHED, written_whole
+from utils.warn import warn
 
 _PLAIN = (type(None), bool, int, float, str)
 _STEP_FILE = re.compile(r"step_(\d+)\.pt")
@@ -182,7 +182,7 @@ def load_latest(folder, map_location="cpu"):
         try:
             return path, load_checkpoint(path, map_location)
         except ValueError as error:
-            warnings.warn(f"{error}; the checkpoint before it is taken", stacklevel=2)
+            warn(f"{error}; the checkpoint before it is taken")
             problem = error
     raise problem
 

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from model.controls import CONTROLS
+from model.bars import BarGrid
+from model.controls import CONTROLS, controls_of
 from model.heads import hit_index
-from model.model import count_tokens
+from model.loss import count_tokens
 from utils.corpus import augment
 from utils.corpus.attributes import bar_attributes
 from utils.corpus.cache import decode, windows
@@ -51,10 +52,10 @@ class DrumBatches(Dataset):
     def __init__(self, cache, split, data, batch_size, seed=0, augment=True, hop_bars=None, plain_from=None):
         self.cache, self.data, self.batch_size = cache, data, batch_size
         self.seed, self.augment, self.plain_from = seed, augment, plain_from
-        self.steps_per_bar = data.steps_per_bar
-        self.n_steps = data.clip_bar * self.steps_per_bar
-        hop = (data.hop_size if hop_bars is None else hop_bars) * self.steps_per_bar
-        self.start, self.length = windows(cache, split, self.n_steps, hop)
+        self.n_steps = BarGrid.four_four_bars(data.clip_bar, data.down_sample_tpq).n_steps
+        hop_bars = data.hop_size if hop_bars is None else hop_bars
+        hop = BarGrid.four_four_bars(hop_bars, data.down_sample_tpq)
+        self.start, self.length = windows(cache, split, self.n_steps, hop.n_steps)
         if len(self.start) == 0:
             raise ValueError(f"split {split!r} of the cache has no windows: a split needs at least one file")
         file_starts = np.array([file["start"] for file in cache.files])
@@ -84,12 +85,17 @@ class DrumBatches(Dataset):
         start, stop = self.start[window], self.start[window] + self.length[window]
         if rng is None or rng.random() >= self.data.augmentation.bar_shuffle:
             return slice(start, stop)  # a view, where an array of steps would be a copy
-        S, file = self.steps_per_bar, self.cache.files[self.file[window]]
-        bars = np.arange(start, stop).reshape(-1, S)
-        others = np.flatnonzero(rng.random(len(bars)) < 0.5)
-        first = file["start"] + S * rng.integers(0, file["n_steps"] // S, len(others))
-        bars[others] = first[:, None] + np.arange(S)
-        return bars.ravel()
+        file, steps = self.cache.files[self.file[window]], np.arange(start, stop)
+        mine, theirs = self.grid(stop - start), self.grid(file["n_steps"])
+        others = np.flatnonzero(rng.random(mine.n_bars) < 0.5)
+        for bar, other in zip(others, rng.integers(0, theirs.n_bars, len(others))):
+            there = theirs.steps_of(other)
+            steps[mine.steps_of(bar)] = file["start"] + np.arange(there.start, there.stop)
+        return steps
+
+    def grid(self, n_steps):
+        """The BarGrid of so many steps."""
+        return BarGrid.four_four(n_steps, self.data.down_sample_tpq)
 
     def _windows_of(self, n):
         epoch, within = divmod(n, len(self))
@@ -127,9 +133,10 @@ class Pieces(Dataset):
         batch = self.batches[n]
         rng = np.random.default_rng([self.batches.seed, n, _NOISE])
         n_windows, n_steps = batch["mask"].shape
-        shape = n_windows, n_steps // self.batches.steps_per_bar, self.d_latent
+        grid = self.batches.grid(n_steps)
+        shape = n_windows, grid.n_bars, self.d_latent
         batch["noise"] = torch.from_numpy(rng.standard_normal(shape, np.float32))
-        tokens = count_tokens(batch, self.batches.steps_per_bar)
+        tokens = count_tokens(batch, grid)
         size = n_windows // self.n_pieces
         rows = [slice(k * size, (k + 1) * size) for k in self.mine]
         pieces = [{name: tensor[here] for name, tensor in batch.items()} for here in rows]
@@ -175,12 +182,12 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varie
     style (B, T) int64                            STYLE_NONE = unset
     use_context, use_latent (B, T) bool           False = unset at that step
     """
-    steps_per_bar = data.steps_per_bar
+    grid = BarGrid.four_four(vel.shape[1], data.down_sample_tpq)
     varied = varied and rng is not None
     if varied:
         vary_target(vel, offset, mask, style, data.augmentation, rng)
     batch = {"onset": (vel > 0).astype(np.float32), "vel": vel, "timeoffset": offset, "mask": mask}
-    batch |= labels(vel, style, steps_per_bar, normalize_factor)
+    batch |= labels(vel, style, grid, normalize_factor)
     if varied:
         batch |= rhythm_rolls(*hear_rhythm(vel, offset, mask, data, rng))
     else:
@@ -190,8 +197,8 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varie
         batch |= {name: np.zeros(vel.shape, bool) for name in ("known_onset", "known_vel")}
         batch |= {name: np.ones(mask.shape, bool) for name in ("use_context", "use_latent")}
     else:
-        batch |= known_cells(vel, mask, steps_per_bar, data.task, rng)
-        drop_rhythm(batch, steps_per_bar, data, rng)
+        batch |= known_cells(vel, mask, grid, data.task, rng)
+        drop_rhythm(batch, grid, data, rng)
         drop_controls(batch, data.drop, rng)
         shift_loudness(batch, data.augmentation, rng)
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in batch.items()}
@@ -242,25 +249,13 @@ def vary_target(vel, offset, mask, style, chance, rng):
     vel[rows] = augment.scale_velocity(vel[rows], power)
 
 
-def labels(vel, style, steps_per_bar, normalize_factor):
-    """The controls that describe what is played, per step: density, intensity, instrument, style."""
-    n_steps = vel.shape[1]
-    onset = (vel > 0).astype(np.float32)
-    density, intensity, instrument = bar_attributes(onset, vel, steps_per_bar)
-
-    def per_step(bars):
-        return np.repeat(bars, steps_per_bar, 1)[:, :n_steps].astype(np.float32)
-
-    def z_score(bars, name):
-        mean, deviation = normalize_factor[name]
-        return (bars - mean) / deviation
-
-    return {
-        "density": per_step(z_score(density, "density")),
-        "intensity": per_step(z_score(intensity, "intensity")),
-        "instrument": per_step(instrument),
-        "style": np.repeat(style[:, None], n_steps, 1),
-    }
+def labels(vel, style, grid, normalize_factor):
+    """The values of the controls that describe what is played, per step: {name: values}."""
+    batch = {}
+    for name, quantity in bar_attributes((vel > 0).astype(np.float32), vel, grid).items():
+        values = CONTROLS[name].normalize(quantity, normalize_factor)
+        batch[name] = grid.spread(values).astype(np.float32)
+    return batch | {"style": np.repeat(style[:, None], vel.shape[1], 1)}
 
 
 def hear_rhythm(vel, offset, mask, data, rng):
@@ -301,7 +296,7 @@ def rhythm_rolls(*rhythm):
     return rolls
 
 
-def drop_rhythm(batch, steps_per_bar, data, rng):
+def drop_rhythm(batch, grid, data, rng):
     """Unsets the context and the latent by Data.drop, and silences rhythms; changes the batch.
 
     Known cells reach the decoder through the context alone. So a window that has some keeps its
@@ -322,8 +317,8 @@ def drop_rhythm(batch, steps_per_bar, data, rng):
 
     step = np.arange(n_steps)
     batch["use_context"] = (step < cut[:, None]) & ~no_context[:, None]
-    cut_bar = cut // steps_per_bar
-    batch["use_latent"] = (step // steps_per_bar < cut_bar[:, None]) & ~no_latent[:, None]
+    n_bars = grid.bars_within(cut)
+    batch["use_latent"] = (grid.index.bar < n_bars[:, None]) & ~no_latent[:, None]
     unheard = ~taps & ~struck(data.task.keep_rhythm)
     silent = (step >= cut[:, None]) | unheard[:, None]
     for name in RHYTHM_KEYS:
@@ -344,11 +339,11 @@ def drop_controls(batch, drop, rng):
 
     everything, alone = struck(drop.all_controls), struck(drop.all_but_one)
     left = rng.choice([*CONTROLS, "voice", "voice"], n_rows)
-    for name in CONTROLS:
+    for name, control in CONTROLS.items():
         gone = np.where(alone, left != name, struck(getattr(drop, name)))
         if name == "instrument":
             gone &= ~(alone & (left == "voice"))
-        batch[name][everything | gone] = STYLE_NONE if name == "style" else np.nan
+        batch[name][everything | gone] = control.unset
     # a window's own share of voices, from none to all of them
     share = np.where(struck(drop.voice), rng.random(n_rows), 0)
     voices = rng.random((n_rows, N_VOICES)) < share[:, None]
@@ -374,9 +369,9 @@ def shift_loudness(batch, chance, rng):
 
 
 def unset_controls(batch):
-    """A copy of the batch with density, intensity, instrument and style unset everywhere."""
-    unset = {name: torch.full_like(batch[name], torch.nan) for name in ("density", "intensity", "instrument")}
-    return {**batch, **unset, "style": torch.full_like(batch["style"], STYLE_NONE)}
+    """A copy of the batch with all controls unset everywhere."""
+    controls = controls_of(batch)
+    return batch | {name: torch.full_like(x, CONTROLS[name].unset_in(x)) for name, x in controls.items()}
 
 
 def swap_rhythm(batch, other=None):

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from model.bars import BarGrid
+from model.controls import CONTROLS
 from utils.config.schema import load_config
 from utils.corpus.attributes import bar_attributes
 from utils.corpus.cache import CACHE_FILE, FORMAT, SPLITS, Cache, decode, load_cache, locked, save_cache
@@ -22,7 +24,7 @@ from utils.corpus.find import download_groove, download_place, find_corpus, open
 from utils.corpus.read import read_corpus
 from utils.midi.drums import N_VOICES, STYLE_NONE, STYLES, mapping, style_id
 
-BARS_AT_ONCE = 4096  # whose statistics are taken, to bound the memory that takes
+BARS_AT_ONCE = 1024  # whose statistics are taken, to bound the memory that takes
 
 
 def preprocess(cfg, midi_dir=None, force=False):
@@ -147,7 +149,7 @@ def _assemble(corpus, parts, data, midi_dir):
     _check_splits(corpus, report["splits"])
     settings = _settings(data, corpus, midi_dir, checksums)
     cache = Cache(*_fill(parts, totals["steps"]), files, {}, settings, report)
-    cache.normalize_factor = _normalize_factor(cache, data.steps_per_bar)
+    cache.normalize_factor = _normalize_factor(cache, data)
     return cache
 
 
@@ -216,23 +218,23 @@ def _check_splits(corpus, sizes):
             )
 
 
-def _normalize_factor(cache, steps_per_bar):
-    """Mean and deviation of density over all train bars, of intensity over those with hits."""
-    n_bars = len(cache.vel) // steps_per_bar
-    train = np.zeros(n_bars, bool)  # every performance is of whole bars
+def _normalize_factor(cache, data):
+    """Mean and deviation of each normalized control over the train bars that have it."""
+    train = np.zeros(len(cache.vel), bool)
     for file in cache.files:
-        if file["split"] == "train":
-            train[file["start"] // steps_per_bar :][: file["n_steps"] // steps_per_bar] = True
-    density, intensity = [], []
-    for bar in range(0, n_bars, BARS_AT_ONCE):
-        vel = cache.vel[bar * steps_per_bar :][: BARS_AT_ONCE * steps_per_bar]
-        onset, vel, _ = decode(vel, np.zeros((), np.int16))
-        of_bars = bar_attributes(onset, vel, steps_per_bar)
-        for values, some in zip((density, intensity), of_bars):
-            values.append(some[train[bar:][:BARS_AT_ONCE]])
-    density, intensity = np.concatenate(density), np.concatenate(intensity)
+        train[file["start"] :][: file["n_steps"]] = file["split"] == "train"
+    parts = {name: [] for name, control in CONTROLS.items() if control.normalized}
+    at_once = BARS_AT_ONCE * data.steps_per_bar  # every performance is of whole bars
+    for start in range(0, len(train), at_once):
+        here = slice(start, start + at_once)
+        onset, vel, _ = decode(cache.vel[here], np.zeros((), np.int16))
+        grid = BarGrid.four_four(len(vel), data.down_sample_tpq)
+        of_bars = bar_attributes(onset, vel, grid)
+        for name, part in parts.items():
+            part.append(of_bars[name][grid.at_starts(train[here], 0)])
     factor = {}
-    for name, values in (("density", density), ("intensity", intensity)):
+    for name, part in parts.items():
+        values = np.concatenate(part)
         values = values[~np.isnan(values)].astype(np.float64)
         # bars that are all alike would divide by zero
         factor[name] = [float(values.mean()), float(values.std()) or 1.0]

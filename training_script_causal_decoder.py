@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from data_aug import DrumBatches, Pieces
 from model.heads import hit_index
-from model.model import training_loss
+from model.loss import training_loss
 from preprocessing import preprocess
 from utils.checkpoints import (
     checkpoint_path,

@@ -28,7 +28,6 @@ from training import FULL, seconds
 from inference_bar_control import process_midi
 from model.decoding.sampling import UNIFORMS_PER_VOICE, build_conditioning, encode_rhythm, sample
 from model.decoding.steps import Decoding, Guide, decoding_precision, draw_hits, draw_onsets, onset_threshold
-from model.phi3_arch_model import played_before
 from utils.config.schema import load_config
 from utils.device import pick_device
 from utils.get_model import get_model, load_model
@@ -50,7 +49,8 @@ def make_inputs(model, rows, n_steps, device):
     mean = torch.zeros(rows, n_steps, device=device)
     any_voice = torch.full_like(rhythm[0], torch.nan)
     style = torch.full((rows, n_steps), 16, device=device)
-    return *rhythm, mean, mean, any_voice, style, torch.ones_like(mean, dtype=torch.bool)
+    controls = {"density": mean, "intensity": mean, "instrument": any_voice, "style": style}
+    return rhythm, controls, torch.ones_like(mean, dtype=torch.bool)
 
 
 # ------------------------------------------------------------------------- the baseline
@@ -60,15 +60,16 @@ def make_inputs(model, rows, n_steps, device):
 def sample_without_cache(model, inputs, generator, whole):
     """The baseline: what `sample` draws, but at every step the whole decoder is run over all that was played.
 
-    inputs: the eight that `sample` takes first, T whole bars, none masked. whole: over all T steps every time, those
+    inputs: the three that `sample` takes first, T whole bars, none masked. whole: over all T steps every time, those
     that lie ahead silent, so that all shapes stay the same; else over the growing prefix, as short as can be.
     In both, encoder and condition are run once. In float32. Returns onset, vel, timeoffset, (B, T, V).
     """
-    *rhythm, density, intensity, instrument, style, mask = inputs
+    rhythm, controls, mask = inputs
     B, T, V = rhythm[0].shape
     S, guide, voices = model.steps_per_bar, Guide(1.0), model.hit_head.voices()
+    grid = model.grid(T)
     told = build_conditioning(
-        model, encode_rhythm(model, rhythm, mask, mask, mask), (density, intensity, instrument, style), guide
+        model, encode_rhythm(model, rhythm, mask, mask, mask, grid), controls, guide, grid
     )
     drums = tuple(torch.zeros_like(rhythm[0]) for _ in range(3))
     for t in range(T):
@@ -85,8 +86,9 @@ def sample_without_cache(model, inputs, generator, whole):
 
 
 def run_decoder(model, drums, told, n):
-    """Hidden states (B, n, D) of the first n steps, whole bars or not, of drums (B, T, V); see DrumVAE.play."""
-    played = (played_before(roll, model.steps_per_bar)[:, :n] for roll in drums[:2])
+    """Hidden states (B, n, D) of the first n steps, whole bars or not, of drums (B, T, V); see DrumVAE.decode."""
+    grid = model.grid(drums[0].shape[1])
+    played = (grid.sums_before(roll)[:, :n] for roll in drums[:2])
     asked = told["budget_targets"][:, :n] if "budget_targets" in told else None
     modulation = model.add_budget(told["modulation"][:, :n], asked, *played)
     return model.decoder(model.decoder.embed_previous(*(roll[:, :n] for roll in drums)), modulation)

@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from data_aug import DrumBatches, Pieces
-from model.model import training_loss
+from model.loss import training_loss
 from preprocessing import preprocess
 from utils.config.schema import load_config
 from utils.device import pick_device

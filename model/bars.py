@@ -39,6 +39,11 @@ class BarGrid:
         """Bars of four equal beats, as many as n_steps fill or begin."""
         return _four_four(int(n_steps), int(steps_per_beat))
 
+    @classmethod
+    def four_four_bars(cls, n_bars, steps_per_beat):
+        """So many whole bars of four equal beats."""
+        return cls.four_four(n_bars * BEATS_PER_BAR * steps_per_beat, steps_per_beat)
+
     def __post_init__(self):
         most, least = sum(self.lengths), sum(self.lengths[:-1])
         if not (least < self.n_steps <= most or self.n_steps == most):
@@ -55,6 +60,11 @@ class BarGrid:
     def starts(self):
         """Of each bar its first step, (N,) ints."""
         return tuple(accumulate(self.lengths, initial=0))[:-1]
+
+    @cached_property
+    def lines(self):
+        """The steps of the N + 1 bar lines, the last of which ends the last bar."""
+        return (*self.starts, sum(self.lengths))
 
     @property
     def n_bars(self):
@@ -87,12 +97,19 @@ class BarGrid:
     def steps_of(self, first, last=None):
         """The steps of a bar, or of the bars from `first` up to, not including, `last`, as a slice."""
         last = first + 1 if last is None else last
-        edges = (*self.starts, self.n_steps)
-        return slice(edges[first], edges[last])
+        return slice(self.lines[first], min(self.lines[last], self.n_steps))
 
     def bars(self):
         """The steps of every bar, as slices, in order."""
         return map(self.steps_of, range(self.n_bars))
+
+    def line(self, number):
+        """The step of the bar line of that number, from 0; numbers may be an array, and too high ones mean the last."""
+        return np.array(self.lines).take(number, mode="clip")
+
+    def bars_within(self, n_steps):
+        """How many whole bars lie within the first n_steps, an integer or an array of them."""
+        return np.searchsorted(self.lines[1:], n_steps, side="right")
 
     # ------------------------------------------------------------------------- of every step
 
@@ -133,6 +150,10 @@ class BarGrid:
         return x[(slice(None),) * dim + (index,)]
 
     @cached_property
+    def _first(self):
+        return np.array(self.starts, np.int64)
+
+    @cached_property
     def _table(self):
         """(N, L): the step at each place of each bar, T where there is none."""
         place = np.arange(self.longest)
@@ -171,6 +192,10 @@ class BarGrid:
         """One value per bar, x (..., N, ...), for each of its steps, (..., T, ...)."""
         return self._take(x, "bar", dim % x.ndim)
 
+    def at_starts(self, x, dim=1):
+        """The values at each bar's first step: x (..., T, ...) -> (..., N, ...)."""
+        return self._take(x, "_first", dim % x.ndim)
+
     def sums(self, x, dim=1):
         """The sum over each bar's steps: x (..., T, ...) -> (..., N, ...)."""
         dim %= x.ndim
@@ -193,7 +218,7 @@ class BarGrid:
         return torch.cat([bar.nanmean(0, keepdim=True).expand_as(bar) for bar in bars])
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _four_four(n_steps, steps_per_beat):
     bar = (steps_per_beat,) * BEATS_PER_BAR
     return BarGrid((bar,) * -(-n_steps // sum(bar)), n_steps)

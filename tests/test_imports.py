@@ -7,8 +7,8 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
-# Room -> the rooms that its files may import from, beside each other. A room is a folder, a script, or a module
-# of utils that needs a row of its own; all other modules that lie directly in utils are the room `utils`.
+# Room -> the rooms that its files may import from, beside each other. A room is a folder, a script, or a
+# module of utils that needs a row of its own; all other modules directly in utils are the room `utils`.
 _MIDI = {"utils", "utils.config"}
 _CORPUS = _MIDI | {"utils.midi"}
 _SCRIPTS = _CORPUS | {"utils.corpus"}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import preprocessing
+from model.bars import BarGrid
 from preprocessing import main, preprocess, report_text
 from tests.helpers.midi_files import beat, meter, midi_bytes, note, small_corpus, table, tempo, write, zipped
 from utils.corpus.attributes import bar_attributes
@@ -413,5 +414,7 @@ def test_groove_has_these_statistics(groove):
         decode(groove.vel[f["start"] :][: f["n_steps"]], groove.offset[f["start"] :][: f["n_steps"]])
         for f in train
     ]
-    density = np.concatenate([bar_attributes(onset, vel, 16)[0] for onset, vel, _ in rolls])
+    density = np.concatenate(
+        [bar_attributes(onset, vel, BarGrid.four_four(len(onset), 4))["density"] for onset, vel, _ in rolls]
+    )
     assert groove.normalize_factor["density"] == pytest.approx([density.mean(), density.std()], rel=1e-4)

@@ -1,16 +1,24 @@
-"""What the README says can be done, can be done."""
+"""What the README says can be done, can be done.
+
+Each script runs once as a process of its own, for the first command that names it; its other commands run in
+this one.
+"""
 
 import glob
+import importlib
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 
 import pytest
 import torch
+from torch.distributed.run import config_from_args, parse_args
 
 from tests.conftest import REPOSITORY, TINY
 from tests.helpers.midi_files import beat, midi_bytes, small_corpus
+from utils.training.launch import run_config
 
 README = (REPOSITORY / "README.md").read_text()
 LINES = [line for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines()]
@@ -34,59 +42,33 @@ QUICK = [
 ]
 
 
-def quick(command, folder):
-    """The words of a README command, made small: a tiny model, a tiny corpus, everything under `folder`."""
-    words = shlex.split(command)
-    if words[0] == "make":
-        return ["make", "--dry-run", *words[1:]]
-    if words[0] == "export":
-        return ["bash", "-c", command]
-    launcher, words = words[0], [word.replace("runs/", f"{folder}/runs/") for word in words[1:]]
-    start = [sys.executable]
-    if launcher == "torchrun":  # two processes on this machine alone
-        first = words.index("training_script_causal_decoder.py")
-        small = {"first-machine:29500": "localhost:0"}
-        start += ["-m", "torch.distributed.run", *(small.get(word, word) for word in words[:first])]
-        for flag, value in (("--nnodes", "1"), ("--nproc-per-node", "2")):
-            if flag in start:
-                start[start.index(flag) + 1] = value
-        words = words[first:]
-    script, words = words[0], [*start, *words]
-    if script == "benchmarks/streaming.py":
-        return [*words[:-1], "2"]
-    if script == "benchmarks/training.py":
-        sets = [*TINY, "Data.batch_size=2", f"Data.corpus={folder}/my_drums"]
-        return [*words, "--steps", "1", *(word for item in sets for word in ("--set", item))]
-    if "--runs" in words:
-        folders = sorted(glob.glob(words.pop()))
-        return [*words, *folders, "--curves", f"{folder}/curves.png", "--json", f"{folder}/runs.json"]
+def setting(*overrides):
+    return [word for item in overrides for word in ("--set", item)]
+
+
+def small(script, words, folder):
+    """The words after a script's name, made small: a tiny model, a tiny corpus, everything under `folder`."""
+    words = [re.sub(r"(^|=)(?=runs/|output/|my_drums)", rf"\g<1>{folder}/", word) for word in words]
+    tiny_corpus = f"Data.corpus={folder}/my_drums"
     if script == "inference_bar_control.py":
-        return [
-            *(word.replace("output/", f"{folder}/output/") for word in words),
-            "--out",
-            f"{folder}/output",
-        ]
+        return [*words, "--out", f"{folder}/output"]
+    if script == "benchmarks/streaming.py":
+        return [*words, "--bars", "2"]
+    if script == "benchmarks/training.py":
+        return [*words, "--steps", "1", *setting(*TINY, "Data.batch_size=2", tiny_corpus)]
+    if "--runs" in words:
+        runs = sorted(glob.glob(words.pop()))
+        return [*words, *runs, "--curves", f"{folder}/curves.png", "--json", f"{folder}/runs.json"]
     if script == "evaluate.py":
-        return [
-            *words,
-            "--windows",
-            "3",
-            "--samples",
-            "2",
-            "--json",
-            f"{folder}/figures.json",
-            "--set",
-            f"Data.cache_dir={folder}/groove",
-        ]
-    sets = [f"Data.corpus={folder}/my_drums", f"Data.cache_dir={folder}/cache"]
-    if script == "training_script_causal_decoder.py" and "--resume" in words:
-        sets = ["Training.steps=3"]
-    elif script == "training_script_causal_decoder.py" and "--config" not in words:
-        small = [item for item in QUICK if not item.startswith("Model")] if "--init-from" in words else QUICK
-        run = [f"Training.run_dir={folder}/runs/default"] if "run_dir" not in command else []
-        sets += [*small, *run]
-    words = [word.replace("my_drums", f"{folder}/my_drums") if word == "my_drums" else word for word in words]
-    return words + [word for item in sets for word in ("--set", item)]
+        few = ["--windows", "3", "--samples", "2", "--json", f"{folder}/figures.json"]
+        return [*words, *few, *setting(f"Data.cache_dir={folder}/groove")]
+    if "--resume" in words:
+        return [*words, *setting("Training.steps=3")]
+    words += setting(tiny_corpus, f"Data.cache_dir={folder}/cache")
+    if script == "training_script_causal_decoder.py" and "--config" not in words:
+        words += setting(*(item for item in QUICK if "--init-from" not in words or item[:5] != "Model"))
+        words += [] if "run_dir" in " ".join(words) else setting(f"Training.run_dir={folder}/runs/default")
+    return words
 
 
 @pytest.fixture(scope="module")
@@ -97,13 +79,55 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_command_runs(command, folder, request):
-    if "evaluate.py" in command:
-        request.getfixturevalue("groove_zip")
-    words = quick(command, folder)
+def run_process(*words):
     done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == 0, f"{shlex.join(map(str, words))}\n{done.stdout}\n{done.stderr}"
+
+
+def run_here(script, words, monkeypatch):
+    """The script as if it were started with these words, without the seconds that a new process imports."""
+    monkeypatch.setattr(sys, "argv", [script, *words])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(script, run_name="__main__")
+    assert not end.value.code
+
+
+def run_benchmark(words, monkeypatch):
+    benchmark = importlib.import_module("benchmarks.training")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # which the benchmark sets; so that it is set back
+    for name, value in {"SQUARE": {"cpu": 64}, "LOADER_BATCHES": 2, "LOADER_RUNS": 2}.items():
+        monkeypatch.setattr(benchmark, name, value)
+    benchmark.main([*words, "--device", "cpu"])
+
+
+def check_torchrun(launcher_words, script, words):
+    """torchrun reads its flags, the script its own; tests/training/test_distributed.py runs them together."""
+    config, _, (*_, started) = config_from_args(parse_args([*launcher_words, script]))
+    assert config.max_nodes * config.nproc_per_node > 1 and started == script
+    run_config(REPOSITORY / "config.yaml", words[1::2])
+    assert set(words[::2]) <= {"--set"}
+
+
+@pytest.mark.parametrize("number", range(len(COMMANDS)), ids=COMMANDS)
+def test_command_runs(number, folder, request, monkeypatch):
+    launcher, *words = shlex.split(COMMANDS[number])
+    if launcher == "make":
+        return run_process("make", "--dry-run", *words)
+    if launcher == "export":
+        return run_process("bash", "-c", COMMANDS[number])
+    place = next(index for index, word in enumerate(words) if word.endswith(".py"))
+    script, after = words[place], small(words[place], words[place + 1 :], folder)
+    if launcher == "torchrun":
+        return check_torchrun(words[:place], script, after)
+    if script == "evaluate.py":
+        request.getfixturevalue("groove_zip")
+    monkeypatch.chdir(REPOSITORY)
+    if script == "benchmarks/training.py":
+        run_benchmark(after, monkeypatch)
+    elif not any(command.startswith(f"python {script}") for command in COMMANDS[:number]):
+        run_process(sys.executable, script, *after)
+    else:
+        run_here(script, after, monkeypatch)
 
 
 def test_python_examples_run(tmp_path):

@@ -8,7 +8,7 @@ import os
 import numpy as np
 import torch
 
-from model.decoding.steps import CONTROLS
+from model.controls import CONTROLS
 from utils.config.errors import shorten
 from utils.midi.drums import HAND_VOICES, HANDS, HATS, N_VOICES, VOICES, voice_index
 from utils.midi.read import MAX_BARS, rhythm_roll

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import torch
 
+from model.controls import CONTROLS
 from model.heads import bin_to_offset, bin_to_velocity, offset_to_bin, velocity_to_bin
 
 EVERY_ROW = slice(None)
-CONTROLS = "density", "intensity", "instrument", "style"
 
 
 class View(NamedTuple):

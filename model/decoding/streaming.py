@@ -1,18 +1,18 @@
-"""Drums without end: the same drawing as in `sample`, a bar at a time, to a rhythm that comes round again.
+"""Drums without end: drawn as in `sample`, a bar at a time, to a rhythm that comes round again.
 
-Shapes: B batch, T steps of the rhythm (whole bars), V voices (9), S steps in a bar.
+Shapes: B batch, T steps of the rhythm, S steps of a bar, V voices (9), R rules.
 """
 
 import torch
 
+from model.controls import CONTROLS, N_VOICES
 from model.decoding.capture import fresh
 from model.decoding.sampling import UNIFORMS_PER_VOICE, build_conditioning, encode_rhythm, given_controls
-from model.decoding.steps import CONTROLS, Guide
-from model.model import N_VOICE
+from model.decoding.steps import Guide
 
 
 class Stream:
-    """Plays bar after bar. It looks back over the decoder's window and keeps nothing else, so it can go on for days."""
+    """Plays bar after bar. It keeps the decoder's window and nothing else, so it can go on for days."""
 
     def __init__(
         self, model, batch_size=1, temperature=1.0, guidance=1.0, follow=1.0, generator=None, precision=None
@@ -27,34 +27,38 @@ class Stream:
 
     @torch.no_grad()
     def set_rhythm(self, rhythm, use_context=True, use_latent=True, known=None):
-        """From the next bar on play to this rhythm, from its first bar, over and over: onset, vel, timeoffset (B, T, V),
-        T whole bars; None: to nothing. use_context, use_latent: whether it is heard hit by hit, and its gist, one bool or
-        (T,) of them. known: as in `sample`, of as many steps as the rhythm."""
+        """From the next bar on play to this rhythm, from its first bar, over and over: onset, vel, timeoffset
+        (B, T, V), whole bars; None: to no rhythm. use_context, use_latent: whether a step may use the context, and its
+        bar's latent, one bool or (T,) of them. known: as in `sample`, of as many steps as the rhythm."""
         if rhythm is None:
-            silence = self.model.decoder.start.new_zeros(self.batch_size, self.model.steps_per_bar, N_VOICE)
+            n_steps = self.model.grid(1).whole().n_steps
+            silence = self.model.decoder.start.new_zeros(self.batch_size, n_steps, N_VOICES)
             rhythm, use_context, use_latent = (silence.float(),) * 3, False, False
         steps = torch.ones(rhythm[0].shape[:2], dtype=torch.bool, device=rhythm[0].device)
         use_context = steps & use_context & bool(self.follow)
-        self.heard = encode_rhythm(self.model, rhythm, steps, use_context, steps & use_latent, known)
-        self.next_step = 0
+        self.grid = self.model.grid(steps.shape[1])
+        self.encoded = encode_rhythm(
+            self.model, rhythm, steps, use_context, steps & use_latent, self.grid, known
+        )
+        self.next_bar = 0
 
     @torch.no_grad()
-    def bar(self, density, intensity, instrument, style, forbid=None, limit=None):
-        """The next bar: controls of its S steps as in `sample`, forbid (B, S, V) bool, limit (B, S, R, V) -> onset, vel,
-        timeoffset, float32 (B, S, V)."""
-        controls = density, intensity, instrument, style
-        self.guided_by(controls)
-        S = self.model.steps_per_bar
-        heard = {name: x[:, self.next_step : self.next_step + S] for name, x in self.heard.items()}
-        self.next_step = (self.next_step + S) % self.heard["mask"].shape[1]
-        heard |= {name: rule for name, rule in (("forbid", forbid), ("limit", limit)) if rule is not None}
-        told = build_conditioning(self.model, heard, controls, self.guide)
-        shape = self.batch_size, S, N_VOICE, UNIFORMS_PER_VOICE
-        return self.decoding.bar(told, torch.rand(shape, generator=self.generator, device=density.device))
+    def bar(self, controls, forbid=None, limit=None):
+        """The next bar: controls {name: values} of its S steps as in `sample`, forbid (B, S, V) bool, limit
+        (B, S, R, V) -> onset, vel, timeoffset, float32 (B, S, V)."""
+        self.adapt_guide(controls)
+        bar, steps = self.grid.cut(self.next_bar, self.next_bar + 1), self.grid.steps_of(self.next_bar)
+        self.next_bar = (self.next_bar + 1) % self.grid.n_bars
+        encoded = {name: x[:, steps] for name, x in self.encoded.items()}
+        encoded |= {name: rule for name, rule in (("forbid", forbid), ("limit", limit)) if rule is not None}
+        conditioning = build_conditioning(self.model, encoded, controls, self.guide, bar)
+        shape = self.batch_size, bar.n_steps, N_VOICES, UNIFORMS_PER_VOICE
+        device = encoded["mask"].device
+        return self.decoding.bar(conditioning, torch.rand(shape, generator=self.generator, device=device))
 
-    def guided_by(self, controls):
-        """Be ready for these controls: a row for each view that they need. A view that is new saw until now what another
-        did; once a control was given its rows stay, as they have seen what the others have not."""
+    def adapt_guide(self, controls):
+        """Have a view for every control that these set. A new view starts from what the nearest view has seen; the
+        views of a control stay once it was set, for they have seen what the others have not."""
         if len(self.guide.given) == len(CONTROLS):
             return
         before, played = self.guide, self.decoding

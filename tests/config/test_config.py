@@ -332,7 +332,7 @@ def test_every_control_can_be_dropped(config):
 def test_every_key_is_read_somewhere(config, repository):
     """Outside the configuration itself and the tests, as an attribute.
 
-    rhythm_source, task and loss_weight are tables of weights, looked up by name, and the model is built from
+    rhythm_source, task, loss_weight and drop are tables, looked up by name, and the model is built from
     plain dicts, some handed on whole as arguments: there the name alone counts as well.
     """
     sources = [
@@ -345,7 +345,7 @@ def test_every_key_is_read_somewhere(config, repository):
     unread = []
     for path in leaves(config.to_dict()):
         pattern = rf"\.{path[-1]}\b"
-        if path[0] == "Model" or path[1] in {"rhythm_source", "task", "loss_weight"}:
+        if path[0] == "Model" or path[1] in {"rhythm_source", "task", "loss_weight", "drop"}:
             pattern += rf"|\b{path[-1]}(_nats)?\b"
         if not re.search(pattern, code):
             unread.append(".".join(path))

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_aug import RHYTHM_KEYS
+from model.bars import BarGrid
 from tests.helpers.drum_windows import NORMALIZE, S, T, batch_of, data_config, rhythm_of, windows_of_hits
 from utils.corpus import augment
 from utils.corpus.attributes import bar_attributes
@@ -191,7 +192,9 @@ def test_each_probability_strikes_its_share_of_the_windows(name, share):
 def test_labels_are_those_of_what_is_played():
     data = data_config(augmentation={"voice_shift": 1.0, "velocity_scale": 1.0, "half_time": 0.5})
     batch = batch_of(data)
-    density, intensity, instrument = bar_attributes(batch["onset"].numpy(), batch["vel"].numpy(), S)
+    density, intensity, instrument = bar_attributes(
+        batch["onset"].numpy(), batch["vel"].numpy(), BarGrid.four_four(batch["vel"].shape[1], S // 4)
+    ).values()
     for name, bars in (("density", density), ("intensity", intensity)):
         mean, deviation = NORMALIZE[name]
         np.testing.assert_allclose(batch[name][:, ::S] * deviation + mean, bars, atol=1e-5)

@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 
+from model.controls import UNSET_STYLE, controls_of
 from model.decoding import capture, cpu_steps
-from model.model import UNSET_STYLE, DrumVAE
+from model.model import DrumVAE
 from model.phi3_arch_model import Phi3Decoder
 from utils.midi.drums import N_VOICES, RHYTHM_CHANNEL
 
@@ -58,7 +59,7 @@ def random_batch(B=3, T=64, seed=0):
 def hidden_states(model, batch, condition_from=None):
     """The decoder's hidden states (B, T, D) over a batch; the condition of another batch where one is named."""
     source = batch if condition_from is None else condition_from
-    controls = [source[name] for name in ("density", "intensity", "instrument", "style")]
+    controls, grid = controls_of(source), model.grid(source["onset"].shape[1])
     known = tuple(source[name] for name in ("onset", "vel", "timeoffset"))
     rhythm = tuple(source[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset"))
     context, mu, _, _ = model.encode(
@@ -69,23 +70,16 @@ def hidden_states(model, batch, condition_from=None):
         source["mask"],
         source["use_context"],
         source["use_latent"],
+        grid,
     )
-    condition = model.condition(context, mu, source["use_context"], source["use_latent"], *controls)
-    return model.decode(batch["onset"], batch["vel"], batch["timeoffset"], condition, controls)
+    condition = model.condition(context, mu, source["use_context"], source["use_latent"], controls, grid)
+    return model.decode(batch["onset"], batch["vel"], batch["timeoffset"], condition, controls, grid)
 
 
 def sampling_inputs(batch):
-    names = (
-        "rhythm_onset",
-        "rhythm_vel",
-        "rhythm_timeoffset",
-        "density",
-        "intensity",
-        "instrument",
-        "style",
-        "mask",
-    )
-    return [batch[name] for name in names]
+    """What `sample` takes first: rhythm, controls, mask."""
+    rhythm = [batch[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset")]
+    return rhythm, controls_of(batch), batch["mask"]
 
 
 def record_steps(monkeypatch, compiled=True):

@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 
+from model.controls import controls_of
 from model.decoding.capture import KEPT, CapturedDecoding, begin
 from model.decoding.sampling import UNIFORMS_PER_VOICE, build_conditioning, encode_rhythm, sample
 from model.decoding.steps import Decoding, Guide
@@ -68,10 +69,9 @@ def drawn(decoding, model, batch, guide, seed=5):
     names = ("mask", "use_context", "use_latent")
     with torch.no_grad():
         rhythm = tuple(batch[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset"))
-        heard = encode_rhythm(model, rhythm, *(batch[name] for name in names))
-        told = build_conditioning(
-            model, heard, [batch[name] for name in ("density", "intensity", "instrument", "style")], guide
-        )
+        grid = model.grid(batch["mask"].shape[1])
+        heard = encode_rhythm(model, rhythm, *(batch[name] for name in names), grid)
+        told = build_conditioning(model, heard, controls_of(batch), guide, grid)
         uniform = torch.rand(
             len(batch["mask"]), 64, 9, UNIFORMS_PER_VOICE, generator=torch.Generator().manual_seed(seed)
         )
@@ -108,11 +108,11 @@ def test_a_bar_asks_its_device_nothing(model):
         decoding = Decoding(nowhere, 3, Guide(2.0), 1.0, torch.bfloat16)
         rhythm = tuple(batch[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset"))
         known = {name: batch[name] for name in ("onset", "vel", "timeoffset", "known_onset", "known_vel")}
-        heard = encode_rhythm(
-            nowhere, rhythm, batch["mask"], batch["use_context"], batch["use_latent"], known
-        )
-        controls = [batch[name] for name in ("density", "intensity", "instrument", "style")]
-        told = build_conditioning(nowhere, heard | {"forbid": batch["known_onset"]}, controls, Guide(2.0))
+        grid = nowhere.grid(batch["mask"].shape[1])
+        steps = batch["mask"], batch["use_context"], batch["use_latent"]
+        heard = encode_rhythm(nowhere, rhythm, *steps, grid, known)
+        heard["forbid"] = batch["known_onset"]
+        told = build_conditioning(nowhere, heard, controls_of(batch), Guide(2.0), grid)
         rolls = decoding.bar(
             {name: x[:, :16] for name, x in told.items()},
             torch.rand(3, 16, 9, UNIFORMS_PER_VOICE, device="meta"),

@@ -220,7 +220,8 @@ def test_the_budget_is_told_as_by_torch(model):
     density, intensity, instrument = torch.randn(8) * 2, torch.randn(8), torch.rand(8, 9)
     density[1] = intensity[2] = density[3] = intensity[3] = torch.nan
     instrument[4, 2:5] = torch.nan
-    asked = model.budget.targets(torch.arange(8) * 2 + 1, density, intensity, instrument)
+    controls = {"density": density, "intensity": intensity, "instrument": instrument}
+    asked = model.budget.targets(controls, torch.arange(8) * 2 + 1, torch.tensor(16))
     expected = model.budget.features(asked, onset.repeat_interleave(2, 0), vel.repeat_interleave(2, 0))
     got = torch.empty_like(expected)
     cpu_kernels.budget_features(asked.numpy(), onset.numpy(), vel.numpy(), np.float32(16), got.numpy())

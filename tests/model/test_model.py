@@ -6,14 +6,19 @@ import math
 import pytest
 import torch
 
+from model.bars import BarGrid
+from model.condition import BarLatent
+from model.controls import CONTROLS, controls_of
 from model.decoding.sampling import sample
 from model.heads import HitChain, OnsetChain, bin_to_offset, bin_to_velocity, offset_to_bin, velocity_to_bin
-from model.layers import BarLatent, Block, rotary_table
-from model.model import DrumVAE, count_tokens, training_loss
-from model.phi3_arch_model import modulate, played_before
+from model.layers import Block, rotary_table
+from model.loss import count_tokens, training_loss
+from model.model import DrumVAE
+from model.phi3_arch_model import modulate
 from tests.helpers.model_batches import FACTOR, hidden_states, random_batch, sampling_inputs, small_model
 from utils.training.optim import make_optimizer
 
+GRID = BarGrid.four_four(64, 4)
 LOSS_WEIGHT = {"onset": 1.0, "velocity": 0.2, "offset": 0.2, "marginal": 0.5}
 
 
@@ -192,11 +197,11 @@ def test_what_lies_outside_the_mask_changes_nothing(model):
     heard = plain["bars"]
     torch.testing.assert_close(plain["kl"][heard], padded["kl"][heard], rtol=1e-5, atol=1e-4)
     assert plain["steps"] == padded["steps"] == 64 + 2 * 48 and torch.equal(heard, padded["bars"])
-    assert count_tokens(batch, 16) == {"steps": 64 + 2 * 48, "bars": 4 + 2 * 3} and heard.sum() == 4 + 2 * 3
+    assert count_tokens(batch, GRID) == {"steps": 64 + 2 * 48, "bars": 4 + 2 * 3} and heard.sum() == 4 + 2 * 3
     assert plain["hits"] == padded["hits"] == batch["onset"][batch["mask"]].sum()
 
 
-@pytest.mark.parametrize("name", ["density", "intensity", "instrument", "style"])
+@pytest.mark.parametrize("name", CONTROLS)
 def test_every_control_is_heard_and_unset_is_something_else(model, name):
     batch = random_batch()
     unset = torch.full_like(batch[name], 18 if name == "style" else math.nan)
@@ -261,8 +266,7 @@ def test_the_encoders_guess_knows_the_rhythm_and_nothing_of_the_controls(model):
     batch, other = random_batch(), random_batch(seed=5)
     guess = model(batch)["marginal_nats"]
     assert guess > 0
-    controls = {name: other[name] for name in ("density", "intensity", "instrument", "style")}
-    assert torch.equal(model(batch | controls)["marginal_nats"], guess)
+    assert torch.equal(model(batch | controls_of(other))["marginal_nats"], guess)
     tap = {name: other[name] for name in ("rhythm_onset", "rhythm_vel", "rhythm_timeoffset")}
     assert not torch.equal(model(batch | tap)["marginal_nats"], guess)
     everything, nowhere = ~batch["known_onset"], batch["use_context"] & False
@@ -297,7 +301,7 @@ def test_encoder_sees_known_cells_and_no_others(model):
         rhythm = tuple(batch[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset"))
         known = tuple(rolls[name] for name in ("onset", "vel", "timeoffset"))
         masks = (known_onset, known_vel, batch["mask"], batch["use_context"], batch["use_latent"])
-        return model.encode(rhythm, known, *masks)[0]
+        return model.encode(rhythm, known, *masks, GRID)[0]
 
     nothing, everything = batch["known_onset"], ~batch["known_onset"]
     assert torch.equal(context(nothing, nothing, batch), context(nothing, nothing, changed))
@@ -326,11 +330,15 @@ def test_budget_counts_what_is_left(model):
     intensity = torch.full((1, 32), (0.6 - FACTOR["intensity"][0]) / FACTOR["intensity"][1])
     instrument = torch.full((1, 32, 9), math.nan)
     instrument[..., 0] = 2 / 16
-    budget = model.budget
-    played = played_before(onset, 16), played_before(vel, 16)
-    features = budget.features(
-        budget.targets(torch.arange(32) % 16, density, intensity, instrument), *played
-    )[0]
+    controls = {"density": density, "intensity": intensity, "instrument": instrument}
+    budget, grid = model.budget, model.grid(32)
+    index = grid.on("cpu")
+    played = grid.sums_before(onset), grid.sums_before(vel)
+
+    def features_of(controls):
+        return budget.features(budget.targets(controls, index.place, index.length), *played)[0]
+
+    features = features_of(controls)
     hits_left, per_step, deficit, _, needed, has, left = features[:, :7].T
     for t, hits, kicks in ((0, 12, 2), (1, 11, 1), (4, 11, 1), (5, 9, 0), (15, 9, 0), (16, 12, 2)):
         assert hits_left[t].item() * 8 == pytest.approx(hits, abs=1e-4)
@@ -340,9 +348,7 @@ def test_budget_counts_what_is_left(model):
     assert deficit[5].item() == pytest.approx(3 * 0.6 - 3 * 0.8, abs=1e-4)
     assert needed[5].item() == pytest.approx((12 * 0.6 - 3 * 0.8) / 9, abs=1e-4)
     assert (has == 1).all() and left[3].item() == pytest.approx(13 / 16)
-    unset = budget.features(
-        budget.targets(torch.arange(32) % 16, density * math.nan, intensity, instrument), *played
-    )[0]
+    unset = features_of(controls | {"density": density * math.nan})
     assert (unset[:, [0, 1, 4, 5]] == 0).all() and (unset[:, 2] == features[:, 2]).all()
 
 
@@ -355,7 +361,7 @@ def test_one_batch_is_learnt_by_heart(tiny_config):
     for _ in range(250):
         optimizer.zero_grad()
         figures = model(batch)
-        training_loss(figures, count_tokens(batch, 16), LOSS_WEIGHT, 0.0, 0.0).backward()
+        training_loss(figures, count_tokens(batch, model.grid(16)), LOSS_WEIGHT, 0.0, 0.0).backward()
         optimizer.step()
     figures = model.eval()(batch)
     assert figures["onset_nats"] / figures["steps"] < 0.15
@@ -381,7 +387,7 @@ def test_losses_of_pieces_add_up_to_the_loss_of_the_batch(model):
     batch = random_batch(B=4)
     batch["mask"][2:, 32:] = False  # pieces of unequal weight
     batch["noise"] = torch.randn(4, 4, model.latent.bias.numel() // 2)
-    tokens = count_tokens(batch, 16)
+    tokens = count_tokens(batch, GRID)
 
     def loss(rows):
         return training_loss(
@@ -399,19 +405,22 @@ def test_latent_is_a_mean_over_the_valid_steps_that_tells_them_apart():
     latent = BarLatent(6, 3, 16)
     with torch.no_grad():
         latent.fold[:] = torch.randn(1, 6, 6) * 0.1  # the same for all places: a plain mean
+    two, one = BarGrid.four_four(32, 4), BarGrid.four_four(16, 4)
     hidden = torch.randn(1, 1, 6).repeat(1, 32, 1)
     mask = torch.ones(1, 32, dtype=torch.bool)
     mask[:, 20:] = False
     hidden[:, 20:] = 9.0
-    mu, logvar, bars = latent(hidden, mask)
+    mu, logvar, bars = latent(hidden, mask, two)
     torch.testing.assert_close(mu[:, 0], mu[:, 1])
     torch.testing.assert_close(logvar[:, 0], logvar[:, 1])
-    assert bars.all() and not latent(hidden, mask & False)[2].any()
+    assert bars.all() and not latent(hidden, mask & False, two)[2].any()
     order = torch.randn(1, 16, 6)
     everything = torch.ones(1, 16, dtype=torch.bool)
-    torch.testing.assert_close(latent(order, everything)[0], latent(order.flip(1), everything)[0])
+    torch.testing.assert_close(latent(order, everything, one)[0], latent(order.flip(1), everything, one)[0])
     latent = BarLatent(6, 3, 16)
-    assert not torch.allclose(latent(order, everything)[0], latent(order.flip(1), everything)[0], atol=0.05)
+    assert not torch.allclose(
+        latent(order, everything, one)[0], latent(order.flip(1), everything, one)[0], atol=0.05
+    )
 
 
 def test_model_needs_the_statistics(tiny_config):

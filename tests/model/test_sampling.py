@@ -1,12 +1,12 @@
 """Drawing is the model that was trained, step by step: same numbers, and it does as it is told."""
 
 import copy
-import math
 
 import pytest
 import torch
 
 from data_aug import unset_controls
+from model.controls import CONTROLS
 from model.decoding.sampling import encode, sample
 from model.decoding.steps import Guide, draw_hits, draw_onsets, onset_threshold, pick
 from model.heads import offset_to_bin, velocity_to_bin
@@ -65,12 +65,8 @@ def test_cached_steps_give_the_hidden_states_of_the_full_forward(tiny_config, T,
 
     with torch.no_grad():
         full = batch | {"known_onset": everything, "known_vel": everything}
-        told = hidden_states(model, full)
-        unset = {
-            name: torch.full_like(batch[name], math.nan) for name in ("density", "intensity", "instrument")
-        }
-        untold = hidden_states(model, full | unset | {"style": torch.full_like(batch["style"], 18)})
-    torch.testing.assert_close(torch.stack(cached, dim=1), torch.cat((told, untold)), atol=1e-5, rtol=1e-5)
+        given, unset = hidden_states(model, full), hidden_states(model, unset_controls(full))
+    torch.testing.assert_close(torch.stack(cached, dim=1), torch.cat((given, unset)), atol=1e-5, rtol=1e-5)
 
 
 def test_samples_have_the_probabilities_of_the_heads(model):
@@ -374,7 +370,7 @@ def test_guidance_of_one_is_none_at_all_and_more_changes_the_drums(model):
 
 def test_guidance_of_nothing_asked_costs_no_second_row(model, monkeypatch):
     unset, states = unset_controls(random_batch()), record_steps(monkeypatch)
-    for name in (None, "density", "intensity", "instrument", "style"):
+    for name in (None, *CONTROLS):
         asked = unset | ({} if name is None else {name: random_batch()[name]})
         sample(model, *sampling_inputs(asked), guidance=3.0, generator=torch.Generator().manual_seed(1))
         assert {len(state) for state in states} == {3 if name is None else 6}, name
@@ -416,7 +412,8 @@ def encoded(model, batch, bars=None):
     rhythm = [batch[f"rhythm_{name}"][:, here] for name in ("onset", "vel", "timeoffset")]
     names = ("onset", "vel", "timeoffset", "known_onset", "known_vel", "mask", "use_context", "use_latent")
     cells = {name: batch[name][:, here] for name in names}
-    return encode(model, rhythm, *(cells.pop(name) for name in names[5:]), known=cells)
+    grid = model.grid(cells["mask"].shape[1])
+    return encode(model, rhythm, *(cells.pop(name) for name in names[5:]), grid, known=cells)
 
 
 @pytest.mark.parametrize("bars", [17, 24, 25, 37])
@@ -445,8 +442,9 @@ def test_up_to_sixteen_bars_are_heard_in_one_go(model, monkeypatch):
     rhythm = [batch[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset")]
     steps = batch["mask"], batch["use_context"], batch["use_latent"]
     nothing = batch["known_onset"]
-    context, mu, _, _ = model.encode(rhythm, [roll * 0 for roll in rhythm], nothing, nothing, *steps)
-    heard = encode(model, rhythm, *steps)
+    grid = model.grid(256)
+    context, mu, _, _ = model.encode(rhythm, [roll * 0 for roll in rhythm], nothing, nothing, *steps, grid)
+    heard = encode(model, rhythm, *steps, grid)
     assert torch.equal(heard[0], context) and torch.equal(heard[1], mu)
 
 

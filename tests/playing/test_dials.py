@@ -10,9 +10,10 @@ import torch
 from data_aug import unset_controls
 from inference_bar_control import Jam, generate
 from inference_bar_control import play as play_take
+from model.controls import CONTROLS, controls_of
 from model.decoding.cpu_steps import CpuDecoding
 from model.decoding.sampling import build_conditioning, encode_rhythm, sample
-from model.decoding.steps import CONTROLS, Guide, View
+from model.decoding.steps import Guide, View
 from tests.helpers.inference_helpers import build_tiny_model
 from tests.helpers.model_batches import (
     hidden_states,
@@ -164,11 +165,12 @@ def test_the_ends_of_the_dial_are_literal_and_loose_to_the_bit(player):
 def test_what_a_tap_tells_of_its_hits_is_told_to_the_literal_rows_and_counts_as_often_as_they(model):
     batch = random_batch()
     rhythm = [batch[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset")]
-    controls = [batch[name] for name in CONTROLS]
+    mask, use_context, use_latent = batch["mask"], batch["use_context"], batch["use_latent"]
+    grid = model.grid(mask.shape[1])
     with torch.no_grad():
-        heard = encode_rhythm(model, rhythm, batch["mask"], batch["use_context"], batch["use_latent"])
-        told = build_conditioning(model, heard, controls, Guide(1.0, 0.25))
-        loose = encode_rhythm(model, rhythm, batch["mask"], batch["use_context"] & False, batch["use_latent"])
+        heard = encode_rhythm(model, rhythm, mask, use_context, use_latent, grid)
+        told = build_conditioning(model, heard, controls_of(batch), Guide(1.0, 0.25), grid)
+        loose = encode_rhythm(model, rhythm, mask, use_context & False, use_latent, grid)
     assert (
         torch.allclose(told["onset_bias"], 0.25 * heard["onset_bias"]) and heard["onset_bias"].abs().sum() > 0
     )

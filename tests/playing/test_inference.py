@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from data_aug import RHYTHM_KEYS
 from inference_bar_control import generate, generate_control_params, process_midi
 from tests.helpers.inference_helpers import build_tiny_model
 from utils.midi.drums import STYLE_NONE, STYLES
@@ -27,19 +28,10 @@ def rhythm(repository):
 def heard(monkeypatch):
     """Replaces the sampling by a silent drummer, and holds what it was asked."""
     asked = {}
-    names = (
-        "rhythm_onset",
-        "rhythm_vel",
-        "rhythm_timeoffset",
-        "density",
-        "intensity",
-        "instrument",
-        "style",
-        "mask",
-    )
 
-    def sample(model, *inputs, **more):
-        asked.update(zip(names, inputs), training=any(module.training for module in model.modules()), **more)
+    def sample(model, rhythm, controls, mask, **more):
+        asked.update(zip(RHYTHM_KEYS, rhythm), **controls, mask=mask, **more)
+        asked["training"] = any(module.training for module in model.modules())
         return [torch.zeros_like(asked["rhythm_onset"]) for _ in range(3)]
 
     monkeypatch.setattr(generating, "sample", sample)

@@ -40,9 +40,9 @@ def told(monkeypatch):
     """What the model is told, by name."""
     held, sample = {}, generating.sample
 
-    def listen(model, *inputs, **more):
-        held.update(zip(("onset", "vel", "timeoffset"), inputs), **more)
-        return sample(model, *inputs, **more)
+    def listen(model, rhythm, *inputs, **more):
+        held.update(zip(("onset", "vel", "timeoffset"), rhythm), **more)
+        return sample(model, rhythm, *inputs, **more)
 
     monkeypatch.setattr(generating, "sample", listen)
     return held

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from model.heads import hit_index
 from model.layers import Dropout, RMSNorm, attend, attend_written_out
-from model.model import count_tokens, training_loss
+from model.loss import count_tokens, training_loss
 from tests.conftest import TINY
 from tests.helpers.midi_files import beat, midi_bytes, note, small_corpus
 from tests.helpers.model_batches import random_batch, small_model
@@ -126,7 +126,7 @@ def test_a_training_step_asks_the_device_nothing(tiny_config):
     model = small_model(tiny_config).train()
     batch = random_batch()
     batch["noise"] = torch.randn(3, 4, tiny_config.Model.Intermediate.d_latent)
-    tokens = count_tokens(batch, 16)
+    tokens = count_tokens(batch, model.grid(batch["mask"].shape[1]))
     seen = {}
     for name, made in (("with", batch | hit_index(batch["onset"])), ("without", batch)):
         with Looks() as looks:

@@ -12,8 +12,10 @@ KNOWN_VOICES = 0.5  # share of the playing voices that add_voice shows
 KNOWN_SILENCE = 0.2  # share of the silent voices that it shows to be silent
 
 
-def known_cells(vel, mask, steps_per_bar, weights, rng):
+def known_cells(vel, mask, grid, weights, rng):
     """Which cells of the answer the encoder sees, (B, T, V) bool each, by a task drawn per window.
+
+    grid: the BarGrid of the steps.
 
     tap: none. humanise: all onsets. add_voice: all of a random non-empty proper subset of the
     voices, playing ones preferred. infill: all but a span of steps, in half of the windows whole
@@ -21,19 +23,20 @@ def known_cells(vel, mask, steps_per_bar, weights, rng):
     """
     n_rows, n_steps = mask.shape
     length = mask.sum(1)
-    n_bars = length // steps_per_bar
+    n_bars = grid.bars_within(length)
     weights = {name: weight for name, weight in weights if name != "keep_rhythm"}
     names = np.array(list(weights))
     task = names[augment.choose(rng, weights, n_rows)]
     task[(task == "continue") & (n_bars < 2)] = "infill"
 
     whole = (rng.random(n_rows) < 0.5) & (n_bars > 1)
-    unit = np.where(whole, steps_per_bar, 1)
+    units = np.where(whole, n_bars, length)  # the span is of whole bars or of steps
     shortest = np.minimum(np.where(whole, 1, SHORTEST_INFILL), length)
-    longest = (LONGEST_INFILL * length / unit).astype(int)
-    start, stop = augment.random_span(rng, length // unit, shortest, longest)
-    outside_span = ~augment.between(start * unit, stop * unit, n_steps)
-    bar_line = rng.integers(1, np.maximum(n_bars, 2)) * steps_per_bar
+    longest = (LONGEST_INFILL * units).astype(int)
+    span = augment.random_span(rng, units, shortest, longest)
+    start, stop = (np.where(whole, grid.line(edge), edge) for edge in span)
+    outside_span = ~augment.between(start, stop, n_steps)
+    bar_line = grid.line(rng.integers(1, np.maximum(n_bars, 2)))
     before = np.arange(n_steps) < bar_line[:, None]
 
     def when(name):

@@ -6,6 +6,7 @@ voices. A figure that has nothing to be taken from (the loudness of no hits) is 
 
 import numpy as np
 
+from model.bars import BarGrid
 from utils.corpus.attributes import bar_attributes
 from utils.midi.drums import VOICES, voice_index
 
@@ -145,7 +146,8 @@ def adherence(asked, got, steps_per_bar):
 
 
 def _bars_in_hits(onset, vel, steps_per_bar):
-    density, intensity, instrument = bar_attributes(onset, vel, steps_per_bar)
+    grid = BarGrid.four_four(onset.shape[-2], steps_per_bar // 4)
+    density, intensity, instrument = bar_attributes(onset, vel, grid).values()
     bars = {"hits": density * steps_per_bar * onset.shape[-1], "velocity": intensity * MIDI_VELOCITY}
     return bars | {name: instrument[..., v] * steps_per_bar for v, name in enumerate(VOICES)}
 

@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from data_aug import CONTROLS, RHYTHM_KEYS, make_batch, swap_rhythm, unset_controls
+from model.controls import controls_of
 from model.decoding.sampling import sample
 from utils.checks import GUIDANCE
 from utils.corpus.cache import decode, windows
@@ -257,7 +258,8 @@ class Player:
         for part in in_batches(batch, samples):
             part = to_device(part, device)
             cells = {name: part.pop(name) for name in known} or None
-            rolls = sample(self.model, *part.values(), known=cells, **dials)
+            rhythm = [part[name] for name in RHYTHM_KEYS]
+            rolls = sample(self.model, rhythm, controls_of(part), part["mask"], known=cells, **dials)
             played.append([roll.unflatten(0, (-1, samples)).cpu().numpy() for roll in rolls])
             progress.update(len(part["mask"]))
         progress.close()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from model.bars import BarGrid
 from utils.checks import as_floats, naming
 from utils.config.yaml_file import read_file
 from utils.corpus.attributes import bar_attributes
@@ -274,7 +275,9 @@ def from_model_units(density, intensity, instrument, style, mask, normalize_fact
 
 def measure(onset, vel, steps_per_bar):
     """Count what was played. onset, vel: (T, 9) arrays, T any length. Returns Bars without styles."""
-    density, intensity, instrument = bar_attributes(onset, vel, steps_per_bar)
+    density, intensity, instrument = bar_attributes(
+        onset, vel, BarGrid.four_four(len(onset), steps_per_bar // 4)
+    ).values()
     return Bars(
         hits=density * steps_per_bar * N_VOICES,
         velocity=intensity * 127,

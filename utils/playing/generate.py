@@ -7,6 +7,7 @@ import inspect
 
 import torch
 
+from model.controls import CONTROLS
 from model.decoding.sampling import sample
 from utils.checks import (
     GUIDANCE,
@@ -125,12 +126,14 @@ def generate(
         """(seq_len, ...) -> (1, seq_len, ...) on the model's device."""
         return x[None].to(weight.device)
 
-    inputs = [prepare(x) for x in (*rhythm, *curves, style, mask)]
+    curves = dict(zip(CONTROLS, map(prepare, (*curves, style))))
 
     def draw(num_samples):
         return sample(
             model,
-            *inputs,
+            [prepare(roll) for roll in rhythm],
+            curves,
+            prepare(mask),
             use_context=prepare(use_context),
             use_latent=prepare(use_latent),
             known=known and {name: prepare(x) for name, x in known.items()},

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from model.decoding.steps import CONTROLS
+from model.controls import CONTROLS, controls_of
 from model.decoding.streaming import Stream
 from utils.checks import (
     GUIDANCE,
@@ -97,7 +97,8 @@ class Jam:
 
     def __next__(self):
         with in_eval_mode(self.model):
-            return self.stream.bar(**self.controls)
+            rules = {name: rule for name, rule in self.controls.items() if name not in CONTROLS}
+            return self.stream.bar(controls_of(self.controls), **rules)
 
     def change(self, rhythm=(), **changes):
         """From the next bar on: a new rhythm (onset, vel, timeoffset), which starts at its first bar, or None for none;

@@ -132,7 +132,11 @@ def gist(drums, model=None, name="drums"):
     rhythm = [torch.from_numpy(roll)[None].to(weight.device) for roll in rhythm]
     everywhere = torch.ones(rhythm[0].shape[:2], dtype=torch.bool, device=weight.device)
     with in_eval_mode(model), torch.no_grad():
-        return encode(model, rhythm, everywhere, everywhere, everywhere)[1].float().cpu()
+        return (
+            encode(model, rhythm, everywhere, everywhere, everywhere, model.grid(len(rolls[0])).whole())[1]
+            .float()
+            .cpu()
+        )
 
 
 def between(a, b, share):

@@ -4,23 +4,14 @@ from pathlib import Path
 
 import torch
 
-from data_aug import unset_controls
+from data_aug import RHYTHM_KEYS, unset_controls
+from model.controls import controls_of
 from model.decoding.sampling import sample
 from utils.midi.drums import inverse_mapping
 from utils.midi.write import roll_to_midi
 from utils.playing.plots import draw_takes
 
 N_RHYTHMS = 4
-INPUTS = (
-    "rhythm_onset",
-    "rhythm_vel",
-    "rhythm_timeoffset",
-    "density",
-    "intensity",
-    "instrument",
-    "style",
-    "mask",
-)
 
 
 def write_samples(model, batch, folder, log=None, step=None):
@@ -32,15 +23,14 @@ def write_samples(model, batch, folder, log=None, step=None):
     device = next(model.parameters()).device
     chosen = _spread(batch["mask"])
     batch = {name: tensor[chosen].to(device) for name, tensor in unset_controls(batch).items()}
-    played = sample(
-        model, *(batch[name] for name in INPUTS), generator=torch.Generator(device).manual_seed(0)
-    )
+    rhythms, chance = [batch[name] for name in RHYTHM_KEYS], torch.Generator(device).manual_seed(0)
+    played = sample(model, rhythms, controls_of(batch), batch["mask"], generator=chance)
     takes = {"played": played, "real": tuple(batch[name] for name in ("onset", "vel", "timeoffset"))}
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(len(chosen)):
         length = int(batch["mask"][i].sum())
-        rhythm = [batch[name][i, :length].cpu() for name in INPUTS[:3]]
+        rhythm = [batch[name][i, :length].cpu() for name in RHYTHM_KEYS]
         drums = {kind: [roll[i, :length].cpu().numpy() for roll in rolls] for kind, rolls in takes.items()}
         for kind, rolls in drums.items():
             roll_to_midi(*rolls, inverse_mapping, folder / f"rhythm_{i}_{kind}.mid")

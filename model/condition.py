@@ -1,0 +1,188 @@
+"""What the decoder is conditioned on: controls, the bar's latent, the place in the bar, and what is left of the request.
+
+Shapes: B batch, T steps, N bars, L steps of the longest bar, V voices (9), D width of the encoder, Z latent width,
+C condition width, d control width.
+"""
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from model.controls import CONTROLS, cells
+
+
+class ScalarControl(nn.Module):
+    """Embeds one number per step, (B, T) -> (B, T, d); NaN has a learned embedding of its own."""
+
+    def __init__(self, d_control):
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(1, d_control), nn.SiLU(), nn.Linear(d_control, d_control))
+        self.unset = nn.Parameter(torch.zeros(d_control))
+
+    def forward(self, value):
+        unset = value.isnan()
+        embedded = self.mlp(value.masked_fill(unset, 0.0).unsqueeze(-1))
+        return torch.where(unset.unsqueeze(-1), self.unset.to(embedded.dtype), embedded)
+
+
+class VoiceControl(nn.Module):
+    """Embeds one number per voice, (B, T, V) -> (B, T, d); NaN unsets a voice and leaves the others set."""
+
+    def __init__(self, n_voice, d_control):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(n_voice, d_control))
+        self.bias = nn.Parameter(torch.zeros(n_voice, d_control))
+        self.unset = nn.Parameter(torch.zeros(n_voice, d_control))
+        self.mix = nn.Sequential(nn.SiLU(), nn.Linear(d_control, d_control))
+
+    def forward(self, value):
+        unset = value.isnan().to(self.weight.dtype)
+        value = value.nan_to_num(0.0)
+        # the sum over voices of (unset ? its unset vector : value x weight + bias), as three matrix products
+        return self.mix(value @ self.weight + (1 - unset) @ self.bias + unset @ self.unset)
+
+
+class IdControl(nn.Embedding):
+    """Embeds one of n ids per step, the last of which means unset: (B, T) long -> (B, T, d). Or a blend of ids:
+    weights (B, T, n - 1) that add up to 1 mix their vectors; NaN means unset."""
+
+    def forward(self, value):
+        if not value.is_floating_point():
+            return super().forward(value)
+        blend = value.nan_to_num(0.0) @ self.weight[:-1]
+        return torch.where(value[..., :1].isnan(), self.weight[-1], blend)
+
+
+def embedding_of(control, d_control):
+    """The module that embeds a row of CONTROLS, by the kind of its values."""
+    if control.n_ids is not None:
+        return IdControl(control.n_ids, d_control)
+    return ScalarControl(d_control) if control.width is None else VoiceControl(control.width, d_control)
+
+
+class Condition(nn.Module):
+    """One vector per step of everything that the decoder is conditioned on; each part can be unset."""
+
+    def __init__(self, d_context, d_latent, d_control, d_condition, longest_bar):
+        super().__init__()
+        self.d_control = d_control
+        for name, control in CONTROLS.items():
+            self.add_module(name, embedding_of(control, d_control))
+        self.position = nn.Embedding(longest_bar, d_control)
+        # a bar's latent has a projection of its own for each place in the bar
+        self.unfold = nn.Linear(d_latent, longest_bar * d_control)
+        self.unset_context = nn.Parameter(torch.zeros(d_context))
+        self.unset_latent = nn.Parameter(torch.zeros(d_control))
+        # the controls, the position and the latent have d_control numbers each
+        self.mix = nn.Linear((len(CONTROLS) + 2) * d_control + d_context, d_condition)
+
+    def forward(self, context, latent, use_context, use_latent, controls, grid):
+        """context (B, T, D), latent (B, N, Z), use_context and use_latent (B, T) bool, controls {name: values} as in
+        DrumVAE.forward, grid: the BarGrid of the steps -> (B, T, C)."""
+        latent = self.unfold(latent).unflatten(-1, (-1, self.d_control))[:, :, : grid.longest]
+        position = self.position(grid.on(context.device).place)
+        parts = (
+            *(self.get_submodule(name)(controls[name]) for name in CONTROLS),
+            position.expand(context.shape[0], -1, -1),
+            torch.where(use_context.unsqueeze(-1), context, self.unset_context.to(context.dtype)),
+            torch.where(use_latent.unsqueeze(-1), grid.by_step(latent), self.unset_latent.to(latent.dtype)),
+        )
+        dtype = context.dtype
+        return F.silu(self.mix(torch.cat([part.to(dtype) for part in parts], dim=-1)))
+
+
+class BarLatent(nn.Module):
+    """One Gaussian latent per bar from the mean over the bar's valid steps (a VAE; Kingma & Welling 2014).
+
+    Each place in the bar has its own projection before the mean: a mean of steps projected alike would not show which
+    of them was hit.
+    """
+
+    def __init__(self, d_model, d_latent, longest_bar):
+        super().__init__()
+        self.fold = nn.Parameter(
+            torch.randn(longest_bar, d_model, 2 * d_latent) * (longest_bar / d_model) ** 0.5
+        )
+        # little noise at first, or the decoder never learns to use the latent and the KL switches it off
+        self.bias = nn.Parameter(torch.cat((torch.zeros(d_latent), torch.full((d_latent,), -3.0))))
+        with torch.no_grad():
+            self.fold[..., d_latent:] *= 0.1
+
+    def forward(self, hidden, mask, grid):
+        """hidden (B, T, D), mask (B, T) -> mu, logvar (B, N, Z) and which bars have a valid step (B, N)."""
+        hidden, weight = grid.by_bar(hidden), grid.by_bar(mask).to(hidden.dtype)
+        projected = torch.einsum("bnsd,sdz->bnz", hidden * weight.unsqueeze(-1), self.fold[: grid.longest])
+        n_steps = weight.sum(2, keepdim=True)
+        mu, logvar = (projected / n_steps.clamp(min=1) + self.bias).chunk(2, dim=-1)
+        # a bounded log-variance keeps the exponential of an untrained or half-precision encoder finite
+        return mu, logvar.clamp(-8.0, 4.0), n_steps.squeeze(-1) > 0
+
+
+class Budget(nn.Module):
+    """What the controls request of the bar, less what its earlier steps have: exact, causal, cheap.
+
+    Features per step, each present only where its control is set: hits left (in all, and per voice), the
+    same per step that is left, the running deficit of velocity, and the mean velocity that the remaining
+    hits would need.
+    """
+
+    def __init__(self, n_voice, normalize_factor, d_hidden, d_out):
+        super().__init__()
+        self.normalize_factor = normalize_factor
+        self.mlp = nn.Sequential(nn.Linear(7 + 3 * n_voice, d_hidden), nn.SiLU(), nn.Linear(d_hidden, d_out))
+
+    def targets(self, controls, place, length):
+        """What does not depend on the drums: controls {name: values} of some steps (...), place: of each step in its
+        bar, from 0, length: of the bar -> (..., 7 + 2V), to be given to `features`."""
+        density, intensity, instrument = (controls[name] for name in ("density", "intensity", "instrument"))
+        has_density, has_intensity, has_voice = ~density.isnan(), ~intensity.isnan(), ~instrument.isnan()
+        length = length.to(density.dtype)
+        wanted = {
+            name: CONTROLS[name].denormalize(controls[name].nan_to_num(), self.normalize_factor)
+            for name in ("density", "intensity")
+        }
+        wanted_hits = (wanted["density"] * cells(length)).clamp(min=0).minimum(cells(length))
+        wanted_voice = instrument.nan_to_num().clamp(0, 1) * length.unsqueeze(-1)
+        steps_left = (length - place).expand_as(density)
+        scalars = (
+            wanted_hits,
+            wanted["intensity"].clamp(0, 1),
+            has_density,
+            has_intensity,
+            has_density & has_intensity,
+            steps_left,
+        )
+        scalars = torch.stack([scalar.to(density.dtype) for scalar in scalars], dim=-1)
+        share_left = (steps_left / length).unsqueeze(-1)
+        return torch.cat((scalars, wanted_voice, has_voice.to(density.dtype), share_left), dim=-1)
+
+    def features(self, targets, played_onset, played_vel):
+        """targets: see above; played_onset, played_vel (..., V): sums over the bar's earlier steps
+        -> (..., 7 + 3V)."""
+        n_voice = played_onset.shape[-1]
+        scalars = (targets[..., i, None] for i in range(6))
+        wanted_hits, wanted_vel, has_density, has_intensity, has_both, steps_left = scalars
+        wanted_voice, has_voice = targets[..., 6 : 6 + n_voice], targets[..., 6 + n_voice : 6 + 2 * n_voice]
+        hits, vel = played_onset.sum(-1)[..., None], played_vel.sum(-1)[..., None]
+
+        hits_over = wanted_hits - hits
+        hits_left = hits_over * has_density
+        voice_left = (wanted_voice - played_onset) * has_voice
+        deficit = (wanted_vel * hits - vel) * has_intensity
+        needed_vel = (wanted_vel * wanted_hits - vel) / hits_over.clip(min=1)
+        features = (
+            hits_left / 8,
+            hits_left / steps_left,
+            deficit,
+            deficit / (hits + 1),
+            needed_vel.clip(-0.5, 1.5) * has_both,
+            has_density,
+            targets[..., -1:],
+            voice_left / 4,
+            voice_left / steps_left,
+            has_voice,
+        )
+        return torch.cat(features, -1)
+
+    def forward(self, features):
+        return self.mlp(features)

@@ -1,17 +1,21 @@
-# make demo: drums from a tapped rhythm, into output/.   make test: the tests.
-# Both need Python 3.10 or later and install into .venv first; again only when requirements.txt changes.
+# make demo: drums from a tapped rhythm, into output/.   make test: the tests.   make lint: format and names.
+# All need Python 3.10 or later and install into .venv first; again only when requirements.txt changes.
 PYTHON ?= python3
 ARGS ?=
 VENV := .venv/bin/python
 INSTALLED := .venv/installed
 
-# Idle OpenMP threads that spin take the cores from those that work.
+# Idle OpenMP threads that spin take the cores away from threads that work.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test notebook preprocess train drummer clean
+.PHONY: demo lint test notebook preprocess train drummer clean
 
 demo: $(INSTALLED)
 	$(VENV) inference_bar_control.py --rhythm examples/clave_taps.mid --controls examples/controls.yaml --seed 1 --out output
+
+lint: $(INSTALLED)
+	$(VENV) -m ruff check .
+	$(VENV) -m ruff format --check .
 
 test: $(INSTALLED)
 	$(VENV) -m pytest $(ARGS)
@@ -27,14 +31,14 @@ preprocess: $(INSTALLED)
 train: $(INSTALLED)
 	$(VENV) training_script_causal_decoder.py $(ARGS)
 
-# The shipped checkpoint from the beginning, some hours: two teachers, and the drummer that learns from them both and goes
-# on from the second. What was stopped goes on.
+# The shipped checkpoint from the beginning, some hours: two teachers, then the drummer, which learns from both and
+# starts from the weights of the second. A run that was stopped is resumed.
 FIRST := --set Model.Decoder.condition_params.film=false --set Training.late_onset_weight=1
 DRUMMER := --init-from runs/second/drummer.pt --set 'Training.teachers=[runs/first/drummer.pt,runs/second/drummer.pt]' \
 	--set Training.steps=1600 --set Training.plain_steps=300 --set Training.warmup_steps=100 --set Training.learning_rate=5e-4 \
 	--set Training.VAE_params.start_step=0 --set Training.VAE_params.cycle_steps=800 --set Training.late_onset_weight=1 \
 	--set Training.validate_every=200
-# $(1): the run's name; $(2): what it starts with
+# $(1): the run's name; $(2): arguments for its first start
 run = $(VENV) training_script_causal_decoder.py \
 	$(if $(wildcard runs/$(1)/checkpoints/*.pt),--resume runs/$(1),--set Training.run_dir=runs/$(1) $(2)) $(ARGS)
 
@@ -47,7 +51,7 @@ $(INSTALLED): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed: make PYTHON=python3.x")'
 	$(PYTHON) -m venv .venv
 	$(VENV) -m pip install --disable-pip-version-check -r requirements.txt
-	@echo "One bar, for numba to compile the decoder's steps for this machine"
+	@echo "One bar is played, so that numba compiles the decoder's steps for this machine"
 	$(VENV) -c "from inference_bar_control import play; play(bars=1)"
 	@touch $@
 

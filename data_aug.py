@@ -44,9 +44,9 @@ class DrumBatches(Dataset):
     the batch depends on (seed, n) alone. So any number of workers gives the same batches, and a
     run resumes at any n:
         DataLoader(batches, batch_size=None, sampler=range(start, stop), num_workers=k)
-    From batch plain_from on, what is played and which taps are heard no longer vary; halves, tasks, drops and the
-    loudness of the rhythm still do.
-    With augment=False the windows come in order, once, plain; the last batch may be short.
+    From batch plain_from on, what is played and which taps are heard no longer vary; halves, tasks, drops and
+    the loudness of the rhythm still do. With augment=False the windows come in order, once, plain; the last
+    batch may be short.
     """
 
     def __init__(self, cache, split, data, batch_size, seed=0, augment=True, hop_bars=None, plain_from=None):
@@ -81,7 +81,7 @@ class DrumBatches(Dataset):
         return make_batch(*rolls, style, self.data, self.cache.normalize_factor, rng, varied)
 
     def _steps_of(self, window, rng):
-        """The steps of a window; where bar_shuffle strikes, about half of its bars are others of the performance."""
+        """The steps of a window; with bar_shuffle half of its bars are others of the performance."""
         start, stop = self.start[window], self.start[window] + self.length[window]
         if rng is None or rng.random() >= self.data.augmentation.bar_shuffle:
             return slice(start, stop)  # a view, where an array of steps would be a copy
@@ -166,8 +166,8 @@ def collate(clips, n_steps):
 def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varied=True):
     """A batch, as a dict of tensors, from padded windows; plain where rng is None.
 
-    With varied=False the windows are as they were played and the whole tap is heard; tasks, drops and shift_loudness
-    stay.
+    With varied=False the windows are as they were played and the whole tap is heard; tasks, drops and
+    shift_loudness stay.
 
     vel, offset (B, T, V) and mask (B, T) as collate gives them, style (B,) int64 ids: they become the
     batch and may be changed in place. data: the config's Data.
@@ -328,9 +328,9 @@ def drop_rhythm(batch, grid, data, rng):
 def drop_controls(batch, drop, rng):
     """Unsets controls by the probabilities of Data.drop, window by window; changes the batch.
 
-    A musician often asks for one thing alone, which would hardly ever come about by chance: so all_but_one leaves
-    one control, or one voice, and nothing else. In half of these windows it is a voice that plays, the rarer the
-    rather: a tom that is asked for and not there teaches nothing of how to play it.
+    A musician often asks for one thing alone, which would hardly ever come about by chance: so all_but_one
+    leaves one control, or one voice, and nothing else. In half of these windows it is a voice that plays, the
+    rarer the rather: a tom that is asked for and not there teaches nothing of how to play it.
     """
     n_rows = len(batch["mask"])
 
@@ -355,7 +355,7 @@ def drop_controls(batch, drop, rng):
 
 
 def shift_loudness(batch, chance, rng):
-    """Where an intensity is asked for, the rhythm may be louder or softer than what is played; changes the batch.
+    """Makes the rhythm of some windows with an intensity louder or softer than the drums; changes the batch.
 
     So that of a loud tap and a wish for soft drums the wish is obeyed, and the tap's accents are kept.
     """

@@ -42,7 +42,7 @@ RUNS_FLAGS = {"sort": "score", "curves": "output/curves.png", "json": "output/ru
 def evaluate_checkpoint(args):
     from preprocessing import preprocess
     from utils.checkpoints import load_checkpoint
-    from utils.checks import GUIDANCE
+    from utils.playing.request import GUIDANCE
     from utils.device import pick_device
     from utils.evaluation.markdown import markdown
     from utils.evaluation.parts import PARTS, Sets, evaluate

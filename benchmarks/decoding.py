@@ -27,7 +27,8 @@ from training import FULL, seconds
 
 from inference_bar_control import process_midi
 from model.decoding.sampling import UNIFORMS_PER_VOICE, build_conditioning, encode_rhythm, sample
-from model.decoding.steps import Decoding, Guide, decoding_precision, draw_hits, draw_onsets, onset_threshold
+from model.decoding.steps import Decoding, Guide, bar_steps, decoding_precision, draw_step
+from model.heads import StepHeads
 from utils.config.schema import load_config
 from utils.device import pick_device
 from utils.get_model import get_model, load_model
@@ -66,31 +67,28 @@ def sample_without_cache(model, inputs, generator, whole):
     """
     rhythm, controls, mask = inputs
     B, T, V = rhythm[0].shape
-    S, guide, voices = model.steps_per_bar, Guide(1.0), model.hit_head.voices()
+    S, guide, heads = model.steps_per_bar, Guide(1.0), StepHeads(model.onset_head, model.hit_head)
     grid = model.grid(T)
-    told = build_conditioning(
-        model, encode_rhythm(model, rhythm, mask, mask, mask, grid), controls, guide, grid
-    )
+    encoded = encode_rhythm(model, rhythm, mask, mask, mask, grid)
+    conditioning = build_conditioning(model, encoded, controls, guide, grid)
     drums = tuple(torch.zeros_like(rhythm[0]) for _ in range(3))
     for t in range(T):
         if t % S == 0:
             uniform = torch.rand(B, S, V, UNIFORMS_PER_VOICE, generator=generator, device=mask.device)
-        here = {name: x[:, t] for name, x in told.items()}
-        hidden = run_decoder(model, drums, told, T if whole else t + 1)[:, t]
-        threshold = onset_threshold(uniform[:, t % S, :, 0], 1.0, here)
-        onset = draw_onsets(model.onset_head.parts(hidden), threshold, guide, here)
-        vel, timeoffset = draw_hits(voices, hidden, onset, here, uniform[:, t % S], guide, 1.0)
-        for roll, value in zip(drums, (onset, vel, timeoffset)):
+            steps = bar_steps({name: x[:, t : t + S] for name, x in conditioning.items()}, uniform, 1.0, model)
+        hidden = run_decoder(model, drums, conditioning, T if whole else t + 1)[:, t]
+        drawn = draw_step(heads, hidden, steps[t % S], guide, 1.0)
+        for roll, value in zip(drums, drawn):
             roll[:, t] = value
     return drums
 
 
-def run_decoder(model, drums, told, n):
+def run_decoder(model, drums, conditioning, n):
     """Hidden states (B, n, D) of the first n steps, whole bars or not, of drums (B, T, V); see DrumVAE.decode."""
     grid = model.grid(drums[0].shape[1])
     played = (grid.sums_before(roll)[:, :n] for roll in drums[:2])
-    asked = told["budget_targets"][:, :n] if "budget_targets" in told else None
-    modulation = model.add_budget(told["modulation"][:, :n], asked, *played)
+    targets = conditioning["budget_targets"][:, :n] if "budget_targets" in conditioning else None
+    modulation = model.add_budget(conditioning["modulation"][:, :n], targets, *played)
     return model.decoder(model.decoder.embed_previous(*(roll[:, :n] for roll in drums)), modulation)
 
 

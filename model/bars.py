@@ -1,6 +1,6 @@
 """Where every step is in its bar. Works on NumPy arrays and on tensors alike.
 
-Shapes: T steps, N bars, L steps of the longest bar. `dim` says which dimension of an array the steps, or bars, are.
+Shapes: T steps, N bars, L steps of the longest bar. `dim`: the dimension of the steps, or bars.
 """
 
 from dataclasses import dataclass
@@ -104,7 +104,7 @@ class BarGrid:
         return map(self.steps_of, range(self.n_bars))
 
     def line(self, number):
-        """The step of the bar line of that number, from 0; numbers may be an array, and too high ones mean the last."""
+        """The step of a bar line, numbered from 0, or of an array of them; too high a number means the last."""
         return np.array(self.lines).take(number, mode="clip")
 
     def bars_within(self, n_steps):
@@ -127,7 +127,7 @@ class BarGrid:
         return StepIndex(bar, step - starts[bar], bar_lengths[bar], number[beat], place_in_beat)
 
     def on(self, device):
-        """The StepIndex in tensors on a device. They are kept, so that a GPU is not waited for a second time."""
+        """The StepIndex in tensors on a device. They are kept: a GPU is waited for only once."""
         return StepIndex(*(self._tensor(name, device) for name in StepIndex._fields))
 
     def _array(self, name):

@@ -1,7 +1,7 @@
-"""What the decoder is conditioned on: controls, the bar's latent, the place in the bar, and what is left of the request.
+"""What the decoder is conditioned on: controls, latent, place in the bar, and the budget that is left.
 
-Shapes: B batch, T steps, N bars, L steps of the longest bar, V voices (9), D width of the encoder, Z latent width,
-C condition width, d control width.
+Shapes: B batch, T steps, N bars, L steps of the longest bar, V voices (9), D width of the encoder, Z latent
+width, C condition width, d control width.
 """
 
 import torch
@@ -43,8 +43,8 @@ class VoiceControl(nn.Module):
 
 
 class IdControl(nn.Embedding):
-    """Embeds one of n ids per step, the last of which means unset: (B, T) long -> (B, T, d). Or a blend of ids:
-    weights (B, T, n - 1) that add up to 1 mix their vectors; NaN means unset."""
+    """Embeds one of n ids per step, the last of which means unset: (B, T) long -> (B, T, d). Or a blend of
+    ids: weights (B, T, n - 1) that add up to 1 mix their vectors; NaN means unset."""
 
     def forward(self, value):
         if not value.is_floating_point():
@@ -77,8 +77,8 @@ class Condition(nn.Module):
         self.mix = nn.Linear((len(CONTROLS) + 2) * d_control + d_context, d_condition)
 
     def forward(self, context, latent, use_context, use_latent, controls, grid):
-        """context (B, T, D), latent (B, N, Z), use_context and use_latent (B, T) bool, controls {name: values} as in
-        DrumVAE.forward, grid: the BarGrid of the steps -> (B, T, C)."""
+        """context (B, T, D), latent (B, N, Z), use_context and use_latent (B, T) bool, controls {name:
+        values} as in DrumVAE.forward, grid: the BarGrid of the steps -> (B, T, C)."""
         latent = self.unfold(latent).unflatten(-1, (-1, self.d_control))[:, :, : grid.longest]
         position = self.position(grid.on(context.device).place)
         parts = (
@@ -94,8 +94,8 @@ class Condition(nn.Module):
 class BarLatent(nn.Module):
     """One Gaussian latent per bar from the mean over the bar's valid steps (a VAE; Kingma & Welling 2014).
 
-    Each place in the bar has its own projection before the mean: a mean of steps projected alike would not show which
-    of them was hit.
+    Each place in the bar has its own projection before the mean: a mean of steps projected alike would not
+    show which of them was hit.
     """
 
     def __init__(self, d_model, d_latent, longest_bar):
@@ -132,8 +132,8 @@ class Budget(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(7 + 3 * n_voice, d_hidden), nn.SiLU(), nn.Linear(d_hidden, d_out))
 
     def targets(self, controls, place, length):
-        """What does not depend on the drums: controls {name: values} of some steps (...), place: of each step in its
-        bar, from 0, length: of the bar -> (..., 7 + 2V), to be given to `features`."""
+        """What does not depend on the drums: controls {name: values} of some steps (...), place: of each step
+        in its bar, from 0, length: of the bar -> (..., 7 + 2V), to be given to `features`."""
         density, intensity, instrument = (controls[name] for name in ("density", "intensity", "instrument"))
         has_density, has_intensity, has_voice = ~density.isnan(), ~intensity.isnan(), ~instrument.isnan()
         length = length.to(density.dtype)

@@ -1,7 +1,7 @@
-"""The controls: what may be asked of every bar. All that is particular to one of them stands in its row of CONTROLS.
+"""The controls: what may be asked of every bar. What is particular to one stands in its row of CONTROLS.
 
-Shapes: T steps, N bars, V voices (9). A new control is a row here and, unless its values are of a kind that is there
-already, an embedding in model/condition.py.
+Shapes: T steps, N bars, V voices (9). A new control is a row here and, unless its values are of a kind that
+is there already, an embedding in model/condition.py.
 """
 
 import math
@@ -20,14 +20,15 @@ MIDI_VELOCITIES = 127
 class Control:
     """One control. Its quantity is what a bar has, for instance the share of its cells that are hit.
 
-    name: its key in batches, in normalize_factor and in the model. width: values per step, None for a single one.
-    n_ids: None where the values are numbers and NaN means unset; else they are ids from 0, of which the last means
-    unset. normalized: the model is given the quantity as a z-score by normalize_factor[name]. lowest, highest: the
-    quantities that a bar can have. measure: of (onset, vel, grid), arrays (..., T, V) and a BarGrid, the quantity of
-    every bar, (..., N) or (..., N, width), NaN where a bar has none; None: it can't be measured.
+    name: its key in batches, in normalize_factor and in the model. width: values per step, None for a single
+    one. n_ids: None where the values are numbers and NaN means unset; else they are ids from 0, of which the
+    last means unset. normalized: the model is given the quantity as a z-score by normalize_factor[name].
+    lowest, highest: the quantities that a bar can have. measure: of (onset, vel, grid), arrays (..., T, V)
+    and a BarGrid, the quantity of every bar, (..., N) or (..., N, width), NaN where a bar has none; None: it
+    can't be measured.
 
-    A musician calls the control `wish` and counts in `unit`; units(length of a bar in steps) of them are a quantity of 1,
-    and fewer than `fewest` can't be asked for.
+    A musician calls the control `wish` and counts in `unit`; units(length of a bar in steps) of them are a
+    quantity of 1, and fewer than `fewest` can't be asked for.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Control:
         return math.nan if self.n_ids is None else self.n_ids - 1
 
     def unset_in(self, values):
-        """The same for an array or tensor: NaN where ids are given as weights, (..., n_ids - 1), that blend them."""
+        """`unset` in an array or tensor: NaN where weights (..., n_ids - 1) take the place of ids."""
         return math.nan if _is_float(values) else self.unset
 
     def is_set(self, values):
@@ -129,5 +130,5 @@ CONTROLS = {
 
 
 def controls_of(batch):
-    """The controls out of a batch or another dict with their names: {name: values}, in the order of CONTROLS."""
+    """The controls of a batch, or of another dict with their names: {name: values}."""
     return {name: batch[name] for name in CONTROLS}

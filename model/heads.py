@@ -65,42 +65,6 @@ class BinHead(nn.Module):
         return self.out(self.mlp(prepared + past)) + self.voice_bias[voice]
 
 
-class VoiceBins:
-    """One voice of a BinHead as a step reads it: in few operations, without dropout, the weights as when it is made."""
-
-    def __init__(self, head, voice):
-        rows = slice(voice * head.d_head, (voice + 1) * head.d_head)
-        between, out = head.mlp[2], head.out
-        self.from_hidden, self.bias = head.from_hidden.weight[rows].T, head.from_hidden.bias[rows]
-        self.from_onset = head.from_onset.weight[rows].T
-        self.between, self.between_bias = between.weight.T, between.bias
-        self.out, self.out_bias = out.weight.T, out.bias + head.voice_bias[voice]
-
-    def logits(self, hidden, onset, past):
-        """hidden (n, D), onset (n, V) and past (n, d_head) -> (n, K), as BinHead.read of BinHead.prepare."""
-        x = torch.addmm(self.bias, hidden, self.from_hidden).addmm_(onset, self.from_onset).add_(past)
-        x = torch.addmm(self.between_bias, F.silu(x), self.between)
-        return torch.addmm(self.out_bias, F.silu(x), self.out)
-
-
-class VoiceHits:
-    """One voice of a HitChain as a step reads it: its heads, and its rows of the tables."""
-
-    def __init__(self, chain, voice):
-        def of_voice(table):
-            return table.weight.unflatten(0, (chain.velocity.n_voice, -1))[voice]
-
-        self.velocity, self.offset = VoiceBins(chain.velocity, voice), VoiceBins(chain.offset, voice)
-        self.velocity_token, self.offset_token = of_voice(chain.velocity_token), of_voice(chain.offset_token)
-        self.own_velocity = of_voice(chain.own_velocity)
-
-    def embed_velocity(self, velocity_bin):
-        return F.embedding(velocity_bin, self.own_velocity)
-
-    def embed_hit(self, velocity_bin, offset_bin):
-        return F.embedding(velocity_bin, self.velocity_token) + F.embedding(offset_bin, self.offset_token)
-
-
 class HitChain(nn.Module):
     """Velocity and offset tokens of the hits of a step, voice by voice.
 
@@ -120,10 +84,6 @@ class HitChain(nn.Module):
             nn.init.normal_(table.weight, std=0.02)
         self.register_buffer("velocity_row", torch.arange(n_voice) * velocity_bins, persistent=False)
         self.register_buffer("offset_row", torch.arange(n_voice) * offset_bins, persistent=False)
-
-    def voices(self):
-        """For each voice what `draw_hits` needs, in eval mode."""
-        return [VoiceHits(self, voice) for voice in range(self.velocity.n_voice)]
 
     def embed_hit(self, velocity_bin, offset_bin, voice):
         """What a drawn hit of a voice tells the voices after it: (..., 2 x d_head)."""
@@ -153,6 +113,76 @@ class HitChain(nn.Module):
         velocity = self.velocity.read(prepared_velocity, past_velocity, voice)
         offset = self.offset.read(prepared_offset, past_offset, voice)
         return velocity, offset
+
+
+class StepHeads:
+    """OnsetChain and HitChain laid out for one step in eval mode: few operations, the weights as they are now."""
+
+    def __init__(self, onset_chain, hit_chain):
+        V, base, pair = onset_chain.n_voice, onset_chain.base, onset_chain.pair
+        weight, bias = base.weight.new_zeros(1 + V, V, base.in_features), base.bias.new_zeros(1 + V, V)
+        weight[0], bias[0] = base.weight.detach(), base.bias.detach()
+        if pair is not None:  # row 1 + u: what a hit of voice u adds to each voice after it
+            below = onset_chain.below
+            weight[1:] = (pair.weight.detach().unflatten(0, (V, V)) * below[..., None]).transpose(0, 1)
+            bias[1:] = (pair.bias.detach().unflatten(0, (V, V)) * below).T
+        self.onset_weight, self.onset_bias = weight.flatten(0, 1).T, bias.flatten()
+        self.n_voice, self.d_head = V, hit_chain.velocity.d_head
+        self.voices = [VoiceHits(hit_chain, voice) for voice in range(V)]
+
+    def onset_parts(self, hidden):
+        """hidden (n, D) -> (n, 1 + V, V): the voices' logits without any hit, then, row by row, what a hit of each voice
+        adds to those of the voices after it."""
+        return torch.addmm(self.onset_bias, hidden, self.onset_weight).view(len(hidden), -1, self.n_voice)
+
+
+class VoiceHits:
+    """One voice of a HitChain as a step reads it: its rows of the two heads and of the tables."""
+
+    def __init__(self, chain, voice):
+        heads = chain.velocity, chain.offset
+        rows = slice(voice * chain.velocity.d_head, (voice + 1) * chain.velocity.d_head)
+        into = [torch.cat((head.from_hidden.weight[rows], head.from_onset.weight[rows]), 1) for head in heads]
+        self.into = torch.cat(into).detach().T  # (D + V, 2 d_head)
+        self.bias = torch.cat([head.from_hidden.bias[rows] for head in heads]).detach()
+        self.layers = [
+            [
+                head.mlp[2].bias.detach(),
+                head.mlp[2].weight.detach().T,
+                (head.out.bias + head.voice_bias[voice]).detach(),
+                head.out.weight.detach().T,
+            ]
+            for head in heads
+        ]
+
+        def of_voice(table):
+            return table.weight.detach().unflatten(0, (chain.velocity.n_voice, -1))[voice]
+
+        self.velocity_token, self.offset_token = of_voice(chain.velocity_token), of_voice(chain.offset_token)
+        self.own_velocity = of_voice(chain.own_velocity)
+
+    def prepare(self, x, past):
+        """x (n, D + V), hidden state and onsets, and past (n, 2 d_head), None before the first hit: what the heads of
+        velocity and of offset read of them, (n, d_head) each."""
+        prepared = torch.addmm(self.bias, x, self.into)
+        return (prepared if past is None else prepared + past).chunk(2, 1)
+
+    def velocity_logits(self, prepared):
+        return bin_logits(prepared, *self.layers[0])
+
+    def offset_logits(self, prepared, velocity_bin):
+        """With the hit's own velocity (n,)."""
+        return bin_logits(prepared + F.embedding(velocity_bin, self.own_velocity), *self.layers[1])
+
+    def embed_hit(self, velocity_bin, offset_bin):
+        """See HitChain.embed_hit."""
+        return F.embedding(velocity_bin, self.velocity_token) + F.embedding(offset_bin, self.offset_token)
+
+
+def bin_logits(prepared, between_bias, between, out_bias, out):
+    """BinHead.read without dropout: (n, d_head) -> (n, K)."""
+    x = torch.addmm(between_bias, F.silu(prepared), between)
+    return torch.addmm(out_bias, F.silu(x), out)
 
 
 class TapTokens(nn.Module):

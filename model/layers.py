@@ -1,20 +1,20 @@
 """The parts that encoder and decoder are made of.
 
-Shapes: B batch, T steps, V voices (9), D model width, H heads, Z latent width, S steps in a bar, N bars (T / S).
+Shapes: B batch, T steps, V voices (9), D model width, H heads, W steps of the attention window.
 """
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from torch.autograd.function import once_differentiable
+
+from model.cpu_training import Dropout, RMSNorm, attend
 
 NORM_EPS = 1e-5  # as in the published Phi-3
-LONGEST_WRITTEN_OUT = 512  # steps, see attend
 
 
 def rotary_table(positions, d_head, theta):
-    """cos and sin of the rotary embedding (Su et al. 2021), each (len(positions), d_head), in the precision of the
-    positions, float32 where they are whole numbers."""
+    """cos and sin of the rotary embedding (Su et al. 2021), each (len(positions), d_head), in the precision
+    of the positions; float32 for integers."""
     positions = positions if positions.is_floating_point() else positions.float()
     inverse_frequency = theta ** (
         -torch.arange(0, d_head, 2, device=positions.device).to(positions.dtype) / d_head
@@ -35,85 +35,6 @@ def rotate(x, cos, sin):
     return x * cos.repeat(1, n).to(x.dtype) + other_half * sin.repeat(1, n).to(x.dtype)
 
 
-class RMSNorm(nn.RMSNorm):
-    """torch's, but where it learns on the CPU, for which torch has no kernel, with a third of the passes over x."""
-
-    def forward(self, x):
-        weight = self.weight.to(x.dtype)  # under autocast the fused kernel wants them alike
-        if x.device.type == "cpu" and torch.is_grad_enabled():
-            return LeanRMSNorm.apply(x, weight, self.eps)
-        return F.rms_norm(x, self.normalized_shape, weight, self.eps)
-
-
-class LeanRMSNorm(torch.autograd.Function):
-    """x (..., D), weight (D) -> x / sqrt(mean(x^2) + eps) * weight, with its gradient written out."""
-
-    @staticmethod
-    def forward(ctx, x, weight, eps):
-        norm = torch.linalg.vector_norm(
-            x, dim=-1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32)
-        )
-        scale = torch.rsqrt(norm.square() / x.shape[-1] + eps).to(x.dtype)
-        normed = x * scale
-        ctx.save_for_backward(normed, scale, weight)
-        return normed * weight
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        normed, scale, weight = ctx.saved_tensors
-        by_normed = grad * normed
-        # what a longer x would change is taken out of the gradient: only the direction of x counts
-        along = (by_normed @ weight).unsqueeze(-1)
-        grad_x = (grad * weight).addcmul_(normed, along, value=-1 / len(weight)).mul_(scale)
-        return grad_x, by_normed.flatten(0, -2).sum(0), None
-
-
-def attend(q, k, v, attention_mask, is_causal):
-    """softmax(q k / sqrt(d)) v for q, k, v (B, H, T, d), by torch's kernel wherever that is the fastest.
-
-    In bfloat16 on the CPU it takes several times as long, backward above all, as the few matrix products that it
-    consists of, until T is so large that the scores no longer fit the cache.
-    """
-    on_cpu = q.device.type == "cpu" and q.dtype == torch.bfloat16
-    if on_cpu and k.shape[-2] <= LONGEST_WRITTEN_OUT and (is_causal or attention_mask is not None):
-        return attend_written_out(q, k, v, attention_mask, is_causal)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask, is_causal=is_causal)
-
-
-def attend_written_out(q, k, v, attention_mask, is_causal):
-    """scaled_dot_product_attention, matrix product by matrix product."""
-    if is_causal:
-        attention_mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
-    hidden = q.new_zeros(attention_mask.shape).masked_fill(~attention_mask, -torch.inf)
-    scores = torch.add(hidden, q @ k.transpose(-2, -1), alpha=q.shape[-1] ** -0.5)
-    return scores.softmax(-1) @ v
-
-
-class Dropout(nn.Module):
-    """nn.Dropout, with the chance drawn four elements at a time where drawing is slow, on the CPU.
-
-    There every element gets 16 random bits, so `p` is met to 1/65536, and what is kept is scaled by the true
-    share. As everywhere in torch, torch.manual_seed decides, and the number of threads does not.
-    """
-
-    def __init__(self, p):
-        super().__init__()
-        self.p = p
-        self.threshold = min(round(p * 65536), 65535)
-
-    def forward(self, x):
-        if x.device.type != "cpu" or not self.training or self.threshold == 0:
-            return F.dropout(x, self.p, self.training)
-        bits = torch.randint(-(2**63), 2**63 - 1, (-(-x.numel() // 4),)).view(torch.int16)
-        # ones and zeros in x's own precision: products of unlike types are slow
-        kept = torch.ge(bits[: x.numel()].view(x.shape), self.threshold - 32768, out=torch.empty_like(x))
-        return x * kept * (65536 / (65536 - self.threshold))
-
-    def extra_repr(self):
-        return f"p={self.p}"
-
-
 def linear(x, weight):
     """x (..., D) times the matrix in the matrix's precision, the product in that of x."""
     return F.linear(x.to(weight.dtype), weight).to(x.dtype)
@@ -129,7 +50,8 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(d_model, d_model, bias=False)
 
     def forward(self, x, rotary, attention_mask=None, is_causal=False):
-        """x (B, T, D) -> (B, T, D). `attention_mask` (broadcast to (B, H, T, T), True = may look) or `is_causal`."""
+        """x (B, T, D) -> (B, T, D). `attention_mask` (broadcast to (B, H, T, T), True = attend) or
+        `is_causal`."""
         B, T, D = x.shape
         qk, v = self.qkv_proj(x).split((2 * D, D), dim=-1)
         q, k = rotate(qk, *rotary).view(B, T, 2, self.n_head, self.d_head).permute(2, 0, 3, 1, 4)
@@ -137,14 +59,14 @@ class Attention(nn.Module):
         y = attend(q, k, v, attention_mask, is_causal)
         return self.o_proj(y.transpose(1, 2).reshape(B, T, D))
 
-    def step(self, x, weights, cache, place):
-        """The same of the one step x (B, D), whose key and value are written into the cache (2, B H, W, D/H).
+    def step(self, x, weights, cache, position):
+        """forward for one step x (B, D), which writes its key and value into the kv cache (2, B H, W, D/H).
 
-        weights: of the two matrices, in any precision; place: where the step is, see Phi3Decoder.positions. In few
-        operations: of one step their number is most of the time.
+        weights: the two matrices, in any precision; position: one row of Phi3Decoder.positions. In few
+        operations: at one step their number takes most of the time.
         """
         qkv_weight, o_weight = weights
-        cos, sin, slot, unseen = place
+        cos, sin, slot, unseen = position
         B, D = x.shape
         qkv = linear(x, qkv_weight).view(B, 3, self.n_head, 2, self.d_head // 2)
         qkv = torch.addcmul(qkv * cos, qkv.flip(-2), sin).view(B, 3, self.n_head, 1, self.d_head)
@@ -197,12 +119,12 @@ class Block(nn.Module):
         return [part.weight for part in parts]
 
     def weights(self, dtype):
-        """The four matrices in that precision, for `step`."""
+        """The four matrices in the given precision, for `step`."""
         return [matrix.to(dtype) for matrix in self.matrices()]
 
-    def step(self, x, weights, cache, place):
+    def step(self, x, weights, cache, position):
         """One step in eval mode, x (B, D) -> (B, D), see Attention.step."""
-        x = x + self.self_attn.step(self.input_layernorm(x), weights[:2], cache, place)
+        x = x + self.self_attn.step(self.input_layernorm(x), weights[:2], cache, position)
         return x + self.mlp.step(self.post_attention_layernorm(x), weights[2:])
 
 

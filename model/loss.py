@@ -4,8 +4,8 @@ import torch.nn.functional as F
 
 
 def head_nats(logits, target):
-    """Cross-entropy in float32 of each cell, logits and target (B, T, V), or of each hit: logits (n_hit, K), target
-    tokens (n_hit,) or their probabilities (n_hit, K)."""
+    """Cross-entropy in float32 of each cell, logits and target (B, T, V), or of each hit: logits (n_hit, K),
+    target tokens (n_hit,) or their probabilities (n_hit, K)."""
     of_cells = logits.ndim == 3
     cross_entropy = F.binary_cross_entropy_with_logits if of_cells else F.cross_entropy
     return cross_entropy(logits.float(), target, reduction="none")
@@ -22,8 +22,9 @@ def encoded_steps(batch):
 
 
 def nats_of(logits, targets, batch):
-    """The cross-entropy of each head, summed over the cells and hits that count: {"onset_nats", "marginal_nats",
-    "velocity_nats", "offset_nats"}, and `hits`, how many hits count. batch: with the keys of hit_index."""
+    """The cross-entropy of each head, summed over the cells and hits that count: {"onset_nats",
+    "marginal_nats", "velocity_nats", "offset_nats"}, and `hits`, how many hits count. batch: with the keys of
+    hit_index."""
     mask = batch["mask"].unsqueeze(-1)
     encoded = (batch["use_context"] | batch["use_latent"]).unsqueeze(-1)
     open_cells = mask & ~batch["known_onset"]
@@ -42,18 +43,18 @@ def nats_of(logits, targets, batch):
 
 
 def count_tokens(batch, grid):
-    """How many steps (in the mask) and bars (with a step that the encoder attends to) of a batch count in its loss:
-    {"steps", "bars"}. grid: the BarGrid of its steps."""
+    """How many steps (in the mask) and bars (with a step that the encoder attends to) of a batch count in its
+    loss: {"steps", "bars"}. grid: the BarGrid of its steps."""
     return {"steps": int(batch["mask"].sum()), "bars": int(grid.by_bar(encoded_steps(batch)).any(2).sum())}
 
 
 def training_loss(figures, tokens, loss_weight, kl_weight, free_bits):
-    """The minimised sum: nats per step of each head, plus the KL per bar, where the first free_bits nats of each unit
-    of each bar cost nothing (after Kingma et al. 2016).
+    """The minimised sum: nats per step of each head, plus the KL per bar, where the first free_bits nats of
+    each unit of each bar cost nothing (after Kingma et al. 2016).
 
-    figures: as DrumVAE.forward returns them. tokens: count_tokens of the whole batch, of which the figures may be a
-    piece: the losses of all pieces add up to that of the batch. loss_weight: {head: weight}, for onset, velocity,
-    offset and marginal.
+    figures: as DrumVAE.forward returns them. tokens: count_tokens of the whole batch, of which the figures
+    may be a piece: the losses of all pieces add up to that of the batch. loss_weight: {head: weight}, for
+    onset, velocity, offset and marginal.
     """
     steps, bars = max(1, tokens["steps"]), max(1, tokens["bars"])
     loss = sum(weight * figures[f"{head}_nats"] / steps for head, weight in loss_weight.items())

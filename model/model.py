@@ -4,7 +4,7 @@
     controls, context, latent, place in the bar -> Condition -> Phi3Decoder, at every layer and step
     drums so far -> Phi3Decoder -> hidden state -> OnsetChain, HitChain -> the next step
 
-Shapes: B batch, T steps, N bars, V voices (9), D model width, Z latent width, C condition width, K bins of a token.
+Shapes: B batch, T steps, N bars, V voices (9), D model width, Z latent width, C condition width, K bins.
 """
 
 import torch
@@ -13,8 +13,10 @@ import torch.nn as nn
 from model.bars import BEATS_PER_BAR, BarGrid
 from model.condition import BarLatent, Budget, Condition
 from model.controls import N_VOICES, controls_of
+from model.cpu_training import Dropout, RMSNorm
+from model.derived_cache import DerivedCache
 from model.heads import HitChain, OnsetChain, TapTokens, hit_index, offset_to_bin, velocity_to_bin
-from model.layers import NORM_EPS, Block, Dropout, RMSNorm, RollEmbedding, rotary_table
+from model.layers import NORM_EPS, Block, RollEmbedding, rotary_table
 from model.loss import kl_per_unit, nats_of
 from model.phi3_arch_model import Phi3Decoder, attention_band
 
@@ -94,8 +96,8 @@ class DrumVAE(nn.Module):
             self.budget = Budget(N_VOICES, self.normalize_factor, 2 * condition["d_control"], n_out)
         self.onset_head = OnsetChain(decoder["d_model"], N_VOICES, output["onset_chain"])
         self.tap = TapTokens(decoder["d_model"], self.velocity_bins, self.offset_bins)
-        # under teacher forcing the earlier hits show which voices play, so the encoder would never learn it; this head
-        # makes it predict the hit cells from the rhythm alone
+        # under teacher forcing the earlier hits show which voices play, so the encoder would never learn it;
+        # this head makes it predict the hit cells from the rhythm alone
         self.marginal_head = nn.Linear(encoder["d_model"], N_VOICES)
         nn.init.constant_(self.marginal_head.bias, -2.0)  # about one cell in eight is hit
         self.hit_head = HitChain(
@@ -107,6 +109,11 @@ class DrumVAE(nn.Module):
             output["dropout"],
         )
 
+    def _apply(self, *arguments, **options):
+        """Moved or converted, the model gives up what decoding keeps with it: graphs lie where it was."""
+        DerivedCache.drop_all(self)
+        return super()._apply(*arguments, **options)
+
     def grid(self, n_steps):
         """The BarGrid of so many steps."""
         return BarGrid.four_four(n_steps, self.steps_per_beat)
@@ -114,18 +121,18 @@ class DrumVAE(nn.Module):
     def forward(self, batch, targets=None):
         """Teacher-forced pass over a batch (the dict that data_aug makes) -> dict of figures.
 
-        onset, vel, timeoffset (B, T, V): the drums. The controls by their names, see model.controls: numbers (B, T)
-        or (B, T, V), normalized where the control is, NaN = unset; ids (B, T) long, the last = unset, or weights, see
-        IdControl. use_context, use_latent, mask (B, T).
-        noise (B, N, Z), standard normal, makes the latent a sample; without that key it is the mean. With
-        the keys of hit_index the hits are taken from there and the device is not waited for.
-        targets: what the nats are measured against, by head as `logits` returns them, or with probabilities (n_hit, K)
-        in place of tokens; None: the drums themselves.
+        onset, vel, timeoffset (B, T, V): the drums. The controls by their names, see model.controls: numbers
+        (B, T) or (B, T, V), normalized where the control is, NaN = unset; ids (B, T) long, the last = unset,
+        or weights, see IdControl. use_context, use_latent, mask (B, T). noise (B, N, Z), standard normal,
+        makes the latent a sample; without that key it is the mean. With the keys of hit_index the hits are
+        taken from there and the device is not waited for. targets: what the nats are measured against, by
+        head as `logits` returns them, or with probabilities (n_hit, K) in place of tokens; None: the drums
+        themselves.
 
         Returned: onset_nats, velocity_nats, offset_nats (sums), steps, hits (counts), each a 0-d tensor;
-        marginal_nats: of the encoder's own guess at the onsets of the steps it attends to, without the chain; kl
-        (B, N, Z), the nats of each unit of each bar; bars (B, N) bool, those with a step that the encoder attends to.
-        Known cells and steps outside the mask count nowhere.
+        marginal_nats: of the encoder's own guess at the onsets of the steps it attends to, without the chain;
+        kl (B, N, Z), the nats of each unit of each bar; bars (B, N) bool, those with a step that the encoder
+        attends to. Known cells and steps outside the mask count nowhere.
         """
         batch = batch if "hit" in batch else batch | hit_index(batch["onset"])
         logits, played, (mu, logvar, bars) = self.logits(batch)
@@ -135,9 +142,10 @@ class DrumVAE(nn.Module):
     def logits(self, batch):
         """The logits of all heads for a batch, as `forward` takes it, with the keys of hit_index.
 
-        Returned: {head: logits} given the earlier drums: onset (each voice given the voices before it) and marginal
-        (each cell by itself) (B, T, V); velocity and offset (n_hit, K). {head: targets}: the drums, as rolls, and as
-        tokens (n_hit,) in the order of onset.nonzero(). And mu, logvar and bars as `encode` returns them, in float32.
+        Returned: {head: logits} given the earlier drums: onset (each voice given the voices before it) and
+        marginal (each cell by itself) (B, T, V); velocity and offset (n_hit, K). {head: targets}: the drums,
+        as rolls, and as tokens (n_hit,) in the order of onset.nonzero(). And mu, logvar and bars as `encode`
+        returns them, in float32.
         """
         onset, vel, timeoffset = drums = batch["onset"], batch["vel"], batch["timeoffset"]
         rhythm = batch["rhythm_onset"], batch["rhythm_vel"], batch["rhythm_timeoffset"]
@@ -172,7 +180,8 @@ class DrumVAE(nn.Module):
     def encode(self, rhythm, known, known_onset, known_vel, mask, use_context, use_latent, grid):
         """context (B, T, D), mu and logvar (B, N, Z), and which bars have a step that is attended to (B, N).
 
-        A step that may use neither context nor latent is not attended to: there the rhythm has not been played yet.
+        A step that may use neither context nor latent is not attended to: there the rhythm has not been
+        played yet.
         """
         attended = mask & (use_context | use_latent)
         place = grid.on(mask.device).place
@@ -181,17 +190,18 @@ class DrumVAE(nn.Module):
         return context, mu, logvar, bars
 
     def decode(self, onset, vel, timeoffset, condition, controls, grid):
-        """Hidden states (B, T, D) of the decoder over the drums, given condition (B, T, C) and the controls."""
+        """Hidden states (B, T, D) of the decoder over the drums; condition (B, T, C)."""
         targets = self.budget_targets(controls, grid)
         earlier = grid.sums_before(onset), grid.sums_before(vel)
         modulation = self.add_budget(self.decoder.project_condition(condition), targets, *earlier)
         return self.decoder(self.decoder.embed_previous(onset, vel, timeoffset), modulation)
 
     def onset_bias(self, marginal_logits, use_context):
-        """What is added to the onset logits, (B, T, V): the encoder's own guess, nothing where the context is unset.
+        """What is added to the onset logits, (B, T, V): the encoder's own guess, nothing where the context is
+        unset.
 
-        The guess is learnt at every step; the decoder learns the choice of voices only where no earlier hit shows it,
-        in the first steps of a window. No gradient flows back through it, so that it stays a guess.
+        The guess is learnt at every step; the decoder learns the choice of voices only where no earlier hit
+        shows it, in the first steps of a window. No gradient flows back through it, so that it stays a guess.
         """
         return marginal_logits.detach() * use_context.unsqueeze(-1)
 
@@ -203,7 +213,7 @@ class DrumVAE(nn.Module):
         return self.budget.targets(controls, index.place, index.length)
 
     def add_budget(self, modulation, targets, played_onset, played_vel):
-        """modulation (..., L, P) plus that of the remaining budget, for each of L layers; see Budget.features."""
+        """modulation (..., L, P) of L layers plus that of the remaining budget; see Budget.features."""
         if self.budget is None:
             return modulation
         features = self.budget.features(targets, played_onset, played_vel).to(modulation.dtype)

@@ -159,8 +159,9 @@ def test_one_control_or_one_voice_is_left_alone():
 
 
 def test_a_voice_that_is_left_alone_plays_more_often_than_chance_would_have_it():
-    """Of nine voices three play, one of them in every tenth window. Drawn alike it would be asked for where it plays
-    in 1 of 90 windows; it is in half of them, and in the other half ten times as likely as each of the other two."""
+    """Of nine voices three play, one of them in every tenth window. Drawn alike it would be asked for where
+    it plays in 1 of 90 windows; it is in half of them, and in the other half ten times as likely as each of
+    the other two."""
     vel = np.zeros((4000, T, 9), np.float32)
     vel[:, :, :2] = 0.6
     vel[::10, :, 7] = 0.6

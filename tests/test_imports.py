@@ -9,15 +9,18 @@ from tests.conftest import REPOSITORY
 
 # Room -> the rooms that its files may import from, beside each other. A room is a folder, a script, or a
 # module of utils that needs a row of its own; all other modules directly in utils are the room `utils`.
-_MIDI = {"utils", "utils.config"}
+_TABLES = {"model.controls", "model.bars"}  # what a control is and what a bar is, for everyone
+_MIDI = {"utils", "utils.config"} | _TABLES
 _CORPUS = _MIDI | {"utils.midi"}
 _SCRIPTS = _CORPUS | {"utils.corpus"}
 _PLAYING = _SCRIPTS | {"data_aug", "model", "model.decoding", "utils.checkpoints", "utils.get_model"}
 _TRAINING = _PLAYING | {"utils.playing"}
 ALLOWED = {
-    "model": set(),
-    "model.decoding": {"model"},
-    "utils": {"utils"},
+    "model.bars": set(),
+    "model.controls": set(),
+    "model": _TABLES,
+    "model.decoding": {"model"} | _TABLES,
+    "utils": {"utils"} | _TABLES,
     "utils.config": {"utils"},
     "utils.checkpoints": {"utils", "utils.config"},  # a checkpoint holds its config,
     "utils.get_model": {
@@ -25,6 +28,7 @@ ALLOWED = {
         "utils.config",
         "utils.checkpoints",
         "model",
+        "model.decoding",  # which says whether its weights have changed
     },  # from which the model is built
     "utils.midi": _MIDI,
     "utils.corpus": _CORPUS,

@@ -20,8 +20,9 @@ def checkpoint(tiny_config, tmp_path):
     return save_tiny_checkpoint(tiny_config, tmp_path / "tiny.pt")
 
 
-def command(*words):
-    return inference.main(inference.parse_arguments([str(word) for word in words]))
+def command(*words, plot=("--no-plot",)):
+    """Runs the command line, without pictures, which take a second each; plot=() draws them."""
+    return inference.main(inference.parse_arguments([str(word) for word in (*words, *plot)]))
 
 
 def test_command_writes_midi_picture_and_receipt(repository, checkpoint, tmp_path, capsys):
@@ -53,7 +54,7 @@ def test_command_writes_midi_picture_and_receipt(repository, checkpoint, tmp_pat
         "--device",
         "cpu",
     ]
-    assert command(*arguments, "--out", tmp_path / "out") == 0
+    assert command(*arguments, "--out", tmp_path / "out", plot=()) == 0
     printed = capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "bass_line_1.json",
@@ -80,7 +81,7 @@ def test_command_writes_midi_picture_and_receipt(repository, checkpoint, tmp_pat
         and printed.count("taps answered: ") == 2
     )
 
-    assert command(*arguments, "--no-plot", "--out", tmp_path / "again") == 0
+    assert command(*arguments, "--out", tmp_path / "again") == 0
     assert {path.suffix for path in (tmp_path / "again").iterdir()} == {".mid", ".json"}
     for name in ("bass_line_1.mid", "bass_line_2.mid"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
@@ -90,11 +91,11 @@ def test_command_hears_a_long_rhythm_to_its_end(checkpoint, tmp_path, capsys, mo
     long = write_midi(tmp_path / "long.mid", {"bass": [(quarter, 40, 90) for quarter in range(40)]})
     heard = []
 
-    def listen(onset, *rest, **_):
-        heard.append(onset)
-        return torch.zeros(3, 1, rest[-1], 9)
+    def listen(model, rhythm, **_):
+        heard.append(rhythm[0])
+        return torch.zeros(3, *rhythm[0].shape)
 
-    monkeypatch.setattr(inference, "generate", listen)
+    monkeypatch.setattr("utils.playing.generate.sample", listen)
     assert command("--rhythm", long, "--checkpoint", checkpoint, "--out", tmp_path) == 0
     assert "10 bars at 120 bpm; playing 10, " in capsys.readouterr().out
     assert heard[0][0].any(-1).nonzero().flatten().tolist() == list(range(0, 160, 4))
@@ -145,21 +146,25 @@ def test_command_does_other_jobs(checkpoint, tmp_path, capsys, flags, bars, stay
 @pytest.mark.parametrize(
     "flags, says",
     [
-        (["--voices", "kick"], "--voices: goes with --job add or infill, not with tap"),
-        (["--job", "add"], "--job add: needs --voices"),
-        (["--job", "humanise", "--follow", "loose"], "--follow: 'loose'; beside drums that stay"),
+        (["--voices", "kick"], "--voices: it goes with job add or infill, not with tap"),
+        (["--job", "add"], "--voices: job add needs voices to add"),
+        (["--job", "humanise", "--follow", "loose"], "--follow: 'loose'; beside known drums"),
         (["--job", "infill", "--bars-anew", "2,9"], "--bars-anew: '2,9'"),
         (["--job", "add", "--voices", "kik"], "--voices: unknown voice 'kik'"),
-        (["--job", "infill"], "--job infill: needs --bars-anew, --voices"),
+        (["--job", "infill"], "--voices: job infill needs voices or bars to play anew"),
         (["--job", "vary", "--strength", "2"], "--strength: 2.0"),
         (["--job", "infill", "--bars-anew", "3-1"], "--bars-anew: '3-1'"),
-        (["--job", "infill", "--bars-anew", "9"], "--bars-anew: '9'; it must name bars"),
-        (["--job", "add", "--voices", "kick", "--lock", "ride"], "--lock: goes with --job tap or humanise"),
+        (["--job", "infill", "--bars-anew", "9"], "--bars-anew: '9'; it must name bars, as 2,5-7, of the 4 "),
+        (["--job", "interpolate", "--bars", "2"], "--second: job interpolate needs drums to end with"),
+        (["--job", "add", "--voices", "kick", "--lock", "ride"], "--lock: it goes with job tap or humanise"),
         (["--at-most", "0"], "--at-most: 0"),
         (["--follow", "closely"], "--follow: 'closely'"),
         (["--follow", "3"], "--follow: 3.0"),
         (["--guidance", "-1"], "--guidance: -1.0"),
-        (["--job", "humanise", "--bars", "2"], "--bars: goes with --job tap or continue, not with humanise"),
+        (
+            ["--job", "humanise", "--bars", "2"],
+            "--bars: it goes with job tap or continue or interpolate, not with humanise",
+        ),
     ],
 )
 def test_command_says_what_a_job_needs(repository, checkpoint, tmp_path, capsys, flags, says):
@@ -215,7 +220,7 @@ def test_command_says_how_many_hits_are_ahead_of_the_first_beat(checkpoint, tmp_
         hits[0, 0, :2] = hits[0, 8, 0] = 1
         return hits, 0.5 * hits, -0.25 * hits
 
-    monkeypatch.setattr(inference, "generate", early)
+    monkeypatch.setattr("utils.playing.generate.sample", early)
     words = ["--rhythm", taps, "--checkpoint", checkpoint, "--out", tmp_path]
     assert command(*words) == 0 and "ahead of the very first beat, put on it: 2 (" in capsys.readouterr().out
     assert command(*words, "--lead-in") == 0 and "first beat" not in capsys.readouterr().out
@@ -226,7 +231,7 @@ def test_command_says_before_it_plays_that_tracks_cannot_be_kept(checkpoint, tmp
     songs = bytearray(midi_bytes(note(0, 40), note(0, 50)))
     songs[9] = 2  # type 2: several songs side by side
     (tmp_path / "songs.mid").write_bytes(songs)
-    monkeypatch.setattr(inference, "generate", lambda *_, **__: pytest.fail("it played"))
+    monkeypatch.setattr("utils.playing.generate.sample", lambda *_, **__: pytest.fail("it played"))
     words = [
         "--rhythm",
         tmp_path / "songs.mid",
@@ -269,7 +274,7 @@ def test_command_refuses_a_rhythm_that_is_held_for_hours(checkpoint, tmp_path, c
         (["--style", "fnk"], "did you mean funk"),
         (["--voice", "kik=3"], "did you mean kick"),
         (["--bars", "0"], "--bars: 0"),
-        (["--bars", "4097"], "--bars: 4097; at most 4096"),
+        (["--bars", "4097"], "--bars: 4097; it must be a whole number, 1 or more, 4096 at most"),
         (["--velocity", "200"], "--velocity: '200'; it must be a number, 1 to 127"),
         (["--voice", "kick=40"], "--voice: kick: '40'; it must be a number, 0 to 16"),
         (["--best-of", "0"], "--best-of: 0"),
@@ -331,7 +336,6 @@ def test_command_keeps_the_best_and_says_where_there_are_no_more(checkpoint, tmp
         1,
         "--hits-per-bar",
         9,
-        "--no-plot",
     ]
     assert command(*words, "--best-of", 6) == 0 and "best of 6" in capsys.readouterr().out
     best = json.loads((tmp_path / "out" / "loop_1.json").read_text())["miss"]["hits"]

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import torch
 
+from model.decoding.weights import fingerprint
+from model.derived_cache import DerivedCache
 from model.model import DrumVAE
 from utils.checkpoints import load_checkpoint, load_weights
-from utils.config.errors import shorten
+from utils.checks import shorten
 from utils.config.schema import config_from_dict
 
 _last_model = None
@@ -15,6 +17,7 @@ SHIPPED = Path(__file__).parent.parent / "checkpoints" / "drummer.pt"
 DIGITS = 12  # of a SHA-256, in a receipt
 
 
+@torch.inference_mode(False)
 def get_model(config):
     """Build the model (untrained, on the CPU) that `config` describes: a checkpoint's plain dict.
 
@@ -50,6 +53,7 @@ def last_model_or_shipped():
     return load_model(SHIPPED) if _last_model is None else _last_model
 
 
+@torch.inference_mode(False)  # so that the model can be trained, and its weights changed, outside of it
 def load_model(path, device="cpu"):
     """The model of a checkpoint file, in eval mode on the device, in float32.
 
@@ -60,29 +64,23 @@ def load_model(path, device="cpu"):
     model = get_model(config_from_dict(checkpoint["config"], source=str(path)).to_dict())
     load_weights(model, checkpoint["vae_model"] | checkpoint.get("ema", {}), path)
     model.to(device).eval()
-    _remember(model, Path(path).name, Path(path).read_bytes())
+    model.loaded_from = Path(path).name, fingerprint(model.parameters())
     return model
 
 
 def checkpoint_of(model):
-    """Which checkpoint a model is: {"file", "sha256"}, the first digits of its SHA-256.
+    """Which weights a model has: {"file", "sha256"}.
 
-    Of a model of load_model the file's name and digest, as sha256sum prints it. Of another one, or once its weights were
-    changed in place, the digest of the weights in float32, and no file. Reckoned once, and again when they change.
+    sha256: the first digits of the SHA-256 of its weights in float32, in the order of their names: the same however they
+    were loaded. file: the name of the checkpoint that load_model read them from; None where they came otherwise or have
+    changed since. The digest is computed once, and again when they change.
     """
-    if not hasattr(model, "checkpoint") or model.checkpoint[0] != _version(model):
-        weights = (
-            tensor.detach().to("cpu", torch.float32).numpy()
-            for _, tensor in sorted(model.state_dict().items())
-        )
-        _remember(model, None, b"".join(array.tobytes() for array in weights))
-    return dict(model.checkpoint[1])
-
-
-def _remember(model, file, content):
-    model.checkpoint = _version(model), {"file": file, "sha256": hashlib.sha256(content).hexdigest()[:DIGITS]}
-
-
-def _version(model):
-    """A number that every change of the weights in place raises; moving them to a device does not."""
-    return sum(tensor._version for tensor in model.state_dict().values())
+    now = fingerprint(model.parameters())
+    cache = DerivedCache.of(model, "identity", now)
+    if not cache:
+        digest = hashlib.sha256()
+        for _, tensor in sorted(model.state_dict().items()):
+            digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy())
+        cache["sha256"] = digest.hexdigest()[:DIGITS]
+    file, loaded = getattr(model, "loaded_from", (None, None))
+    return {"file": file if loaded == now else None, "sha256": cache["sha256"]}

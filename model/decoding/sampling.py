@@ -1,4 +1,4 @@
-"""Drawing drums from the model: encode the rhythm, build what the decoder is conditioned on, then draw bar by bar.
+"""Drawing drums from the model: encode the rhythm, build the conditioning, then draw bar by bar.
 
 Shapes: B batch, T steps, N bars, V voices (9), D width of the encoder, Z latent width, R rules.
 """
@@ -9,7 +9,7 @@ import torch
 
 from model.controls import CONTROLS
 from model.decoding.capture import begin
-from model.decoding.steps import Guide
+from model.decoding.steps import Guide, inference
 from model.heads import offset_to_bin, velocity_to_bin
 
 UNIFORMS_PER_VOICE = 5  # onset, velocity token, place in its bin, offset token, place in its bin
@@ -20,7 +20,7 @@ WINDOW_BARS, MARGIN_BARS = 16, 4  # of a long rhythm: encoded at once, and not k
 
 @contextlib.contextmanager
 def few_threads(little, device):
-    """One thread of the CPU where there is so little to multiply that waking another takes longer than it helps."""
+    """One thread of the CPU where there is so little to multiply that waking another costs more."""
     before = torch.get_num_threads()
     if device.type == "cpu" and little:
         torch.set_num_threads(1)
@@ -32,10 +32,12 @@ def few_threads(little, device):
 
 
 def encode_rhythm(model, rhythm, mask, use_context, use_latent, grid, known=None, latent=None):
-    """Encode a rhythm: a dict of tensors (B, T, ...) of all that no control changes, so that bars can be cut out of it.
+    """Encode a rhythm: a dict of tensors (B, T, ...) of all that no control changes, so that bars can be cut
+    out of it.
 
-    rhythm: onset, vel, timeoffset (B, T, V); mask, use_context, use_latent (B, T) bool; grid: the BarGrid of the steps;
-    known: dict of rolls and masks as in `sample`, or None; latent (B, N, Z): in place of the encoder's, or None.
+    rhythm: onset, vel, timeoffset (B, T, V); mask, use_context, use_latent (B, T) bool; grid: the BarGrid of
+    the steps; known: dict of rolls and masks as in `sample`, or None; latent (B, N, Z): in place of the
+    encoder's, or None.
     """
     context, mu = encode(model, rhythm, mask, use_context, use_latent, grid, known)
     latent = mu if latent is None else latent.to(mu.dtype)
@@ -50,11 +52,12 @@ def encode_rhythm(model, rhythm, mask, use_context, use_latent, grid, known=None
     return encoded | read_tap(model, rhythm, use_context & mask) | (known or {})
 
 
+@inference
 def encode(model, rhythm, mask, use_context, use_latent, grid, known=None):
     """The context (B, T, D) and the mean of each bar's latent (B, N, Z); arguments as of encode_rhythm.
 
-    More than WINDOW_BARS are encoded in windows that overlap, without their margins, so that a long rhythm takes no
-    more memory than a short one; docs/experiments.md has what that changes.
+    More than WINDOW_BARS are encoded in windows that overlap, without their margins, so that a long rhythm
+    takes no more memory than a short one; docs/experiments.md has what that changes.
     """
     dtype = next(model.parameters()).dtype
     silence = torch.zeros_like(rhythm[0])
@@ -85,9 +88,9 @@ def encode(model, rhythm, mask, use_context, use_latent, grid, known=None):
 
 
 def read_tap(model, rhythm, heard):
-    """The tap in rolls (B, T, V), one channel of which holds it, where it is heard, (B, T) bool: a dict of tap_tokens
-    (B, T, D), see TapTokens; tap_vel and tap_timeoffset (B, T); tap_velocity_bin and tap_offset_bin (B, T), -1, which
-    no hit has, where there is no tap or its loudness is not known."""
+    """The tap in rolls (B, T, V), one channel of which holds it, where it is heard, (B, T) bool: a dict of
+    tap_tokens (B, T, D), see TapTokens; tap_vel and tap_timeoffset (B, T); tap_velocity_bin and
+    tap_offset_bin (B, T), -1, which no hit has, where there is no tap or its loudness is not known."""
     _, vel, timeoffset = (roll.sum(-1) for roll in rhythm)
     velocity_bin = torch.where((vel > 0) & heard, velocity_to_bin(vel, model.velocity_bins), -1)
     return {
@@ -106,18 +109,18 @@ def given_controls(controls):
 
 
 def build_conditioning(model, encoded, controls, guide, grid):
-    """What the steps of whole bars are conditioned on, ready for Decoding.bar: the dict of encode_rhythm, with context,
-    latent and controls {name: values} projected. grid: the BarGrid of its steps."""
+    """What the steps of whole bars are conditioned on, ready for Decoding.bar: the dict of encode_rhythm,
+    with context, latent and controls {name: values} projected. grid: the BarGrid of its steps."""
     latent = grid.at_starts(encoded["latent"])
     controls = {
         name: guide.controls(values, CONTROLS[name].unset_in(values), name)
         for name, values in controls.items()
     }
     condition = model.condition(
-        guide.double(encoded["context"]),
-        guide.double(latent),
+        guide.repeat_views(encoded["context"]),
+        guide.repeat_views(latent),
         guide.heard(encoded["use_context"], torch.zeros_like(encoded["use_context"])),
-        guide.double(encoded["use_latent"]),
+        guide.repeat_views(encoded["use_latent"]),
         {name: x.to(latent.dtype) if x.is_floating_point() else x for name, x in controls.items()},
         grid,
     )
@@ -132,7 +135,7 @@ def build_conditioning(model, encoded, controls, guide, grid):
     return conditioning if targets is None else conditioning | {"budget_targets": targets}
 
 
-@torch.no_grad()
+@inference
 def sample(
     model,
     rhythm,
@@ -153,19 +156,20 @@ def sample(
 ):
     """Play drums to a rhythm, or to several.
 
-    rhythm: onset, vel, timeoffset (B, T, V). controls: {name: values} of all CONTROLS, see DrumVAE.forward. mask (B, T)
-    bool: steps that exist. use_context, use_latent (B, T) bool: whether a step may use the rhythm's context and its bar's
-    latent (all by default). known: dict with onset, vel, timeoffset (B, T, V) and known_onset, known_vel (B, T, V) bool;
-    those cells come back as they are. latent (B, N, Z): in place of the latents of the rhythm's bars. forbid (B, T, V)
-    bool: voices that stay silent. limit (B, T, R, V): how many voices a step may hit, see keep_within; known cells stay,
-    however many they are. num_samples: how often each rhythm is played; it is encoded once. temperature > 0. guidance:
-    1 = as trained, more = the controls turned up, where any is set; or a dict with a number for each control. follow:
-    1 = the rhythm's hits as trained, 0 = the latents of its bars alone, see Guide; known cells reach the decoder through
-    the context too, so with them it must be 1. `generator`, on the model's device, is the only source of chance. The
-    model should be in eval mode; rolls are float32 whatever its precision.
+    rhythm: onset, vel, timeoffset (B, T, V). controls: {name: values} of all CONTROLS, see DrumVAE.forward.
+    mask (B, T) bool: steps that exist. use_context, use_latent (B, T) bool: whether a step may use the
+    rhythm's context and its bar's latent (all by default). known: dict with onset, vel, timeoffset (B, T, V)
+    and known_onset, known_vel (B, T, V) bool; those cells come back as they are. latent (B, N, Z): in place
+    of the latents of the rhythm's bars. forbid (B, T, V) bool: voices that stay silent. limit (B, T, R, V):
+    how many voices a step may hit, see keep_within; known cells stay, however many they are. num_samples: how
+    often each rhythm is played; it is encoded once. temperature > 0. guidance: 1 = as trained, more = the
+    controls turned up, where any is set; or a dict with a number for each control. follow: 1 = the rhythm's
+    hits as trained, 0 = the latents of its bars alone, see Guide; known cells reach the decoder through the
+    context too, so with them it must be 1. `generator`, on the model's device, is the only source of chance.
+    The model should be in eval mode; rolls are float32 whatever its precision.
 
-    Returns onset, vel, timeoffset: float32 (B * num_samples, T, V), the samples of a rhythm one after the other; zero
-    outside the mask.
+    Returns onset, vel, timeoffset: float32 (B * num_samples, T, V), the samples of a rhythm one after the
+    other; zero outside the mask.
     """
     if not temperature > 0:
         raise ValueError(f"temperature: {temperature}; it must be above 0")
@@ -192,7 +196,7 @@ def sample(
     bars = []
     for steps in grid.bars():
         shape = B * num_samples, steps.stop - steps.start, V, UNIFORMS_PER_VOICE
-        uniform = torch.rand(shape, generator=generator, device=device)
+        uniform = torch.rand(shape, generator=generator, device=device, dtype=torch.float32)
         here = {name: x[:, steps].repeat_interleave(num_samples, dim=0) for name, x in conditioning.items()}
         bars.append(decoding.bar(here, uniform))
     return tuple(torch.cat(roll, 1) for roll in zip(*bars))

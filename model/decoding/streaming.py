@@ -8,7 +8,7 @@ import torch
 from model.controls import CONTROLS, N_VOICES
 from model.decoding.capture import fresh
 from model.decoding.sampling import UNIFORMS_PER_VOICE, build_conditioning, encode_rhythm, given_controls
-from model.decoding.steps import Guide
+from model.decoding.steps import Guide, inference
 
 
 class Stream:
@@ -17,19 +17,20 @@ class Stream:
     def __init__(
         self, model, batch_size=1, temperature=1.0, guidance=1.0, follow=1.0, generator=None, precision=None
     ):
-        """temperature > 0, guidance, follow, generator and precision as in `sample`. The model should be in eval mode;
-        `set_rhythm` comes before the first bar."""
+        """temperature > 0, guidance, follow, generator and precision as in `sample`. The model should be in
+        eval mode; `set_rhythm` comes before the first bar."""
         self.model, self.batch_size, self.generator = model, batch_size, generator
         self.guidance, self.follow = guidance, follow
         self.temperature, self.precision = temperature, precision
         self.guide = Guide(guidance, follow, given=())
         self.decoding = fresh(model, batch_size, self.guide, temperature, precision)
 
-    @torch.no_grad()
+    @inference
     def set_rhythm(self, rhythm, use_context=True, use_latent=True, known=None):
         """From the next bar on play to this rhythm, from its first bar, over and over: onset, vel, timeoffset
-        (B, T, V), whole bars; None: to no rhythm. use_context, use_latent: whether a step may use the context, and its
-        bar's latent, one bool or (T,) of them. known: as in `sample`, of as many steps as the rhythm."""
+        (B, T, V), whole bars; None: to no rhythm. use_context, use_latent: whether a step may use the
+        context, and its bar's latent, one bool or (T,) of them. known: as in `sample`, of as many steps as
+        the rhythm."""
         if rhythm is None:
             n_steps = self.model.grid(1).whole().n_steps
             silence = self.model.decoder.start.new_zeros(self.batch_size, n_steps, N_VOICES)
@@ -42,7 +43,7 @@ class Stream:
         )
         self.next_bar = 0
 
-    @torch.no_grad()
+    @inference
     def bar(self, controls, forbid=None, limit=None):
         """The next bar: controls {name: values} of its S steps as in `sample`, forbid (B, S, V) bool, limit
         (B, S, R, V) -> onset, vel, timeoffset, float32 (B, S, V)."""
@@ -54,15 +55,16 @@ class Stream:
         conditioning = build_conditioning(self.model, encoded, controls, self.guide, bar)
         shape = self.batch_size, bar.n_steps, N_VOICES, UNIFORMS_PER_VOICE
         device = encoded["mask"].device
-        return self.decoding.bar(conditioning, torch.rand(shape, generator=self.generator, device=device))
+        uniform = torch.rand(shape, generator=self.generator, device=device, dtype=torch.float32)
+        return self.decoding.bar(conditioning, uniform)
 
     def adapt_guide(self, controls):
-        """Have a view for every control that these set. A new view starts from what the nearest view has seen; the
-        views of a control stay once it was set, for they have seen what the others have not."""
+        """Have a view for every control that these set. A new view starts from what the nearest view has
+        seen; the views of a control stay once it was set, for they have seen what the others have not."""
         if len(self.guide.given) == len(CONTROLS):
             return
         before, played = self.guide, self.decoding
         self.guide = Guide(self.guidance, self.follow, before.given.union(given_controls(controls)))
         if self.guide != before:
             self.decoding = fresh(self.model, self.batch_size, self.guide, self.temperature, self.precision)
-            self.decoding.go_on_from(played)
+            self.decoding.adopt(played)

@@ -166,7 +166,7 @@ def test_what_is_mistyped_is_taken_or_told(model, drums, data):
         ),
         (
             lambda m, d: inference.generate_control_params("0,1", [1, 1], 16),
-            "control_points: 0,1; they must be fractions",
+            "control_points: '0,1'; they must be fractions",
         ),
     ],
 )

@@ -47,7 +47,8 @@ def bars(*voices, velocity=60.0, style=3):
         for voice, number in hits.items():
             row[voice] = number
     hits = counts.sum(1)
-    return Bars(hits, np.where(hits > 0, velocity, np.nan), counts, np.full(len(voices), style))
+    velocity = np.where(hits > 0, velocity, np.nan)
+    return Bars(density=hits, intensity=velocity, instrument=counts, style=np.full(len(voices), style))
 
 
 # ------------------------------------------------------------------------- what is asked
@@ -55,7 +56,7 @@ def bars(*voices, velocity=60.0, style=3):
 
 def test_ranges_leave_out_two_per_cent_at_each_end():
     real = bars(*({KICK: hits} for hits in range(101)))
-    real.velocity = np.linspace(20, 120, 101)
+    real["intensity"] = np.linspace(20, 120, 101)
     covered = ranges(real)
     assert covered["density"] == covered["kick"] == (2, 98) and covered["intensity"] == pytest.approx(
         (22, 118)
@@ -84,31 +85,42 @@ def test_alone_a_control_is_all_that_is_asked():
     for control in SWEPT:
         asked = ask(control, "unset", np.array([5.0, 6.0]), own)
         given = [
-            ~np.isnan(asked.hits),
-            ~np.isnan(asked.velocity),
-            ~np.isnan(asked.voices),
-            asked.style != STYLE_NONE,
+            ~np.isnan(asked["density"]),
+            ~np.isnan(asked["intensity"]),
+            ~np.isnan(asked["instrument"]),
+            asked["style"] != STYLE_NONE,
         ]
         assert sum(part.sum() for part in given) == 2, control
-    assert ask("kick", "unset", np.array([5.0, 6.0]), own).voices[:, KICK].tolist() == [5, 6]
+    assert ask("kick", "unset", np.array([5.0, 6.0]), own)["instrument"][:, KICK].tolist() == [5, 6]
 
 
 def test_held_the_others_are_the_bars_own_and_nothing_contradicts():
     own = bars({KICK: 4, SNARE: 2}, {RIDE: 8})
     target = np.array([3.0, 6.0])
     louder = ask("intensity", "held", target, own)
-    assert louder.velocity is target
-    assert np.array_equal(louder.voices, own.voices) and np.array_equal(louder.hits, own.hits)
+    assert louder["intensity"] is target
+    assert np.array_equal(louder["instrument"], own["instrument"]) and np.array_equal(
+        louder["density"], own["density"]
+    )
     snare = ask("snare", "held", target, own)
-    assert snare.voices[:, SNARE].tolist() == [3, 6] and snare.hits.tolist() == [7, 14]
-    assert np.array_equal(snare.hits, snare.voices.sum(1)) and np.array_equal(snare.velocity, own.velocity)
+    assert snare["instrument"][:, SNARE].tolist() == [3, 6] and snare["density"].tolist() == [7, 14]
+    assert np.array_equal(snare["density"], snare["instrument"].sum(1)) and np.array_equal(
+        snare["intensity"], own["intensity"]
+    )
     dense = ask("density", "held", target, own)
-    assert dense.voices[:, [KICK, SNARE, RIDE]].tolist() == [[2, 1, 0], [0, 0, 6]] and dense.hits is target
+    assert (
+        dense["instrument"][:, [KICK, SNARE, RIDE]].tolist() == [[2, 1, 0], [0, 0, 6]]
+        and dense["density"] is target
+    )
     free = ask("density", "held, mix unset", target, own)
-    assert np.isnan(free.voices).all() and np.array_equal(free.style, own.style) and free.hits is target
+    assert (
+        np.isnan(free["instrument"]).all()
+        and np.array_equal(free["style"], own["style"])
+        and free["density"] is target
+    )
     style = ask("style", "held", np.array([1, 2]), own)
-    assert style.style.tolist() == [1, 2] and np.array_equal(style.hits, own.hits)
-    assert own.voices[0, SNARE] == 2 and own.hits.tolist() == [6, 8]  # untouched
+    assert style["style"].tolist() == [1, 2] and np.array_equal(style["density"], own["density"])
+    assert own["instrument"][0, SNARE] == 2 and own["density"].tolist() == [6, 8]  # untouched
 
 
 def test_a_mix_is_scaled_in_whole_hits():
@@ -136,8 +148,8 @@ def test_the_model_is_told_what_is_asked(tiny_config, monkeypatch):
     batch = random_batch(B=5, T=64) | {"style": torch.full((5, 64), 6)}
     windows, model = Windows("random", batch, np.arange(5), np.full(5, 100.0)), small_model(tiny_config)
     own = own_bars(windows, 16)
-    np.testing.assert_allclose(own.hits[4], batch["onset"][1, :16].sum())
-    assert (own.style == 6).all() and len(own) == 20
+    np.testing.assert_allclose(own["density"][4], batch["onset"][1, :16].sum())
+    assert (own["style"] == 6).all() and own.n_bars == 20
     heard = {}
 
     def listen(player, batch, samples, title):
@@ -316,8 +328,11 @@ def test_all_lengths_that_the_windows_give(tiny_config, monkeypatch):
     assert "obeyed" not in of_density["held, mix unset"]
     own = own_bars(windows, 16)
     drawn = targets(ranges(own), np.array([]), 20)["density"]
-    mix = scaled_mix(own.voices, drawn)
-    wished = [spearman(drawn, own.velocity), *(spearman(drawn, voice) for voice in (mix / drawn[:, None]).T)]
+    mix = scaled_mix(own["instrument"], drawn)
+    wished = [
+        spearman(drawn, own["intensity"]),
+        *(spearman(drawn, voice) for voice in (mix / drawn[:, None]).T),
+    ]
     assert of_density["held"]["obeyed"]["value"] == pytest.approx(np.abs(wished).mean())
     for bars_of in figures["bars"].values():
         means = [bars_of[voice]["held"]["spearman"]["value"] for voice in VOICES]

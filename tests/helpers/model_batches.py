@@ -1,15 +1,14 @@
 """Models and batches that the tests of the model share."""
 
-import numpy as np
 import torch
 
 from model.controls import UNSET_STYLE, controls_of
-from model.decoding import capture, cpu_steps
+from model.decoding import capture
+from model.decoding.cpu_steps import CpuDecoding
+from model.decoding.steps import Decoding
 from model.model import DrumVAE
-from model.phi3_arch_model import Phi3Decoder
 from utils.midi.drums import N_VOICES, RHYTHM_CHANNEL
 
-HIDDEN = 6  # which of cpu_steps.play_bar's arguments after the guide
 FACTOR = {"density": [0.13, 0.043], "intensity": [0.57, 0.14]}
 
 
@@ -83,21 +82,14 @@ def sampling_inputs(batch):
 
 
 def record_steps(monkeypatch, compiled=True):
-    """A list that gets the hidden states (rows, D) of every step that is played from here on, one view after the other."""
-    states, play_bar, step = [], cpu_steps.play_bar, Phi3Decoder.step
+    """A list that gets the hidden states (rows, D) of every step decoded from here on, one view after the other."""
+    states = []
 
-    def compiled_bar(weights, hits, told, guide, *rest):
-        played = play_bar(weights, hits, told, guide, *rest)
-        by_view = (
-            torch.from_numpy(rest[HIDDEN]).unflatten(1, (-1, len(guide) + 1)).transpose(1, 2).flatten(1, 2)
-        )
-        states.extend(by_view)
-        return played
+    def recorded(step):
+        return lambda *arguments: states.append(step(*arguments)) or states[-1]
 
-    if compiled:
-        monkeypatch.setattr(cpu_steps, "in_threads", lambda work, parts: map(work, [np.concatenate(parts)]))
-        monkeypatch.setattr(cpu_steps, "play_bar", compiled_bar)
-    else:
+    if not compiled:
         monkeypatch.setattr(capture, "COMPILED", ())
-        monkeypatch.setattr(Phi3Decoder, "step", lambda *a: states.append(step(*a)) or states[-1])
+    for kind in (Decoding, CpuDecoding):
+        monkeypatch.setattr(kind, "step", recorded(kind.step))
     return states

@@ -11,7 +11,7 @@ import torch
 from inference_bar_control import convert_to_midi, process_midi
 from tests.helpers.inference_helpers import write_midi
 from utils.midi.drums import inverse_mapping
-from utils.playing.controls import read_controls
+from utils.playing.command import read_controls
 
 
 def test_process_midi_keeps_the_loudest_of_every_step_in_channel_three(tmp_path):

@@ -1,5 +1,6 @@
 """What a GPU is given: a bar of steps that never ask it anything, read from and written to tensors that stay."""
 
+import contextlib
 import copy
 import pickle
 
@@ -7,7 +8,8 @@ import pytest
 import torch
 
 from model.controls import controls_of
-from model.decoding.capture import KEPT, CapturedDecoding, begin
+from model.decoding import capture
+from model.decoding.capture import KEPT, CapturedDecoding, begin, on_device
 from model.decoding.sampling import UNIFORMS_PER_VOICE, build_conditioning, encode_rhythm, sample
 from model.decoding.steps import Decoding, Guide
 from tests.helpers.model_batches import random_batch, sampling_inputs, small_model
@@ -16,53 +18,6 @@ from tests.helpers.model_batches import random_batch, sampling_inputs, small_mod
 @pytest.fixture(scope="module")
 def model(tiny_config):
     return small_model(tiny_config)
-
-
-class PretendedGraph:
-    """Replays what was captured by running it again, on the tensors that were captured: what a CUDA graph does."""
-
-    def replay(self):
-        (decoding, kind), (_, inputs, outputs) = self.captured
-        n, names = kind
-        uniform, *places = inputs[len(names) :]
-        for static, value in zip(outputs, Decoding.play(decoding, dict(zip(names, inputs)), uniform, places)):
-            static.copy_(value)
-
-
-@pytest.fixture
-def pretended_gpu(monkeypatch):
-    """Captured decodings on the CPU; the list holds how often something was captured."""
-    captured, capture = [], CapturedDecoding.capture
-
-    def remember(self, told, uniform, places):
-        made = capture(self, told, uniform, places)
-        captured.append(made[0])
-        made[0].captured = (self, (uniform.shape[1], tuple(told))), made
-        return made
-
-    class Nothing:
-        def __init__(self, *_):
-            pass
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def wait_stream(self, _):
-            pass
-
-    monkeypatch.setattr(CapturedDecoding, "capture", remember)
-    for name, value in {
-        "Stream": Nothing,
-        "stream": Nothing,
-        "graph": Nothing,
-        "CUDAGraph": PretendedGraph,
-    }.items():
-        monkeypatch.setattr(torch.cuda, name, value)
-    monkeypatch.setattr(torch.cuda, "current_stream", Nothing)
-    return captured
 
 
 def drawn(decoding, model, batch, guide, seed=5):
@@ -120,9 +75,8 @@ def test_a_bar_asks_its_device_nothing(model):
     assert all(roll.shape == (3, 16, 9) and roll.dtype == torch.float32 for roll in rolls)
 
 
-def test_graphs_are_kept_from_call_to_call_until_the_weights_change(model, pretended_gpu, monkeypatch):
+def test_graphs_are_kept_from_call_to_call_and_read_the_weights_as_they_are(model, pretended_gpu):
     model = copy.deepcopy(model)
-    monkeypatch.setattr(type(model.decoder.start), "is_cuda", True, raising=False)
     first = begin(model, 2, Guide(1.0), 1.0)
     first.position = 16
     assert begin(model, 2, Guide(1.0), 1.0) is first and first.position == 0
@@ -133,8 +87,37 @@ def test_graphs_are_kept_from_call_to_call_until_the_weights_change(model, prete
     latest = begin(model, 2, Guide(1.0), float(KEPT + 1))
     with torch.no_grad():
         model.decoder.start.add_(1.0)
-    assert begin(model, 2, Guide(1.0), float(KEPT + 1)) is not latest
+    assert begin(model, 2, Guide(1.0), float(KEPT + 1)) is latest
+    assert torch.equal(latest.x[0], model.decoder.start)
     assert not copy.deepcopy(model).captured and not pickle.loads(pickle.dumps(model)).captured
+
+
+@pytest.mark.parametrize("move", ["cpu", "half", "double"])
+def test_a_model_that_moves_gives_up_its_graphs(model, pretended_gpu, move):
+    model = copy.deepcopy(model)
+    begin(model, 2, Guide(1.0), 1.0)
+    assert model.captured
+    getattr(model, move)()
+    assert "captured" not in vars(model)
+
+
+def test_graphs_are_made_on_the_models_own_device_in_a_stream_of_their_own(model, pretended_gpu, monkeypatch):
+    batch, seen = random_batch(), []
+    monkeypatch.setattr(torch.cuda, "device", lambda device: seen.append(device) or contextlib.nullcontext())
+    monkeypatch.setattr(capture, "on_device", lambda device: torch.cuda.device(device))
+    decoding = begin(model, 3, Guide(1.0), 1.0, torch.float32)
+    drawn(decoding, model, batch, Guide(1.0))
+    assert {*seen} == {model.decoder.start.device}
+    streams, graphs = pretended_gpu.made["Stream"], pretended_gpu.made["graph"]
+    assert [arguments for arguments, _ in streams] == [(model.decoder.start.device,)] * 2
+    assert all(how["capture_error_mode"] == "thread_local" and "stream" in how for _, how in graphs)
+
+
+def test_only_a_gpu_is_made_the_current_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device", lambda device: device)
+    assert on_device(torch.device("cuda", 1)) == torch.device("cuda", 1)
+    with on_device(torch.device("cpu")):
+        pass
 
 
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.int8])

@@ -1,20 +1,16 @@
 """What is compiled for a CPU plays what the plain loop plays; what it reads is always the model's."""
 
 import copy
-import math
-import pickle
+import threading
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from model.decoding import capture, cpu_kernels, cpu_steps
-from model.decoding.cpu_steps import CpuDecoding, array, bins_of, matrix_of, weights_in, weights_of
+from model.decoding.cpu_steps import CpuDecoding, matrix_of
 from model.decoding.sampling import sample
-from model.decoding.steps import Guide, decoding_precision, draw_onsets, keep_within, pick
-from model.heads import bin_to_offset, bin_to_velocity
+from model.decoding.steps import Guide, decoding_precision
 from tests.helpers.model_batches import random_batch, sampling_inputs, small_model
 
 
@@ -100,30 +96,29 @@ def test_so_do_those_of_other_models(tiny_config, monkeypatch, keys):
     assert plain[0].sum() > 30 and all(torch.equal(a, b) for a, b in zip(plain, compiled))
 
 
-def test_threads_share_the_items_and_play_what_one_plays(model, monkeypatch):
-    shares, in_threads = [], cpu_steps.in_threads
-    monkeypatch.setattr(
-        cpu_steps,
-        "in_threads",
-        lambda work, parts: shares.append([len(p) for p in parts]) or in_threads(work, parts),
-    )
+def test_threads_share_the_items_and_draw_what_one_draws(model, monkeypatch):
+    shares, run_layers = [], cpu_kernels.run_layers
+
+    def recorded(weights, eps, x, *rest):
+        shares.append((threading.get_ident(), len(x)))
+        run_layers(weights, eps, x, *rest)
+
+    monkeypatch.setattr(cpu_kernels, "run_layers", recorded)
     before, batch = torch.get_num_threads(), random_batch(B=3, T=16)
-    played = []
+    drums, expected = [], {1: {3}, 2: {2, 1}, 4: {1}}
     try:
         for threads in (1, 2, 4):
             torch.set_num_threads(threads)
-            played.append(drawn(model, monkeypatch, True, batch))
+            shares.clear()
+            drums.append(drawn(model, monkeypatch, True, batch))
             assert torch.get_num_threads() == threads
+            assert {rows for _, rows in shares} == expected[threads]
+            assert len({thread for thread, _ in shares}) == min(3, threads)
     finally:
         torch.set_num_threads(before)
-    assert shares == [[3], [2, 1], [1, 1, 1]]
-    for rolls in zip(*played):
+    for rolls in zip(*drums):
         torch.testing.assert_close(rolls[1], rolls[0])
         torch.testing.assert_close(rolls[2], rolls[0])
-
-
-def test_in_a_thread_of_many_torch_starts_no_others():
-    assert [*cpu_steps.in_threads(lambda _: torch.get_num_threads(), [[0], [1], [2]])] == [1, 1, 1]
 
 
 def test_which_steps_are_compiled(model):
@@ -146,119 +141,11 @@ def test_whatever_is_asked_nothing_is_compiled_anew(model, monkeypatch):
         for dials in DIALS.values():
             batch = random_batch(B=B, T=T)
             drawn(model, monkeypatch, True, batch, **dials(batch))
-    floats = [types for types in cpu_kernels.play_bar.signatures if "int8" not in str(types)]
-    assert len(floats) == 1 and len(cpu_kernels.play_bar.signatures) <= 2
+    floats = [types for types in cpu_kernels.run_layers.signatures if "int8" not in str(types)]
+    assert len(floats) == 1 and len(cpu_kernels.run_layers.signatures) <= 2
 
 
-# ---- one by one
-
-
-@given(
-    st.lists(st.floats(-5, 5, width=32), min_size=1, max_size=40),
-    st.floats(0, 1, width=32),
-    st.sampled_from([0.3, 1.0, 2.0]),
-)
-@settings(max_examples=200)
-def test_a_token_is_picked_as_by_torch(logits, uniform, temperature):
-    logits = torch.tensor(logits)
-    cumulative = (logits / temperature).softmax(-1).double().cumsum(-1)
-    if (cumulative - uniform).abs().min() < 1e-5:  # rounding may decide
-        return
-    expected = pick(logits[None], torch.tensor([uniform]), temperature).item()
-    assert cpu_kernels.pick(logits.numpy().copy(), np.float32(uniform), np.float32(temperature)) == expected
-
-
-def test_chance_next_to_one_picks_the_last_token():
-    torch.manual_seed(0)
-    logits, chance = torch.randn(1000, 32), 1 - 2**-24
-    token = pick(logits, torch.full((1000,), chance), 1.0)
-    assert token.max() == 31 and (token == 31).float().mean() > 0.99
-    assert all(cpu_kernels.pick(row, np.float32(chance), np.float32(1)) > 28 for row in logits.numpy())
-    assert cpu_kernels.pick(np.full(32, -1e9, np.float32), np.float32(1), np.float32(1)) == 31
-
-
-@given(st.data())
-@settings(max_examples=200)
-def test_hits_are_kept_within_limits_as_by_torch(data):
-    """With ties, and with hits that are certain."""
-    V = 9
-    bits = st.lists(st.booleans(), min_size=V, max_size=V)
-    onset = torch.tensor(data.draw(bits)).float()
-    margins = st.lists(st.sampled_from([0.5, 1.0, 2.0, math.inf]), min_size=V, max_size=V)
-    above = torch.where(onset > 0, torch.tensor(data.draw(margins)), -1.0)
-    known = torch.tensor(data.draw(bits))
-    rules = [
-        torch.where(torch.tensor(data.draw(bits)), data.draw(st.integers(0, V - 1)), V) for _ in range(2)
-    ]
-    limit = torch.stack(rules)
-    told = {"limit": limit[None], "known_onset": known[None], "onset": torch.ones(1, V)}
-    expected = keep_within(onset[None], above[None], told)[0]
-    kept = onset.numpy().copy()
-    cpu_kernels.keep_within(kept, above.numpy(), limit.numpy(), known.numpy())
-    assert kept.tolist() == expected.tolist()
-
-
-def test_onsets_are_drawn_as_by_torch(model):
-    torch.manual_seed(0)
-    guide = Guide(1.0)
-    hidden, threshold = torch.randn(50, model.decoder.d_model), torch.randn(50, 9)
-    with torch.no_grad():
-        base, pair = model.onset_head.parts(hidden)
-        expected = draw_onsets((base, pair), threshold, guide, {})
-    assert not torch.equal(expected, (base > threshold).float())
-    weights = weights_in(model, torch.float32)
-    parts, onset = np.empty((50, 90), np.float32), np.empty((50, 9), np.float32)
-    cpu_kernels.multiply(hidden.numpy(), weights.onset, 0, parts)
-    for row in zip(parts, threshold.numpy(), onset):
-        cpu_kernels.draw_onsets(*row)
-    assert torch.equal(torch.from_numpy(onset), expected)
-
-
-def test_the_budget_is_told_as_by_torch(model):
-    torch.manual_seed(0)
-    onset, vel = torch.randint(0, 12, (4, 9)).float(), torch.rand(4, 9) * 6
-    density, intensity, instrument = torch.randn(8) * 2, torch.randn(8), torch.rand(8, 9)
-    density[1] = intensity[2] = density[3] = intensity[3] = torch.nan
-    instrument[4, 2:5] = torch.nan
-    controls = {"density": density, "intensity": intensity, "instrument": instrument}
-    asked = model.budget.targets(controls, torch.arange(8) * 2 + 1, torch.tensor(16))
-    expected = model.budget.features(asked, onset.repeat_interleave(2, 0), vel.repeat_interleave(2, 0))
-    got = torch.empty_like(expected)
-    cpu_kernels.budget_features(asked.numpy(), onset.numpy(), vel.numpy(), np.float32(16), got.numpy())
-    torch.testing.assert_close(got, expected)
-
-
-def test_a_hit_is_read_as_by_torch(model):
-    torch.manual_seed(0)
-    head = model.hit_head.offset
-    hidden, onset, past = (
-        torch.randn(5, model.decoder.d_model),
-        (torch.rand(5, 9) < 0.5).float(),
-        torch.randn(5, head.d_head),
-    )
-    bins, between = bins_of(head), np.empty((2, head.d_head), np.float32)
-    for voice in range(9):
-        with torch.no_grad():
-            expected = head.read(head.prepare(hidden, onset)[:, voice], past, voice)
-        got = torch.empty_like(expected)
-        for row in range(5):
-            cpu_kernels.bin_logits(
-                *(array(x[row]) for x in (hidden, onset, past)), bins, voice, *between, got[row].numpy()
-            )
-        torch.testing.assert_close(got, expected)
-
-
-@pytest.mark.parametrize("n_bin", [7, 25, 32])
-def test_a_value_in_its_bin_is_torchs_to_the_bit(n_bin):
-    torch.manual_seed(0)
-    tokens, within = torch.randint(n_bin, (2000,)), torch.rand(2000)
-    tokens[:2], within[:2] = torch.tensor([0, n_bin - 1]), 1 - 2**-24
-    for kernel, expected in (
-        (cpu_kernels.velocity_in, bin_to_velocity),
-        (cpu_kernels.offset_in, bin_to_offset),
-    ):
-        got = [kernel(token, chance, n_bin) for token, chance in zip(tokens.tolist(), within.numpy())]
-        assert torch.equal(torch.tensor(np.array(got, np.float32)), expected(tokens, within, n_bin))
+# ---- the arithmetic
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3])
@@ -271,7 +158,7 @@ def test_rows_are_multiplied_by_what_a_matrix_was_rounded_to(rows, precision):
         torch.full((rows, 40), 7.0),
     )
     matrix[1, 3] = 0
-    rounded, bias = matrix_of(matrix, precision), torch.randn(40)
+    rounded = matrix_of(matrix, precision)
     assert rounded.numbers.dtype == (np.int8 if precision == torch.int8 else np.float32)
     cpu_kernels.multiply(x.numpy(), rounded, 1, y.numpy())
     by_hand = torch.from_numpy(rounded.numbers[1]).float() * torch.from_numpy(rounded.scale[1])[:, None]
@@ -280,44 +167,15 @@ def test_rows_are_multiplied_by_what_a_matrix_was_rounded_to(rows, precision):
     exact = x @ matrix[1].T
     assert ((y - exact).abs() <= 0.01 * lengths + 1e-6).all() and (y[:, 3] == 0).all()
     assert torch.allclose(y, exact, atol=1e-5) == (precision == torch.float32)
-    with_bias = torch.empty_like(y)
-    cpu_kernels.multiply(x.numpy(), matrix_of(matrix[1], precision, bias), 0, with_bias.numpy())
-    torch.testing.assert_close(with_bias, y + bias)
 
 
-# ---- what is kept
-
-
-def test_weights_are_laid_out_once_and_anew_when_one_has_changed(model, monkeypatch):
-    model, made = copy.deepcopy(model), []
-    monkeypatch.setattr(cpu_steps, "weights_in", lambda *a: made.append(a[1]) or weights_in(*a))
-    inputs = sampling_inputs(random_batch(T=16))
-
-    def draw(model):
-        return sample(model, *inputs, generator=torch.Generator().manual_seed(1))
-
-    before = draw(model)
-    assert all(torch.equal(a, b) for a, b in zip(before, draw(model))) and len(made) == 1
-    changed = [
-        model.decoder.layers[1].mlp.down_proj.weight,
-        model.decoder.embed.vel.bias,
-        model.onset_head.pair.weight,
-        model.budget.mlp[2].weight,
-        model.hit_head.offset.voice_bias,
-        model.decoder.norm.weight,
-    ]
-    for weight in changed:
-        weight.data[0] += 3.0  # which torch does not count as a change
-        draw(model)
-    assert len(made) == 1 + len(changed)
-    fresh = copy.deepcopy(model)
-    assert not fresh.laid_out and not pickle.loads(pickle.dumps(model)).laid_out
-    after = draw(model)
-    assert all(torch.equal(a, b) for a, b in zip(after, draw(fresh)))
-    assert not all(torch.equal(a, b) for a, b in zip(before, after))
-    assert (
-        weights_of(model, torch.int8) is weights_of(model, torch.int8) is not weights_of(model, torch.float32)
-    )
+def test_a_bar_cut_short_and_a_batch_are_embedded_for_all_views(model):
+    torch.manual_seed(0)
+    decoding = CpuDecoding(model, 3, Guide(2.0), 1.0, torch.float32)
+    drums = (torch.rand(3, 9) < 0.4).float(), torch.rand(3, 9), torch.rand(3, 9) - 0.5
+    with torch.no_grad():
+        expected = model.decoder.embed(*drums).repeat(2, 1)
+    torch.testing.assert_close(decoding.embed(*drums), expected)
 
 
 def test_where_nothing_can_be_kept_it_is_compiled_all_the_same(monkeypatch):

@@ -28,7 +28,8 @@ def model(tiny_config):
 
 
 def test_block_gives_the_numbers_of_the_published_phi3_block():
-    """A plain reference, written out head by head: RMSNorm, fused qkv, rotary halves, causal softmax, SwiGLU."""
+    """A plain reference, written out head by head: RMSNorm, fused qkv, rotary halves, causal softmax,
+    SwiGLU."""
     torch.manual_seed(0)
     B, T, D, H, theta = 2, 7, 24, 3, 10000.0
     block = Block(D, H, 40, dropout=0.0).double().eval()

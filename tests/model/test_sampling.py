@@ -8,8 +8,8 @@ import torch
 from data_aug import unset_controls
 from model.controls import CONTROLS
 from model.decoding.sampling import encode, sample
-from model.decoding.steps import Guide, draw_hits, draw_onsets, onset_threshold, pick
-from model.heads import offset_to_bin, velocity_to_bin
+from model.decoding.steps import Guide, bar_steps, draw_hits, draw_step, pick
+from model.heads import StepHeads, offset_to_bin, velocity_to_bin
 from tests.helpers.model_batches import (
     hidden_states,
     random_batch,
@@ -19,10 +19,10 @@ from tests.helpers.model_batches import (
 )
 
 
-def draw_step(model, hidden, uniform, known=None):
+def draw_one_step(model, hidden, uniform, known=None):
     """One step of n draws by the hidden state (1, D), without a tap and without the encoder's guess."""
     n = len(uniform)
-    told = {
+    conditioning = {
         "mask": torch.ones(n, dtype=torch.bool),
         "onset_bias": torch.zeros(n, 9),
         "tap_tokens": torch.zeros(n, 1),
@@ -31,10 +31,15 @@ def draw_step(model, hidden, uniform, known=None):
         "tap_velocity_bin": torch.full((n,), -1),
         "tap_offset_bin": torch.full((n,), -1),
     } | (known or {})
-    hidden = hidden.expand(n, -1)
-    threshold = onset_threshold(uniform[..., 0], 1.0, told)
-    onset = draw_onsets(model.onset_head.parts(hidden), threshold, Guide(1.0), told)
-    return onset, *draw_hits(model.hit_head.voices(), hidden, onset, told, uniform, Guide(1.0), 1.0)
+    bar = {name: x[:, None] for name, x in conditioning.items()}
+    [here] = bar_steps(bar, uniform[:, None], 1.0, model)
+    return draw_step(StepHeads(model.onset_head, model.hit_head), hidden.expand(n, -1), here, Guide(1.0), 1.0)
+
+
+def draw_values(model, hidden, onset, tap, uniform, guide):
+    """draw_hits of the onsets (B, V) of a step with this tap."""
+    voices = StepHeads(model.onset_head, model.hit_head).voices
+    return draw_hits(voices, hidden, onset, tap | {"chances": uniform[..., 1:].unbind(-1)}, guide, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +81,7 @@ def test_samples_have_the_probabilities_of_the_heads(model):
     hidden = torch.randn(1, model.decoder.d_model)
     uniform = torch.rand(n, 9, 5)
     with torch.no_grad():
-        onset, vel, timeoffset = draw_step(model, hidden, uniform)
+        onset, vel, timeoffset = draw_one_step(model, hidden, uniform)
         log_p = torch.nn.functional.logsigmoid
         sets = torch.tensor([[float(k >> v & 1) for v in range(9)] for k in range(512)])
         logits = model.onset_head(hidden.expand(512, -1), sets)
@@ -105,14 +110,14 @@ def test_tokens_of_a_hit_have_the_probabilities_of_the_heads(model):
         "known_vel": nothing.clone(),
     }
     with torch.no_grad():
-        _, vel, _ = draw_step(model, hidden, torch.rand(n, 9, 5), known)
+        _, vel, _ = draw_one_step(model, hidden, torch.rand(n, 9, 5), known)
         bins = torch.zeros(1, 1, 9, dtype=torch.long)
         expected = model.hit_head(hidden[None], onset[:1, None], bins, bins)[0].softmax(-1)[0]
         drawn = torch.bincount((vel[:, 1] * k).ceil().long() - 1, minlength=k) / n
         assert (drawn - expected).abs().sum() < 0.06
 
         known["known_vel"][:, 1] = True  # the first voice at full velocity, on the beat
-        _, vel, timeoffset = draw_step(model, hidden, torch.rand(n, 9, 5), known)
+        _, vel, timeoffset = draw_one_step(model, hidden, torch.rand(n, 9, 5), known)
         velocity_bin = velocity_to_bin(vel, model.velocity_bins)[:, None]
         offset_bin = offset_to_bin(timeoffset, k)[:, None]
         hits = onset[:, None]
@@ -121,25 +126,6 @@ def test_tokens_of_a_hit_have_the_probabilities_of_the_heads(model):
         expected = head[1::2].softmax(-1).mean(0)  # of the second hit of every step
         drawn = torch.bincount(bins[:, 0, 4], minlength=k) / n
         assert (drawn - expected).abs().sum() < 0.06
-
-
-def test_a_voice_is_read_alone_as_among_all(model):
-    n, chain = 5, model.hit_head
-    hidden, onset = torch.randn(n, model.decoder.d_model), (torch.rand(n, 9) < 0.5).float()
-    velocity_bin, offset_bin = (
-        torch.randint(model.velocity_bins, (n,)),
-        torch.randint(model.offset_bins, (n,)),
-    )
-    with torch.no_grad():
-        for v, voice in enumerate(chain.voices()):
-            for head, alone in ((chain.velocity, voice.velocity), (chain.offset, voice.offset)):
-                past = torch.randn(n, head.d_head)
-                expected = head.read(head.prepare(hidden, onset)[:, v], past, v)
-                torch.testing.assert_close(alone.logits(hidden, onset, past), expected)
-            assert torch.equal(voice.embed_velocity(velocity_bin), chain.embed_velocity(velocity_bin, v))
-            assert torch.equal(
-                voice.embed_hit(velocity_bin, offset_bin), chain.embed_hit(velocity_bin, offset_bin, v)
-            )
 
 
 def test_hits_of_a_few_rows_are_drawn_as_each_row_alone(model):
@@ -159,18 +145,11 @@ def test_hits_of_a_few_rows_are_drawn_as_each_row_alone(model):
         "tap_tokens": torch.randn(2 * B, model.decoder.d_model),
     }
     with torch.no_grad():
-        together = draw_hits(model.hit_head.voices(), hidden, onset, tap, uniform, guide, 1.0)
+        together = draw_values(model, hidden, onset, tap, uniform, guide)
         for b in range(B):
             here = {name: x[[b, B + b] if name == "tap_tokens" else [b]] for name, x in tap.items()}
-            alone = draw_hits(
-                model.hit_head.voices(),
-                hidden[[b, B + b]],
-                onset[b : b + 1],
-                here,
-                uniform[b : b + 1],
-                guide,
-                1.0,
-            )
+            row = slice(b, b + 1)
+            alone = draw_values(model, hidden[[b, B + b]], onset[row], here, uniform[row], guide)
             for one, many in zip(alone, together):
                 torch.testing.assert_close(one[0], many[b])
     assert len(set(onset.sum(0).tolist())) > 3  # voices that few rows hit, and many
@@ -190,9 +169,7 @@ def test_only_a_hit_with_both_tokens_of_the_tap_is_the_tap(model):
         hidden = torch.randn(1, model.decoder.d_model).expand(n, -1)
         vel, timeoffset = (
             roll[:, 2]
-            for roll in draw_hits(
-                model.hit_head.voices(), hidden, onset, tap, torch.rand(n, 9, 5), Guide(1.0), 1.0
-            )
+            for roll in draw_values(model, hidden, onset, tap, torch.rand(n, 9, 5), Guide(1.0))
         )
     as_loud = velocity_to_bin(vel, model.velocity_bins) == tap["tap_velocity_bin"]
     as_late = offset_to_bin(timeoffset, model.offset_bins) == tap["tap_offset_bin"]
@@ -213,7 +190,7 @@ def test_a_value_lies_anywhere_in_its_bin(model):
     known = {"known_onset": everywhere.bool(), "known_vel": everywhere.bool() & False}
     known |= {"onset": everywhere, "vel": everywhere, "timeoffset": everywhere * 0}
     with torch.no_grad():
-        _, vel, timeoffset = draw_step(
+        _, vel, timeoffset = draw_one_step(
             model, torch.randn(1, model.decoder.d_model), torch.rand(n, 9, 5), known
         )
     for value, bins in ((vel[:, 0], model.velocity_bins), (timeoffset[:, 0] + 0.5, model.offset_bins)):
@@ -443,7 +420,9 @@ def test_up_to_sixteen_bars_are_heard_in_one_go(model, monkeypatch):
     steps = batch["mask"], batch["use_context"], batch["use_latent"]
     nothing = batch["known_onset"]
     grid = model.grid(256)
-    context, mu, _, _ = model.encode(rhythm, [roll * 0 for roll in rhythm], nothing, nothing, *steps, grid)
+    silence = [roll * 0 for roll in rhythm]
+    with torch.no_grad():
+        context, mu, _, _ = model.encode(rhythm, silence, nothing, nothing, *steps, grid)
     heard = encode(model, rhythm, *steps, grid)
     assert torch.equal(heard[0], context) and torch.equal(heard[1], mu)
 

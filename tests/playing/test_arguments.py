@@ -7,13 +7,14 @@ import pytest
 
 import inference_bar_control as inference
 from tests.conftest import REPOSITORY
-from utils.checks import FOLLOW, MOST_FOLLOW
 from utils.midi.drums import STYLES, VOICES
 from utils.midi.kits import KITS
 from utils.midi.read import MAX_BARS
 from utils.midi.write import TEMPO_RANGE
 from utils.playing.arguments import JOBS, build_parser
+from utils.playing.request import FOLLOW, MOST_FOLLOW, Request
 
+REQUEST = Request()
 PAGE = (REPOSITORY / "docs" / "arguments.md").read_text()
 
 
@@ -59,6 +60,11 @@ def in_words(default):
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
+def default_of(action):
+    """What a flag stands for where it is left out: its field of a Request says it, or the parser."""
+    return getattr(REQUEST, action.dest, action.default) if action.dest != "seed" else None
+
+
 def row(flag):
     return next(row for row in TABLE if flag in row[0])
 
@@ -74,7 +80,7 @@ def test_every_flag_and_every_argument_stands_there_once_and_no_other():
     ids=[(flags or arguments[0])[0] for flags, arguments, _, _ in TABLE],
 )
 def test_defaults_are_those_of_the_code(flags, arguments, takes, left_out):
-    defaults = [FLAGS[flag].default for flag in flags] + [ARGUMENTS[argument] for argument in arguments]
+    defaults = [default_of(FLAGS[flag]) for flag in flags] + [ARGUMENTS[argument] for argument in arguments]
     needed = any(FLAGS[flag].required for flag in flags) or inspect.Parameter.empty in defaults
     assert needed == ("needed" in left_out)
     said = set(re.findall(r"`([^`]+)`", left_out)) - {*inference.__all__, "bars", "None"}
@@ -83,7 +89,7 @@ def test_defaults_are_those_of_the_code(flags, arguments, takes, left_out):
 
 def test_choices_and_limits_are_those_of_the_code():
     assert ", ".join(VOICES) in row("--voice")[2] and ", ".join(STYLES) in row("--style")[2]
-    assert ", ".join(JOBS[1:]) in row("--job")[2] and set(FLAGS["--job"].choices) == set(JOBS)
+    assert ", ".join([*JOBS][1:]) in row("--job")[2] and set(FLAGS["--job"].choices) == set(JOBS)
     assert (
         all(f'"{how}"' in row("--follow")[2] for how in FOLLOW)
         and f"up to {MOST_FOLLOW} for more" in row("--follow")[2]
@@ -101,5 +107,5 @@ def test_flags_of_the_readme_are_there():
 def test_help_says_the_defaults_that_it_has():
     for flag, action in FLAGS.items():
         said = re.search(r"\(default: ([\d.]+)\)", action.help)
-        if said and action.default is not None:
-            assert float(said[1]) == action.default, flag
+        if said and flag != "--strength":  # which has a default in its job alone
+            assert float(said[1]) == default_of(action), flag

@@ -5,17 +5,16 @@ import pytest
 import torch
 
 from inference_bar_control import generate_control_params
+from model.bars import BarGrid
+from model.controls import CONTROLS, Control
 from tests.helpers.inference_helpers import FACTOR
+from utils.checks import ArgumentError
 from utils.midi.drums import STYLE_NONE
-from utils.playing.controls import (
-    ask,
-    measure,
-    parse_guidance,
-    parse_voices,
-    read_controls,
-    style_name,
-    to_model_units,
-)
+from utils.playing.arguments import parse_guidance, parse_voices
+from utils.playing.command import read_controls
+from utils.playing.controls import NUMBERS, from_model_units, measure, read_curves, style_name, to_model_units
+from utils.playing.receipt import Receipt, misses
+from utils.playing.wishes import ask
 
 
 @pytest.mark.parametrize(
@@ -71,34 +70,36 @@ def test_wishes_are_stretched_over_the_bars():
     asked = ask(
         4, hits_per_bar="8,-", velocity=[60, None, 90], voices={"kick": 4}, forbid=["crash"], style="funk,-"
     )
-    assert asked.hits.tolist()[:2] == [8, 8] and np.isnan(asked.hits[2:]).all()
+    assert asked["density"].tolist()[:2] == [8, 8] and np.isnan(asked["density"][2:]).all()
     assert (
-        asked.velocity[0] == asked.velocity[1] == 60
-        and np.isnan(asked.velocity[2])
-        and asked.velocity[3] == 90
+        asked["intensity"][0] == asked["intensity"][1] == 60
+        and np.isnan(asked["intensity"][2])
+        and asked["intensity"][3] == 90
     )
-    assert asked.style.tolist() == [16, 16, STYLE_NONE, STYLE_NONE]
+    assert asked["style"].tolist() == [16, 16, STYLE_NONE, STYLE_NONE]
     assert (
-        asked.voices[:, 0].tolist() == [4] * 4
-        and (asked.voices[:, 6] < 0).all()
-        and np.isnan(asked.voices[:, 1]).all()
+        asked["instrument"][:, 0].tolist() == [4] * 4
+        and (asked["instrument"][:, 6] < 0).all()
+        and np.isnan(asked["instrument"][:, 1]).all()
     )
 
 
 @pytest.mark.parametrize("style", ["funk=0.7+jazz=0.3,rock,-", [{"funk": 7, "Jazz": "3"}, "rock", None]])
 def test_styles_are_blended_bar_by_bar(style):
     asked = ask(3, style=style)
-    assert asked.style.shape == (3, 18) and np.allclose(asked.style[0, [16, 11]], [0.7, 0.3])
+    assert asked["style"].shape == (3, 18) and np.allclose(asked["style"][0, [16, 11]], [0.7, 0.3])
     assert (
-        asked.style[1, 6] == 1 and np.isnan(asked.style[2]).all() and np.allclose(asked.style[:2].sum(1), 1)
+        asked["style"][1, 6] == 1
+        and np.isnan(asked["style"][2]).all()
+        and np.allclose(asked["style"][:2].sum(1), 1)
     )
-    assert to_model_units(asked, FACTOR, 16)[3].shape == (1, 48, 18)
-    assert [style_name(style) for style in asked.style] == ["funk 0.7 + jazz 0.3", "rock", "-"]
+    assert to_model_units(asked, FACTOR, BarGrid.four_four(48, 4))["style"].shape == (1, 48, 18)
+    assert [style_name(style) for style in asked["style"]] == ["funk 0.7 + jazz 0.3", "rock", "-"]
 
 
 def test_a_blend_of_one_style_is_its_name():
-    assert ask(2, style={"funk": 0.2}).style.tolist() == ask(2, style="funk").style.tolist() == [16, 16]
-    assert ask(1, style="funk+jazz+rock").style[0, [6, 11, 16]].tolist() == [1 / 3] * 3
+    assert ask(2, style={"funk": 0.2})["style"].tolist() == ask(2, style="funk")["style"].tolist() == [16, 16]
+    assert ask(1, style="funk+jazz+rock")["style"][0, [6, 11, 16]].tolist() == [1 / 3] * 3
 
 
 def test_guidance_on_the_command_line():
@@ -106,10 +107,10 @@ def test_guidance_on_the_command_line():
     asked = {"style": 3.0, "density": 2.0, "instrument": 0.5, "intensity": 1.0}
     assert parse_guidance(["style=3", "hits-per-bar=2,", "voice=.5", "velocity=1"]) == asked
     for words, named in (
-        (["strong"], "--guidance: 'strong'"),
-        (["style=much"], "--guidance"),
+        (["strong"], "guidance: 'strong'"),
+        (["style=much"], "guidance"),
         (["styl=2"], "did you mean style"),
-        (["2", "style=3"], "--guidance: '2 style=3'"),
+        (["2", "style=3"], "guidance: '2 style=3'"),
     ):
         with pytest.raises(ValueError, match=named):
             parse_guidance(words)
@@ -139,9 +140,10 @@ def test_what_is_measured_asks_for_itself():
     chance = np.random.default_rng(0)
     onset = (chance.random((32, 9)) < 0.2).astype(np.float32)
     vel = onset * chance.uniform(0.1, 1, (32, 9)).astype(np.float32)
-    got = measure(onset, vel, 16)
-    assert got.hits.tolist() == [onset[:16].sum(), onset[16:].sum()]
-    density, intensity, instrument, style = to_model_units(got, FACTOR, 16)
+    grid = BarGrid.four_four(32, 4)
+    got = measure(onset, vel, grid)
+    assert got["density"].tolist() == [onset[:16].sum(), onset[16:].sum()]
+    density, intensity, instrument, style = to_model_units(got, FACTOR, grid).values()
     assert density.shape == intensity.shape == style.shape == (1, 32) and instrument.shape == (1, 32, 9)
     assert np.allclose(density[0, :16] * 0.05 + 0.125, onset[:16].mean(), atol=1e-6)
     assert np.allclose(intensity[0, 16:] * 0.1 + 0.5, vel[16:].sum() / onset[16:].sum(), atol=1e-6)
@@ -156,7 +158,7 @@ def test_voices_on_the_command_line():
         "snare": "2",
     }
     for words in (["kick"], ["4"], ["4 kick=2"]):
-        with pytest.raises(ValueError, match="--voice"):
+        with pytest.raises(ValueError, match="voices: "):
             parse_voices(words)
 
 
@@ -174,3 +176,32 @@ def test_control_file_errors_name_file_key_and_rule(tmp_path):
             read_controls(path)
     with pytest.raises(ValueError, match="absent.yaml"):
         read_controls(tmp_path / "absent.yaml")
+
+
+def test_a_control_is_a_row_of_the_table(monkeypatch):
+    """Another row is asked for, turned into the model's units and back, measured and shown, without a word about it."""
+
+    def half(onset, vel, grid):
+        return grid.sums(onset[..., 0], -1) / np.array(grid.lengths, np.float32)
+
+    row = Control(
+        "footwork", wish="steps_of_the_foot", unit="hits", measure=half, units=lambda length: length
+    )
+    for table in (CONTROLS, NUMBERS):
+        monkeypatch.setitem(table, "footwork", row)
+    grid = BarGrid.four_four(32, 4)
+    asked = ask(2, steps_of_the_foot="4,-", velocity=80)
+    assert asked["footwork"].tolist()[:1] == [4] and np.isnan(asked["footwork"][1])
+    curves = to_model_units(asked, FACTOR, grid)
+    assert curves["footwork"].shape == (1, 32) and curves["footwork"][0, 0] == 0.25
+    back = from_model_units(*read_curves(curves, None, 32, FACTOR), FACTOR, grid)
+    np.testing.assert_allclose(back["footwork"], asked["footwork"])
+    onset = np.zeros((32, 9), np.float32)
+    onset[[0, 4, 8], 0] = 1
+    receipt = Receipt(asked, measure(onset, 0.5 * onset, grid), grid)
+    assert misses(receipt.asked, receipt.got)["steps_of_the_foot"] == 0.25
+    assert receipt.table().splitlines()[0].split()[-1] == "steps_of_the_foot"
+    assert receipt.data()["bars"][0]["got"]["steps_of_the_foot"] == 3
+    with pytest.raises(ArgumentError) as error:
+        ask(2, steps_of_the_foot=17)
+    assert error.value.argument == ("steps_of_the_foot",) and error.value.value == 17

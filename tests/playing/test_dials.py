@@ -22,8 +22,8 @@ from tests.helpers.model_batches import (
     sampling_inputs,
     small_model,
 )
-from utils.checks import GUIDANCE, strengths
 from utils.midi.drums import STYLES
+from utils.playing.request import GUIDANCE, Dials
 
 UNSET = [None] * 5  # density, intensity, instrument, style, masks
 
@@ -41,8 +41,10 @@ def player(tiny_config):
 @pytest.fixture
 def rows(monkeypatch):
     """How many rows each bar of the decoder had."""
-    counted, play = [], CpuDecoding.play
-    monkeypatch.setattr(CpuDecoding, "play", lambda self, *a: counted.append(len(self.x)) or play(self, *a))
+    counted, run_bar = [], CpuDecoding.run_bar
+    monkeypatch.setattr(
+        CpuDecoding, "run_bar", lambda self, *a: counted.append(len(self.x)) or run_bar(self, *a)
+    )
     return counted
 
 
@@ -77,7 +79,7 @@ def test_one_strength_for_all_is_the_plain_guidance_between_all_and_none():
         and hash(Guide(1.5)) == hash(guide)
         and guide != Guide(2.0)
     )
-    assert Guide(strengths({"style": 2.0})).weights == pytest.approx(
+    assert Guide(Dials(guidance={"style": 2.0}).strengths).weights == pytest.approx(
         {
             View(frozenset(), True): 2.0,
             View(frozenset(["style"]), True): GUIDANCE - 2.0,
@@ -351,7 +353,7 @@ def test_locked_voices_play_what_is_given_over_and_over(player):
     "how, says",
     [
         ({"lock": ["kick"]}, r"lock: \['kick'\]; it needs .drums."),
-        ({"drums": [torch.zeros(1, 16, 9)] * 3}, "drums: three rolls, but lock is None"),
+        ({"drums": [torch.zeros(1, 16, 9)] * 3}, "drums: three rolls; lock is None"),
         ({"drums": [torch.zeros(1, 16, 9)] * 3, "lock": ["cowbell"]}, "unknown voice 'cowbell'"),
         ({"drums": [torch.zeros(1, 16, 9)] * 3, "lock": []}, r"lock: \[\]"),
         ({"drums": 3, "lock": 0}, "drums: of type int"),

@@ -6,10 +6,10 @@ import torch
 
 from data_aug import RHYTHM_KEYS
 from inference_bar_control import generate, generate_control_params, process_midi
+from model.bars import BarGrid
 from tests.helpers.inference_helpers import build_tiny_model
 from utils.midi.drums import STYLE_NONE, STYLES
 from utils.playing import generate as generating
-from utils.playing.controls import bar_means
 
 UNSET = [None] * 5  # density, intensity, instrument, style, masks
 
@@ -53,7 +53,7 @@ def test_curve_within_a_bar_asks_for_its_mean(heard, rhythm, tiny_model):
 def test_mean_of_a_bar_leaves_out_unset_and_invalid_steps():
     curve = torch.tensor([1.0, torch.nan, 3.0, 9.0, torch.nan, torch.nan])
     mask = torch.tensor([True, True, True, False, True, True])
-    means = bar_means(curve, mask, 4)
+    means = BarGrid.four_four(6, 1).means(curve, mask)
     assert means[:4].tolist() == [2.0] * 4 and means[4:].isnan().all()
 
 

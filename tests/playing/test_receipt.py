@@ -8,18 +8,23 @@ import pytest
 import torch
 
 from inference_bar_control import Take
+from model.bars import BarGrid
 from tests.helpers.inference_helpers import FACTOR, build_tiny_model, save_tiny_checkpoint
 from utils.get_model import checkpoint_of, load_model
 from utils.midi.drums import STYLE_NONE
 from utils.playing import plots
-from utils.playing.controls import ask, from_model_units, laid_controls, measure, to_model_units
+from utils.playing.controls import from_model_units, measure, read_curves, to_model_units
 from utils.playing.plots import ASKED, draw_result
-from utils.playing.receipt import Receipt, misses, tap_of
+from utils.playing.receipt import Receipt, Tap, misses
+from utils.playing.wishes import ask
 
 
 @pytest.fixture(scope="module")
 def model(tiny_config):
     return build_tiny_model(tiny_config)
+
+
+GRID = BarGrid.four_four(32, 4)
 
 
 def few_hits(bars=2):
@@ -90,28 +95,29 @@ def test_without_wishes_and_rhythm_the_receipt_says_what_is_there(model):
 
 
 def test_misses_are_relative_to_what_was_asked_and_silence_is_a_whole_one():
-    got = measure(*few_hits()[:2], 16)
+    got = measure(*few_hits()[:2], GRID)
     asked = ask(2, hits_per_bar="2,0", velocity="127,50", voices={"kick": 3}, forbid="crash")
     assert misses(asked, got) == {"hits": 0.25, "velocity": pytest.approx(0.75), "voices": 0.5}
 
 
 def test_the_tap_counts_only_where_there_is_rhythm_and_drums():
     onset = few_hits()[0]
-    tap = tap_of(onset, taps(0, 2, 4, length=5)[0])
+    tap = Tap.of(onset, taps(0, 2, 4, length=5)[0])
     assert (len(tap.steps), tap.answered.tolist(), tap.hits, tap.off) == (3, [True, True, False], 3, 1)
-    assert tap_of(onset[:2], taps(0, 9, length=200)[0]).hits == 2
-    short = tap_of(onset, taps(0, length=2)[0])
+    assert Tap.of(onset[:2], taps(0, 9, length=200)[0]).hits == 2
+    short = Tap.of(onset, taps(0, length=2)[0])
     assert (short.hits, short.off) == (2, 1)
-    silent = tap_of(onset * 0, taps(length=16)[0])
+    silent = Tap.of(onset * 0, taps(length=16)[0])
     assert np.isnan(silent.share_answered) and np.isnan(silent.share_off)
 
 
 def test_what_generate_is_asked_comes_back_as_bars():
     asked = ask(2, hits_per_bar="12,-", velocity=80, voices={"kick": "4,0"}, forbid="ride", style="-,funk")
-    controls = laid_controls(*to_model_units(asked, FACTOR, 16), None, 32, FACTOR)
-    again = from_model_units(*controls, FACTOR, 16)
-    for name in ("hits", "velocity", "voices", "style"):
-        np.testing.assert_allclose(getattr(again, name), getattr(asked, name), atol=1e-4)
+    curves = read_curves(to_model_units(asked, FACTOR, GRID), None, 32, FACTOR)
+    again = from_model_units(*curves, FACTOR, GRID)
+    assert again.keys() == asked.keys()
+    for name in asked:
+        np.testing.assert_allclose(again[name], asked[name], atol=1e-4)
 
 
 def test_of_library_controls_the_nearest_that_is_possible_was_asked(model):
@@ -122,11 +128,11 @@ def test_of_library_controls_the_nearest_that_is_possible_was_asked(model):
         model=model,
     )
     asked = take.receipt.asked
-    assert asked.velocity.tolist() == [127, 127] and asked.hits.tolist() == [0, 0]
+    assert asked["intensity"].tolist() == [127, 127] and asked["density"].tolist() == [0, 0]
     assert (
-        asked.style.tolist() == [16, 16]
-        and np.isnan(asked.voices).all()
-        and take.receipt.got.style[0] == STYLE_NONE
+        asked["style"].tolist() == [16, 16]
+        and np.isnan(asked["instrument"]).all()
+        and take.receipt.got["style"][0] == STYLE_NONE
     )
 
 
@@ -151,7 +157,7 @@ def test_a_checkpoint_is_known_by_its_file_or_by_its_weights(tiny_config, model,
 
 def draw(model, drums, asked=None, rhythm=None):
     bars = len(drums[0]) // 16
-    return draw_result(None, drums, rhythm, Receipt.of(drums, asked, model, rhythm, 7), 16, "a title"), bars
+    return draw_result(None, drums, rhythm, Receipt.of(drums, asked, model, rhythm, 7), "a title"), bars
 
 
 def test_the_picture_says_asked_and_got_seed_and_checkpoint_and_marks_taps(model):

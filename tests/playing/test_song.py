@@ -7,7 +7,7 @@ import yaml
 
 import inference_bar_control as inference
 from inference_bar_control import generate, process_midi, read_song
-from tests.helpers.inference_helpers import FACTOR, build_tiny_model, save_tiny_checkpoint
+from tests.helpers.inference_helpers import build_tiny_model, save_tiny_checkpoint
 from utils.midi.drums import STYLES, VOICES
 
 KICK, SNARE, FLOOR_TOM, MID_TOM, CRASH, HIGH_TOM = (
@@ -41,12 +41,14 @@ def test_sections_follow_each_other_each_laid_out_over_its_own_bars():
     song = song_of(verse, chorus, order=["chorus", "verse", "chorus"])
     assert len(song) == 8 and str(song) == "chorus 1-2, verse 3-6, chorus 7-8" and not song.loops
     asked = song.asked
-    assert np.nan_to_num(asked.hits, nan=-1).tolist() == [-1, -1, 6, 8, 10, 12, -1, -1]
-    assert np.nan_to_num(asked.velocity, nan=-1).tolist() == [80, 100, -1, -1, -1, -1, 80, 100]
+    assert np.nan_to_num(asked["density"], nan=-1).tolist() == [-1, -1, 6, 8, 10, 12, -1, -1]
+    assert np.nan_to_num(asked["intensity"], nan=-1).tolist() == [80, 100, -1, -1, -1, -1, 80, 100]
     rock, funk, none = STYLES.index("rock"), STYLES.index("funk"), 18
-    assert asked.style.tolist() == [funk, funk, rock, rock, none, none, funk, funk]
-    assert (asked.voices[2:6, VOICES.index("ride")] == -1).all() and np.nansum(asked.voices < 0) == 4
-    assert song_of({**verse, "repeat": 2}, chorus).asked.hits[:8].tolist() == [6, 8, 10, 12] * 2
+    assert asked["style"].tolist() == [funk, funk, rock, rock, none, none, funk, funk]
+    assert (asked["instrument"][2:6, VOICES.index("ride")] == -1).all() and np.nansum(
+        asked["instrument"] < 0
+    ) == 4
+    assert song_of({**verse, "repeat": 2}, chorus).asked["density"][:8].tolist() == [6, 8, 10, 12] * 2
 
 
 def test_an_arc_asks_where_no_section_does_and_bends_what_they_ask():
@@ -55,18 +57,15 @@ def test_an_arc_asks_where_no_section_does_and_bends_what_they_ask():
         {"bars": 2, "hits_per_bar": 20, "voices": {"kick": 4}, "forbid": "ride", "velocity": 120},
     )
     asked = song_of(plain, busy, arc={"hits_per_bar": {"from": 4, "to": 10}}).asked
-    assert asked.hits.tolist() == [4, 6, 20, 20]
+    assert asked["density"].tolist() == [4, 6, 20, 20]
     arc = {"hits_per_bar": {"scale": {"from": 1, "to": 2.5}}, "velocity": {"add": [-30, 30]}}
     arc["voices"] = {"kick": {"add": [0, 0, 1, -9]}, "ride": {"from": 5, "to": 5}}
     asked = song_of(plain, busy, arc=arc).asked
-    assert np.isnan(asked.hits[:2]).all() and asked.hits[2:].tolist() == [40, 50]
-    assert np.isnan(asked.velocity[:2]).all() and asked.velocity[2:].tolist() == [127, 127]
-    assert asked.voices[2:, KICK].tolist() == [5, 0] and asked.voices[:, VOICES.index("ride")].tolist() == [
-        5,
-        5,
-        -1,
-        -1,
-    ]
+    assert np.isnan(asked["density"][:2]).all() and asked["density"][2:].tolist() == [40, 50]
+    assert np.isnan(asked["intensity"][:2]).all() and asked["intensity"][2:].tolist() == [127, 127]
+    assert asked["instrument"][2:, KICK].tolist() == [5, 0] and asked["instrument"][
+        :, VOICES.index("ride")
+    ].tolist() == [5, 5, -1, -1]
 
 
 def test_a_fill_is_what_drummers_play_and_a_crash_follows():
@@ -79,38 +78,39 @@ def test_a_fill_is_what_drummers_play_and_a_crash_follows():
     }
     song = song_of({**verse, "fill": 2}, {"bars": 2})
     asked = song.asked
-    assert asked.hits[:4].tolist() == pytest.approx([20, 20, 21.4, 21.4]) and asked.velocity[:4].tolist() == [
-        120,
-        120,
-        127,
-        127,
-    ]
-    assert asked.voices[1, [KICK, SNARE]].tolist() == [4, 4] and np.isnan(asked.voices[1, FLOOR_TOM])
-    assert asked.voices[2:4, [KICK, SNARE, FLOOR_TOM, HIGH_TOM]].tolist() == [[3, 9, 3, -1]] * 2
+    assert asked["density"][:4].tolist() == pytest.approx([20, 20, 21.4, 21.4]) and asked["intensity"][
+        :4
+    ].tolist() == [120, 120, 127, 127]
+    assert asked["instrument"][1, [KICK, SNARE]].tolist() == [4, 4] and np.isnan(
+        asked["instrument"][1, FLOOR_TOM]
+    )
+    assert asked["instrument"][2:4, [KICK, SNARE, FLOOR_TOM, HIGH_TOM]].tolist() == [[3, 9, 3, -1]] * 2
     assert (
         np.flatnonzero(song.crash).tolist() == [4]
-        and asked.voices[4, CRASH] == 1
-        and np.isnan(asked.voices[5, CRASH])
+        and asked["instrument"][4, CRASH] == 1
+        and np.isnan(asked["instrument"][5, CRASH])
     )
     own = {"bars": 1, "hits_per_bar": 30, "velocity": 90, "voices": {"snare": 12}, "crash": False}
     song = song_of({**verse, "fill": own}, {"bars": 2})
-    assert song.asked.hits[3] == 30 and song.asked.velocity[3] == 90 and not song.crash.any()
-    assert song.asked.voices[3, SNARE] == 12 and np.isnan(song.asked.voices[3, KICK])
-    assert song_of({"bars": 1, "fill": 1}).asked.hits.tolist() == [21]  # a last fill has no bar for a crash
+    assert song.asked["density"][3] == 30 and song.asked["intensity"][3] == 90 and not song.crash.any()
+    assert song.asked["instrument"][3, SNARE] == 12 and np.isnan(song.asked["instrument"][3, KICK])
+    assert song_of({"bars": 1, "fill": 1}).asked["density"].tolist() == [
+        21
+    ]  # a last fill has no bar for a crash
 
 
-def test_half_a_bar_of_fill_is_in_the_second_half():
+def test_half_a_bar_of_fill_is_in_the_second_half(tiny_model):
     song = song_of({"bars": 2, "hits_per_bar": 20, "voices": {"snare": 4}, "fill": 0.5}, {"bars": 1})
     asked = song.asked
     assert (
-        asked.hits[1] == pytest.approx(20.7)
-        and asked.voices[1, SNARE] == 6.5
-        and np.isnan(asked.voices[1, KICK])
+        asked["density"][1] == pytest.approx(20.7)
+        and asked["instrument"][1, SNARE] == 6.5
+        and np.isnan(asked["instrument"][1, KICK])
     )
-    assert asked.voices[1, [FLOOR_TOM, HIGH_TOM]].tolist() == [1.5, 1.5] and np.isnan(
-        asked.voices[1, MID_TOM]
+    assert asked["instrument"][1, [FLOOR_TOM, HIGH_TOM]].tolist() == [1.5, 1.5] and np.isnan(
+        asked["instrument"][1, MID_TOM]
     )
-    *_, instrument, _ = song.controls(FACTOR, 16)
+    instrument = song.curves(tiny_model)["instrument"]
     tom = instrument[0, 16:32, FLOOR_TOM]
     assert (
         (tom[:8] < 0).all()
@@ -243,11 +243,12 @@ def test_command_plays_a_song(repository, tiny_config, tmp_path, capsys):
     ]
     assert [row[1] for row in rows] == ["4", "6", "8"] * 2
     for more, named in (
-        (["--bars", "2", "--voice", "kick=1"], "--bars, --voice"),
-        (["--job", "vary"], "--job vary"),
+        (["--bars", "2", "--voice", "kick=1"], "--bars: 2; it"),
+        (["--voice", "kick=1"], "--voice: {'kick': '1'}; it"),
+        (["--job", "vary"], "--job: 'vary'; it"),
     ):
         assert inference.main(inference.parse_arguments([*words, *more])) == 2
-        assert f"--song: does not go with {named}; the song file says" in capsys.readouterr().err
+        assert f"{named} does not go with song, which says how long it is" in capsys.readouterr().err
     path.write_text("sections: [{bars: 0}]")
     assert inference.main(inference.parse_arguments(words)) == 2
     assert (

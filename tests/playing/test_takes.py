@@ -21,13 +21,16 @@ from inference_bar_control import (
     process_midi,
     vary,
 )
+from model.bars import BarGrid
 from tests.helpers.inference_helpers import build_tiny_model, save_tiny_checkpoint, write_midi
 from tests.helpers.model_batches import random_batch
 from utils import get_model
-from utils.checks import GUIDANCE
-from utils.playing.controls import ask
-from utils.playing.ranking import ROUNDS, best_takes, disobedience
+from utils.playing.receipt import ROUNDS, best_takes, distance_from_request
+from utils.playing.request import GUIDANCE
 from utils.playing.takes import takes_of
+from utils.playing.wishes import ask
+
+BAR = BarGrid.four_four(16, 4)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +61,7 @@ def counted(rolls):
 
 def test_those_that_come_nearest_to_what_was_asked_stand_first():
     best = best_takes(
-        lambda n: taken(3, 9, 5, 8, 16, 6)[:3], 3, 6, ask(1, hits_per_bar=6), torch.zeros(0, 9), 16
+        lambda n: taken(3, 9, 5, 8, 16, 6)[:3], 3, 6, ask(1, hits_per_bar=6), torch.zeros(0, 9), BAR
     )
     assert counted(best) == [6, 5, 8] and all(roll.shape == (3, 16, 9) for roll in best)
     assert torch.equal(best[1], 0.5 * best[0])
@@ -66,7 +69,7 @@ def test_those_that_come_nearest_to_what_was_asked_stand_first():
 
 def test_hits_velocity_and_voices_weigh_the_same():
     asked = ask(1, hits_per_bar=4, velocity=127, voices={"kick": 4, "snare": 1})
-    first, _ = disobedience([roll[0] for roll in taken(5)], asked, torch.zeros(0, 9), 16)
+    first, _ = distance_from_request([roll[0] for roll in taken(5)], asked, torch.zeros(0, 9), BAR)
     assert first == pytest.approx(np.mean([1 / 4, 1 / 2, (1 / 4 + 1) / 2]))
 
 
@@ -76,29 +79,29 @@ def test_between_equals_the_rhythm_decides_and_then_the_order_of_playing():
     rhythm = torch.zeros(16, 9)
     rhythm[[0, 8], 3] = 1
     rolls = onset, onset, 0 * onset
-    best = best_takes(lambda n: rolls, 4, 4, ask(1, hits_per_bar=2), rhythm, 16)
+    best = best_takes(lambda n: rolls, 4, 4, ask(1, hits_per_bar=2), rhythm, BAR)
     assert torch.equal(best[0], onset[[1, 2, 0, 3]])
     onset = torch.zeros(4, 16, 9)
     onset[0, 0, 0] = onset[1, [0, 3, 8], 0] = onset[2, [0, 3], 0] = onset[3, [0, 8], 0] = 1
-    unasked = best_takes(lambda n: (onset, onset, 0 * onset), 4, 4, ask(1), rhythm, 16)
+    unasked = best_takes(lambda n: (onset, onset, 0 * onset), 4, 4, ask(1), rhythm, BAR)
     assert torch.equal(unasked[0], onset[[3, 1, 0, 2]])  # taps missed and hits off the taps count the same
 
 
 def test_takes_that_are_alike_are_one_and_more_are_played_until_there_are_enough():
     rounds = iter([taken(4, 4, 4), taken(4, 2, 2), taken(9, 9, 9)])
-    assert counted(best_takes(lambda n: next(rounds), 2, 3, ask(1), torch.zeros(0, 9), 16)) == [4, 2]
+    assert counted(best_takes(lambda n: next(rounds), 2, 3, ask(1), torch.zeros(0, 9), BAR)) == [4, 2]
     assert counted(next(rounds)) == [9, 9, 9]
     onset, vel, timeoffset = taken(4, 4)
     vel[1] *= 0.5
     assert torch.equal(
-        best_takes(lambda n: (onset, vel, timeoffset), 1, 2, ask(1), torch.zeros(0, 9), 16)[1], vel[:1]
+        best_takes(lambda n: (onset, vel, timeoffset), 1, 2, ask(1), torch.zeros(0, 9), BAR)[1], vel[:1]
     )
 
 
 def test_too_few_different_takes_are_told():
     played = []
     with pytest.warns(UserWarning, match=f"of {2 * ROUNDS} takes only 1 differ, 2 were asked for"):
-        best = best_takes(lambda n: played.append(n) or taken(4, 4), 2, 2, ask(1), torch.zeros(0, 9), 16)
+        best = best_takes(lambda n: played.append(n) or taken(4, 4), 2, 2, ask(1), torch.zeros(0, 9), BAR)
     assert counted(best) == [4] and played == [2] * ROUNDS
 
 
@@ -107,7 +110,7 @@ def test_takes_of_known_hits_differ_by_what_a_midi_file_holds():
     vel[1] += 0.001 * onset[1]
     timeoffset[2] -= 0.25 * onset[2]
     rolls = onset, vel, timeoffset
-    best = best_takes(lambda n: rolls, 2, 3, ask(1), torch.zeros(0, 9), 16, onsets_known=True)
+    best = best_takes(lambda n: rolls, 2, 3, ask(1), torch.zeros(0, 9), BAR, onsets_known=True)
     assert torch.equal(best[2], timeoffset[[0, 2]])
 
 
@@ -180,7 +183,11 @@ def test_play_takes_a_musicians_wishes_and_gives_a_take(model, tmp_path, monkeyp
         take.onset.shape == take.vel.shape == take.time.shape == (1, 48, 9) and not take.onset[..., 6].any()
     )
     asked, dials = take.receipt.asked, take.receipt.dials
-    assert asked.hits.tolist() == [10, 10, 30] and asked.style.tolist() == [16] * 3 and take.bpm() == "90"
+    assert (
+        asked["density"].tolist() == [10, 10, 30]
+        and asked["style"].tolist() == [16] * 3
+        and take.bpm() == "90"
+    )
     assert dials == {"temperature": 1.0, "guidance": GUIDANCE, "follow": "literal", "best_of": 4}
     again = play(
         str(song),
@@ -203,7 +210,7 @@ def test_play_takes_a_musicians_wishes_and_gives_a_take(model, tmp_path, monkeyp
         and two[0].bpm() == "77"
     )
     assert two[0].receipt.tap.steps.tolist() == [0, 4, 8, 12]
-    monkeypatch.setattr("utils.playing.takes.generate", lambda *_, **__: pytest.fail("it played"))
+    monkeypatch.setattr("utils.playing.generate.sample", lambda *_, **__: pytest.fail("it played"))
     with pytest.raises(ValueError, match="bars: None"):
         play(model=model)
     with pytest.raises(ValueError, match="keep_tracks: True"):
@@ -289,7 +296,7 @@ def test_a_song_says_how_long_it_is_and_what_is_asked(model, tmp_path):
     sections = [{"name": "a", "bars": 2, "hits_per_bar": 9}, {"name": "b", "bars": 1, "forbid": "kick"}]
     take = play(rhythm, song={"sections": sections, "rhythm": "loop"}, model=model, seed=1)
     assert take.onset.shape == (1, 48, 9) and not take.onset[0, 32:, 0].any()
-    assert take.receipt.asked.hits[:2].tolist() == [9, 9] and take.receipt.asked.voices[2, 0] < 0
+    assert take.receipt.asked["density"][:2].tolist() == [9, 9] and take.receipt.asked["instrument"][2, 0] < 0
     assert (take.rhythm[0][0, :, 3] > 0).nonzero().flatten().tolist() == [0, 4, 16, 20, 32, 36]
     assert play(song={"sections": sections}, model=model, seed=1).rhythm is None
     with pytest.raises(ValueError, match="^bars: 4; it does not go with song"):

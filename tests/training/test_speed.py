@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from model.cpu_training import Dropout, RMSNorm, attend, attend_written_out
 from model.heads import hit_index
-from model.layers import Dropout, RMSNorm, attend, attend_written_out
 from model.loss import count_tokens, training_loss
 from tests.conftest import TINY
 from tests.helpers.midi_files import beat, midi_bytes, note, small_corpus

@@ -2,6 +2,8 @@
 
 import difflib
 
+from utils.checks import shorten
+
 _WANTED = {
     "int_type": "a whole number",
     "float_type": "a number",
@@ -76,11 +78,6 @@ def _shown(detail):
     value = detail["input"]
     text = _YAML_NAMES[value] if value is None or isinstance(value, bool) else repr(value)
     return shorten(text)
-
-
-def shorten(text):
-    """The text at a length that leaves an error message readable."""
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _kind(value):

@@ -6,10 +6,11 @@ from model.controls import CONTROLS
 
 
 def bar_attributes(onset, vel, grid):
-    """The quantities of every bar that controls ask for: {name: values}, float32, for all CONTROLS that are measured.
+    """The quantities of every bar that controls ask for: {name: values}, float32, for all CONTROLS that are
+    measured.
 
-    onset, vel: (..., T, V), onset in {0, 1}, vel in [0, 1]. grid: the BarGrid of the steps, N bars. A last bar that is
-    cut short counts as a whole bar whose missing steps are silent.
+    onset, vel: (..., T, V), onset in {0, 1}, vel in [0, 1]. grid: the BarGrid of the steps, N bars. A last
+    bar that is cut short counts as a whole bar whose missing steps are silent.
 
     density (..., N): share of the bar's cells that are hit, in [0, 1];
     intensity (..., N): mean velocity of the bar's hits, in [0, 1], NaN where there are none;

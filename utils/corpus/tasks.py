@@ -1,6 +1,5 @@
-"""What of the answer the encoder gets to see, so that one model taps to drums, humanises, adds a voice, infills and
-continues. Shapes: B windows, T steps, V voices.
-"""
+"""What of the answer the encoder gets to see, so that one model taps to drums, humanises, adds a voice,
+infills and continues. Shapes: B windows, T steps, V voices."""
 
 import numpy as np
 

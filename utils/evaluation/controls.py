@@ -20,9 +20,8 @@ from utils.evaluation.bootstrap import estimate, per_performance, quotient
 from utils.evaluation.likeness import ranks
 from utils.evaluation.player import BARS
 from utils.evaluation.style_classifier import StyleClassifier
-from utils.evaluation.sweeps import ask, modes_of, own_bars, play_sweeps, ranges, targets
+from utils.evaluation.sweeps import ask, measure_rolls, modes_of, own_bars, play_sweeps, ranges, targets
 from utils.midi.drums import N_VOICES, STYLES, VOICES
-from utils.playing.controls import measure
 
 LENGTHS = (4, 16, 96)  # bars
 CURVE_BINS = 8
@@ -43,11 +42,11 @@ def control_figures(player, windows, train):
     classifier = StyleClassifier(train.rolls, train.batch["style"][:, 0].numpy(), steps_per_bar)
     player.seconds["style classifier"] = time.perf_counter() - began
     covered = ranges(own_train)
-    drawn = targets(covered, classifier.styles, len(own))
+    drawn = targets(covered, classifier.styles, own.n_bars)
     place = np.repeat(np.unique(windows.performance, return_inverse=True)[1], BARS)
 
     bars, sums, song = {}, {}, {}
-    for length in (length for length in LENGTHS if length <= len(own)):
+    for length in (length for length in LENGTHS if length <= own.n_bars):
         played = play_sweeps(player, windows, own, drawn, length)
         bars[length], sums[length] = {}, {}
         for (control, mode), rolls in played.items():
@@ -55,9 +54,7 @@ def control_figures(player, windows, train):
             if control == "style":
                 figures = style_figures(asked, classifier(rolls), place)
             else:
-                got = attributes(
-                    control, measure(*(roll.reshape(-1, N_VOICES) for roll in rolls[:2]), steps_per_bar)
-                )
+                got = attributes(control, measure_rolls(rolls, steps_per_bar))
                 wished = attributes(control, ask(control, mode, asked, own))[1] if mode == "held" else None
                 sums[length][control, mode] = sweep_sums(asked, *got, wished, place)
                 figures = sweep_figures([sums[length][control, mode]], len(asked)) | {
@@ -74,19 +71,20 @@ def control_figures(player, windows, train):
         "bars": {str(length): figures for length, figures in bars.items()},
         "falls": {str(length): falls(sums[min(sums)], sums[length]) for length in sums if length > min(sums)},
         "song": song,
-        "style": style_figures(own.style, classifier(windows.rolls), place),
+        "style": style_figures(own["style"], classifier(windows.rolls), place),
     }
 
 
 def attributes(control, got):
     """Of Bars that were played: what the control asks for (n,), and every other attribute (n, K); NaN where a bar has
     none."""
+    hits, velocity, voices = (got[name] for name in ("density", "intensity", "instrument"))
     if control == "density":
-        return got.hits, np.column_stack([got.velocity, quotient(got.voices, got.hits[:, None])])
+        return hits, np.column_stack([velocity, quotient(voices, hits[:, None])])
     if control == "intensity":
-        return got.velocity, np.column_stack([got.hits, got.voices])
+        return velocity, np.column_stack([hits, voices])
     voice = VOICES.index(control)
-    return got.voices[:, voice], np.column_stack([got.velocity, np.delete(got.voices, voice, 1)])
+    return voices[:, voice], np.column_stack([velocity, np.delete(voices, voice, 1)])
 
 
 def sweep_sums(asked, got, others, wished, place):

@@ -128,7 +128,8 @@ def draw_rolls(player, windows, folder):
         takes["true controls"] = [roll[0, index] for roll in given]
         tap = [windows.batch[name][index] for name in ("rhythm_onset", "rhythm_vel", "rhythm_timeoffset")]
         title = f"{windows.name}, window {index + 1} of {len(windows)}: controls unset, and true controls"
-        draw_takes(folder / f"roll_{number}.png", takes, tap, player.model.steps_per_bar, title)
+        grid = player.model.grid(len(tap[0]))
+        draw_takes(folder / f"roll_{number}.png", takes, tap, grid, title)
 
 
 def _panels(title, rows, columns, height, width=None):

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from data_aug import CONTROLS, RHYTHM_KEYS, make_batch, swap_rhythm, unset_controls
 from model.controls import controls_of
 from model.decoding.sampling import sample
-from utils.checks import GUIDANCE
 from utils.corpus.cache import decode, windows
 from utils.evaluation.bootstrap import estimate, quotient
+from utils.playing.request import GUIDANCE
 from utils.training.metrics import SETTINGS, to_device, token_sums
 
 BARS = 4  # of a window of T4

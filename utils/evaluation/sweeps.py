@@ -20,9 +20,10 @@ import time
 import numpy as np
 import torch
 
-from data_aug import CONTROLS, unset_controls
+from data_aug import unset_controls
+from model.bars import BarGrid
 from utils.evaluation.player import BARS
-from utils.midi.drums import N_VOICES, STYLE_NONE, VOICES
+from utils.midi.drums import N_VOICES, VOICES
 from utils.playing.controls import Bars, measure, to_model_units
 
 PERCENTILES = 2, 98
@@ -37,14 +38,22 @@ def modes_of(control):
 
 def own_bars(windows, steps_per_bar):
     """What the real bars of Windows have, window after window: Bars with styles."""
-    bars = measure(*(roll.reshape(-1, N_VOICES) for roll in windows.rolls[:2]), steps_per_bar)
-    bars.style = windows.batch["style"][:, ::steps_per_bar].numpy().ravel()
+    bars = measure_rolls(windows.rolls, steps_per_bar)
+    bars["style"] = windows.batch["style"][:, ::steps_per_bar].numpy().ravel()
     return bars
+
+
+def measure_rolls(rolls, steps_per_bar):
+    """The Bars of rolls (..., T, 9), whole bars, one after the other."""
+    onset, vel = (roll.reshape(-1, N_VOICES) for roll in rolls[:2])
+    return measure(onset, vel, BarGrid.four_four(len(onset), steps_per_bar // 4))
 
 
 def ranges(bars):
     """{control: (low, high)} that Bars of the training split cover, styles left out."""
-    columns = {"density": bars.hits, "intensity": bars.velocity, **dict(zip(VOICES, bars.voices.T))}
+    columns = {name: bars[name] for name in ("density", "intensity")} | dict(
+        zip(VOICES, bars["instrument"].T)
+    )
     covered = {name: np.nanpercentile(values, PERCENTILES) for name, values in columns.items()}
     for name, ends in covered.items():
         if name != "intensity":
@@ -72,23 +81,21 @@ def targets(covered, styles, n_bars):
 def ask(control, mode, target, own):
     """Bars that ask for `target` (n,) of one control, the others as `mode` says. own: Bars that the real drums have."""
     n = len(target)
-    nothing = Bars(
-        np.full(n, np.nan), np.full(n, np.nan), np.full((n, N_VOICES), np.nan), np.full(n, STYLE_NONE)
-    )
-    held = Bars(own.hits[:n].copy(), own.velocity[:n].copy(), own.voices[:n].copy(), own.style[:n].copy())
+    nothing, held = Bars.unset(n), own.part(slice(n))
     asked = nothing if mode == "unset" else held
     if control == "density":
-        asked.hits = target
+        asked["density"] = target
         if mode != "unset":
-            asked.voices = scaled_mix(own.voices[:n], target) if mode == "held" else nothing.voices
+            mix = scaled_mix(own["instrument"][:n], target) if mode == "held" else nothing["instrument"]
+            asked["instrument"] = mix
     elif control == "intensity":
-        asked.velocity = target
+        asked["intensity"] = target
     elif control == "style":
-        asked.style = target
+        asked["style"] = target
     else:
         voice = VOICES.index(control)
-        asked.hits = asked.hits + target - asked.voices[:, voice]  # stays NaN where it is unset
-        asked.voices[:, voice] = target
+        asked["density"] += target - asked["instrument"][:, voice]  # stays NaN where it is unset
+        asked["instrument"][:, voice] = target
     return asked
 
 
@@ -125,9 +132,10 @@ def play_sweeps(player, windows, own, drawn, length):
     sweeps, parts = [(control, mode) for control in drawn for mode in modes_of(control)], []
     for control, mode in sweeps:
         bars = ask(control, mode, drawn[control][:n_bars], own)
-        curves = to_model_units(bars, player.model.normalize_factor, steps_per_bar)
-        curves = [torch.from_numpy(curve.reshape(n_windows, n_steps, *curve.shape[2:])) for curve in curves]
-        parts.append(batch | dict(zip(CONTROLS, curves)))
+        grid = BarGrid.four_four(n_windows * n_steps, steps_per_bar // 4)
+        curves = to_model_units(bars, player.model.normalize_factor, grid)
+        shaped = {name: x.reshape(n_windows, n_steps, *x.shape[2:]) for name, x in curves.items()}
+        parts.append(batch | {name: torch.from_numpy(x) for name, x in shaped.items()})
     together = {name: torch.cat([part[name] for part in parts]) for name in batch}
     began, title = time.perf_counter(), f"controls, {length} bars"
     rolls = player.play(together, 1, title)

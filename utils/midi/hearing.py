@@ -1,77 +1,112 @@
 """A MIDI file as it is heard: the rhythm of all of it or of a track, or its drums, and how long it lasts."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
 from utils.checks import whole
+from utils.midi.find_drums import describe_parts, find_drums
 from utils.midi.kits import kit_in
-from utils.midi.read import MAX_BARS, MidiError, notes_to_roll, read_midi, rhythm_roll
+from utils.midi.read import MAX_BARS, MidiError, MidiNotes, notes_to_roll, read_midi, rhythm_roll
 from utils.midi.timeline import Timeline
+
+_SHOWN = 20  # tracks in a message
+
+
+@dataclass(frozen=True)
+class HeardFile:
+    """What is heard of a MIDI file.
+
+    path; midi: all of it; notes: those that are heard, one at least; timeline; end: the tick at which they end, see
+    Timeline.end_of; remarks: lines for people about what was taken, dropped or is unusual.
+    """
+
+    path: object
+    midi: MidiNotes
+    notes: MidiNotes
+    timeline: Timeline
+    end: int
+    remarks: tuple
+
+    def steps(self, down_sample_tpq=4):
+        """How many steps the file lasts, up to the bar line on which it ends: 36 for three bars of 3/4."""
+        return int(self.end * down_sample_tpq / self.timeline.tpq + 0.5)
+
+    def silent_steps(self, down_sample_tpq=4):
+        """How many steps pass before the first onset."""
+        return int(self.notes.tick.min() * down_sample_tpq / self.timeline.tpq + 0.5)
+
+    def roll(self, down_sample_tpq=4, kit=None):
+        """The notes as onset, vel, timeoffset, float32 arrays (T, 9), T whole bars of 4/4: the loop's where the file
+        ends on a bar line (a hit that is early for its end belongs to its beginning), else up to the last hit's."""
+        notes = self.notes
+        try:
+            whole(down_sample_tpq, "down_sample_tpq")
+            n_steps = self.steps(down_sample_tpq) if self.timeline.loop_end(notes) else None
+            columns = notes.tick, notes.pitch, notes.velocity
+            return notes_to_roll(*columns, notes.tpq, down_sample_tpq, kit_in(kit), n_steps)[:3]
+        except MidiError as error:
+            raise MidiError(f"{self.path}: {error}") from None
+
+
+def hear(path, track=None, drums=False):
+    """The HeardFile of a MIDI file: of one track (number or name), or of its drums where no track is named, or of all.
+
+    Raises ValueError naming the file if it is missing, no MIDI, too large, without notes, or has no such track.
+    """
+    midi = read_midi(path)
+    notes, remarks = midi, []
+    if track is not None:
+        index = _track_index(midi, track, path)
+        remarks += _namesakes(midi, track, index)
+        notes = midi.of_tracks([index])
+    elif drums:
+        taken = find_drums(midi)
+        notes = midi.select(taken)
+        remarks += _what_was_taken(midi, taken)
+    _check_notes(midi, notes, track, path)
+    timeline = Timeline.of(midi)
+    end = timeline.end_of(notes)
+    remarks += _oddities(notes, timeline, end)
+    return HeardFile(path, midi, notes, timeline, end, tuple(remarks))
 
 
 def process_midi(path, track=None, down_sample_tpq=4, *, kit=None):
     """Read the rhythm of a MIDI file: per step the loudest note, whatever its pitch and instrument.
 
-    track: index (from 0) or name of the one track to hear; None merges all. down_sample_tpq: steps per quarter.
-    kit: which voice a pitch is (of equally loud notes in a step the lowest voice's is heard): see utils.midi.kits.kit_in.
-    Returns onset, vel, timeoffset, each float32 (1, T, 9), T whole bars of 4/4, the rhythm in channel 3.
+    track: number (from 0, as in the file) or name of the one track to hear; None merges all. down_sample_tpq: steps
+    per quarter. kit: which voice a pitch is, see utils.midi.kits.kit_in; of equally loud notes in a step the lowest
+    voice's is heard.
+    Returns onset, vel, timeoffset, each float32 (1, T, 9), the rhythm in channel 3. T: see HeardFile.roll.
     Raises ValueError naming the file if it is missing, no MIDI, too large or too long (see utils/midi/read.py), or
     without notes, or has no such track; or the kit.
     """
-    notes = heard_notes(read_midi(path), track, path)
-    return _tensors(rhythm_roll(*_roll(notes, path, down_sample_tpq, kit)))
+    return _tensors(rhythm_roll(*hear(path, track).roll(down_sample_tpq, kit)))
 
 
 def drums_from_midi(path, track=None, down_sample_tpq=4, *, kit=None):
     """Read the drums of a MIDI file, all nine voices of them; of two hits in one cell the louder stays.
 
-    track, kit: as for process_midi; no track: those of channel 10, or all where none of these has a note.
-    Returns onset, vel, timeoffset, each float32 (1, T, 9), T whole bars of 4/4. Raises ValueError as process_midi does.
+    track, kit: as for process_midi; no track: the notes of its drum kit, or all where there is none (see
+    utils/midi/find_drums.py). Returns onset, vel, timeoffset, each float32 (1, T, 9). Raises ValueError as
+    process_midi does.
     """
-    notes = heard_notes(read_midi(path), track, path)
-    return _tensors(_roll(notes.drums() if track is None else notes, path, down_sample_tpq, kit))
+    return _tensors(hear(path, track, drums=True).roll(down_sample_tpq, kit))
 
 
 def heard_notes(midi, track, path):
     """The notes of the track, or of all. ValueError where there are none."""
-    heard = midi if track is None else midi.of_tracks([_track_index(midi, track, path)])
-    if not len(heard.tick):
-        raise ValueError(
-            f"{path}: {'no notes' if track is None else f'no notes in track {track!r}'}; a rhythm needs one at least"
-        )
-    return heard
-
-
-def _roll(notes, path, down_sample_tpq, kit):
-    try:
-        whole(down_sample_tpq, "down_sample_tpq")
-        return notes_to_roll(
-            notes.tick, notes.pitch, notes.velocity, notes.tpq, down_sample_tpq, kit_in(kit)
-        )[:3]
-    except MidiError as error:
-        raise MidiError(f"{path}: {error}") from None
-
-
-def _tensors(rolls):
-    return tuple(torch.from_numpy(np.ascontiguousarray(roll))[None] for roll in rolls)
-
-
-def _track_index(midi, track, path):
-    names = list(midi.track_names)
-    if track in names:
-        return names.index(track)
-    if str(track).isdecimal() and int(track) < len(names):
-        return int(track)
-    there = ", ".join(f"{index} {name[:40]!r}" for index, name in enumerate(names[:20]))
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    raise ValueError(f"{path}: no track {track!r}; its tracks are {there}{more}")
+    notes = midi if track is None else midi.of_tracks([_track_index(midi, track, path)])
+    _check_notes(midi, notes, track, path)
+    return notes
 
 
 def steps_to_play(midi, heard, steps_per_bar, bars=None, file="rhythm", flag="bars"):
     """Steps of a rhythm up to the bar line on which its notes end; and steps to play, those of `bars` where given.
 
-    midi, heard: the file as read_midi gives it, and the notes of it that are heard. Raises ValueError, which names the
-    file or the flag, where there are too many.
+    midi, heard: the file as read_midi gives it, and the notes of it that are heard. Raises ValueError, which names
+    the file or the flag, where there are too many.
     """
     timeline = Timeline.of(midi)
     own = int(timeline.end_of(heard, steps_per_bar // 4) / timeline.tpq * steps_per_bar / 4 + 0.5)
@@ -80,3 +115,64 @@ def steps_to_play(midi, heard, steps_per_bar, bars=None, file="rhythm", flag="ba
         what = f"{file}: its last note ends in bar" if bars is None else f"{flag}:"
         raise ValueError(f"{what} {-(-steps // steps_per_bar)}; at most {MAX_BARS} are played")
     return own, steps
+
+
+def _tensors(rolls):
+    return tuple(torch.from_numpy(np.ascontiguousarray(roll))[None] for roll in rolls)
+
+
+# ---- tracks
+
+
+def _track_index(midi, track, path):
+    """The track of this number; else the first of this name that has notes, or the first of it."""
+    if str(track).isdecimal() and int(track) < len(midi.track_names):
+        return int(track)
+    named = [index for index, name in enumerate(midi.track_names) if name == track]
+    if not named:
+        raise ValueError(f"{path}: no track {str(track)[:80]!r}; {_tracks_with_notes(midi)}")
+    return next((index for index in named if (midi.track == index).any()), named[0])
+
+
+def _tracks_with_notes(midi):
+    sounding = np.unique(midi.track).tolist()
+    there = ", ".join(f"{index} {midi.track_names[index][:40]!r}" for index in sounding[:_SHOWN])
+    more = f" and {len(sounding) - _SHOWN} more" if len(sounding) > _SHOWN else ""
+    return f"its tracks are {there}{more}" if there else "none of its tracks has notes"
+
+
+def _check_notes(midi, notes, track, path):
+    if not len(midi.tick):
+        raise ValueError(f"{path}: no notes; a rhythm needs one at least")
+    if not len(notes.tick):
+        raise ValueError(f"{path}: no notes in track {str(track)[:80]!r}; {_tracks_with_notes(midi)}")
+
+
+# ---- what people should know
+
+
+def _namesakes(midi, track, index):
+    named = [number for number, name in enumerate(midi.track_names) if name == midi.track_names[index]]
+    if not str(track).isdecimal() and len(named) > 1:
+        numbers = ", ".join(map(str, named[:_SHOWN]))
+        yield f"{len(named)} tracks are named {track[:40]!r} ({numbers}); number {index} is heard"
+
+
+def _what_was_taken(midi, taken):
+    if len(np.unique(midi.track * 16 + midi.channel)) > 1:
+        if taken.all():
+            yield "no track looks like a drum kit alone: all notes are taken as drums"
+        else:
+            yield f"taken as drums: {describe_parts(midi, taken)}"
+
+
+def _oddities(notes, timeline, end):
+    if notes.dropped:
+        yield f"passed over: {', '.join(f'{n} {what}' for what, n in notes.dropped.items())}"
+    if not notes.ended.all():
+        count = int((~notes.ended).sum())
+        yield f"{count} notes have no end; each lasts to the next of its pitch, a sixteenth at most"
+    bar = timeline.first_bar()
+    last, bars = int(notes.tick.max()) // bar + 1, end / bar
+    if bars > 2 * last and bars > last + 2:
+        yield f"its last onset is in bar {last}, but it ends after bar {bars:g}; the number of bars can be given"

@@ -6,24 +6,20 @@ vel and timeoffset are 0 where there is no hit.
 """
 
 import os
-import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import symusic
 
+from utils.midi import smf
 from utils.midi.drums import N_VOICES, RHYTHM_CHANNEL
+from utils.midi.find_drums import find_drums
 from utils.midi.kits import kit_in
+from utils.midi.timeline import MAX_BARS
 
-MAX_BYTES = 8 << 20  # of a file that is read; with MAX_TRACKS it bounds memory (0.4 GB) and time (seconds)
-MAX_TRACKS = 65536  # each takes 5 kB, and damage can make one out of 7 bytes
-MAX_BARS = 4096  # more is a stray event far out, not music; it would fill the memory with silence
+MAX_BYTES = 8 << 20  # of a file that is read; it bounds memory (0.4 GB) and time (a second)
 
-_PARSE_ERRORS = (RuntimeError, ValueError, IndexError, OverflowError, OSError, MemoryError)
-_PROGRAM_CHANGES = range(0xC0, 0xD0)
-# A last tempo, meter or key of too few bytes: symusic would read on, past the end of the data.
-_CUT_SHORT = re.compile(rb"\xff(\x51\x80*[\x00-\x02].{0,2}|[\x58\x59]\x80*[\x00\x01].?)\Z", re.DOTALL)
+_BANK, _PROGRAM = 0xB0, 0xC0  # statuses: controllers, of which number 0 selects a bank, and program changes
 _VOICE_OF_PITCH = kit_in()
 
 
@@ -33,12 +29,13 @@ class MidiError(ValueError):
 
 @dataclass
 class MidiNotes:
-    """The notes of a MIDI file, one entry per note, in order of time. Times are ticks, int64.
+    """The notes of a MIDI file, one entry per note, in order of time. Times are ticks.
 
-    tick, pitch (0..127), velocity (1..127), duration (>= 0), track (index into the two lists below):
-    int64 (n,). is_drum, track_names: per track (a file's track with several channels counts as
-    several). tpq: ticks per quarter note. tempos: [(tick, bpm)]; meters: [(tick, numerator,
-    denominator)]; both in order of time, empty where the file has none.
+    tick, pitch (0..127), velocity (1..127), duration (>= 0), track, channel (0..15), program, bank (its controller 0):
+    int64 (n,). A track is the file's, whole, and counted as in the file. Per track: is_drum, whether it has notes on
+    channel 9 (shown to people as 10); track_names; ends, the tick of its end. tpq: ticks per quarter note.
+    tempos: [(tick, bpm)]; meters: [(tick, numerator, denominator)]; both in order of time, empty where the file has
+    none. ended (n,): whether the note has an end of its own. dropped: events that no file may hold -> how many.
     """
 
     tick: np.ndarray
@@ -46,72 +43,77 @@ class MidiNotes:
     velocity: np.ndarray
     duration: np.ndarray
     track: np.ndarray
+    channel: np.ndarray
+    program: np.ndarray
+    bank: np.ndarray
+    ended: np.ndarray
     is_drum: np.ndarray
     track_names: list
+    ends: np.ndarray
     tpq: int
     tempos: list
     meters: list
+    dropped: dict
+
+    def select(self, keep):
+        """The same file with only these notes (a mask)."""
+        return replace(self, **{name: getattr(self, name)[keep] for name in _COLUMNS})
 
     def of_tracks(self, tracks):
         """The same file with only the notes of these tracks (indices)."""
-        keep = np.isin(self.track, tracks)
-        columns = {name: getattr(self, name)[keep] for name in _COLUMNS}
-        return MidiNotes(**{**self.__dict__, **columns})
+        return self.select(np.isin(self.track, tracks))
 
     def drums(self):
-        """The notes on drum tracks (channel 10); all notes where no drum track has any."""
-        drums = self.of_tracks(np.flatnonzero(self.is_drum))
-        return drums if len(drums.tick) else self
+        """The notes of its drum kit, see utils/midi/find_drums.py; all notes where it has none."""
+        return self.select(find_drums(self))
 
 
-_COLUMNS = ("tick", "pitch", "velocity", "duration", "track")
+_COLUMNS = ("tick", "pitch", "velocity", "duration", "track", "channel", "program", "bank", "ended")
 
 
 def read_midi(path_or_bytes, name=None):
     """Read a MIDI file (a path, or its bytes) into MidiNotes; `name` stands for it in messages.
 
-    A note-on of velocity 0 ends a note and is no hit; a note that nothing ends isn't read, nor is a
-    tempo of 0. A file without notes gives empty arrays.
-    Raises MidiError where the file is missing, is no readable MIDI, is larger than MAX_BYTES or may
-    have more than MAX_TRACKS tracks, or counts more than 2**31 ticks.
+    A note-on of velocity 0 ends a note and is no hit. A note that nothing ends lasts to the next one of its pitch, at
+    most a sixteenth. A file without notes gives empty arrays.
+    Raises MidiError where the file is missing, is no readable MIDI, is larger than MAX_BYTES or has more than
+    smf.MAX_TRACKS tracks, or counts more than 2**31 ticks.
     """
-    is_bytes = isinstance(path_or_bytes, (bytes, bytearray))
-    name = name or ("MIDI data" if is_bytes else str(path_or_bytes))
+    file = read_events(path_or_bytes, name)
+    notes = _notes(file)
+    tempos, meters = (
+        sorted((event for track in file.tracks for event in track.metas(kind)), key=lambda event: event[0])
+        for kind in (smf.TEMPO, smf.METER)
+    )  # of several at one tick the last one of the file holds, so their order stays
+    tempos = [(tick, 60e6 / int.from_bytes(raw, "big")) for tick, raw in tempos]
+    is_drum = np.bincount(notes["track"], notes["channel"] == 9, len(file.tracks)) > 0
+    return MidiNotes(
+        **notes,
+        is_drum=is_drum,
+        track_names=[_name(track) for track in file.tracks],
+        ends=np.array([track.end for track in file.tracks], np.int64),
+        tpq=file.tpq,
+        tempos=tempos if file.tempo is None else [(0, 60e6 / file.tempo)],
+        meters=[(tick, raw[0], 2 ** raw[1]) for tick, raw in meters],
+        dropped=file.dropped,
+    )
+
+
+def read_events(path_or_bytes, name=None):
+    """The file's tracks, event by event, as utils.midi.smf.SmfFile. Raises MidiError as read_midi does."""
     try:
         data = read_bytes(path_or_bytes)
-        _check_limits(data)
-        score = symusic.Score.from_midi(bytes(data), ttype="tick")
-        track_names = [track.name for track in score.tracks]
-    except _PARSE_ERRORS as error:
+        if len(data) > MAX_BYTES:
+            raise ValueError(f"larger than {MAX_BYTES >> 20} MiB, the most that is read")
+        return smf.parse(data)
+    except (ValueError, OSError, MemoryError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise MidiError(f"{name}: not a readable MIDI file ({reason})") from None
-    if score.ticks_per_quarter <= 0:
-        raise MidiError(f"{name}: not a readable MIDI file (0 ticks per quarter note)")
+        raise MidiError(f"{name or name_of(path_or_bytes)}: not a readable MIDI file ({reason})") from None
 
-    columns = [track.notes.numpy() for track in score.tracks]
-    notes = {
-        column: np.concatenate([c[key] for c in columns] + [np.empty(0)]).astype(np.int64)
-        for column, key in zip(_COLUMNS, ("time", "pitch", "velocity", "duration"))
-    }
-    notes["track"] = np.repeat(np.arange(len(columns)), [len(c["time"]) for c in columns])
-    # of several at one tick the last one of the file holds, so their order stays
-    tempos = sorted(((t.time, t.qpm) for t in score.tempos if t.qpm < np.inf), key=lambda event: event[0])
-    meters = sorted(
-        ((m.time, m.numerator, m.denominator) for m in score.time_signatures), key=lambda event: event[0]
-    )
-    firsts = [tempos[:1], meters[:1], [(notes[c].min(),) for c in ("tick", "duration") if len(notes[c])]]
-    if any(first[0] < 0 for events in firsts for first in events):
-        raise MidiError(f"{name}: not a readable MIDI file (its times run past 2**31 ticks)")
-    sounding = notes["velocity"] > 0
-    order = np.flatnonzero(sounding)[np.argsort(notes["tick"][sounding], kind="stable")]
-    return MidiNotes(
-        **{column: values[order] for column, values in notes.items()},
-        is_drum=np.array([track.is_drum for track in score.tracks], bool),
-        track_names=track_names,
-        tpq=score.ticks_per_quarter,
-        tempos=tempos,
-        meters=meters,
-    )
+
+def name_of(path_or_bytes):
+    """How messages call a file that is given by its path or as bytes."""
+    return "MIDI data" if isinstance(path_or_bytes, (bytes, bytearray)) else str(path_or_bytes)
 
 
 def read_bytes(path_or_bytes):
@@ -127,28 +129,87 @@ def read_bytes(path_or_bytes):
         return file.read(MAX_BYTES + 1)
 
 
-def _check_limits(data):
-    """Raises ValueError for bytes that would take too much memory or time to parse, or that aren't safe to."""
-    if _CUT_SHORT.search(data, max(len(data) - 20, 0)):
-        raise ValueError("ends within an event")
-    if len(data) > MAX_BYTES:
-        raise ValueError(f"larger than {MAX_BYTES >> 20} MiB, the most that is read")
-    if len(data) <= 7 * MAX_TRACKS:  # a track with a note in it has at least as many bytes
-        return
-    # a track of the file gives one for each pair of channel and program in it
-    tracks = 16 * data.count(b"MTrk") + sum(map(data.count, _PROGRAM_CHANGES))
-    if tracks > MAX_TRACKS:
-        raise ValueError(
-            f"up to {tracks} tracks, counted by channel and program; at most {MAX_TRACKS} are read"
-        )
+def _name(track):
+    raw = next((raw for _, raw in track.metas(smf.NAME)), b"")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
-def notes_to_roll(tick, pitch, velocity, tpq, down_sample_tpq=4, voice_of_pitch=None):
+def _notes(file):
+    """The columns of the notes of a file, in order of time."""
+    events = [track.select(track.status < smf.SYSEX) for track in file.tracks]
+    track = np.repeat(np.arange(len(events)), [len(some.tick) for some in events])
+    columns = [np.concatenate([np.empty(0, np.int64), *(get(some) for some in events)]) for get in _MESSAGE]
+    tick, status, first, second = columns
+    channel, kind = status & 15, status & 0xF0
+    note = (kind == 0x90) | (kind == 0x80)
+    begins = ((kind == 0x90) & (second > 0))[note]
+    key = ((track * 16 + channel) * 128 + first)[note]
+    order = np.argsort(key, kind="stable")
+    stop, ended = np.empty((2, len(order)), np.int64)
+    _pair(order, key, begins, tick[note], -(-file.tpq // 4), stop, ended)
+    notes = {"tick": tick, "pitch": first, "velocity": second, "track": track, "channel": channel}
+    notes = {name: column[note][begins] for name, column in notes.items()}
+    notes |= {"duration": stop[begins] - notes["tick"], "ended": ended[begins] > 0}
+    for name, holds, value in (
+        ("program", kind == _PROGRAM, first),
+        ("bank", (kind == _BANK) & (first == 0), second),
+    ):
+        notes[name] = _held(notes, tick[holds], channel[holds], value[holds])
+    order = np.argsort(notes["tick"], kind="stable")
+    return {name: column[order] for name, column in notes.items()}
+
+
+_MESSAGE = (lambda e: e.tick, lambda e: e.status, lambda e: e.byte(0), lambda e: e.byte(1))
+
+
+@smf.compiled
+def _pair(order, key, begins, tick, longest, stop, ended):
+    """Where each onset ends, and whether by an end of its own. order: notes by key and then by time.
+
+    An end belongs to the latest onset before it that has none yet; what is then left open ends at the next onset.
+    """
+    below = np.empty(len(order), np.int64)  # the open notes of the key, each with the one before it
+    top = -1
+    for at in range(len(order)):
+        i = order[at]
+        if at == 0 or key[i] != key[order[at - 1]]:
+            top = -1
+        ended[i] = 0
+        if begins[i]:
+            below[i], top = top, i
+        elif top >= 0:
+            stop[top], ended[top], top = tick[i], 1, below[top]
+    for at in range(len(order) - 1, -1, -1):
+        i = order[at]
+        if at == len(order) - 1 or key[i] != key[order[at + 1]]:
+            following = tick[i] + longest
+        if begins[i]:
+            if not ended[i]:
+                stop[i] = min(following, tick[i] + longest)
+            following = tick[i]
+
+
+def _held(notes, tick, channel, value):
+    """Of each note what its channel's latest such event says; 0 before the first."""
+    held = np.zeros(len(notes["tick"]), np.int64)
+    for number in np.unique(channel):
+        mine, notes_of = np.flatnonzero(channel == number), notes["channel"] == number
+        mine = mine[np.argsort(tick[mine], kind="stable")]
+        place = np.searchsorted(tick[mine], notes["tick"][notes_of], side="right") - 1
+        held[notes_of] = np.where(place < 0, 0, value[mine][place])
+    return held
+
+
+def notes_to_roll(tick, pitch, velocity, tpq, down_sample_tpq=4, voice_of_pitch=None, n_steps=None):
     """Notes to a roll of whole 4/4 bars, up to and with the bar of the last hit.
 
     tick (>= 0), pitch (0..127; any pitch finds a voice), velocity (1..127; 0 is no hit): integer (n,).
     tpq: ticks per quarter note; down_sample_tpq: steps per quarter note. voice_of_pitch: (128,) voice indices, see
-    utils/midi/kits.py; None: those of General MIDI and Roland TD.
+    utils/midi/kits.py; None: those of General MIDI and Roland TD. n_steps: the length of a loop, which the roll then
+    covers; a hit that is early for the step after its end belongs to its first step.
 
     A note belongs to the step floor(x + 0.5): half a step early is -0.5, half a step late is the next
     step at -0.5. Of two hits in one cell the louder stays (of equal ones the earlier).
@@ -164,8 +225,11 @@ def notes_to_roll(tick, pitch, velocity, tpq, down_sample_tpq=4, voice_of_pitch=
     step = (2 * tick * down_sample_tpq + tpq) // (2 * tpq)
     offset = (tick * down_sample_tpq - step * tpq) / tpq
 
+    if n_steps is not None:
+        step = np.where(step == n_steps, 0, step)
     steps_per_bar = 4 * down_sample_tpq
-    n_bars = int(step.max()) // steps_per_bar + 1 if len(step) else 0
+    last_step = max(int(step.max(initial=-1)), (n_steps or 0) - 1)
+    n_bars = last_step // steps_per_bar + 1
     if n_bars > MAX_BARS:
         raise MidiError(f"the last note is in bar {n_bars}; at most {MAX_BARS} bars are read")
     onset, vel, timeoffset = np.zeros((3, n_bars * steps_per_bar, N_VOICES), np.float32)

@@ -6,15 +6,17 @@ from math import ceil
 
 import numpy as np
 
-STEADY = 500_000  # microseconds per quarter note that a file without a tempo has: 120 bpm
+from utils.midi.smf import STEADY
+
+MAX_BARS = 4096  # of what is read or played; more is a stray event far out, not music
 
 
 @dataclass(frozen=True)
 class Timeline:
     """A tempo map and meters, in ticks of `tpq` to the quarter note.
 
-    tempos: ((tick, microseconds per quarter note), ...); meters: ((tick, numerator, denominator), ...); in order of
-    time, one for a tick, the first of each at tick 0.
+    tempos: ((tick, microseconds per quarter note), ...); meters: ((tick, numerator, denominator), ...); in order
+    of time, one for a tick, the first of each at tick 0.
     """
 
     tpq: int
@@ -23,8 +25,8 @@ class Timeline:
 
     @classmethod
     def of(cls, midi):
-        """That of a file (utils.midi.read.MidiNotes): of several events at one tick the last holds, and before the first
-        one MIDI's 120 bpm and 4/4. A meter of no beats, which has no bars, is passed over."""
+        """That of a file (utils.midi.read.MidiNotes): of several events at one tick the last holds, and before the
+        first one MIDI's 120 bpm and 4/4. A meter of no beats, which has no bars, is passed over."""
         tempos = {0: STEADY} | {tick: round(60e6 / bpm) for tick, bpm in midi.tempos}
         meters = {0: (4, 4)} | {tick: (n, d) for tick, n, d in midi.meters if n > 0 and d > 0}
         return cls(midi.tpq, tuple(tempos.items()), tuple((tick, *meter) for tick, meter in meters.items()))
@@ -35,7 +37,7 @@ class Timeline:
         return cls(tpq, ((0, round(60e6 / bpm)),))
 
     def at_least(self, tpq):
-        """The same in ticks at least as fine as `tpq`, of which each old tick is a whole number: nothing moves."""
+        """The same in finer ticks, at least `tpq`, a whole number of them to each old one: nothing moves."""
         factor = ceil(tpq / self.tpq)
         return self._map(lambda tick: tick * factor, tpq=self.tpq * factor)
 
@@ -79,11 +81,23 @@ class Timeline:
                 line = ceil(start + ceil((Fraction(tick) - start) / bar) * bar)
                 return line if end is None else min(line, end)
 
-    def end_of(self, midi, down_sample_tpq=4):
-        """The bar line at which the notes of a file (utils.midi.read.MidiNotes, with at least one) end.
+    def loop_end(self, midi):
+        """The tick at which the tracks of these notes (utils.midi.read.MidiNotes, with at least one) end, where that is
+        a bar line after the last onset, within MAX_BARS; else None."""
+        end = int(midi.ends[np.unique(midi.track)].max())
+        fits = int(midi.tick.max()) < end <= MAX_BARS * 4 * self.tpq
+        return end if fits and self.bar_line(end) == end else None
 
-        The last hit's step is still within. A note that is held less than half a step beyond the bar line ends on it.
+    def end_of(self, midi, down_sample_tpq=4):
+        """The bar line at which the notes of a file (utils.midi.read.MidiNotes, with at least one) end: that on which
+        their tracks end, or else the next one after the last note.
+
+        The last hit's step is then still within. A note that is held less than half a step beyond a bar line ends on
+        it.
         """
+        loop = self.loop_end(midi)
+        if loop is not None:
+            return loop
         step = Fraction(self.tpq, down_sample_tpq)
         last_step = (2 * int(midi.tick.max()) * down_sample_tpq + self.tpq) // (2 * self.tpq)
         held_until = int((midi.tick + midi.duration).max())

@@ -3,31 +3,23 @@
 Legend: T steps of the grid, V voices; a roll as in utils/midi/read.py. Ticks are those of the file that is written.
 """
 
-import io
+from dataclasses import replace
 
-import mido
 import numpy as np
 
 from utils.checks import as_number, check_switch
 from utils.files import written_whole
-from utils.midi.read import MidiError, read_bytes, read_midi
+from utils.midi import smf
+from utils.midi.find_drums import DRUM_CHANNEL
+from utils.midi.read import MidiError, name_of, read_events, read_midi
 from utils.midi.timeline import Timeline
 
 TICKS_PER_QUARTER = 480  # of the files that are written; finer where they follow a source that needs it
 TEMPO_RANGE = 4, 1000  # quarter notes per minute that can be asked for
 NOTES = [("time", "f8"), ("duration", "f8"), ("pitch", "i8"), ("velocity", "i8")]
 
-_DRUM_CHANNEL = 9  # shown to people as 10
-_LONGEST_WAIT = 2**28  # ticks from one event to the next, for which MIDI has 28 bits
-_REWRITTEN = ("set_tempo", "time_signature", "end_of_track")  # as the timeline says
-_MUSIC = (
-    "note_on",
-    "note_off",
-    "marker",
-    "cue_marker",
-    "lyrics",
-)  # where a track no longer only says what it is
-_PARSE_ERRORS = (OSError, ValueError, EOFError, LookupError, TypeError, mido.KeySignatureError)
+_CLOCKS = bytes([24, 8])  # the rest of a meter event: clocks of a metronome's click, 32nds of a quarter note
+_LYRIC, _MARKER, _CUE = 5, 6, 7  # meta events that belong to the music, as notes do
 
 
 def roll_to_midi(
@@ -42,23 +34,24 @@ def roll_to_midi(
     source=None,
     keep_tracks=False,
 ):
-    """A roll as a MIDI file of channel-10 drums, written to `path` where given.
+    """Write a roll as a MIDI file of channel-10 drums, to `path` where one is given.
 
     onset, vel, timeoffset: (T, V). inverse_mapping: voice index -> pitch. tempo: quarter notes per minute, 120 where
-    there is no source. source: the MIDI file (path or bytes) that the drums are played to: tempo map and meters are
-    taken from it, the last ones go on past its end, and every hit falls where the source has that step. keep_tracks:
-    its tracks are written too, as they are, before that of the drums.
+    there is no source. source: the MIDI file (path or bytes) that the drums are played to; its tempo map and meters
+    are used, the last of them past its end, and every hit falls where the source has that step. keep_tracks: the
+    source's tracks stand before that of the drums, each event as it is.
 
     The file has 480 ticks per quarter note, or the source's times the smallest whole number that makes it at least
-    480; notes of at most one step that never overlap on a pitch; and the drums end on the first bar line after the
-    last step. Without a source, reading it back gives the same roll, but for velocities in 127ths and offsets in ticks.
+    480. Notes last at most one step and never overlap on a pitch. The drums end on the first bar line after the last
+    step. Without a source, reading the file gives the same roll, but for velocities in 127ths and offsets in ticks.
 
     A MIDI file can't start before 0, so a hit of the very first step that is early plays at 0, on the beat (see
     early_hits). With lead_in=True everything, the source's tracks too, is a bar later, and every hit keeps its time.
 
-    Returns the hits in order of time: a structured array (n,) of `time` and `duration` in seconds, `pitch`, `velocity`
-    (1..127). Raises ValueError for shapes that differ, values that aren't finite, pitches that aren't MIDI's or serve
-    two voices, a tempo that MIDI can't hold or that stands beside a source, or a source that can't be read or kept.
+    Returns the hits in order of time: a structured array (n,) of `time` and `duration` in seconds, `pitch`,
+    `velocity` (1..127). Raises ValueError for shapes that differ, values that aren't finite, pitches that aren't
+    MIDI's or serve two voices, a tempo that MIDI can't hold or that stands beside a source, or a source that can't be
+    read or kept.
     """
     onset, vel, timeoffset = (np.asarray(a, np.float64) for a in (onset, vel, timeoffset))
     _check_roll(onset, vel, timeoffset, inverse_mapping)
@@ -72,9 +65,12 @@ def roll_to_midi(
     tick, duration, pitch, velocity = hits = hits[0] + lead, *hits[1:]
     timeline = timeline.later(lead)
 
-    kept = _kept_tracks(source, timeline, lead) if keep_tracks else []
-    if path is not None:
-        _write(_tracks(timeline, kept, hits, end + lead), timeline.tpq, path)
+    kept = _kept_tracks(source, timeline.tpq, lead) if keep_tracks else []
+    if keep_tracks or path is not None:
+        data = smf.serialize(_tracks(timeline, kept, hits, end + lead), timeline.tpq)
+        _check_kept(data, kept, source)
+        if path is not None:
+            _write(data, path)
     start = timeline.seconds(tick)
     order = np.lexsort((pitch, tick))
     columns = start, timeline.seconds(tick + duration) - start, pitch, velocity
@@ -122,8 +118,8 @@ def _timeline(tempo, source, keep_tracks):
 
 
 def _hits(onset, vel, timeoffset, inverse_mapping, tpq, down_sample_tpq, begin, end):
-    """tick, duration, pitch and velocity of the hits between the ticks `begin` (below 0: early hits) and `end`,
-    each int64 (n,)."""
+    """tick, duration, pitch and velocity, each int64 (n,), of the hits between the ticks begin and end. begin: below 0
+    where hits may be early for the first step."""
     step, voice = np.nonzero(onset > 0.5)
     velocity = np.clip(np.floor(vel[step, voice] * 127 + 0.5), 1, 127).astype(np.int64)
     tick = np.clip(
@@ -148,84 +144,71 @@ def _first_tick(step, tpq, down_sample_tpq):
 
 
 def _tracks(timeline, kept, hits, end):
-    """The tracks of the file: tempo and meter stand in the first one, the drums are the last."""
-    conductor = [(tick, mido.MetaMessage("set_tempo", tempo=tempo)) for tick, tempo in timeline.tempos]
-    conductor += [
-        (tick, mido.MetaMessage("time_signature", numerator=numerator, denominator=denominator))
-        for tick, numerator, denominator in timeline.meters
-    ]
-    first, *others = kept or [([event for event in conductor if event[0] < end], end)]
-    if kept:
-        first = conductor + first[0], first[1]
-    return [_track(*track) for track in (first, *others, (_drums(*hits, kept), end))]
+    """The tracks of the file, as smf.Events: tempo and meter stand in the first one, the drums are the last."""
+    conductor = [(tick, smf.meta(smf.TEMPO, tempo.to_bytes(3, "big"))) for tick, tempo in timeline.tempos]
+    for tick, numerator, denominator in timeline.meters:
+        power = denominator.bit_length() - 1
+        conductor.append((tick, smf.meta(smf.METER, bytes([numerator, power]) + _CLOCKS)))
+    drums = smf.Events.of(_drums(*hits, kept), end)
+    if not kept:
+        return [smf.Events.of([event for event in conductor if event[0] < end], end), drums]
+    return [smf.Events.of(conductor, kept[0].end).merged(kept[0]), *kept[1:], drums]
 
 
 def _drums(tick, duration, pitch, velocity, kept):
-    events = [(0, mido.MetaMessage("track_name", name="Drums"))]
-    others = (message for track, _ in kept for _, message in track if not message.is_meta)
-    if all(getattr(message, "channel", None) != _DRUM_CHANNEL for message in others):  # or theirs is the kit
-        events.append((0, mido.Message("program_change", program=0, channel=_DRUM_CHANNEL)))
-    hits = [
-        (start, length, dict(note=key, channel=_DRUM_CHANNEL), loudness)
-        for start, length, key, loudness in zip(*(a.tolist() for a in (tick, duration, pitch, velocity)))
-    ]
+    events = [(0, smf.meta(smf.NAME, b"Drums"))]
+    if not any((track.status & 15 == DRUM_CHANNEL)[track.status < smf.SYSEX].any() for track in kept):
+        events.append((0, bytes([0xC0 | DRUM_CHANNEL, 0])))  # a kit, unless the source has chosen one
+    hits = list(zip(*(column.tolist() for column in (tick, duration, pitch, velocity))))
     # ends come first, so that of two notes of a pitch that touch the first ends before the second begins
-    events += [(start + length, mido.Message("note_off", **key)) for start, length, key, _ in hits]
-    events += [(start, mido.Message("note_on", velocity=loudness, **key)) for start, _, key, loudness in hits]
+    events += [(start + length, bytes([0x80 | DRUM_CHANNEL, key, 64])) for start, length, key, _ in hits]
+    events += [(start, bytes([0x90 | DRUM_CHANNEL, key, loudness])) for start, _, key, loudness in hits]
     return events
 
 
-def _kept_tracks(source, timeline, lead_in):
-    """The source's tracks, each its events [(tick, message)] without tempo and meter, and the tick of its end.
+def _kept_tracks(source, tpq, lead_in):
+    """The source's tracks as smf.Events in ticks of `tpq`, without tempo and meter, which the timeline gives.
 
     What a track says at its very beginning (name, programs, controllers) stays there; all else is lead_in ticks later.
     """
-    name = "MIDI data" if isinstance(source, (bytes, bytearray)) else source
-    try:
-        file = mido.MidiFile(file=io.BytesIO(read_bytes(source)))
-    except _PARSE_ERRORS as error:
-        raise MidiError(f"{name}: its tracks can't be kept ({str(error) or 'cut short'})") from None
-    if file.type == 2:
+    name, file = name_of(source), read_events(source)
+    if file.kind == 2:
         raise MidiError(f"{name}: its tracks can't be kept (a file of type 2 holds several songs, not one)")
-    found = sum(
-        message.type == "note_on" and message.velocity > 0 for track in file.tracks for message in track
-    )
-    if found < len(read_midi(source).tick):  # the header announces some 40,000 tracks, for one
-        raise MidiError(f"{name}: its tracks can't be kept (readers don't agree on how many there are)")
     tracks = []
     for track in file.tracks:
-        now, later, events = 0, 0, []
-        for message in track:
-            now += message.time * (timeline.tpq // file.ticks_per_beat)
-            if now or message.type in _MUSIC:
-                later = lead_in
-            if message.type not in _REWRITTEN and not message.is_realtime:  # which no file may have
-                events.append((now + later, message))
-        if now + later >= _LONGEST_WAIT:
+        is_meta, kind, tick = track.status == smf.META, track.byte(0), track.tick * (tpq // file.tpq)
+        music = _is_note(track) | is_meta & ((kind == _LYRIC) | (kind == _MARKER) | (kind == _CUE))
+        later = np.logical_or.accumulate(music | (tick > 0))
+        end = track.end * (tpq // file.tpq)
+        end += lead_in if later.any() or end else 0
+        if end > smf.LONGEST_WAIT:
             raise MidiError(
-                f"{name}: its tracks can't be kept (one has {now + later} ticks; MIDI holds {_LONGEST_WAIT - 1})"
+                f"{name}: its tracks can't be kept (one has {end} ticks; MIDI holds {smf.LONGEST_WAIT})"
             )
-        tracks.append((events, now + later))
+        kept = replace(track, tick=tick + lead_in * later, end=end)
+        tracks.append(kept.select(~(is_meta & ((kind == smf.TEMPO) | (kind == smf.METER)))))
     return tracks
 
 
-def _track(events, end):
-    """A track of events [(tick, message)], in any order, that ends at the tick `end` or with its last event."""
-    track, now = mido.MidiTrack(), 0
-    events = sorted(events, key=lambda event: event[0])
-    end = max([end] + [tick for tick, _ in events[-1:]])
-    for tick, message in [*events, (end, mido.MetaMessage("end_of_track"))]:
-        track.append(message.copy(time=tick - now))
-        now = tick
-    return track
+def _is_note(track):
+    return track.status & 0xE0 == 0x80  # 0x80 to 0x9F
 
 
-def _write(tracks, tpq, path):
+def _check_kept(data, kept, source):
+    """Raises MidiError where the notes of the kept tracks would not be written tick by tick as they are."""
+    for ours, theirs in zip(kept, smf.parse(data).tracks if kept else []):
+        notes = [
+            np.stack([track.tick, track.status, track.byte(0), track.byte(1)])[:, _is_note(track)]
+            for track in (ours, theirs)
+        ]
+        if not np.array_equal(*notes):
+            raise MidiError(f"{name_of(source)}: its tracks can't be kept (a note would move)")
+
+
+def _write(data, path):
     """Write the file; folders are made, and a half-written one never shows."""
-    file = mido.MidiFile(type=1, ticks_per_beat=tpq)
-    file.tracks += tracks
     try:
         with written_whole(path) as aside:
-            file.save(aside)
+            aside.write_bytes(data)
     except OSError as error:
         raise ValueError(f"can't write {path}: {error.strerror}") from error

@@ -1,10 +1,179 @@
-"""The flags of inference_bar_control.py. Imports nothing heavy, so that --help and a typo answer at once."""
+"""The jobs and the flags of the command line. Imports nothing heavy, so that --help answers at once."""
 
 import argparse
+import re
+from dataclasses import dataclass, field
 
-from utils.midi.drums import STYLES, VOICES
+from model.controls import CONTROLS
+from utils.checks import ArgumentError
+from utils.midi.drums import STYLES, VOICES, look_up
 
-JOBS = "tap", "humanise", "add", "infill", "continue", "vary"
+
+@dataclass(frozen=True)
+class Job:
+    """does: what, in a line. takes: the job's own arguments, as its function in jobs.py names them, each with
+    the field of a Request that gives it. needs: fields, of which one must be given, and what they say."""
+
+    does: str
+    takes: dict = field(default_factory=dict)
+    needs: dict = field(default_factory=dict)
+
+
+JOBS = {
+    "tap": Job("play drums to the rhythm", {"bars": "bars", "lock": "lock"}),
+    "humanise": Job("play the drums' own hits with feeling", {"lock": "lock"}),
+    "add": Job("add --voices to the drums", {"voices": "voices_anew"}, {("voices_anew",): "voices to add"}),
+    "infill": Job(
+        "play --bars-anew, --voices or both anew",
+        {"voices": "voices_anew", "bars": "bars_anew", "lock": "lock"},
+        {("voices_anew", "bars_anew"): "voices or bars to play anew"},
+    ),
+    "continue": Job("go on from the drums", {"bars": "bars", "lock": "lock"}),
+    "vary": Job("vary the drums", {"strength": "strength", "lock": "lock"}),
+    "interpolate": Job(
+        "lead from the drums to those of --second",
+        {"bars": "bars", "second": "second", "lock": "lock"},
+        {("second",): "drums to end with", ("bars",): "a number of bars"},
+    ),
+}
+
+
+# ---- how the words of a flag are read
+
+
+def names_of(words):
+    """The names in words, commas between them allowed."""
+    return [name for name in ",".join(words).split(",") if name]
+
+
+def number_or_word(text):
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def parse_voices(words):
+    """Words "kick=4 snare=2,2,4,2", commas between voices allowed too, as a dict of text."""
+    return _named(words, "voices", "it must read name=hits, as kick=4 or snare=2,2,4,2")
+
+
+def parse_guidance(words):
+    """Words "2", or "style=3 voice=2" with names of flags or controls, as `generate` takes guidance."""
+    rule = "it must be a number, or read name=number for any of hits-per-bar, velocity, voice and style"
+    one = len(words) == 1 and "=" not in words[0]
+    try:
+        named = {"": words[0]} if one else _named(words, "guidance", rule)
+        given = {name: float(number) for name, number in named.items()}
+    except ValueError:
+        raise ArgumentError("guidance", " ".join(words), rule) from None
+    if one:
+        return given[""]
+    wishes = {row.wish: name for name, row in CONTROLS.items()}
+    names = {flag.name[2:]: wishes[flag.dest] for flag in FLAGS if flag.dest in wishes}
+    names |= {name: name for name in CONTROLS}
+    flags = [*names]
+    known = {name: flags[look_up(name, flags, "control of --guidance")] for name in given}
+    return {names[known[name]]: number for name, number in given.items()}
+
+
+def _named(words, argument, rule):
+    """name=value name=value... as a dict of text."""
+    text = " ".join(words)
+    before, *parts = re.split(r"([A-Za-z][\w-]*)\s*=", text)
+    if before.strip(" ,") or not parts:
+        raise ArgumentError(argument, text, rule)
+    return {name: value.strip(" ,") for name, value in zip(parts[::2], parts[1::2])}
+
+
+# ---- the flags
+
+# Each row: flag, metavar, kind, help. A flag gives the field of a Request of its name, or that of FIELDS; where
+# it is left out the field keeps its default.
+REQUEST_FLAGS = """
+--rhythm MIDI needed | the rhythm: taps, bass, guitar, drums, anything
+--job NAME job | {jobs}. All but tap take the rhythm as drums, all voices of it (default: tap)
+--voices NAME names | which voices to add, or to play anew
+--bars-anew N,N-N text | which bars to play anew, counted from 1: 2,5-7
+--strength X float | of a variation, from 0, the same drums, to 1, another groove (default: 0.5)
+--second MIDI text | the drums to which interpolate leads
+--lock NAME names | voices of the drums in --rhythm that stay as they are, over and over
+--track N|NAME text | which track of it, counted from 0 (default: all, merged)
+--song YAML text | a song: sections, fills, arcs, see examples/song.yaml; in place of bars and wishes
+--hits-per-bar VALUE text | hits of all voices together
+--velocity VALUE text | mean velocity of the hits, 1 to 127
+--voice NAME=VALUE voices | hits per bar of a voice, 0 to 16: --voice kick=4 snare=2,2,2,6
+--forbid NAME names | voices that must not sound
+--at-most K int | no more than K voices at once
+--playable - switch | nothing that two hands and two feet could not play
+--style VALUE text | a style by name, or a blend: funk=0.7+jazz=0.3
+--bars N int | bars of 4/4 to play, or to go on for (default: as long as the rhythm)
+--seed N int | same seed, same drums (default: a new one, printed)
+--temperature X float | below 1 safer, above 1 wilder (default: 1)
+--guidance X|NAME=X guidance | how much the controls weigh; 1: as trained; one for all, or for some by name, \
+as style=3 hits-per-bar=2 velocity=1 voice=2 (default: 1.5)
+--follow HOW number | literal or 1: the rhythm hit by hit; loose or 0: its gist alone; numbers between, or \
+up to 2; free: not at all (default: literal)
+--num-samples N int | how many versions, the best first (default: 1)
+--best-of N int | play so many, and keep those that come nearest to what was asked (default: 1)
+--kit-in KIT text | which keys are which voice where the rhythm is drums: gm, roland_td, or a YAML file, see \
+examples/kit.yaml (default: gm and roland_td alike)
+--kit-out KIT text | the kit to play on, the same way (default: gm)
+--keep-tracks - switch | write the rhythm's tracks beside the drums
+--lead-in - switch | begin a bar later, so that hits just before the first beat stay there
+"""
+OTHER_FLAGS = """
+--controls YAML text | a control file, see examples/controls.yaml
+--plot - plot | a picture of the piano roll with what was asked and what came out (default)
+--wav - switch | also as sound, where FluidSynth is installed
+--checkpoint PT text | the model (default: checkpoints/drummer.pt)
+--device NAME device | cpu, cuda, cuda:1, mps, or auto (default)
+--out FOLDER out | for RHYTHM_1.mid, .json, .png, ..., which are replaced if there (default: output)
+"""
+FIELDS = {"voice": "voices", "voices": "voices_anew"}
+_SEVERAL = {"nargs": "+", "action": "extend"}
+KINDS = {  # options of argparse
+    "text": {},
+    "needed": {"required": True},
+    "int": {"type": int},
+    "float": {"type": float},
+    "number": {"type": number_or_word},
+    "switch": {"action": "store_true"},
+    "names": _SEVERAL,
+    "voices": _SEVERAL,
+    "guidance": _SEVERAL,
+    "job": {"choices": tuple(JOBS)},
+    "plot": {"action": argparse.BooleanOptionalAction, "default": True},
+    "device": {"default": "auto"},
+    "out": {"default": "output"},
+}
+READ = {"names": names_of, "voices": parse_voices, "guidance": parse_guidance}  # of the words of several
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A row of a table. dest: the field of a Request, or the name, that it gives."""
+
+    name: str
+    dest: str
+    metavar: str
+    kind: str
+    help: str
+
+    def read(self, value):
+        return READ[self.kind](value) if self.kind in READ else value
+
+
+def _rows(table):
+    jobs = "; ".join(f"{name}: {job.does}" for name, job in JOBS.items())
+    for line in table.strip().splitlines():
+        row, _, text = line.partition(" | ")
+        name, metavar, kind = row.split()
+        field = name[2:].replace("-", "_")
+        yield Flag(name, FIELDS.get(field, field), metavar, kind, text.replace("{jobs}", jobs))
+
+
+FLAGS, OWN_FLAGS = tuple(_rows(REQUEST_FLAGS)), tuple(_rows(OTHER_FLAGS))
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -21,141 +190,14 @@ def parse_arguments(argv=None):
 def build_parser():
     parser = OneLineParser(
         prog="inference_bar_control.py",
-        description="Play drums to a rhythm: any MIDI file in; a drum MIDI file, a picture and a receipt of what was "
-        "asked and what came out, bar by bar, into the output folder.",
-        epilog=f"Voices: {', '.join(VOICES)}. Styles: {', '.join(STYLES)}. A VALUE is one for all bars, or several "
-        "with commas: one for each bar, or fewer, stretched evenly over the bars; '-' leaves bars to the model. "
-        "What is not asked for, the model decides. Flags win over the control file.",
+        description="Play drums to a rhythm: any MIDI file in; a drum MIDI file, a picture and a receipt of "
+        "what was asked and what came out, bar by bar, into the output folder.",
+        epilog=f"Voices: {', '.join(VOICES)}. Styles: {', '.join(STYLES)}. A VALUE is one for all bars, or "
+        "several with commas: one for each bar, or fewer, stretched evenly over the bars; '-' leaves bars to "
+        "the model. What is not asked for, the model decides. Flags win over the control file.",
     )
-    parser.add_argument(
-        "--rhythm", required=True, metavar="MIDI", help="the rhythm: taps, bass, guitar, drums, anything"
-    )
-    parser.add_argument(
-        "--job",
-        choices=JOBS,
-        default="tap",
-        help="tap: play drums to the rhythm (default). The others take it as drums, all voices of it, and "
-        "play them with feeling, add --voices to them, play --bars-anew or --voices anew, go on from them, "
-        "or vary them",
-    )
-    parser.add_argument(
-        "--voices", nargs="+", action="extend", metavar="NAME", help="which voices to add, or to play anew"
-    )
-    parser.add_argument("--bars-anew", metavar="N,N-N", help="which bars to play anew, counted from 1: 2,5-7")
-    parser.add_argument(
-        "--strength",
-        type=float,
-        metavar="X",
-        help="of a variation, from 0, the same drums, to 1, another groove (default: 0.5)",
-    )
-    parser.add_argument(
-        "--lock",
-        nargs="+",
-        action="extend",
-        metavar="NAME",
-        help="voices of the drums in --rhythm that stay exactly as they are there; past their end they come "
-        "round again",
-    )
-    parser.add_argument(
-        "--track", metavar="N|NAME", help="which track of it, counted from 0 (default: all, merged)"
-    )
-    parser.add_argument("--controls", metavar="YAML", help="a control file, see examples/controls.yaml")
-    parser.add_argument(
-        "--song",
-        metavar="YAML",
-        help="a song: sections, fills, arcs, see examples/song.yaml; in place of "
-        "a control file, the flags of controls and --bars",
-    )
-    parser.add_argument("--hits-per-bar", metavar="VALUE", help="hits of all voices together")
-    parser.add_argument("--velocity", metavar="VALUE", help="mean velocity of the hits, 1 to 127")
-    parser.add_argument(
-        "--voice",
-        nargs="+",
-        action="extend",
-        metavar="NAME=VALUE",
-        help="hits per bar of a voice, 0 to 16: --voice kick=4 snare=2,2,2,6",
-    )
-    parser.add_argument(
-        "--forbid", nargs="+", action="extend", metavar="NAME", help="voices that must not sound"
-    )
-    parser.add_argument("--at-most", type=int, metavar="K", help="no more than K voices at once")
-    parser.add_argument(
-        "--playable", action="store_true", help="nothing that two hands and two feet could not play"
-    )
-    parser.add_argument("--style", metavar="VALUE", help="a style by name, or a blend: funk=0.7+jazz=0.3")
-    parser.add_argument(
-        "--bars",
-        type=int,
-        metavar="N",
-        help="bars of 4/4 to play, or to go on for (default: as long as the rhythm)",
-    )
-    parser.add_argument(
-        "--seed", type=int, metavar="N", help="same seed, same drums (default: a new one, printed)"
-    )
-    parser.add_argument(
-        "--temperature",
-        type=float,
-        default=1.0,
-        metavar="X",
-        help="below 1 safer, above 1 wilder (default: 1)",
-    )
-    parser.add_argument(
-        "--guidance",
-        nargs="+",
-        action="extend",
-        metavar="X|NAME=X",
-        help="how much the controls weigh; 1: as trained; one for all, or for some by name, as "
-        "style=3 hits-per-bar=2 velocity=1 voice=2 (default: 1.5)",
-    )
-    parser.add_argument(
-        "--follow",
-        default="literal",
-        metavar="HOW",
-        help="literal or 1: the rhythm hit by hit; loose or 0: its gist alone; numbers between, or up to 2; "
-        "free: not at all (default: literal)",
-    )
-    parser.add_argument(
-        "--num-samples",
-        type=int,
-        default=1,
-        metavar="N",
-        help="how many versions, the best first (default: 1)",
-    )
-    parser.add_argument(
-        "--best-of",
-        type=int,
-        default=1,
-        metavar="N",
-        help="play so many, and keep those that come nearest to what was asked (default: 1)",
-    )
-    parser.add_argument(
-        "--kit-in",
-        metavar="KIT",
-        help="which keys are which voice where the rhythm is drums: gm, roland_td, or a YAML file, "
-        "see examples/kit.yaml (default: gm and roland_td alike)",
-    )
-    parser.add_argument("--kit-out", metavar="KIT", help="the kit to play on, the same way (default: gm)")
-    parser.add_argument(
-        "--keep-tracks", action="store_true", help="write the rhythm's tracks beside the drums"
-    )
-    parser.add_argument(
-        "--lead-in",
-        action="store_true",
-        help="begin a bar later, so that hits just before the first beat stay there",
-    )
-    parser.add_argument(
-        "--plot",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="a picture of the piano roll with what was asked and what came out (default)",
-    )
-    parser.add_argument("--wav", action="store_true", help="also as sound, where FluidSynth is installed")
-    parser.add_argument("--checkpoint", metavar="PT", help="the model (default: checkpoints/drummer.pt)")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto (default)")
-    parser.add_argument(
-        "--out",
-        default="output",
-        metavar="FOLDER",
-        help="for RHYTHM_1.mid, .json, .png, ..., which are replaced if there (default: output)",
-    )
+    for flag in (*FLAGS, *OWN_FLAGS):
+        metavar = {} if flag.metavar == "-" else {"metavar": flag.metavar}
+        options = {"default": None, "help": flag.help, **metavar, **KINDS[flag.kind]}
+        parser.add_argument(flag.name, dest=flag.dest, **options)
     return parser

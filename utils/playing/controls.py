@@ -1,86 +1,66 @@
-"""What is asked of each bar: control curves made fit for the model, and a musician's units turned into them.
+"""Controls between a musician and the model, by the table of model/controls.py.
 
-The model is asked in z-scores of density and intensity and in shares of steps; a musician in hits per bar, MIDI
-velocities and names. Asking and getting have the same shape, `Bars`, so that one can stand beside the other.
+A musician asks for hits per bar, MIDI velocities and names; the model is given z-scores, shares of steps and
+ids. What is asked and what is played have the same shape, `Bars`, so that one can stand beside the other.
 """
-
-import difflib
-import re
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from model.bars import BarGrid
-from utils.checks import as_floats, naming
-from utils.config.yaml_file import read_file
-from utils.corpus.attributes import bar_attributes
-from utils.midi.drums import N_VOICES, STYLE_NONE, STYLES, look_up, style_id, voice_index
+from model.controls import CONTROLS
+from utils.checks import ArgumentError, whole, within
+from utils.device import pick_device
+from utils.midi.drums import STYLE_NONE, STYLES, style_id
+from utils.playing.rolls import as_floats
 
-CONTROL_KEYS = ("hits_per_bar", "velocity", "voices", "forbid", "style")
-MOST_HITS = 16 * N_VOICES  # of a bar
-UNSET_WORDS = ("", "-", "none")
+NUMBERS = {name: control for name, control in CONTROLS.items() if control.n_ids is None}
+FORBIDDEN = -1.0
 NO_STYLE = "-"
-GUIDED = {  # what --guidance names, by flags and by the arguments of `generate`
-    "hits_per_bar": "density",
-    "velocity": "intensity",
-    "voice": "instrument",
-    "style": "style",
-    "density": "density",
-    "intensity": "intensity",
-    "instrument": "instrument",
-}
 
 
-@dataclass
-class Bars:
-    """Per bar: what is asked or what was played. NaN (style: STYLE_NONE) where nothing is asked.
+class Bars(dict):
+    """What is asked of bars, or what they have: control name -> array (n_bars, ...) in a musician's units.
 
-    hits: (bars,) hits of all voices together
-    velocity: (bars,) mean MIDI velocity of the hits, 1 to 127
-    voices: (bars, 9) hits of each voice; negative where the voice is forbidden
-    style: (bars,) int, style id; or, where any bar blends styles, (bars, 18) weights that add up to 1, NaN for none
+    density (n_bars,): hits of all voices; intensity (n_bars,): mean MIDI velocity, 1 to 127; instrument
+    (n_bars, 9): hits of each voice, negative where it is forbidden; style (n_bars,): ids or, where any bar
+    blends styles, weights (n_bars, 18) that add up to 1. NaN, or the id STYLE_NONE, where nothing is asked.
     """
 
-    hits: np.ndarray
-    velocity: np.ndarray
-    voices: np.ndarray
-    style: np.ndarray
+    @classmethod
+    def unset(cls, n_bars):
+        """Bars of which nothing is asked."""
+        shapes = {
+            name: (n_bars,) if control.width is None else (n_bars, control.width)
+            for name, control in CONTROLS.items()
+        }
+        return cls({name: np.full(shape, CONTROLS[name].unset) for name, shape in shapes.items()})
 
-    def __len__(self):
-        return len(self.hits)
+    @classmethod
+    def joined(cls, parts):
+        """The bars of several Bars, one after the other."""
+        if any(part["style"].ndim > 1 for part in parts):
+            parts = [part | {"style": as_weights(part["style"])} for part in parts]
+        return cls({name: np.concatenate([part[name] for part in parts]) for name in CONTROLS})
+
+    def part(self, bars):
+        """Those of a slice; arrays are copies."""
+        return Bars({name: values[bars].copy() for name, values in self.items()})
+
+    @property
+    def n_bars(self):
+        return len(self["density"])
 
 
-def ask(bars, hits_per_bar=None, velocity=None, voices=None, forbid=(), style=None):
-    """Lay a musician's wishes out over `bars` bars.
+def heading(control):
+    """What a musician calls the control in tables: "hits" for hits_per_bar."""
+    return control.wish.removesuffix("_per_bar")
 
-    hits_per_bar, velocity, style and each value of the dict `voices` (name -> hits per bar) are one value for
-    all bars or several: a list, or text with commas. A list shorter than the bars is stretched evenly, each
-    value held until the next one's turn. Numbers may be {from: a, to: b}, too, evenly from the first bar to the last.
-    None or "-" leaves a bar to the model. `forbid` lists voice names. A blend of styles is a dict of weights, or text
-    with a plus: "funk=0.7+jazz=0.3".
 
-    Returns Bars. Raises ValueError naming the argument, the value and the rule.
-    """
-    asked = Bars(
-        hits=numbers(hits_per_bar, bars, "hits_per_bar", most=MOST_HITS),
-        velocity=numbers(velocity, bars, "velocity", least=1, most=127),
-        voices=np.full((bars, N_VOICES), np.nan),
-        style=as_ids(np.stack([style_weights(item) for item in per_bar(style, bars, "style")])),
-    )
-    check_voices(voices)
-    with naming("voices"):
-        for name, value in (voices or {}).items():
-            asked.voices[:, voice_index(name)] = numbers(value, bars, name, most=MOST_HITS // N_VOICES)
-    with naming("forbid"):
-        for name in filter(None, _items(forbid)):
-            asked.voices[:, voice_index(name)] = -1.0
-    return asked
+# ---- styles
 
 
 def style_weights(style):
-    """A style as a user writes it, None, a name or a blend, as weights (18,) that add up to 1; NaN where it is none.
-    Raises ValueError."""
+    """A style as users write it, None, a name or a blend, as weights (18,) that add up to 1; NaN for none."""
     if style is None:
         return np.full(STYLE_NONE, np.nan)
     parts = style
@@ -89,21 +69,18 @@ def style_weights(style):
         parts = {name.strip(): weight if equals else 1 for name, equals, weight in named}
     weights = np.zeros(STYLE_NONE + 1)
     for name, weight in parts.items():
-        with naming("style"):
-            which = style_id(name)
+        which = style_id(name)
         try:
             weights[which] = float(weight)
         except (TypeError, ValueError):
             weights[which] = np.nan
     if not parts or not ((weights >= 0) & (weights < np.inf)).all() or (weights > 0).sum() < len(parts):
-        raise ValueError(
-            f"style: {style!r}; a blend names styles, each with a weight above 0, as funk=0.7+jazz=0.3"
-        )
-    if weights[STYLE_NONE]:
-        if len(parts) > 1:
-            raise ValueError(f"style: {style!r}; 'none' is no style that could be blended")
-        return np.full(STYLE_NONE, np.nan)
-    return weights[:STYLE_NONE] / weights[:STYLE_NONE].sum()
+        rule = "a blend names styles, each with a weight above 0, as funk=0.7+jazz=0.3"
+        raise ArgumentError((), style, rule)
+    if weights[STYLE_NONE] and len(parts) > 1:
+        raise ArgumentError((), style, "'none' is no style that could be blended")
+    styles = weights[:STYLE_NONE]
+    return style_weights(None) if weights[STYLE_NONE] else styles / styles.sum()
 
 
 def as_ids(weights):
@@ -114,181 +91,11 @@ def as_ids(weights):
     return weights
 
 
-def numbers(value, bars, name, least=0, most=np.inf):
-    """A value for each of `bars` bars, (bars,), NaN where nothing is asked: one or several as in `ask`, or {from: a, to:
-    b}, which goes evenly from the first bar to the last. ValueError naming `name` for what is no number from `least` to `most`."""
-    ramp = isinstance(value, dict) and value.keys() == {"from", "to"}
-    found = []
-    for item in (value["from"], value["to"]) if ramp else per_bar(value, bars, name):
-        try:
-            number = np.nan if item is None else float(item)
-        except (TypeError, ValueError):
-            number = None
-        if number is None or isinstance(item, bool) or number < least or number > most or np.isinf(number):
-            rule = "a number" + (f", {least} or more" if least > -np.inf else "")
-            rule = rule if most == np.inf else f"a number, {least} to {most}"
-            raise ValueError(f"{name}: {item!r}; it must be {rule}, or '-' to leave it to the model")
-        found.append(number)
-    return np.linspace(*found, bars) if ramp else np.array(found)
-
-
-def per_bar(value, bars, name):
-    """One item for each bar, of one or several as `ask` takes them; None where nothing is asked."""
-    items = _items(value) or [None]
-    if len(items) > bars:
-        raise ValueError(
-            f"{name}: {len(items)} values for {bars} bars; give one for all, or at most one for each bar"
-        )
-    return [items[bar * len(items) // bars] for bar in range(bars)]
-
-
-def _items(value):
-    if isinstance(value, str):
-        value = value.split(",")
-    elif hasattr(value, "tolist"):
-        value = np.ravel(value).tolist()
-    elif isinstance(value, dict) or not hasattr(value, "__iter__"):
-        value = [value]
-    items = [item.strip() if isinstance(item, str) else item for item in value]
-    return [None if isinstance(item, str) and item.lower() in UNSET_WORDS else item for item in items]
-
-
-def read_controls(path):
-    """Read a control file: YAML with any of hits_per_bar, velocity, voices, forbid and style, as `ask` takes them.
-
-    Returns a dict of arguments for `ask`. Raises ValueError naming the file, the key and the rule.
-    """
-    controls, problems = read_file(path)
-    if problems:
-        raise ValueError(f"{path}: {'; '.join(problems)}")
-    controls = {} if controls is None else controls
-    if not isinstance(controls, dict):
-        raise ValueError(
-            f"{path}: holds a {type(controls).__name__}; it must hold keys out of {', '.join(CONTROL_KEYS)}"
-        )
-    check_keys(controls, CONTROL_KEYS, f"{path}: ")
-    check_voices(controls.get("voices"), f"{path}: ")
-    return {key: value for key, value in controls.items() if value is not None}
-
-
-def check_keys(given, keys, where="", what="key"):
-    """ValueError for the first of those given that is not among the keys, with the nearest of them."""
-    for key in given:
-        if key not in keys:
-            near = difflib.get_close_matches(str(key), keys, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"the {what}s are {', '.join(keys)}"
-            raise ValueError(f"{where}unknown {what} {key!r}; {hint}")
-
-
-def check_voices(voices, where=""):
-    if voices is not None and not isinstance(voices, dict):
-        raise ValueError(f"{where}voices: {voices!r}; it must be voice names with hits per bar, as 'kick: 4'")
-
-
-def parse_voices(words):
-    """Read "kick=4 snare=2,2,4,2" (words of a command line, commas between voices allowed too) into a dict."""
-    return _named(words, "--voice: {!r}; it must read name=hits, as kick=4 or snare=2,2,4,2")
-
-
-def parse_guidance(words):
-    """Read "2", or "style=3 hits-per-bar=2" with the names of flags, into what `generate` takes. Raises ValueError."""
-    rule = "--guidance: {!r}; it must be a number, or read name=number for any of hits-per-bar, velocity, voice and style"
-    one = len(words) == 1 and "=" not in words[0]
-    try:
-        given = {
-            name: float(number) for name, number in ({"": words[0]} if one else _named(words, rule)).items()
-        }
-    except ValueError:
-        raise ValueError(rule.format(" ".join(words))) from None
-    if one:
-        return given[""]
-    names = list(GUIDED)
-    return {
-        GUIDED[names[look_up(name, names, "control of --guidance")]]: number for name, number in given.items()
-    }
-
-
-def _named(words, rule):
-    """name=value name=value... as a dict of text."""
-    text = " ".join(words)
-    before, *parts = re.split(r"([A-Za-z][\w-]*)\s*=", text)
-    if before.strip(" ,") or not parts:
-        raise ValueError(rule.format(text))
-    return {name: value.strip(" ,") for name, value in zip(parts[::2], parts[1::2])}
-
-
-def to_model_units(asked, normalize_factor, steps_per_bar):
-    """Turn Bars into the controls of `generate`.
-
-    Returns density (1, T), intensity (1, T), instrument (1, T, 9), float32 with NaN where unset and a negative
-    instrument value where a voice is forbidden, and style (1, T) int64 or, where there are blends, (1, T, 18) float32,
-    with T = bars * steps_per_bar.
-    """
-    density_mean, density_std = normalize_factor["density"]
-    intensity_mean, intensity_std = normalize_factor["intensity"]
-    density = (asked.hits / (steps_per_bar * N_VOICES) - density_mean) / density_std
-    intensity = (asked.velocity / 127 - intensity_mean) / intensity_std
-    instrument = asked.voices / steps_per_bar
-
-    def steps(per_bar):
-        return np.repeat(per_bar, steps_per_bar, axis=0)[None]
-
-    return (
-        steps(density).astype(np.float32),
-        steps(intensity).astype(np.float32),
-        steps(instrument).astype(np.float32),
-        steps(asked.style if asked.style.ndim == 1 else asked.style.astype(np.float32)),
-    )
-
-
-def laid_controls(density, intensity, instrument, style, masks, seq_len, normalize_factor):
-    """Check the controls that `generate` takes. Returns density, intensity (seq_len,), as near as they are possible,
-    instrument (seq_len, 9), style, see style_steps, and mask (seq_len,), tensors on the CPU, NaN where unset. Raises ValueError."""
-    density = nearest_possible(control_curve(density, "density", seq_len), *normalize_factor["density"])
-    intensity = nearest_possible(
-        control_curve(intensity, "intensity", seq_len), *normalize_factor["intensity"]
-    )
-    instrument = control_curve(instrument, "instrument", seq_len, N_VOICES)
-    style = style_steps(style, seq_len)
-    mask = (
-        torch.ones(seq_len, dtype=torch.bool) if masks is None else control_curve(masks, "masks", seq_len) > 0
-    )
-    return density, intensity, instrument, style, mask
-
-
-def from_model_units(density, intensity, instrument, style, mask, normalize_factor, steps_per_bar):
-    """The Bars that controls, as laid_controls gives them, ask for: the way back from to_model_units. Of a bar of
-    several styles the first step's counts; a voice is forbidden in it where it is on all its steps."""
-    density_mean, density_std = normalize_factor["density"]
-    intensity_mean, intensity_std = normalize_factor["intensity"]
-    curves = (density, intensity, instrument.clamp(0, 1), (instrument < 0).float())
-    curves = (bar_means(curve, mask, steps_per_bar)[::steps_per_bar].double().numpy() for curve in curves)
-    density, intensity, instrument, forbidden = curves
-    style = style if style.ndim == 1 else bar_means(style, mask, steps_per_bar)
-    return Bars(
-        hits=(density * density_std + density_mean) * steps_per_bar * N_VOICES,
-        velocity=(intensity * intensity_std + intensity_mean) * 127,
-        voices=np.where(forbidden == 1, -1.0, instrument * steps_per_bar),
-        style=style[::steps_per_bar].numpy(),
-    )
-
-
-def measure(onset, vel, steps_per_bar):
-    """Count what was played. onset, vel: (T, 9) arrays, T any length. Returns Bars without styles."""
-    density, intensity, instrument = bar_attributes(
-        onset, vel, BarGrid.four_four(len(onset), steps_per_bar // 4)
-    ).values()
-    return Bars(
-        hits=density * steps_per_bar * N_VOICES,
-        velocity=intensity * 127,
-        voices=instrument * steps_per_bar,
-        style=np.full(len(density), STYLE_NONE),
-    )
-
-
-def asked_voices(asked):
-    """The indices of the voices of which anything is asked in any bar, in voice order."""
-    return [voice for voice in range(N_VOICES) if not np.isnan(asked.voices[:, voice]).all()]
+def as_weights(styles):
+    """The way back from as_ids."""
+    if styles.ndim > 1:
+        return styles
+    return np.where(styles[:, None] == STYLE_NONE, np.nan, np.eye(STYLE_NONE + 1)[styles, :STYLE_NONE])
 
 
 def style_name(style):
@@ -298,76 +105,176 @@ def style_name(style):
     if np.isnan(style[0]):
         return NO_STYLE
     parts = [which for which in np.argsort(-style, kind="stable") if style[which] > 0]
-    return (
-        STYLES[parts[0]]
-        if len(parts) == 1
-        else " + ".join(f"{STYLES[which]} {style[which]:.2g}" for which in parts)
-    )
+    if len(parts) == 1:
+        return STYLES[parts[0]]
+    return " + ".join(f"{STYLES[which]} {style[which]:.2g}" for which in parts)
+
+
+# ---- a musician's units and the model's
+
+
+def _units(control, grid):
+    """How many of a musician's units are a quantity of 1 in each bar, float32, (n_bars,) or (n_bars, 1)."""
+    lengths = np.array(grid.lengths, np.float32)
+    return control.units(lengths if control.width is None else lengths[:, None])
+
+
+def to_model_units(asked, normalize_factor, grid):
+    """Bars as the curves of `generate`: control name -> (1, T), or (1, T, 9), float32, NaN where unset and a
+    negative value where a voice is forbidden; style int64 or, where there are blends, (1, T, 18) float32."""
+    curves = {"style": asked["style"] if asked["style"].ndim == 1 else asked["style"].astype(np.float32)}
+    for name, control in NUMBERS.items():
+        value = control.normalize(asked[name] / _units(control, grid), normalize_factor)
+        curves[name] = value.astype(np.float32)
+    return {name: grid.spread(curves[name], 0)[None] for name in CONTROLS}
+
+
+def from_model_units(curves, mask, normalize_factor, grid):
+    """The Bars that curves, as read_curves gives them, ask for: the way back from to_model_units. Of a bar of
+    several styles the first step's counts; a voice is forbidden in it where it is on all its steps."""
+    first = list(grid.starts)
+    asked = Bars()
+    for name, control in NUMBERS.items():
+        curve = curves[name] if control.normalized else curves[name].clamp(control.lowest, control.highest)
+        quantity = control.denormalize(grid.means(curve, mask)[first].double().numpy(), normalize_factor)
+        asked[name] = quantity * _units(control, grid)
+    forbidden = grid.means((curves["instrument"] < 0).float(), mask)[first] == 1
+    asked["instrument"] = np.where(forbidden.numpy(), FORBIDDEN, asked["instrument"])
+    style = curves["style"]
+    asked["style"] = (style if style.ndim == 1 else grid.means(style, mask))[first].numpy()
+    return asked
+
+
+def measure(onset, vel, grid):
+    """Count what was played. onset, vel: (T, 9) arrays. Returns Bars without styles."""
+    onset, vel = np.asarray(onset, np.float32), np.asarray(vel, np.float32)
+    played = Bars.unset(grid.n_bars)
+    for name, control in NUMBERS.items():
+        played[name] = control.measure(onset, vel, grid) * _units(control, grid)
+    return played
+
+
+# ---- curves
+
+
+def generate_control_params(control_points, values, seq_len, mode="linear", device="cpu", is_cat=False):
+    """Draw a control curve through a few points.
+
+    control_points: fractions of seq_len, rising, in [0, 1]. values: at each point a number, or a list of dim
+    numbers (nine for instrument); None or NaN leaves the stretch to the model. mode: from one point to the
+    next "left" holds the left value, "right" the right one, "linear" ramps (not for categories).
+    is_cat: whole numbers (masks, styles). A device that is absent falls back to the CPU with a warning.
+
+    Returns (1, seq_len, dim) on the device, float32, or int64 if is_cat. Raises ValueError.
+    """
+    seq_len = whole(seq_len, "seq_len")
+    try:
+        points = np.asarray(control_points, dtype=np.float64)
+    except (TypeError, ValueError):
+        points = np.empty(0)
+    inside = ((points >= 0) & (points <= 1)).all()
+    if points.ndim != 1 or not len(points) or not inside or (np.diff(points) < 0).any():
+        rule = "they must be fractions of seq_len, rising from 0 to 1"
+        raise ArgumentError("control_points", control_points, rule)
+    try:
+        table = np.asarray(values, dtype=np.float64).reshape(len(points), -1)
+    except (TypeError, ValueError):
+        rule = f"there must be one for each of the {len(points)} control_points, all of one size"
+        raise ArgumentError("values", values, rule) from None
+    if mode not in ("left", "right", "linear") or (is_cat and mode == "linear"):
+        raise ArgumentError("mode", mode, "it must be 'left', 'right' or, not for categories, 'linear'")
+    if is_cat and (table != np.round(table)).any():
+        raise ArgumentError("values", values, "categories must be whole numbers")
+
+    step = np.arange(seq_len) / seq_len
+    if mode == "linear":
+        curve = np.stack([np.interp(step, points, column) for column in table.T], axis=1)
+    else:
+        left = np.searchsorted(points, step, side="right") - 1
+        curve = table[np.clip(left + (mode == "right"), 0, len(points) - 1)]
+    dtype = torch.int64 if is_cat else torch.float32
+    return torch.as_tensor(curve).to(dtype)[None].to(pick_device(device))
+
+
+def read_curves(curves, masks, seq_len, normalize_factor):
+    """Check curves, control name -> value as `generate` takes it, None for those left out. Returns tensors
+    (seq_len, ...) on the CPU, as near as they are possible, NaN where unset, a negative instrument where a
+    voice is forbidden; and the mask (seq_len,) bool."""
+    read = {}
+    for name, control in CONTROLS.items():
+        if control.n_ids is not None:
+            read[name] = style_steps(curves.get(name), seq_len)
+            continue
+        read[name] = control_curve(curves.get(name), name, seq_len, control.width)
+        if control.normalized:
+            read[name] = nearest_possible(read[name], control, normalize_factor)
+    if masks is None:
+        return read, torch.ones(seq_len, dtype=torch.bool)
+    return read, control_curve(masks, "masks", seq_len) > 0
+
+
+def for_model(curves, mask, grid):
+    """Curves of read_curves as the model is given them: each bar its mean, of what a bar can have."""
+    means = {}
+    for name, curve in curves.items():
+        control = CONTROLS[name]
+        if control.n_ids is not None:
+            means[name] = curve if curve.ndim == 1 else grid.means(curve, mask)
+        else:
+            curve = curve if control.normalized else curve.clamp(control.lowest, control.highest)
+            means[name] = grid.means(curve, mask)
+    return means
 
 
 def control_curve(value, name, seq_len, dim=None):
     """A control as the user gave it, as float32 (seq_len,), or (seq_len, dim), on the CPU; NaN where unset.
 
-    value: None (unset throughout), or a tensor or array of at least seq_len steps, with or without a leading 1
-    and, where dim is None, a trailing 1. Raises ValueError naming `name`.
+    value: None (unset throughout), or a tensor or array of at least seq_len steps, with or without a leading
+    1 and, where dim is None, a trailing 1. Raises ArgumentError.
     """
     if value is None:
         return torch.full((seq_len,) if dim is None else (seq_len, dim), torch.nan)
     curve = as_floats(value, name)
-    shape = tuple(curve.shape)
-    if dim is None and curve.ndim > 1 and shape[-1] == 1:
+    found = f"shape {tuple(curve.shape)}"
+    if dim is None and curve.ndim > 1 and curve.shape[-1] == 1:
         curve = curve[..., 0]
     rank = 1 if dim is None else 2
     if curve.ndim == rank + 1 and len(curve) == 1:
         curve = curve[0]
     if curve.ndim != rank or (dim is not None and curve.shape[1] != dim):
-        raise ValueError(f"{name}: shape {shape}; it must be (1, steps{f', {dim}' if dim else ''})")
+        raise ArgumentError(name, value, f"it must be (1, steps{f', {dim}' if dim else ''})", found)
     if len(curve) < seq_len:
-        raise ValueError(
-            f"{name}: {len(curve)} steps; seq_len, {seq_len}, must be no longer than the controls"
-        )
+        rule = f"seq_len, {seq_len}, must be no longer than the controls"
+        raise ArgumentError(name, value, rule, f"{len(curve)} steps")
     return curve[:seq_len]
 
 
-def nearest_possible(curve, mean, std):
-    """Bring z-scores to the nearest that a bar can have: density and intensity themselves lie in [0, 1]."""
-    return ((curve * std + mean).clamp(0, 1) - mean) / std
-
-
-def bar_means(curve, mask, steps_per_bar):
-    """Give all steps of a bar the mean of its steps that are valid and set; NaN where there are none.
-
-    curve: (T,) or (T, D) tensor, NaN where unset. mask: (T,) bool. The last bar may be cut short.
-    """
-    valid = mask.reshape(-1, *[1] * (curve.ndim - 1))
-    bars = curve.masked_fill(~valid, torch.nan).split(steps_per_bar)
-    return torch.cat([bar.nanmean(0, keepdim=True).expand_as(bar) for bar in bars])
+def nearest_possible(curve, control, normalize_factor):
+    """Bring values of the model to the nearest that a bar can have."""
+    quantity = control.denormalize(curve, normalize_factor).clamp(control.lowest, control.highest)
+    return control.normalize(quantity, normalize_factor)
 
 
 def style_steps(style, seq_len):
-    """Style ids (seq_len,) int64 of a curve of ids, one style's name, or None; STYLE_NONE where None, NaN or above 17.
-    Of a blend or a curve of weights (1, steps, 18) weights (seq_len, 18) float32 that add up to 1, NaN where none is above
-    0; ids where nothing is blended."""
+    """Style ids (seq_len,) int64 of a curve of ids, one style's name, or None; STYLE_NONE where None, NaN or
+    above 17. Of a blend or a curve of weights (1, steps, 18) weights (seq_len, 18) float32 that add up to 1,
+    NaN where none is above 0; ids where nothing is blended."""
     if isinstance(style, (str, dict)):
-        steps = as_ids(style_weights(style)[None])
-        return (
-            torch.as_tensor(steps)
-            .to(torch.int64 if steps.ndim == 1 else torch.float32)
-            .expand(seq_len, *steps.shape[1:])
-        )
+        with within("style"):
+            steps = torch.as_tensor(as_ids(style_weights(style)[None]))
+        steps = steps.to(torch.int64 if steps.ndim == 1 else torch.float32)
+        return steps.expand(seq_len, *steps.shape[1:])
     shape = np.shape(style)
     if len(shape) == 3 and shape[-1] > 1 or len(shape) == 2 and shape[0] > 1 and shape[-1] == STYLE_NONE:
         weights = control_curve(style, "style", seq_len, STYLE_NONE).nan_to_num(0.0, posinf=torch.inf)
         if not ((weights >= 0) & (weights < torch.inf)).all():
-            raise ValueError(
-                f"style: weights from {weights.min():g} to {weights.max():g}; they must be numbers, 0 or more"
-            )
+            found = f"weights from {weights.min():g} to {weights.max():g}"
+            raise ArgumentError("style", style, "they must be numbers, 0 or more", found)
         weights = weights / weights.sum(-1, keepdim=True)
         return torch.as_tensor(as_ids(weights.numpy()))
     ids = control_curve(style, "style", seq_len).nan_to_num(STYLE_NONE).clamp(max=STYLE_NONE)
     wrong = ids[(ids < 0) | (ids != ids.round())]
     if len(wrong):
-        raise ValueError(
-            f"style: {wrong[0]:g}; it must be a style's id, 0 to {STYLE_NONE - 1}, or {STYLE_NONE} for none"
-        )
+        rule = f"it must be a style's id, 0 to {STYLE_NONE - 1}, or {STYLE_NONE} for none"
+        raise ArgumentError("style", style, rule, f"{wrong[0]:g}")
     return ids.long()

@@ -3,32 +3,33 @@
 Shapes: T steps of a sixteenth, 16 to a bar; nine voices in the order of utils/midi/drums.py.
 """
 
-import inspect
+import contextlib
+from dataclasses import dataclass
 
 import torch
 
+from model.bars import BarGrid
 from model.controls import CONTROLS
 from model.decoding.sampling import sample
-from utils.checks import (
-    GUIDANCE,
-    MAX_RHYTHM_STEPS,
-    bar_latents,
-    check_temperature,
-    how_followed,
-    in_eval_mode,
-    known_cells,
-    laid_out,
-    limits,
-    locked_cells,
-    make_generator,
-    strengths,
-    whole,
-)
+from utils.checks import ArgumentError, whole
 from utils.get_model import given_model
-from utils.playing.controls import bar_means, check_keys, from_model_units, laid_controls
-from utils.playing.ranking import best_takes
+from utils.playing.controls import Bars, for_model, from_model_units, read_curves
+from utils.playing.receipt import best_takes
+from utils.playing.request import Dials, with_arguments_of
+from utils.playing.rolls import (
+    KNOWN,
+    MAX_RHYTHM_STEPS,
+    ROLLS,
+    bar_latents,
+    drum_rolls,
+    known_cells,
+    limits,
+    looped,
+    read_rhythm,
+)
 
 
+@with_arguments_of(Dials, *CONTROLS)
 def generate(
     piano_roll_onset,
     piano_roll_vel,
@@ -41,143 +42,183 @@ def generate(
     seq_len,
     *,
     model=None,
-    seed=None,
-    temperature=1.0,
-    guidance=GUIDANCE,
-    follow="literal",
-    num_samples=1,
-    best_of=None,
     drums=None,
-    lock=None,
-    at_most=None,
-    playable=False,
     known=None,
     latent=None,
+    **more,
 ):
     """Write drums to a rhythm.
 
     Everything may be a torch tensor or a NumPy array, with or without the leading 1, on any device.
 
     piano_roll_onset, piano_roll_vel, piano_roll_timeoffset: (1, T, 9), the rhythm, up to 4096 bars. Of each
-        step the loudest hit is heard. Shorter than seq_len: the model goes on by itself; longer: cut. All three
-        None: there is no rhythm, and the model plays what it likes.
-    density, intensity: (1, >= seq_len) z-scores; instrument: (1, >= seq_len, 9), share of the bar's steps that
-        each voice hits, below zero: the voice is forbidden on that step; style: (1, >= seq_len) ids, or one
-        style's name; or a blend of styles, a dict like {"funk": 0.7, "jazz": 0.3} or a curve of weights
-        (1, >= seq_len, 18), of which only the ratios count. A bar is asked for the mean of its steps, as nearly as it
-        is possible. NaN (style: 18 and above, or no weight at all) is unset, and None leaves the control to the model.
+        step the loudest hit is heard. Shorter than seq_len: the model goes on by itself; longer: cut. All
+        three None: there is no rhythm, and the model plays what it likes.
+    density, intensity: (1, >= seq_len) z-scores; instrument: (1, >= seq_len, 9), share of the bar's steps
+        that each voice hits, below zero: the voice is forbidden on that step; style: (1, >= seq_len) ids, or
+        one style's name; or a blend of styles, a dict like {"funk": 0.7, "jazz": 0.3} or a curve of weights
+        (1, >= seq_len, 18), of which only the ratios count. A bar is asked for the mean of its steps, as
+        nearly as it is possible. NaN (style: 18 and above, or no weight at all) is unset, and None leaves the
+        control to the model.
     masks: (1, >= seq_len), 1 = play, 0 = stay silent; None plays throughout.
     seq_len: steps to write, a multiple of 4.
     model: default: the one built last by get_model. seed: same seed, same drums; None: new ones each time.
-    temperature: above 0. guidance: how much the controls weigh where any is set; 1 samples as trained. Or a dict with a
-        strength for any of density, intensity, instrument and style, the others having the default. num_samples: versions.
-    follow: "literal" or 1 follows the rhythm hit by hit, "loose" or 0 its gist bar by bar; numbers between lie between,
-        and up to 2 beyond. "free": not at all.
-    drums, lock: three rolls, and one or several of their voices, names or indices, that are played exactly as they are
-        there; drums shorter than seq_len come round again. at_most: no step hits more voices than this. playable: no
-        step needs more than two hands and two feet, of which one plays the kick and the other, unless the open hat
-        sounds, the closed. Where too many are drawn the likelier ones stay; known cells always do.
-    known: drums to play around, a dict of onset, vel, timeoffset (1, seq_len, 9) and of two masks of that shape:
-        known_onset, the cells that are as `onset` has them, hit or not; known_vel, those of them whose hits have
-        their velocity and offset, too. They come back as they are, unless `masks` silences them, and are heard with
-        the rhythm, which is then followed literally, or not at all. utils/playing/jobs.py has the jobs that this is for.
+    temperature: above 0. guidance: how much the controls weigh where any is set; 1 samples as trained. Or a
+        dict with a strength for any of density, intensity, instrument and style, the others having the
+        default. num_samples: versions.
+    follow: "literal" or 1 follows the rhythm hit by hit, "loose" or 0 its gist bar by bar; numbers between
+        lie between, and up to 2 beyond. "free": not at all.
+    drums, lock: three rolls, and one or several of their voices, names or indices, that are played exactly as
+        they are there; drums shorter than seq_len come round again. at_most: no step hits more voices than
+        this. playable: no step needs more than two hands and two feet, of which one plays the kick and the
+        other, unless the open hat sounds, the closed. Where too many are drawn the likelier ones stay; known
+        cells always do.
+    known: drums to play around, a dict of onset, vel, timeoffset (1, seq_len, 9) and of two masks of that
+        shape: known_onset, the cells that are as `onset` has them, hit or not; known_vel, those of them whose
+        hits have their velocity and offset, too. They come back as they are, unless `masks` silences them,
+        and are heard with the rhythm, which is then followed literally, or not at all. utils/playing/jobs.py
+        has the jobs that this is for.
     latent: (1, bars, Z), used in place of the gist of each bar of the rhythm; see utils.playing.jobs.gist.
 
-    best_of: so many takes are played, or num_samples if that is more, and the num_samples of them that obey best come
-        back, the best first and no two alike (see utils/playing/ranking.py); fewer, with a warning, where there are no more
-        different ones. None: num_samples takes as they are drawn.
+    best_of: so many takes are played, or num_samples if that is more, and the num_samples of them that obey
+        best come back, the best first and no two alike (see utils/playing/receipt.py); fewer, with a warning,
+        where there are no more different ones. None: num_samples takes as they are drawn.
 
     Returns onset, vel, timeoffset, float32 (num_samples, seq_len, 9) on the model's device.
     Leaves no trace: the model's train/eval mode and all global random numbers are as before.
     Raises ValueError naming the argument, the value and the rule.
     """
-    model = given_model(model)
-    seq_len = whole(seq_len, "seq_len")
-    if seq_len % 4 or seq_len > MAX_RHYTHM_STEPS:
-        raise ValueError(f"seq_len: {seq_len}; it must be a multiple of 4 steps, {MAX_RHYTHM_STEPS} at most")
-    num_samples = whole(num_samples, "num_samples")
-    best_of = None if best_of is None else max(num_samples, whole(best_of, "best_of"))
-    temperature = check_temperature(temperature)
-    follow, guidance = how_followed(follow), strengths(guidance)
+    curves = {"density": density, "intensity": intensity, "instrument": instrument, "style": style}
+    curves |= {name: more.pop(name) for name in CONTROLS if name in more}
+    dials = Dials(**more)
+    check_lock(drums, dials.lock)
+    rhythm = piano_roll_onset, piano_roll_vel, piano_roll_timeoffset
+    return draw(make_plan(given_model(model), dials, seq_len, rhythm, curves, masks, drums, known, latent))
 
-    bar, factor = model.steps_per_bar, model.normalize_factor
-    *rhythm, heard = laid_out((piano_roll_onset, piano_roll_vel, piano_roll_timeoffset), seq_len)
-    known, locked = None if known is None else known_cells(known, seq_len), locked_cells(lock, drums, seq_len)
-    if known and locked:
-        known = {
-            name: torch.where(locked["known_onset"], locked[name], cells) for name, cells in known.items()
-        }
-    known = known or locked
+
+@dataclass(frozen=True)
+class Plan:
+    """What the model plays, checked, and as long as it plays, T steps.
+
+    inputs: what `sample` takes, tensors (T, ...) on the CPU, and lists and dicts of them. To choose among
+    takes: asked, the Bars that the controls ask for; followed (steps, 9), the onsets of the rhythm as far as
+    it is followed hit by hit; onsets_known, whether takes can differ in velocity and timing alone.
+    """
+
+    model: torch.nn.Module
+    dials: Dials
+    grid: BarGrid
+    inputs: dict
+    asked: Bars
+    followed: torch.Tensor
+    onsets_known: bool
+
+
+def make_plan(model, dials, seq_len, rhythm, curves, masks=None, drums=None, known=None, latent=None):
+    """The Plan for arguments of `generate`; curves: control name -> curve, or None.
+
+    Each cell is decided by the first of these that speaks of it:
+    1. a step that `masks` leaves out is silent;
+    2. a voice of `lock` is as in `drums`, which come round again;
+    3. a cell that is known is as in `known`, hit or not;
+    4. a voice that `instrument` forbids is silent;
+    5. what is left is drawn, and of more hits than at_most and playable allow the likelier ones stay.
+    """
+    steps = whole(seq_len, "seq_len")
+    if steps % 4 or steps > MAX_RHYTHM_STEPS:
+        raise ArgumentError("seq_len", steps, f"it must be a multiple of 4 steps, {MAX_RHYTHM_STEPS} at most")
+    grid, factor = model.grid(steps), model.normalize_factor
+    rhythm, reach = read_rhythm(rhythm, steps)
+    known = None if known is None else known_cells(known, steps)
+    if dials.locked is not None:
+        known = lock_voices(known, drum_rolls(drums), dials.locked, steps)
     if latent is not None:
-        latent = bar_latents(latent, -(-seq_len // bar), model.config["Model"]["Intermediate"]["d_latent"])
-    limit = limits(at_most, playable, seq_len)
-    controls = laid_controls(density, intensity, instrument, style, masks, seq_len, factor)
-    density, intensity, instrument, style, mask = controls
-    style = bar_means(style, mask, bar) if style.ndim > 1 else style
-    curves = [bar_means(curve, mask, bar) for curve in (density, intensity, instrument.clamp(0, 1))]
-    rhythm, use_context, use_latent = as_heard(
-        rhythm, heard, follow, bar, known is not None, latent is not None
-    )
-
-    weight = next(model.parameters())
-    generator = make_generator(seed, weight.device)
-
-    def prepare(x):
-        """(seq_len, ...) -> (1, seq_len, ...) on the model's device."""
-        return x[None].to(weight.device)
-
-    curves = dict(zip(CONTROLS, map(prepare, (*curves, style))))
-
-    def draw(num_samples):
-        return sample(
-            model,
-            [prepare(roll) for roll in rhythm],
-            curves,
-            prepare(mask),
-            use_context=prepare(use_context),
-            use_latent=prepare(use_latent),
-            known=known and {name: prepare(x) for name, x in known.items()},
-            latent=None if latent is None else prepare(latent),
-            forbid=prepare(instrument < 0),
-            limit=None if limit is None else prepare(limit),
-            num_samples=num_samples,
-            temperature=temperature,
-            guidance=guidance,
-            follow=1.0 if follow is None else follow,
-            generator=generator,
-        )
-
-    with in_eval_mode(model):
-        if best_of is None:
-            return draw(num_samples)
-        onsets_known = known is not None and bool((known["known_onset"] | ~mask[:, None]).all())
-        asked = from_model_units(*controls, factor, bar)
-        followed = rhythm[0][: heard if use_context.any() else 0]
-        return best_takes(draw, num_samples, best_of, asked, followed, bar, onsets_known)
+        latent = bar_latents(latent, grid.n_bars, model.config["Model"]["Intermediate"]["d_latent"])
+    curves, mask = read_curves(curves, masks, steps, factor)
+    around, gist = known is not None, latent is not None
+    rhythm, use_context, use_latent = as_heard(rhythm, reach, dials, grid, around, gist)
+    inputs = {"rhythm": rhythm, "use_context": use_context, "use_latent": use_latent}
+    inputs |= {"controls": for_model(curves, mask, grid), "mask": mask, "known": known, "latent": latent}
+    inputs |= {"forbid": curves["instrument"] < 0, "limit": limits(dials.at_most, dials.playable, steps)}
+    followed = rhythm[0][: reach if use_context.any() else 0]
+    onsets_known = around and bool((known["known_onset"] | ~mask[:, None]).all())
+    asked = from_model_units(curves, mask, factor, grid)
+    return Plan(model, dials, grid, inputs, asked, followed, onsets_known)
 
 
-def check_keywords(playing, own=()):
-    """ValueError for the first of these names that is neither a function's own nor one that `generate` takes by keyword
-    alone, with the nearest that is."""
-    parts = inspect.signature(generate).parameters.values()
-    names = [part.name for part in parts if part.kind == part.KEYWORD_ONLY]
-    check_keys(playing, [*own, *(name for name in names if name not in own)], what="argument")
+def draw(plan):
+    """Play the plan. Returns onset, vel, timeoffset, float32 (num_samples, T, 9), on the model's device."""
+    dials, device = plan.dials, next(plan.model.parameters()).device
+    inputs = _batch_of_one(plan.inputs, device) | dials.for_model()
+    generator, wanted = make_generator(dials.seed, device), dials.num_samples
+
+    def takes(number):
+        return sample(plan.model, **inputs, num_samples=number, generator=generator)
+
+    with in_eval_mode(plan.model):
+        if dials.best_of is None:
+            return takes(wanted)
+        wishes = plan.asked, plan.followed, plan.grid, plan.onsets_known
+        return best_takes(takes, wanted, max(wanted, dials.best_of), *wishes)
 
 
-def as_heard(rhythm, heard, follow, steps_per_bar, known, latent):
+def _batch_of_one(x, device):
+    """A tensor with a leading 1 on the device; lists and dicts of them; None stays None."""
+    if isinstance(x, dict):
+        return {name: _batch_of_one(part, device) for name, part in x.items()}
+    if isinstance(x, list):
+        return [_batch_of_one(part, device) for part in x]
+    return None if x is None else x[None].to(device)
+
+
+def check_lock(drums, lock):
+    """ArgumentError where of drums and the voices of them to lock one is given without the other."""
+    locks = lock is not None and lock != ()
+    if drums is None and locks:
+        raise ArgumentError("lock", lock, "it needs `drums`, three rolls that have these voices")
+    if drums is not None and not locks:
+        rule = "lock is None; it must name the voices that are played as they are"
+        raise ArgumentError("drums", drums, rule, "three rolls")
+
+
+def lock_voices(known, drums, locked, steps):
+    """The known cells, a dict or None, with the voices `locked` (9,) as in drums (T, 9), over and over."""
+    cells = locked.expand(steps, len(locked))
+    mine = known_cells(dict(zip((*ROLLS, *KNOWN), (*looped(drums, steps), cells, cells))), steps)
+    if known is None:
+        return mine
+    return {name: torch.where(cells, mine[name], known[name]) for name in known}
+
+
+def as_heard(rhythm, reach, dials, grid, known, latent):
     """The rhythm, and on which steps its context and its latent are used.
 
-    Known drums reach the decoder through the context alone. So where there are any it is used throughout, and a rhythm
-    that is not to be heard is silent, as in training.
+    Known drums reach the decoder through the context alone. So where there are any it is used throughout, and
+    a rhythm that is not followed is silent, as in training.
     """
     step = torch.arange(len(rhythm[0]))
+    follow = dials.followed
     if known:
         if follow not in (1, None):
-            follow = repr("loose") if follow == 0 else f"{follow:g}"
-            raise ValueError(
-                f"follow: {follow}; beside known drums a rhythm is followed literally, or 'free', not at all"
-            )
+            rule = "beside known drums a rhythm is followed literally, or 'free', not at all"
+            raise ArgumentError("follow", dials.follow, rule)
         rhythm = [torch.zeros_like(roll) for roll in rhythm] if follow is None else rhythm
         return rhythm, step >= 0, step >= 0
-    use_latent = (step // steps_per_bar * steps_per_bar < heard) & (follow is not None)
-    return rhythm, (step < heard) & bool(follow), use_latent | latent
+    begun = torch.tensor(grid.starts)[torch.as_tensor(grid.index.bar)] < reach
+    return rhythm, (step < reach) & bool(follow), (begun & (follow is not None)) | latent
+
+
+def make_generator(seed, device):
+    return torch.Generator(device=device).manual_seed(seed)
+
+
+@contextlib.contextmanager
+def in_eval_mode(model):
+    """The model in eval mode, and afterwards each of its modules as it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

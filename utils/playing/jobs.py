@@ -1,142 +1,200 @@
-"""The jobs of a drummer who is given drums: play them with feeling, add to them, mend, continue, vary, blend them.
+"""The jobs of a drummer who is given drums: play them with feeling, add to them, mend, continue, vary, blend.
 
-Drums are three rolls, onset, vel and timeoffset (1, T, 9), as drums_from_midi and generate give them, of any length.
-Every job takes, by keyword, the controls of `generate`, as long as what it returns, and what else `generate` takes by
-keyword: seed, model, num_samples, playable... `rhythm`, three rolls as process_midi gives them, is heard beside the
-drums. lock: one or several voices of the drums that stay exactly as they are, whatever the job does to the others.
-Bars, steps and voices are counted from 0; voices may go by name. All return onset, vel, timeoffset, float32
-(num_samples, T, 9), in which what was to stay is as it was, to the bit, and raise ValueError naming the argument.
+Drums are three rolls, onset, vel and timeoffset (1, T, 9), as drums_from_midi and generate give them, of any
+length. Every job takes, by keyword, the controls of `generate`, as long as what it returns, and what else
+`generate` takes by keyword: seed, model, num_samples, playable... `rhythm`, three rolls as process_midi gives
+them, is heard beside the drums. lock: one or several voices of the drums that stay exactly as they are,
+whatever the job does to the others. Bars, steps and voices are counted from 0; voices may go by name. All
+return onset, vel, timeoffset, float32 (num_samples, T, 9), in which what was to stay is as it was, to the
+bit, and raise ValueError naming the argument.
+
+A job is a row of JOBS in arguments.py and a function of LAYOUTS here: what stays and what is played anew.
 """
 
 import math
+from dataclasses import dataclass, fields
 
 import torch
 
+from model.controls import CONTROLS
 from model.decoding.sampling import encode
-from utils.checks import drum_rolls, in_eval_mode, make_generator, numbers, three, voice_mask, whole
+from utils.checks import ArgumentError, check_keys, number, whole
 from utils.get_model import given_model
 from utils.midi.drums import N_VOICES
 from utils.midi.read import rhythm_roll
-from utils.playing.generate import check_keywords, generate
+from utils.playing.arguments import JOBS
+from utils.playing.generate import draw, in_eval_mode, make_generator, make_plan
+from utils.playing.request import Dials
+from utils.playing.rolls import KNOWN, ROLLS, drum_rolls, indices, looped, three, voice_mask
 
 BEAT = 4  # steps
 
 
 def humanise(drums, *, lock=(), **playing):
-    """Play the hits of the drums anew: the onsets stay, velocity and timing are the model's. Those of the drums are not
-    looked at; to keep their accents, give the drums as `rhythm`, too."""
-    rolls = drum_rolls(drums)
-    everywhere = torch.ones_like(rolls[0])
-    return _play_around(rolls, everywhere, everywhere * _locked(lock), **playing)
+    """Play the hits of the drums anew: the onsets stay, velocity and timing are the model's. Those of the
+    drums are not looked at; to keep their accents, give the drums as `rhythm`, too."""
+    return _play("humanise", drums, lock=lock, **playing)
 
 
 def add_voices(drums, voices, **playing):
-    """Play the voices named, a list of names or indices, to the others, which stay. Drums that have them lose theirs."""
-    return infill(drums, voices=voices, **playing)
+    """Play voices, names or indices, to the others, which stay; those that the drums have of them go."""
+    return _play("add", drums, {"voices": voices}, **playing)
 
 
 def infill(drums, *, bars=None, steps=None, voices=None, lock=(), **playing):
     """Play anew what is named, with all that stands before, after and beside it in view.
 
-    bars, steps: a number or several (a list, a range); voices: a list of names or indices. Cells that are in all that
-    is named are played anew: steps=range(8, 16), voices=["kick"] is the kick of the first bar's second half.
+    bars, steps: a number or several (a list, a range); voices: a list of names or indices. Cells that are in
+    all that is named are played anew: steps=range(8, 16), voices=["kick"] is the kick of the first bar's
+    second half.
     """
-    rolls = drum_rolls(drums)
-    model = playing["model"] = _model(playing)
-    n_steps = len(rolls[0])
-    if bars is None and steps is None and voices is None:
-        raise ValueError("bars, steps, voices: None; at least one of them must say what is played anew")
-    step = torch.arange(n_steps)
-    anew = torch.ones(n_steps, N_VOICES, dtype=torch.bool)
-    if bars is not None:
-        n_bars = -(-n_steps // model.steps_per_bar)
-        anew &= torch.isin(step // model.steps_per_bar, numbers(bars, "bars", n_bars))[:, None]
-    if steps is not None:
-        anew &= torch.isin(step, numbers(steps, "steps", n_steps))[:, None]
-    if voices is not None:
-        anew &= voice_mask(voices, "voices")
-    if not anew.any():
-        raise ValueError(f"bars: {bars}, steps: {steps}; no cell is in both of them")
-    anew &= ~_locked(lock)
-    if not anew.any():
-        raise ValueError(f"lock: {lock!r}; nothing is left to be played anew")
-    return _play_around(rolls, ~anew, ~anew, **playing)
+    own = {"bars": bars, "steps": steps, "voices": voices}
+    return _play("infill", drums, own, lock=lock, **playing)
 
 
 def continue_drums(drums, bars, *, lock=(), **playing):
-    """Go on for so many bars from where the drums, whole bars, end. Returns the drums and what follows them. Voices that
-    are locked come round again."""
-    rolls = drum_rolls(drums)
-    model = playing["model"] = _model(playing)
-    n_steps = len(rolls[0])
-    if n_steps % model.steps_per_bar:
-        raise ValueError(
-            f"drums: {n_steps} steps; to go on from them they must be whole bars of {model.steps_per_bar}"
-        )
-    total = n_steps + whole(bars, "bars") * model.steps_per_bar
-    rolls = [roll[torch.arange(total) % n_steps] for roll in rolls]
-    there = (torch.arange(total) < n_steps)[:, None] | _locked(lock)
-    return _play_around(rolls, there, there, **playing)
+    """Go on for so many bars from where the drums, whole bars, end. Returns the drums and what follows them.
+    Voices that are locked come round again."""
+    return _play("continue", drums, {"bars": whole(bars, "bars")}, lock=lock, **playing)
 
 
 def vary(drums, strength, *, lock=(), seed=None, **playing):
     """Play variations: at strength 0 the drums themselves, at 1 another groove, in between something of both.
 
-    So much of the drums is played anew, beat by beat and voice by voice, and so far does the gist of their bars, which
-    the new hits follow, move towards one drawn at random. What is played anew at some strength is so at all above it:
-    turn the dial with one seed and the drums move away from where they were.
+    So much of the drums is played anew, beat by beat and voice by voice, and so far does the gist of their
+    bars, which the new hits follow, move towards one drawn at random. What is played anew at some strength is
+    so at all above it: turn the dial with one seed and the drums move away from where they were.
     """
-    rolls = drum_rolls(drums)
-    model = playing["model"] = _model(playing)
-    check_strength(strength)
-    generator = make_generator(seed, "cpu")
-    seed = int(torch.randint(2**62, (), generator=generator)) if seed is None else seed
-    mine = gist(drums, model)
-    other = torch.randn(mine.shape, generator=generator)
-    beats = torch.rand(-(-len(rolls[0]) // BEAT), N_VOICES, generator=generator)
-    stays = (beats >= strength).repeat_interleave(BEAT, dim=0)[: len(rolls[0])] | _locked(lock)
-    playing |= {"seed": seed, "latent": between(mine, other, strength)}
-    if not stays.any():
-        return _play(len(rolls[0]), **playing)
-    return _play_around(rolls, stays, stays, **playing)
+    return _play("vary", drums, {"strength": strength}, lock=lock, seed=seed, **playing)
 
 
 def interpolate(first, second, bars, **playing):
-    """Play so many bars that lead from the groove of the first drums to that of the second: in the first bar the gist of
-    the first drums, in the last that of the second, hit by hit neither. Drums shorter than that come round again."""
-    model = playing["model"] = _model(playing)
+    """Play so many bars that lead from the groove of the first drums to that of the second: in the first bar
+    the gist of the first drums, in the last that of the second, hit by hit neither. Drums shorter than that
+    come round again."""
+    return _play("interpolate", drum_rolls(first, "first"), {"second": second, "bars": bars}, **playing)
+
+
+def _play(job, drums, own=None, *, model=None, rhythm=None, masks=None, known=None, latent=None, **playing):
+    """own: the arguments of the job alone. playing: controls and dials."""
+    dials = [field.name for field in fields(Dials)]
+    check_keys(playing, [*CONTROLS, "rhythm", "masks", "model", *dials], what="argument")
+    curves = {name: playing.pop(name, None) for name in CONTROLS}
+    how = Dials(**playing)
+    rhythm = (None,) * 3 if rhythm is None else three(rhythm, "rhythm")
+    more = {"masks": masks, "known": known, "latent": latent}
+    model, drums = given_model(model), drum_rolls(drums)
+    layout = LAYOUTS[job](drums, model, how, **own or {})
+    return draw(plan_layout(job, layout, drums, model, how, rhythm, curves, **more))
+
+
+def plan_layout(job, layout, drums, model, dials, rhythm, curves, known=None, latent=None, masks=None):
+    """The Plan of a Layout of drums, three rolls (T, 9); the other arguments are those of make_plan."""
+    if job != "tap" and known is not None:
+        rule = "not for a job, which says itself what is known; generate takes it"
+        raise ArgumentError("known", known, rule, "")
+    if layout.latent is not None and latent is not None:
+        raise ArgumentError("latent", latent, f"not for {job}, which makes its own; generate takes it", "")
+    if layout.stays is not None and layout.stays.any():
+        cells = layout.stays, layout.stays & (not layout.new_feeling)
+        known = dict(zip((*ROLLS, *KNOWN), (*looped(drums, layout.steps), *cells)))
+    latent = layout.latent if latent is None else latent
+    return make_plan(model, dials, layout.steps, rhythm, curves, masks, drums, known, latent)
+
+
+# ---- what stays and what is played anew
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a job plays. steps: how many; stays: cells (steps, 9) that stay as in the drums, which come round
+    again past their end, or None; new_feeling: whether their velocity and timing are played anew; latent:
+    gist of the bars."""
+
+    steps: int
+    stays: torch.Tensor | None = None
+    new_feeling: bool = False
+    latent: torch.Tensor | None = None
+
+
+def _tap(drums, model, dials, steps):
+    return Layout(steps)
+
+
+def _humanise(drums, model, dials):
+    return Layout(len(drums[0]), torch.ones_like(drums[0], dtype=torch.bool), new_feeling=True)
+
+
+def _infill(drums, model, dials, bars=None, steps=None, voices=None):
+    grid = model.grid(len(drums[0]))
+    if bars is None and steps is None and voices is None:
+        rule = "at least one of them must say what is played anew"
+        raise ArgumentError("bars, steps, voices", None, rule)
+    anew = torch.ones(grid.n_steps, N_VOICES, dtype=torch.bool)
+    if bars is not None:
+        bar = torch.as_tensor(grid.index.bar)
+        anew &= torch.isin(bar, indices(bars, "bars", grid.n_bars))[:, None]
+    if steps is not None:
+        anew &= torch.isin(torch.arange(grid.n_steps), indices(steps, "steps", grid.n_steps))[:, None]
+    if voices is not None:
+        anew &= voice_mask(voices, "voices")
+    if not anew.any():
+        raise ArgumentError("bars", bars, "no cell is in both of them", f"{bars}, steps: {steps}")
+    if dials.locked is not None and not (anew & ~dials.locked).any():
+        raise ArgumentError("lock", dials.lock, "nothing is left to be played anew")
+    return Layout(grid.n_steps, ~anew)
+
+
+def _continue(drums, model, dials, bars=None):
+    grid = model.grid(len(drums[0]))
+    if grid.missing:
+        rule = f"to go on from them they must be whole bars of {model.steps_per_bar}"
+        raise ArgumentError("drums", None, rule, f"{grid.n_steps} steps")
+    steps = grid.n_steps + (grid.n_bars if bars is None else bars) * model.steps_per_bar
+    return Layout(steps, (torch.arange(steps) < grid.n_steps)[:, None].expand(steps, N_VOICES))
+
+
+def _vary(drums, model, dials, strength=0.5):
+    strength = number(strength, "strength", "a number from 0, the same drums, to 1, another groove", most=1)
+    generator = make_generator(dials.seed, "cpu")
+    mine = gist(drums, model)
+    other = torch.randn(mine.shape, generator=generator)
+    steps = len(drums[0])
+    beats = torch.rand(-(-steps // BEAT), N_VOICES, generator=generator)
+    stays = (beats >= strength).repeat_interleave(BEAT, dim=0)[:steps]
+    return Layout(steps, stays, latent=between(mine, other, strength))
+
+
+def _interpolate(drums, model, dials, second, bars):
     bars = whole(bars, "bars")
-    ends = [gist(drums, model, name) for drums, name in ((first, "first"), (second, "second"))]
+    ends = gist(drums, model), gist(second, model, "second")
     ends = [latent[:, torch.arange(bars) % latent.shape[1]] for latent in ends]
-    if "latent" in playing:
-        raise ValueError("latent: not for interpolate, which makes its own; generate takes it")
     share = torch.linspace(0, 1, bars)[:, None] if bars > 1 else torch.tensor([[0.5]])
-    return _play(bars * model.steps_per_bar, latent=between(*ends, share), **playing)
+    return Layout(bars * model.steps_per_bar, latent=between(*ends, share))
 
 
-def check_strength(strength):
-    if isinstance(strength, bool) or not isinstance(strength, (int, float)) or not 0 <= strength <= 1:
-        raise ValueError(
-            f"strength: {strength!r}; it must be a number from 0, the same drums, to 1, another groove"
-        )
+LAYOUTS = {
+    "tap": _tap,
+    "humanise": _humanise,
+    "add": _infill,
+    "infill": _infill,
+    "continue": _continue,
+    "vary": _vary,
+    "interpolate": _interpolate,
+}
+assert LAYOUTS.keys() == JOBS.keys()
 
 
 def gist(drums, model=None, name="drums"):
-    """What the rhythm of drums is about, bar by bar: the latents (1, bars, Z) that a model makes of it. Drums may end
-    within a bar."""
-    rolls = drum_rolls(drums, name)
-    model = _model({"model": model})
-    weight = next(model.parameters())
-    to_bar_line = (0, 0, 0, -len(rolls[0]) % model.steps_per_bar)
-    rhythm = rhythm_roll(*(torch.nn.functional.pad(roll, to_bar_line).numpy() for roll in rolls))
-    rhythm = [torch.from_numpy(roll)[None].to(weight.device) for roll in rhythm]
-    everywhere = torch.ones(rhythm[0].shape[:2], dtype=torch.bool, device=weight.device)
+    """The gist of the rhythm of drums, bar by bar: the latents (1, bars, Z) that the model makes of it."""
+    rolls, model = drum_rolls(drums, name), given_model(model)
+    grid, device = model.grid(len(rolls[0])), next(model.parameters()).device
+    rhythm = rhythm_roll(*(grid.fill(roll, dim=0).numpy() for roll in rolls))
+    rhythm = [torch.from_numpy(roll)[None].to(device) for roll in rhythm]
+    everywhere = torch.ones(rhythm[0].shape[:2], dtype=torch.bool, device=device)
     with in_eval_mode(model), torch.no_grad():
-        return (
-            encode(model, rhythm, everywhere, everywhere, everywhere, model.grid(len(rolls[0])).whole())[1]
-            .float()
-            .cpu()
-        )
+        _, latents = encode(model, rhythm, everywhere, everywhere, everywhere, grid.whole())
+    return latents.float().cpu()
 
 
 def between(a, b, share):
@@ -146,29 +204,3 @@ def between(a, b, share):
     straight = (1 - share) * a + share * b
     arc = (((1 - share) * angle).sin() * a + (share * angle).sin() * b) / angle.sin()
     return torch.where((angle > 1e-3) & (angle < math.pi - 1e-3), arc, straight)
-
-
-def _model(playing):
-    return given_model(playing.get("model"))
-
-
-def _play_around(rolls, known_onset, known_vel, rhythm=None, **playing):
-    """Drums around the cells of rolls (T, 9) that are known; masks (T, 9)."""
-    if "known" in playing:
-        raise ValueError("known: not for a job, which says itself what is known; generate takes it")
-    names = "onset", "vel", "timeoffset", "known_onset", "known_vel"
-    known = dict(zip(names, (*rolls, known_onset, known_vel)))
-    return _play(len(rolls[0]), rhythm, known=known, **playing)
-
-
-def _play(
-    n_steps, rhythm=None, density=None, intensity=None, instrument=None, style=None, masks=None, **playing
-):
-    rhythm = (None,) * 3 if rhythm is None else three(rhythm, "rhythm")
-    check_keywords(playing)
-    return generate(*rhythm, density, intensity, instrument, style, masks, n_steps, **playing)
-
-
-def _locked(lock):
-    """The voices that are locked, (9,) bool; none for () and None."""
-    return torch.zeros(N_VOICES, dtype=torch.bool) if lock is None or lock == () else voice_mask(lock, "lock")

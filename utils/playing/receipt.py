@@ -1,32 +1,48 @@
-"""What was asked of drums and what came out, bar by bar; how the rhythm is answered; what they were drawn from.
+"""What was asked of drums and what came out, bar by bar; how the rhythm is answered; what they were drawn
+from; and which of several takes obey best.
 
 As a table for the terminal, as data for JSON; utils/playing/plots.py draws it on the piano roll.
 """
 
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
+from model.bars import BarGrid
 from utils.files import json_text, write_text
 from utils.get_model import checkpoint_of
-from utils.midi.drums import N_VOICES, STYLE_NONE, VOICES
-from utils.playing.controls import Bars, asked_voices, measure, style_name
+from utils.midi.drums import VOICES
+from utils.playing.controls import NO_STYLE, NUMBERS, Bars, heading, measure, style_name
 
 MET = 0.5  # hits: a whole number can't come nearer to what was asked than this
+ROUNDS = 4  # as many takes again are played so often, at most, where too few of them are different
+AT_ONCE = 64  # takes that are played together
+TICKS = 120  # of a MIDI file, in a step
 
 
 @dataclass
 class Tap:
     """How a rhythm is answered, on the steps of the drums that it reaches.
 
-    steps: (n,) int, the steps that it taps; answered: (n,) bool, whether anything is hit there; hits: how many the
-    drums have while it lasts; off: how many of them fall on no tapped step.
+    steps: (n,) int, the steps that it taps; answered: (n,) bool, whether anything is hit there; hits: how
+    many the drums have while it lasts; off: how many of them fall on no tapped step.
     """
 
     steps: np.ndarray
     answered: np.ndarray
     hits: int
     off: int
+
+    @classmethod
+    def of(cls, onset, rhythm_onset):
+        """Of drums (T, 9) to a rhythm (any length, 9)."""
+        hit, tapped = np.asarray(onset) > 0, (np.asarray(rhythm_onset) > 0).any(-1)
+        steps = min(len(hit), len(tapped))
+        hit, tapped = hit[:steps], tapped[:steps]
+        where = np.flatnonzero(tapped)
+        return cls(where, hit[where].any(-1), int(hit.sum()), int(hit[~tapped].sum()))
 
     @property
     def share_answered(self):
@@ -38,12 +54,26 @@ class Tap:
         """Share of the hits that fall on no tapped step; NaN where there are none."""
         return self.off / self.hits if self.hits else np.nan
 
+    def in_words(self):
+        answered = f"taps answered: {self.answered.sum()} of {len(self.steps)}{_percent(self.share_answered)}"
+        return f"{answered}; hits off the taps: {self.off} of {self.hits}{_percent(self.share_off)}"
+
+    def data(self):
+        return {
+            "tapped": len(self.steps),
+            "answered": int(self.answered.sum()),
+            "hits": self.hits,
+            "off the taps": self.off,
+            "share answered": _plain(self.share_answered),
+            "share off": _plain(self.share_off),
+        }
+
 
 @dataclass
 class Receipt:
     """What was asked of drums and what they are.
 
-    asked, got: Bars of utils.playing.controls, of which `asked` is NaN where nothing is asked
+    asked, got: Bars; grid: their BarGrid
     tap: Tap, or None: no rhythm was heard
     seed: what they were drawn by; None: not known
     checkpoint: {"file", "sha256"}, see checkpoint_of; None: not known
@@ -52,6 +82,7 @@ class Receipt:
 
     asked: Bars
     got: Bars
+    grid: BarGrid
     tap: Tap | None = None
     seed: int | None = None
     checkpoint: dict | None = None
@@ -59,85 +90,66 @@ class Receipt:
 
     @classmethod
     def of(cls, drums, asked, model, rhythm=None, seed=None, dials=None):
-        """drums: onset, vel, timeoffset (T, 9). asked: Bars, or None: nothing. rhythm: the same of the rhythm, of any
-        length, or None."""
-        got = measure(*(np.asarray(roll) for roll in drums[:2]), model.steps_per_bar)
-        asked = nothing_asked(len(got)) if asked is None else asked
-        tap = None if rhythm is None else tap_of(drums[0], rhythm[0])
-        return cls(asked, got, tap, seed, checkpoint_of(model), dict(dials or {}))
+        """drums: onset, vel, timeoffset (T, 9). asked: Bars, or None: nothing. rhythm: the same of the
+        rhythm, of any length, or None."""
+        grid = model.grid(len(drums[0]))
+        asked = Bars.unset(grid.n_bars) if asked is None else asked
+        tap = None if rhythm is None else Tap.of(drums[0], rhythm[0])
+        return cls(asked, measure(*drums[:2], grid), grid, tap, seed, checkpoint_of(model), dict(dials or {}))
 
     def origin(self):
         """Seed, checkpoint and dials, in words."""
         words = [] if self.seed is None else [f"seed {self.seed}"]
         if self.checkpoint:
-            words.append(
-                f"checkpoint {self.checkpoint['file'] or 'in memory'} (SHA-256 {self.checkpoint['sha256']})"
-            )
+            file, sha = self.checkpoint["file"] or "in memory", self.checkpoint["sha256"]
+            words.append(f"checkpoint {file} (SHA-256 {sha})")
         return words + [f"{name.replace('_', ' ')} {_in_words(value)}" for name, value in self.dials.items()]
 
     def figures(self):
         """How far the drums are from what was asked, and from the rhythm, in words."""
         words = [f"{name} {100 * miss:.0f} %" for name, miss in misses(self.asked, self.got).items()]
         words = [f"off what was asked, on average: {', '.join(words)}"] if words else []
-        if self.tap is not None:
-            tap = self.tap
-            answered = (
-                f"taps answered: {tap.answered.sum()} of {len(tap.steps)}{_percent(tap.share_answered)}"
-            )
-            words.append(f"{answered}; hits off the taps: {tap.off} of {tap.hits}{_percent(tap.share_off)}")
-        return words
+        return words + ([] if self.tap is None else [self.tap.in_words()])
 
     def table(self):
-        """A table for the terminal: bar by bar what was asked and what came out, '-' where nothing was asked; below it
-        the rhythm, the seed and the checkpoint."""
-        asked, got = self.asked, self.got
-        columns = [("hits", asked.hits, got.hits), ("velocity", asked.velocity, got.velocity)]
-        columns += [
-            (VOICES[voice], asked.voices[:, voice], got.voices[:, voice]) for voice in asked_voices(asked)
-        ]
-        styles = [style_name(style) for style in asked.style]
-        styled = set(styles) != {style_name(STYLE_NONE)}
-        width = max(len(name) for name, _, _ in columns) + 3
-        width = max(width, len("asked got") + 3)
+        """A table for the terminal: bar by bar what was asked and what came out, '-' where nothing was asked;
+        below it the rhythm, the seed and the checkpoint."""
+        columns = []  # (heading, asked, got)
+        for name, control in NUMBERS.items():
+            asked, got = self.asked[name], self.got[name]
+            if control.width is None:
+                columns.append((heading(control), asked, got))
+            else:
+                wanted = np.flatnonzero(~np.isnan(asked).all(0))
+                columns += [(VOICES[voice], asked[:, voice], got[:, voice]) for voice in wanted]
+        styles = [style_name(style) for style in self.asked["style"]]
+        styled = set(styles) != {NO_STYLE}
+        width = max(len(name) for name in ("asked got", *(name for name, _, _ in columns))) + 3
 
-        lines = [
-            "bar" + "".join(name.rjust(width) for name, _, _ in columns) + ("   style" if styled else "")
-        ]
+        lines = ["bar" + "".join(name.rjust(width) for name, _, _ in columns) + "   style" * styled]
         lines.append("   " + "asked got".rjust(width) * len(columns))
-        for bar in range(len(got)):
-            cells = [
-                f"{_cell(wish[bar]):>5} {_cell(played[bar]):>3}".rjust(width) for _, wish, played in columns
-            ]
-            style = f"   {styles[bar]}" if styled else ""
-            lines.append(f"{bar + 1:>3}" + "".join(cells) + style)
+        for bar in range(self.got.n_bars):
+            cells = [f"{_cell(asked[bar]):>5} {_cell(got[bar]):>3}".rjust(width) for _, asked, got in columns]
+            lines.append(f"{bar + 1:>3}" + "".join(cells) + f"   {styles[bar]}" * styled)
         return "\n".join([*lines, *self.figures(), ", ".join(self.origin())])
 
     def data(self):
-        """The receipt as plain dicts, lists, text and numbers, for JSON; None where nothing was asked or nothing is hit.
+        """The receipt for JSON; None where nothing was asked or nothing is hit.
 
-        seed, checkpoint, dials; tap: tapped (steps), answered, hits, off the taps, and the two shares; miss: mean relative
-        error of what was asked, see `misses`; bars: for each, asked and got, with hits, velocity, voices (hits of each of
-        the nine), and asked also forbidden (names) and style.
+        seed, checkpoint, dials; tap: tapped (steps), answered, hits, off the taps, and the two shares; miss:
+        mean relative error of what was asked, see `misses`; bars: for each, asked and got, with hits,
+        velocity, voices (hits of each of the nine), and asked also forbidden (names) and style.
         """
-        tap = self.tap and {
-            "tapped": len(self.tap.steps),
-            "answered": int(self.tap.answered.sum()),
-            "hits": self.tap.hits,
-            "off the taps": self.tap.off,
-            "share answered": _plain(self.tap.share_answered),
-            "share off": _plain(self.tap.share_off),
-        }
-        bars = [
-            {"asked": _asked_of_bar(self.asked, bar), "got": _bar(self.got, bar)}
-            for bar in range(len(self.got))
-        ]
         return {
             "seed": self.seed,
             "checkpoint": self.checkpoint,
             "dials": self.dials,
-            "tap": tap,
+            "tap": self.tap and self.tap.data(),
             "miss": {name: _plain(miss) for name, miss in misses(self.asked, self.got).items()},
-            "bars": bars,
+            "bars": [
+                {"asked": _asked_of_bar(self.asked, bar), "got": _bar(self.got, bar)}
+                for bar in range(self.got.n_bars)
+            ],
         }
 
     def save(self, path):
@@ -145,39 +157,20 @@ class Receipt:
         write_text(path, json_text(self.data(), indent=1) + "\n")
 
 
-def nothing_asked(bars):
-    unset = np.full((bars, 2 + N_VOICES), np.nan)
-    return Bars(unset[:, 0], unset[:, 1], unset[:, 2:], np.full(bars, STYLE_NONE))
-
-
 def misses(asked, got):
-    """How far drums are from what was asked: {"hits", "velocity", "voices"}, those of which anything was asked.
+    """How far drums are from what was asked, of each of hits, velocity and voices that was asked for.
 
-    Each is the mean, over what was asked of the bars (and of their voices), of |got - asked| / max(asked, 1): 0.1 is ten
-    per cent off. A bar that was asked for a velocity and is silent is a whole miss. Forbidden voices don't count, as
-    they never sound, nor styles, which nothing here can hear.
+    Each is the mean, over what was asked of the bars (and of their voices), of |got - asked| / max(asked, 1):
+    0.1 is ten per cent off. A bar that was asked for a velocity and is silent is a whole miss. Forbidden
+    voices don't count, as they never sound, nor styles, which nothing here can measure.
     """
-    asked_of = {
-        "hits": asked.hits,
-        "velocity": asked.velocity,
-        "voices": np.where(asked.voices < 0, np.nan, asked.voices),
-    }
     found = {}
-    for name, wish in asked_of.items():
-        there = ~np.isnan(wish)
+    for name, control in NUMBERS.items():
+        there = asked[name] >= 0
         if there.any():
-            played = np.nan_to_num(getattr(got, name))[there]
-            found[name] = float(np.mean(np.abs(played - wish[there]) / np.maximum(wish[there], 1)))
+            wish, played = asked[name][there], np.nan_to_num(got[name])[there]
+            found[heading(control)] = float(np.mean(np.abs(played - wish) / np.maximum(wish, 1)))
     return found
-
-
-def tap_of(onset, rhythm_onset):
-    """The Tap of drums (T, 9) to a rhythm (any length, 9)."""
-    hit, tapped = np.asarray(onset) > 0, (np.asarray(rhythm_onset) > 0).any(-1)
-    steps = min(len(hit), len(tapped))
-    hit, tapped = hit[:steps], tapped[:steps]
-    where = np.flatnonzero(tapped)
-    return Tap(where, hit[where].any(-1), int(hit.sum()), int(hit[~tapped].sum()))
 
 
 def is_met(wish, played):
@@ -185,17 +178,73 @@ def is_met(wish, played):
     return abs(played - max(wish, 0)) <= MET
 
 
+# ---- the best of several takes
+
+
+def best_takes(draw, num_samples, best_of, asked, rhythm_onset, grid, onsets_known=False):
+    """Play best_of takes and keep the num_samples that obey best, the best first and no two alike.
+
+    draw: number -> onset, vel, timeoffset (number, T, 9) of as many takes. asked: Bars. rhythm_onset: (steps,
+    9) of the rhythm as far as it is followed hit by hit. onsets_known: the takes differ in velocity and
+    timing alone. Returns the three rolls (num_samples, T, 9), or fewer, with a warning, where ROUNDS times
+    best_of takes hold no more different ones.
+    """
+    takes = {}
+    for _ in range(ROUNDS):
+        for start in range(0, best_of, AT_ONCE):
+            for take in zip(*draw(min(AT_ONCE, best_of - start))):
+                takes.setdefault(_content(take, onsets_known), take)
+        if len(takes) >= num_samples:
+            break
+    else:
+        said = f"of {ROUNDS * best_of} takes only {len(takes)} differ, {num_samples} were asked for"
+        warnings.warn(said, stacklevel=3)
+    best = sorted(takes.values(), key=lambda take: distance_from_request(take, asked, rhythm_onset, grid))
+    return tuple(torch.stack(roll) for roll in zip(*best[:num_samples]))
+
+
+def distance_from_request(take, asked, rhythm_onset, grid):
+    """How far a take, onset, vel, timeoffset (T, 9), is from the Bars asked: two numbers, of which the second
+    counts where the first are equal.
+
+    Takes are ranked by the mean of `misses`; ties go by the rhythm: share of its taps without a hit and share
+    of the hits off the taps. It comes second because nearly every take answers nearly every tap, whereas
+    numbers that a person gave are a wish. The model's likelihood has no say: nobody asked for the likeliest.
+    """
+    onset, vel = (roll.cpu().numpy() for roll in take[:2])
+    miss = [*misses(asked, measure(onset, vel, grid)).values()]
+    tap = Tap.of(onset, rhythm_onset)
+    unanswered = np.nansum([1 - tap.share_answered, tap.share_off])
+    return round(float(np.mean(miss)) if miss else 0.0, 9), round(float(unanswered), 9)
+
+
+def _content(take, onsets_known):
+    """Equal for takes that are one: with the same hits or, where these are known, with the same velocities
+    and timing as a MIDI file holds them."""
+    onset, vel, timeoffset = (roll.cpu().numpy() for roll in take)
+    if not onsets_known:
+        return (onset > 0).tobytes()
+    return np.rint(vel * 127).astype(int).tobytes() + np.rint(timeoffset * TICKS).astype(int).tobytes()
+
+
+# ---- values in words and in JSON
+
+
 def _bar(bars, bar):
-    voices = {name: _plain(hits) for name, hits in zip(VOICES, bars.voices[bar])}
-    return {"hits": _plain(bars.hits[bar]), "velocity": _plain(bars.velocity[bar]), "voices": voices}
+    values = {}
+    for name, control in NUMBERS.items():
+        value = bars[name][bar]
+        wide = control.width is not None
+        values[heading(control)] = dict(zip(VOICES, map(_plain, value))) if wide else _plain(value)
+    return values
 
 
 def _asked_of_bar(asked, bar):
-    forbidden = [name for name, hits in zip(VOICES, asked.voices[bar]) if hits < 0]
+    forbidden = [name for name, hits in zip(VOICES, asked["instrument"][bar]) if hits < 0]
     wishes = _bar(asked, bar)
     wishes["voices"] |= dict.fromkeys(forbidden)
-    style = style_name(asked.style[bar])
-    return wishes | {"forbidden": forbidden, "style": None if style == style_name(STYLE_NONE) else style}
+    style = style_name(asked["style"][bar])
+    return wishes | {"forbidden": forbidden, "style": None if style == NO_STYLE else style}
 
 
 def _plain(value):

@@ -38,8 +38,8 @@ def likelihood(model, batches, device, settings=("given", "unset"), autocast=Non
 
     onset: per step, the nine voices summed; velocity, offset: per hit; total: all three per step. The latent
     is its mean. batches: iterable of batches as data_aug makes them; autocast: a dtype, or None for float32;
-    gather: adds up a tensor of sums over the processes that share the batches, None where there is one process.
-    """
+    gather: adds up a tensor of sums over the processes that share the batches, None where there is one
+    process. """
     sums = token_sums(model, batches, device, settings, autocast)
     sums = sums if gather is None else gather(sums)
     return {setting: _per_step_and_hit(*row) for setting, row in zip(settings, sums.tolist())}
@@ -69,11 +69,12 @@ def _per_step_and_hit(onset, velocity, offset, steps, hits):
 
 
 def training_figures(pieces, losses, gather=None):
-    """What is logged of one optimizer step, over all pieces of its batch: loss, onset (nats per step), velocity,
-    offset (nats per hit), kl_per_bar (nats), active_units (how many units of the latent carry more than ACTIVE).
+    """What is logged of one optimizer step, over all pieces of its batch: loss, onset (nats per step),
+    velocity, offset (nats per hit), kl_per_bar (nats), active_units (how many units of the latent carry more
+    than ACTIVE).
 
-    pieces: what DrumVAE.forward returned of each; losses: their losses, which add up; gather as in `likelihood`.
-    """
+    pieces: what DrumVAE.forward returned of each; losses: their losses, which add up; gather as in
+    `likelihood`. """
     sums = 0
     for figures, loss in zip(pieces, losses):
         units = (figures["kl"] * figures["bars"].unsqueeze(-1)).sum((0, 1))

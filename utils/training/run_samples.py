@@ -36,9 +36,8 @@ def write_samples(model, batch, folder, log=None, step=None):
             roll_to_midi(*rolls, inverse_mapping, folder / f"rhythm_{i}_{kind}.mid")
         picture = folder / f"rhythm_{i}.png"
         at_step = "" if step is None else f", step {step}"
-        draw_takes(
-            picture, drums, rhythm, model.steps_per_bar, f"validation rhythm {i}{at_step}, controls unset"
-        )
+        grid = model.grid(len(rhythm[0]))
+        draw_takes(picture, drums, rhythm, grid, f"validation rhythm {i}{at_step}, controls unset")
         if log is not None:
             log.image(step, f"rhythm_{i}", picture)
 

@@ -1,0 +1,178 @@
+"""From a request to takes: what is heard of its files, how it is laid out for the model, what is played."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils.checks import ArgumentError
+from utils.get_model import given_model, last_model_or_shipped
+from utils.midi.hearing import drums_from_midi, heard_notes, process_midi, steps_to_play
+from utils.midi.read import read_midi
+from utils.midi.timeline import Timeline
+from utils.playing.arguments import JOBS
+from utils.playing.controls import to_model_units
+from utils.playing.generate import check_lock, draw
+from utils.playing.jobs import LAYOUTS, plan_layout
+from utils.playing.request import Request, with_arguments_of
+from utils.playing.rolls import drum_rolls
+from utils.playing.takes import check_written, takes_of
+
+
+@with_arguments_of(Request)
+def play(rhythm=None, *, num_samples=None, model=None, **asked):
+    """Play drums to a rhythm.
+
+        take = play("rhythm.mid", hits_per_bar=[12, 18, 18, 26], voices={"kick": 4}, style="funk")
+
+    rhythm: a MIDI file; or three rolls, as process_midi gives them; or None.
+    hits_per_bar, velocity (1 to 127), voices (a dict, name -> hits per bar), style: one value for all bars or
+        several, a list or text with commas, stretched evenly over the bars; None or "-" leaves bars to the
+        model. forbid: names of voices that never sound.
+    bars: how many to play, of 4/4; None: as many as the rhythm has. Without a rhythm it must be given.
+    song: in place of all these a song, a YAML file or a dict as read_song takes it.
+    job: what is done, a name out of JOBS; all but "tap" are done to the drums in `rhythm` or to `drums`,
+        three rolls. voices_anew, bars_anew (counted from 1: "2,5-7"), strength, second (a MIDI file or
+        rolls): as the job needs them.
+    track, kit_in: how the file is heard, see process_midi. kit_out, keep_tracks, lead_in: how the take is
+        written, see convert_to_midi. tempo: beats per minute; None: tempo map and meters of the file, or 120.
+    model: None: the one built last or, where there is none, that of checkpoints/drummer.pt. seed: the same
+        one gives the same drums; None: a new one, which is on the receipt.
+    num_samples: None: one Take is returned; a number: a list of so many, the one that obeys best first, no
+        two alike. best_of: of how many they are the best. What else `generate` takes by keyword is as there.
+
+    Raises ValueError naming the argument, the value and the rule.
+    """
+    model = last_model_or_shipped() if model is None else given_model(model)
+    request = Request(rhythm=rhythm, num_samples=1 if num_samples is None else num_samples, **asked)
+    takes = perform(request, model)
+    return takes[0] if num_samples is None else takes
+
+
+def perform(request, model, say=lambda line: None):
+    """The Takes of a request, the best first. say: is given, line by line, how the input was taken, when all
+    is checked and nothing is played yet. Raises ArgumentError, or ValueError naming a file."""
+    written = {"tempo": request.tempo, "source": request.file if request.tempo is None else None}
+    written |= {"keep_tracks": request.keep_tracks, "lead_in": request.lead_in}
+    check_written(request.kit_out, **written)
+    heard = Heard.of(request, model.steps_per_bar)
+    plan, asked, steps = lay_out(request, heard, model)
+    for line in heard.lines(request, steps, model.steps_per_bar):
+        say(line)
+    return takes_of(
+        [roll[:, :steps] for roll in draw(plan)],
+        "take" if request.file is None else Path(request.file).stem,
+        asked=asked,
+        rhythm=heard.rhythm,
+        model=model,
+        seed=request.seed,
+        dials=request.turned() | ({} if request.job == "tap" else {"job": request.job}),
+        kit=request.kit_out,
+        **written,
+    )
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What is heard of a request's files and rolls, each three rolls (1, T, 9) or None.
+
+    rhythm; drums: those that a job or a lock needs; second: those to which interpolate leads. own_steps: how
+    many steps the rhythm has, up to the bar line on which its notes end; steps: how many are played to it.
+    midi: its file.
+    """
+
+    rhythm: tuple | None
+    drums: tuple | None
+    second: tuple | None
+    own_steps: int
+    steps: int
+    midi: object
+
+    @classmethod
+    def of(cls, request, bar):
+        file, rhythm, drums, second, midi = request.file, request.rhythm, request.drums, request.second, None
+        needs_drums = request.job != "tap" or request.locked is not None
+        bars = request.bars if request.song is None else request.laid_song.n_bars
+        if file is not None:
+            midi, how = read_midi(file), {"track": request.track, "kit": request.kit_in}
+            rhythm = process_midi(file, down_sample_tpq=bar // 4, **how)
+            own, steps = steps_to_play(midi, heard_notes(midi, request.track, file), bar, bars, file)
+            if drums is None and needs_drums:
+                drums = drums_from_midi(file, down_sample_tpq=bar // 4, **how)
+        else:
+            own = 0 if rhythm is None else len(drum_rolls(rhythm, "rhythm", any_length=True)[0])
+            steps = own if bars is None else bars * bar
+            if drums is None and request.job != "tap":
+                drums = rhythm
+        if request.job != "tap" and drums is None:
+            raise ArgumentError("drums", None, f"job {request.job} needs drums, in a file or as three rolls")
+        if request.job == "tap" and not steps:
+            raise ArgumentError("bars", bars, "without a rhythm it must say how many bars are played")
+        if isinstance(second, (str, os.PathLike)):
+            second = drums_from_midi(second, down_sample_tpq=bar // 4, kit=request.kit_in)
+        if request.song is not None and rhythm is not None:
+            rhythm = request.laid_song.rhythm(rhythm, bar, own if midi else 0)
+        return cls(rhythm, drums, second, own, steps, midi)
+
+    def of_job(self, request, model):
+        """The arguments of the job alone."""
+        if request.job == "tap":
+            return {"steps": -(-self.steps // 4) * 4}
+        bars = model.grid(self.drums[0].shape[-2]).n_bars
+        if request.bars_from_0 is not None and max(request.bars_from_0) >= bars:
+            rule = f"it must name bars, as 2,5-7, of the {bars} there are"
+            raise ArgumentError("bars_anew", request.bars_anew, rule)
+        read = {"bars_anew": request.bars_from_0, "second": self.second}
+        own = {name: read.get(field, getattr(request, field)) for name, field in _fields_of(request).items()}
+        return {name: value for name, value in own.items() if value is not None}
+
+    def lines(self, request, steps, bar):
+        """How the input was taken, in words."""
+        if self.midi is None:
+            return
+        timeline = Timeline.of(self.midi)
+        own = self.own_steps if request.job == "tap" else self.drums[0].shape[-2]
+        length = f"{own / bar:g} bars at {timeline.bpm()} bpm; playing {steps / bar:g}"
+        yield f"{request.file}: {length}, seed {request.seed}"
+        for remark in remarks(self.midi, timeline, request.laid_song, request.keep_tracks):
+            yield f"  {remark}"
+
+
+def lay_out(request, heard, model):
+    """A request in the model's terms: the Plan, the Bars it asks for, and how many steps are wanted."""
+    bar, song, known = model.steps_per_bar, request.laid_song, request.known
+    drums = None if heard.drums is None else drum_rolls(heard.drums)
+    try:
+        layout = LAYOUTS[request.job](drums, model, request, **heard.of_job(request, model))
+    except ArgumentError as error:
+        first, *rest = error.argument
+        raise error.named(_fields_of(request).get(first, first), *rest) from None
+    steps = heard.steps if request.job == "tap" else layout.steps
+    asked = request.asked(-(-steps // bar))
+    if request.job == "tap":
+        check_lock(drums, request.lock)
+    silent = heard.rhythm is None or (request.job != "tap" and request.drums is None)  # it is the drums
+    rhythm = (None,) * 3 if silent else heard.rhythm
+    if song is None:
+        curves = to_model_units(asked, model.normalize_factor, model.grid(asked.n_bars * bar))
+    else:
+        curves, known = song.curves(model), song.crashes(rhythm, model, request.follow) or known
+    more = {"known": known, "latent": request.latent}
+    return plan_layout(request.job, layout, drums, model, request, rhythm, curves, **more), asked, steps
+
+
+def _fields_of(request):
+    """The arguments of the job alone, each with the field that gives it."""
+    return {name: field for name, field in JOBS[request.job].takes.items() if field != "lock"}
+
+
+def remarks(midi, timeline, song, keep_tracks):
+    """What a listener should know about how the input was taken."""
+    if song:
+        yield f"bars of the sections: {song}"
+    meters = {f"{numerator}/{denominator}" for _, numerator, denominator in timeline.meters} - {"4/4"}
+    if meters:
+        more = ", ..." * (len(meters) > 4)
+        kept = f"its meter is {', '.join(sorted(meters)[:4])}{more}, and the MIDI file keeps it"
+        yield f"{kept}; but the model, the controls and the table count bars of 4/4"
+    if keep_tracks and midi.is_drum[midi.track].any():
+        yield "its own drums are kept too, and sound beside the new ones"

@@ -1,0 +1,212 @@
+"""A request to play, in a musician's words, units and files: checked once, where it enters, and carried.
+
+    flags, YAML, Python  ->  Request  ->  utils.playing.play.perform  ->  takes
+
+A new flag is a field here and a row in arguments.py; a new job a row there and a function in jobs.py.
+"""
+
+import functools
+import inspect
+import os
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+from model.controls import CONTROLS
+from utils.checks import ArgumentError, check_keys, check_switch, number, whole
+from utils.midi.read import MAX_BARS
+from utils.playing.arguments import JOBS
+from utils.playing.rolls import limits, three, voice_mask
+from utils.playing.song import read_song
+from utils.playing.wishes import WISHES, lay_out, read_wishes
+
+GUIDANCE = 1.5  # where controls are set; chosen on the validation split, see docs/experiments.md
+FOLLOW = {"literal": 1.0, "loose": 0.0, "free": None}
+MOST_FOLLOW = 2
+MOST_SEED = 2**63 - 1
+
+
+def with_arguments_of(values, *names, without=()):
+    """Decorate a function of **keywords: its signature has the fields of a dataclass and the names; others are
+    refused."""
+    defaults = {field.name: field.default for field in fields(values)} | dict.fromkeys(names)
+
+    def decorate(function):
+        own = inspect.signature(function)
+        parts = {name: part for name, part in own.parameters.items() if part.kind != part.VAR_KEYWORD}
+        for name in (name for name in defaults if name not in {*parts, *without}):
+            parts[name] = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name])
+        signature = own.replace(parameters=[*parts.values()])
+
+        @functools.wraps(function)
+        def checked(*given, **keywords):
+            check_keys(keywords, signature.parameters, "argument")
+            return function(*given, **keywords)
+
+        checked.__signature__ = signature
+        return checked
+
+    return decorate
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dials:
+    """How drums are played, as `generate` takes it. Raises ArgumentError."""
+
+    temperature: float = 1.0
+    guidance: float | dict = GUIDANCE
+    follow: float | str = "literal"
+    lock: object = None
+    at_most: int | None = None
+    playable: bool = False
+    num_samples: int = 1
+    best_of: int | None = None
+    seed: int | None = None  # None: a new one
+
+    def __post_init__(self):
+        number(self.temperature, "temperature", "a number above 0", above=True)
+        whole(self.num_samples, "num_samples")
+        if self.best_of is not None:
+            whole(self.best_of, "best_of")
+        limits(self.at_most, self.playable, 1)
+        seed = (
+            int.from_bytes(os.urandom(4), "big") if self.seed is None else self.seed
+        )  # short enough to type
+        object.__setattr__(self, "seed", whole(seed, "seed", 0, MOST_SEED))
+        _ = self.strengths, self.followed, self.locked  # they are read once, and kept
+
+    @cached_property
+    def strengths(self):
+        """The guidance of each control, by name."""
+
+        def strength(value, *name):
+            return number(value, ("guidance", *name), "a number, 0 or more")
+
+        if not isinstance(self.guidance, dict):
+            return dict.fromkeys(CONTROLS, strength(self.guidance))
+        for name in self.guidance:
+            if name not in CONTROLS:
+                raise ArgumentError("guidance", name, f"the controls are {', '.join(CONTROLS)}")
+        return {name: strength(self.guidance.get(name, GUIDANCE), name) for name in CONTROLS}
+
+    @cached_property
+    def followed(self):
+        """How closely the rhythm is followed, 0 to MOST_FOLLOW, or None: not at all."""
+        if isinstance(self.follow, str) and self.follow in FOLLOW:
+            return FOLLOW[self.follow]
+        rule = f"{', '.join(FOLLOW)}, or a number from 0, loose, past 1, literal, to {MOST_FOLLOW}"
+        return number(self.follow, "follow", rule, most=MOST_FOLLOW)
+
+    @cached_property
+    def locked(self):
+        """The voices of `lock` as a mask (9,), or None."""
+        return None if self.lock is None or self.lock == () else voice_mask(self.lock, "lock")
+
+    def for_model(self):
+        """The dials as `sample` and `Stream` take them."""
+        follow = 1.0 if self.followed is None else self.followed
+        return {"temperature": float(self.temperature), "guidance": self.strengths, "follow": follow}
+
+    def turned(self):
+        """The dials as they were given, name -> value, without those that are off: for a receipt."""
+        off = {"num_samples": 1, "best_of": 1, "playable": False, "lock": ()}
+        dials = {field.name: getattr(self, field.name) for field in fields(Dials) if field.name != "seed"}
+        return {name: value for name, value in dials.items() if value is not None and value != off.get(name)}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Request(Dials):
+    """What a musician asks for; `play` says what each field takes. Raises ArgumentError."""
+
+    rhythm: object = None
+    track: int | str | None = None
+    kit_in: str | None = None
+    job: str = "tap"
+    drums: object = None
+    voices_anew: object = None
+    bars_anew: object = None
+    strength: float | None = None
+    second: object = None
+    hits_per_bar: object = None
+    velocity: object = None
+    voices: dict | None = None
+    style: object = None
+    forbid: object = ()
+    song: object = None
+    bars: int | None = None
+    known: dict | None = None
+    latent: object = None
+    kit_out: str | None = None
+    tempo: float | None = None
+    keep_tracks: bool = False
+    lead_in: bool = False
+    best_of: int | None = 1
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._check_job()
+        for name in ("keep_tracks", "lead_in"):
+            check_switch(getattr(self, name), name)
+        if self.bars is not None:
+            whole(self.bars, "bars", most=MAX_BARS)
+        if self.song is not None:
+            for name in filter(self.is_given, ("bars", *WISHES, "job")):
+                rule = "it does not go with song, which says how long it is and what is asked"
+                raise ArgumentError(name, getattr(self, name), rule)
+        if self.file is None:
+            for name in filter(self.is_given, ("track", "kit_in")):
+                raise ArgumentError(name, getattr(self, name), "it goes with a MIDI file, and rhythm is none")
+            if self.rhythm is not None:
+                three(self.rhythm, "rhythm")
+        _ = self.wishes, self.laid_song, self.bars_from_0  # they are read once, and kept
+
+    def _check_job(self):
+        if self.job not in JOBS:
+            raise ArgumentError("job", self.job, f"it must be one of {', '.join(JOBS)}")
+        takes = {name: row.takes.values() for name, row in JOBS.items()}
+        for field in {field: None for row in takes.values() for field in row}:
+            if self.is_given(field) and field not in takes[self.job]:
+                others = " or ".join(job for job, fields in takes.items() if field in fields)
+                raise ArgumentError(field, None, f"it goes with job {others}, not with {self.job}", "")
+        for names, what in JOBS[self.job].needs.items():
+            if not any(map(self.is_given, names)):
+                raise ArgumentError(names[0], None, f"job {self.job} needs {what}", "")
+
+    def is_given(self, name):
+        """Whether a field says something: it is neither empty nor its default."""
+        value, default = getattr(self, name), type(self).__dataclass_fields__[name].default
+        plain = isinstance(value, (str, bool, list, tuple, dict))
+        return value is not None and not (plain and (not value or value == default))
+
+    @property
+    def file(self):
+        """The file of the rhythm, or None."""
+        return self.rhythm if isinstance(self.rhythm, (str, os.PathLike)) else None
+
+    @cached_property
+    def wishes(self):
+        return read_wishes(**{name: getattr(self, name) for name in WISHES})
+
+    @cached_property
+    def laid_song(self):
+        return None if self.song is None else read_song(self.song)
+
+    @cached_property
+    def bars_from_0(self):
+        """The bars of bars_anew, text as "2,5-7" or numbers from 1, in a list from 0; or None."""
+        if self.bars_anew is None:
+            return None
+        several = hasattr(self.bars_anew, "__iter__") and not isinstance(self.bars_anew, str)
+        bars = []
+        for part in map(str, self.bars_anew) if several else str(self.bars_anew).split(","):
+            first, _, last = part.partition("-")
+            first, last = first.strip(), last.strip() or first.strip()
+            if not (first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last) <= MAX_BARS):
+                raise ArgumentError(
+                    "bars_anew", self.bars_anew, "it must name bars, counted from 1, as 2,5-7"
+                )
+            bars += range(int(first) - 1, int(last))
+        return bars
+
+    def asked(self, n_bars):
+        """The Bars that the request asks for."""
+        return lay_out(self.wishes, n_bars) if self.laid_song is None else self.laid_song.asked

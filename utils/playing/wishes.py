@@ -1,0 +1,120 @@
+"""A musician's wishes: one value for all bars or several, checked as they enter, then laid out over bars."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from model.bars import BarGrid
+from model.controls import CONTROLS
+from utils.checks import ArgumentError, within
+from utils.midi.drums import voice_index
+from utils.playing.controls import FORBIDDEN, Bars, as_ids, style_weights
+
+WISHES = (*(control.wish for control in CONTROLS.values()), "forbid")
+BAR = BarGrid.four_four(16, 4)  # a voice can't have more hits than it has steps
+UNSET_WORDS = ("", "-", "none")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Values for bars: one, several, or the two ends of a ramp."""
+
+    name: str
+    items: list
+    ramp: bool = False
+
+    @classmethod
+    def read(cls, name, value, read_item):
+        """Of a value as read_wishes takes it; read_item checks an item, or None, left to the model."""
+        ramp = isinstance(value, dict) and value.keys() == {"from", "to"}
+        items = [value["from"], value["to"]] if ramp else _items(value) or [None]
+        with within(name):
+            return cls(name, [read_item(item) for item in items], ramp)
+
+    def over(self, n_bars):
+        """A value for each bar, evenly stretched, as an array. ArgumentError for more values than bars."""
+        if self.ramp:
+            return np.linspace(*self.items, n_bars)
+        if len(self.items) > n_bars:
+            rule = "give one for all, or at most one for each bar"
+            raise ArgumentError(self.name, self.items, rule, f"{len(self.items)} values for {n_bars} bars")
+        return np.array([self.items[bar * len(self.items) // n_bars] for bar in range(n_bars)])
+
+
+def read_wishes(forbid=(), **wishes):
+    """Check wishes, by the `wish` of their controls: [(control name, voice or None, Wish)].
+
+    hits_per_bar, velocity, style and each value of the dict voices (name -> hits per bar): one value for all
+    bars or several, a list or text with commas. A list shorter than the bars is stretched evenly, each value
+    held until the next one's turn. Numbers may be {from: a, to: b}, evenly from the first bar to the last.
+    None or "-" leaves a bar to the model. A blend of styles is a dict of weights, or text:
+    "funk=0.7+jazz=0.3". forbid: names of voices.
+    """
+    read = []
+    for name, control in CONTROLS.items():
+        value = wishes.get(control.wish)
+        if value is None:
+            continue
+        most = control.units and control.units(BAR.longest) * control.highest
+        read_item = style_weights if control.n_ids else partial(read_number, least=control.fewest, most=most)
+        if control.width is None:
+            read.append((name, None, Wish.read(control.wish, value, read_item)))
+            continue
+        check_voices(value)
+        with within(control.wish):
+            for voice, hits in value.items():
+                read.append((name, voice_index(voice), Wish.read(voice, hits, read_item)))
+    with within("forbid"):
+        for voice in filter(None, _items(forbid)):
+            read.append(("instrument", voice_index(voice), Wish("forbid", [FORBIDDEN])))
+    return read
+
+
+def lay_out(wishes, n_bars):
+    """Bars that ask for these wishes, as read_wishes gives them."""
+    asked = Bars.unset(n_bars)
+    for name, voice, wish in wishes:
+        if voice is None:
+            values = wish.over(n_bars)
+            asked[name] = as_ids(values) if name == "style" else values
+        else:
+            with within(CONTROLS[name].wish):
+                asked[name][:, voice] = wish.over(n_bars)
+    return asked
+
+
+def ask(n_bars, **wishes):
+    """Bars that ask for wishes as read_wishes takes them."""
+    return lay_out(read_wishes(**wishes), n_bars)
+
+
+def read_number(item, least, most=np.inf):
+    """A number of a wish, NaN for None."""
+    try:
+        number = np.nan if item is None else float(item)
+        wrong = isinstance(item, bool) or np.isinf(number) or number < least or number > most
+    except (TypeError, ValueError):
+        wrong = True
+    if wrong:
+        rule = "a number" if least == -np.inf else f"a number, {least:g} or more"
+        rule = rule if most == np.inf else f"a number, {least:g} to {most:g}"
+        raise ArgumentError((), item, f"it must be {rule}, or '-' to leave it to the model")
+    return number
+
+
+def check_voices(voices):
+    if voices is not None and not isinstance(voices, dict):
+        raise ArgumentError("voices", voices, "it must be voice names with hits per bar, as 'kick: 4'")
+
+
+def _items(value):
+    """The items of a wish: of text with commas, of an array, of a list, or the one value."""
+    if isinstance(value, str):
+        value = value.split(",")
+    elif hasattr(value, "tolist"):
+        value = np.ravel(value).tolist()
+    elif isinstance(value, dict) or not hasattr(value, "__iter__"):
+        value = [value]
+    items = [item.strip() if isinstance(item, str) else item for item in value]
+    return [None if isinstance(item, str) and item.lower() in UNSET_WORDS else item for item in items]

@@ -1,6 +1,8 @@
 """The training script: what a run leaves, that it learns, fine-tunes, and stops before a bad step."""
 
 import math
+import re
+import time
 
 import pytest
 import torch
@@ -14,9 +16,10 @@ from tests.helpers.training_runs import arguments, busy_corpus, checkpoint, fini
 from utils.checkpoints import load_checkpoint
 from utils.config.schema import load_config
 from utils.get_model import load_model
-from utils.training.loop import FiniteGuard
+from utils.training import optim
+from utils.training.loop import EMA, FiniteGuard
 from utils.training.metrics import likelihood
-from utils.training.optim import kl_weight, loss_weights, make_optimizer, make_scheduler
+from utils.training.optim import choose_precision, kl_weight, loss_weights, make_optimizer, make_scheduler
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +163,77 @@ def test_guard_of_a_device_skips_on_the_device_and_tells_when_asked(bad):
         FloatingPointError, match=rf"step 3: loss {'inf' if bad == 'loss' else '1.5'}, .*this is 3"
     ):
         guard.check()
+
+
+def test_guard_sees_the_first_step():
+    guard = FiniteGuard(None, torch.device("cpu"), lambda step: "the first")
+    with pytest.raises(FloatingPointError, match="step 0: loss nan, gradient norm 1; the first"):
+        guard.before_step(0, torch.tensor(math.nan), torch.tensor(1.0))
+
+
+def test_averaged_weights_warm_up_and_are_swapped_in_for_a_while():
+    model = torch.nn.Linear(1, 1, bias=False).train()
+    torch.nn.init.constant_(model.weight, 0.0)
+    ema, wanted = EMA(model, 0.3), 0.0
+    for step in range(1, 5):
+        torch.nn.init.constant_(model.weight, float(step))
+        ema.update(model, step)
+        decay = min(0.3, (1 + step) / (10 + step))  # below 0.3 at first
+        wanted = decay * wanted + (1 - decay) * step
+        assert ema.weights["weight"].item() == pytest.approx(wanted)
+    with pytest.raises(KeyError), ema.swapped_in(model):
+        assert model.weight.item() == pytest.approx(wanted) and not model.training
+        raise KeyError
+    assert model.weight.item() == 4 and model.training
+
+
+def test_guard_of_a_device_needs_a_fused_optimizer():
+    layer = torch.nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="optimizer: not fused; on meta only a fused one skips steps"):
+        FiniteGuard(torch.optim.AdamW(layer.parameters()), torch.device("meta"), str)
+    FiniteGuard(torch.optim.AdamW(layer.parameters(), fused=True), torch.device("meta"), str)
+
+
+@pytest.mark.parametrize(
+    "capability, chosen", [((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")]
+)
+def test_a_gpu_that_emulates_bfloat16_gets_float32(monkeypatch, capability, chosen):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert choose_precision("auto", torch.device("cuda", 1)) == chosen
+    assert choose_precision("bfloat16", torch.device("cuda", 1)) == "bfloat16"
+
+
+def test_a_cpu_gets_bfloat16_where_its_products_are_much_faster(monkeypatch):
+    began = time.perf_counter()
+    assert choose_precision("auto", torch.device("cpu")) in ("float32", "bfloat16")
+    assert time.perf_counter() - began < 5  # a batch in emulated bfloat16 takes minutes
+    for seconds, chosen in ((0.5, "bfloat16"), (0.9, "float32"), (50, "float32")):
+        taken = {torch.float32: 1.0, torch.bfloat16: seconds}
+        monkeypatch.setattr(optim, "_product_seconds", taken.get)
+        assert choose_precision("auto", torch.device("cpu")) == chosen
+
+
+@pytest.mark.usefixtures("no_samples")
+def test_a_run_says_at_once_what_it_computes_in_and_soon_how_long_it_takes(
+    tmp_path, corpus, monkeypatch, capsys
+):
+    monkeypatch.setattr(script, "compile_model", lambda model: None)
+    validated = []
+
+    def listening(model, batches, *rest, real=script.likelihood, **more):
+        validated.extend(batches)
+        return real(model, batches, *rest, **more)
+
+    monkeypatch.setattr(script, "likelihood", listening)
+    assert script.main(arguments(tmp_path, corpus, "Training.compile=true", steps=4)) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "float32 on cpu"
+    assert any(line.startswith("Training.compile: the first step, and the first with") for line in said)
+    assert [bool(re.fullmatch(r"step 2: \S+ s a step; 0:\d\d:\d\d to go, .*", line)) for line in said].count(
+        True
+    ) == 1
+    # looked up beforehand, so that a GPU is not waited for
+    assert validated and all(batch.keys() >= hit_index(batch["onset"]).keys() for batch in validated)
 
 
 @pytest.mark.usefixtures("no_samples")

@@ -335,3 +335,12 @@ def test_likelihood_is_the_models_own_loss(tiny_config):
         float(sums["velocity_nats"] / sums["hits"]), rel=1e-5
     )
     assert figures["unset"]["onset"] != pytest.approx(figures["given"]["onset"], rel=1e-3)
+
+
+def test_validation_waits_for_the_device_once(tiny_config, monkeypatch):
+    from tests.helpers.model_batches import random_batch, small_model
+
+    waits, cpu = [], torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: waits.append(1) or cpu(tensor))
+    likelihood(small_model(tiny_config), [random_batch(), random_batch()], torch.device("cpu"))
+    assert len(waits) == 1

@@ -48,14 +48,16 @@ def likelihood(model, batches, device, settings=("given", "unset"), autocast=Non
 @torch.no_grad()
 def token_sums(model, batches, device, settings, autocast=None):
     """The sums that `likelihood` divides, in the order of SUMS: (settings, 5) float64."""
-    sums = torch.zeros(len(settings), len(SUMS), dtype=torch.float64)
+    sums = [[] for _ in settings]  # kept on the device, so that it is waited for once
     for batch in batches:
         batch = to_device(batch, device)
         for row, setting in zip(sums, settings):
             with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
                 figures = model(SETTINGS[setting](batch))
-            row += torch.stack([figures[name].float() for name in SUMS]).cpu()
-    return sums
+            row.append(torch.stack([figures[name].float() for name in SUMS]))
+    if not sums[0]:
+        return torch.zeros(len(settings), len(SUMS), dtype=torch.float64)
+    return torch.stack([torch.stack(row) for row in sums]).cpu().double().sum(1)
 
 
 def _per_step_and_hit(onset, velocity, offset, steps, hits):

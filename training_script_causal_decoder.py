@@ -135,9 +135,10 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=ALONE):
         write_text(run_dir / "config.yaml", yaml.safe_dump(config, sort_keys=False))
         if changes := record_environment(run_dir, step):
             print(f"warning: resumed under {changes}; the numbers may differ from an uninterrupted run's")
+        n_parameters = sum(p.numel() for p in model.parameters())
         print(
-            f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {len(batches.start)} windows in "
-            f"{len(batches)} batches an epoch, steps {step} to {training.steps}, run folder {run_dir}"
+            f"{n_parameters / 1e6:.2f} M parameters, {len(batches.start)} windows "
+            f"in {len(batches)} batches an epoch, steps {step} to {training.steps}, run folder {run_dir}"
         )
     log = RunLog(run_dir, from_step=step, enabled=main)
 
@@ -241,8 +242,8 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=ALONE):
                     if main:
                         given, unset = figures["onset_given"], figures["onset_unset"]
                         progress.write(
-                            f"step {step}: validation onset {given:.3f} nats a step with controls, {unset:.3f} "
-                            f"without; all heads {figures['score']:.3f}"
+                            f"step {step}: validation onset {given:.3f} nats a step with controls, "
+                            f"{unset:.3f} without; all heads {figures['score']:.3f}"
                         )
                     if figures["score"] < best:
                         best = figures["score"]

@@ -191,9 +191,9 @@ def report_compiled(plain, batches, cfg, precision, rounds):
         works = {"plain": partial(plain.step, *batch), "compiled": partial(compiled.step, *batch)}
         taken = medians(works, rounds, plain.device)
         print(
-            f"compiled         windows of {n_steps} steps: {first - taken['compiled']:.0f} s to compile, then "
-            f"{taken['compiled'] * 1000:,.0f} ms a step beside {taken['plain'] * 1000:,.0f} ms uncompiled, "
-            f"{taken['plain'] / taken['compiled']:.2f} x the speed"
+            f"compiled         windows of {n_steps} steps: {first - taken['compiled']:.0f} s to compile, "
+            f"then {taken['compiled'] * 1000:,.0f} ms a step beside "
+            f"{taken['plain'] * 1000:,.0f} ms uncompiled, {taken['plain'] / taken['compiled']:.2f} x the speed"
         )
 
 
@@ -235,9 +235,10 @@ def main(arguments=None):
         precision = choose_precision(args.precision, device)
         trainer = Trainer(cfg, device, precision)
         encoder, decoder = cfg.Model.Encoder, cfg.Model.Decoder
+        n_parameters = sum(p.numel() for p in trainer.model.parameters())
         print(
-            f"\nmodel            {sum(p.numel() for p in trainer.model.parameters()) / 1e6:.2f} M parameters: encoder "
-            f"{encoder.d_model} x {encoder.n_layer}, decoder {decoder.d_model} x {decoder.n_layer}; "
+            f"\nmodel            {n_parameters / 1e6:.2f} M parameters: "
+            f"encoder {encoder.d_model} x {encoder.n_layer}, decoder {decoder.d_model} x {decoder.n_layer}; "
             f"{cfg.Data.batch_size} windows x {batches.n_steps} steps; {precision} on {device}"
             + (f", {torch.get_num_threads()} threads" if device.type == "cpu" else "")
         )

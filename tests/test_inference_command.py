@@ -308,6 +308,19 @@ def test_command_errors_are_one_line_and_leave_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_an_error_of_the_control_file_says_the_file(repository, checkpoint, tmp_path, capsys):
+    (tmp_path / "wishes.yaml").write_text("velocity: 200\nvoices: {kick: 4}")
+    words = ["--rhythm", repository / "examples" / "clave_taps.mid", "--controls", tmp_path / "wishes.yaml"]
+    words += ["--checkpoint", checkpoint, "--out", tmp_path / "out"]
+    for more, says in (
+        ([], f"{tmp_path / 'wishes.yaml'}: velocity: 200; it must be a number, 1 to 127"),
+        (["--velocity", "0"], "--velocity: '0'; it must be a number, 1 to 127"),
+        (["--velocity", "9", "--voice", "kick=1,2,3,4,5"], "--voice: kick: 5 values for 4 bars"),
+    ):
+        assert command(*words, *more) == 2
+        assert capsys.readouterr().err.startswith(f"inference_bar_control.py: {says}")
+
+
 def test_help_and_typos_answer_before_anything_heavy_is_imported(repository):
     script = (
         "import json, runpy, sys\n"

@@ -79,7 +79,8 @@ def _past_deadly_files(read, part):
             except BrokenProcessPool:
                 if not found:
                     raise ValueError(
-                        "the processes that read MIDI are killed, or can't start; try Data.preprocess_workers=1"
+                        "the processes that read MIDI are killed, or can't start; "
+                        "try Data.preprocess_workers=1"
                     ) from None
                 found.append(read(jobs[len(found)], deadly=True))
     about, *hits = zip(*found)
@@ -126,7 +127,11 @@ def _read_file(path, down_sample_tpq, voices, member, name, time_signature, dead
         seen = checksum(data)
         if deadly:
             raise MidiError(f"{name}: the process that reads it dies")
-        notes = read_midi(data, name=name).drums()
+        notes = read_midi(data, name=name)
+        if 2 * notes.ended.sum() > len(notes.ended):
+            # an onset without an end is a glitch, unless the file is of a machine
+            notes = notes.select(notes.ended)
+        notes = notes.drums()
     except MidiError as error:
         return skipped("unreadable", str(error))
     if not len(notes.tick):

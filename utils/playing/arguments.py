@@ -88,8 +88,8 @@ def _named(words, argument, rule):
 
 # ---- the flags
 
-# Each row: flag, metavar, kind, help. A flag gives the field of a Request of its name, or that of FIELDS; where
-# it is left out the field keeps its default.
+# Each row: flag, metavar, kind, help. A flag gives the field of a Request of its name, or of FIELDS; left
+# out, the field keeps its default.
 REQUEST_FLAGS = """
 --rhythm MIDI needed | the rhythm: taps, bass, guitar, drums, anything
 --job NAME job | {jobs}. All but tap take the rhythm as drums, all voices of it (default: tap)

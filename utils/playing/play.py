@@ -6,9 +6,8 @@ from pathlib import Path
 
 from utils.checks import ArgumentError
 from utils.get_model import given_model, last_model_or_shipped
-from utils.midi.hearing import drums_from_midi, heard_notes, process_midi, steps_to_play
-from utils.midi.read import read_midi
-from utils.midi.timeline import Timeline
+from utils.midi.hearing import HeardFile, drums_from_midi, hear, process_midi
+from utils.midi.read import MAX_BARS
 from utils.playing.arguments import JOBS
 from utils.playing.controls import to_model_units
 from utils.playing.generate import check_lock, draw
@@ -77,7 +76,7 @@ class Heard:
 
     rhythm; drums: those that a job or a lock needs; second: those to which interpolate leads. own_steps: how
     many steps the rhythm has, up to the bar line on which its notes end; steps: how many are played to it.
-    midi: its file.
+    file: the HeardFile.
     """
 
     rhythm: tuple | None
@@ -85,24 +84,27 @@ class Heard:
     second: tuple | None
     own_steps: int
     steps: int
-    midi: object
+    file: HeardFile | None
 
     @classmethod
     def of(cls, request, bar):
-        file, rhythm, drums, second, midi = request.file, request.rhythm, request.drums, request.second, None
+        file, rhythm, drums, second, found = request.file, request.rhythm, request.drums, request.second, None
         needs_drums = request.job != "tap" or request.locked is not None
         bars = request.bars if request.song is None else request.laid_song.n_bars
         if file is not None:
-            midi, how = read_midi(file), {"track": request.track, "kit": request.kit_in}
-            rhythm = process_midi(file, down_sample_tpq=bar // 4, **how)
-            own, steps = steps_to_play(midi, heard_notes(midi, request.track, file), bar, bars, file)
+            how = {"down_sample_tpq": bar // 4, "kit": request.kit_in}
+            found, rhythm = hear(file, request.track), process_midi(file, request.track, **how)
+            own = found.steps(bar // 4)
+            if bars is None and own > MAX_BARS * bar:
+                last = -(-own // bar)
+                raise ValueError(f"{file}: its last note ends in bar {last}; at most {MAX_BARS} are played")
             if drums is None and needs_drums:
-                drums = drums_from_midi(file, down_sample_tpq=bar // 4, **how)
+                found, drums = hear(file, request.track, True), drums_from_midi(file, request.track, **how)
         else:
             own = 0 if rhythm is None else len(drum_rolls(rhythm, "rhythm", any_length=True)[0])
-            steps = own if bars is None else bars * bar
             if drums is None and request.job != "tap":
                 drums = rhythm
+        steps = own if bars is None else bars * bar
         if request.job != "tap" and drums is None:
             raise ArgumentError("drums", None, f"job {request.job} needs drums, in a file or as three rolls")
         if request.job == "tap" and not steps:
@@ -110,8 +112,8 @@ class Heard:
         if isinstance(second, (str, os.PathLike)):
             second = drums_from_midi(second, down_sample_tpq=bar // 4, kit=request.kit_in)
         if request.song is not None and rhythm is not None:
-            rhythm = request.laid_song.rhythm(rhythm, bar, own if midi else 0)
-        return cls(rhythm, drums, second, own, steps, midi)
+            rhythm = request.laid_song.rhythm(rhythm, bar, own if found else 0)
+        return cls(rhythm, drums, second, own, steps, found)
 
     def of_job(self, request, model):
         """The arguments of the job alone."""
@@ -127,13 +129,13 @@ class Heard:
 
     def lines(self, request, steps, bar):
         """How the input was taken, in words."""
-        if self.midi is None:
+        if self.file is None:
             return
-        timeline = Timeline.of(self.midi)
         own = self.own_steps if request.job == "tap" else self.drums[0].shape[-2]
-        length = f"{own / bar:g} bars at {timeline.bpm()} bpm; playing {steps / bar:g}"
+        length = f"{own / bar:g} bars at {self.file.timeline.bpm()} bpm; playing {steps / bar:g}"
         yield f"{request.file}: {length}, seed {request.seed}"
-        for remark in remarks(self.midi, timeline, request.laid_song, request.keep_tracks):
+        remarks = remarks_on(self.file.midi, self.file.timeline, request.laid_song, request.keep_tracks)
+        for remark in (*self.file.remarks, *remarks):
             yield f"  {remark}"
 
 
@@ -165,7 +167,7 @@ def _fields_of(request):
     return {name: field for name, field in JOBS[request.job].takes.items() if field != "lock"}
 
 
-def remarks(midi, timeline, song, keep_tracks):
+def remarks_on(midi, timeline, song, keep_tracks):
     """What a listener should know about how the input was taken."""
     if song:
         yield f"bars of the sections: {song}"

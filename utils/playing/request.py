@@ -26,8 +26,8 @@ MOST_SEED = 2**63 - 1
 
 
 def with_arguments_of(values, *names, without=()):
-    """Decorate a function of **keywords: its signature has the fields of a dataclass and the names; others are
-    refused."""
+    """Decorate a function of **keywords: its signature has the fields of a dataclass, and the names; others
+    are refused."""
     defaults = {field.name: field.default for field in fields(values)} | dict.fromkeys(names)
 
     def decorate(function):

@@ -104,8 +104,8 @@ def device_of(processes, name):
         return pick_device(name)
     if ":" in name or name == "mps":
         raise ValueError(
-            f"Training.device: {name!r}; with {processes.count} processes it must be auto, cuda or cpu: each takes "
-            "a GPU of its own"
+            f"Training.device: {name!r}; with {processes.count} processes it must be auto, cuda or cpu: "
+            "each takes a GPU of its own"
         )
     device = pick_device(name)
     if device.type == "mps":  # what auto finds

@@ -72,6 +72,6 @@ def check_corpus(cfg, cache):
     wanted = cfg.Data.normalize_factor
     if wanted not in (None, cache.normalize_factor):
         raise ValueError(
-            f"Data.normalize_factor: the config has {wanted}, the corpus {cache.normalize_factor}: it is another "
-            "corpus, or it has changed; --set Data.normalize_factor=null takes the corpus as it is"
+            f"Data.normalize_factor: the config has {wanted}, the corpus {cache.normalize_factor}: it is "
+            "another corpus, or it has changed; --set Data.normalize_factor=null takes the corpus as it is"
         )

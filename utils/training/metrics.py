@@ -10,12 +10,12 @@ def to_device(batch, device):
 
 
 def unset_context(batch):
-    """The same batch with the rhythm heard through the bar's latent alone."""
+    """The same batch with the rhythm reaching the decoder through the bar's latent alone."""
     return batch | {"use_context": torch.zeros_like(batch["use_context"])}
 
 
 def unset_rhythm(batch):
-    """The same batch with the rhythm not heard at all."""
+    """The same batch without the rhythm."""
     return unset_context(batch) | {"use_latent": torch.zeros_like(batch["use_latent"])}
 
 
@@ -39,7 +39,7 @@ def likelihood(model, batches, device, settings=("given", "unset"), autocast=Non
     onset: per step, the nine voices summed; velocity, offset: per hit; total: all three per step. The latent
     is its mean. batches: iterable of batches as data_aug makes them; autocast: a dtype, or None for float32;
     gather: adds up a tensor of sums over the processes that share the batches, None where there is one
-    process. """
+    process."""
     sums = token_sums(model, batches, device, settings, autocast)
     sums = sums if gather is None else gather(sums)
     return {setting: _per_step_and_hit(*row) for setting, row in zip(settings, sums.tolist())}
@@ -76,7 +76,7 @@ def training_figures(pieces, losses, gather=None):
     than ACTIVE).
 
     pieces: what DrumVAE.forward returned of each; losses: their losses, which add up; gather as in
-    `likelihood`. """
+    `likelihood`."""
     sums = 0
     for figures, loss in zip(pieces, losses):
         units = (figures["kl"] * figures["bars"].unsqueeze(-1)).sum((0, 1))

@@ -1,4 +1,5 @@
-"""Arguments as people mistype them: one sentence that names the argument, never another error, wherever they are given."""
+"""Arguments as people mistype them: one sentence that names the argument, never another error, wherever they
+are given."""
 
 import re
 

@@ -1,4 +1,5 @@
-"""The jobs of a drummer who is given drums: what stays stays, to the bit; hard rules hold; wrong input is told."""
+"""The jobs of a drummer who is given drums: what stays stays, to the bit; hard rules hold; wrong input is
+told."""
 
 import numpy as np
 import pytest

@@ -1,16 +1,16 @@
-"""From the cache to batches: the dataset, its augmentations and what the encoder gets to know.
+"""From the cache to batches: the dataset, its augmentations and what the encoder gets to see.
 
 A batch is made as a whole, in numpy over (B, T, V), in this order:
 
 1. windows are gathered and padded                                  (collate)
-2. what is played varies: voices, time, swing, velocities           (vary_target)
-3. the labels are computed from what is now played                  (labels)
-4. a rhythm is taken from it and partly masked                      (hear_rhythm)
-5. a task shows some of the answer to the encoder                   (known_cells)
+2. the drums are augmented: voices, time, swing, velocities         (vary_target)
+3. the controls are measured on the augmented drums                 (labels)
+4. a rhythm is taken from them and partly masked                    (take_rhythm)
+5. a task shows some of the drums to the encoder                    (known_cells)
 6. some controls, the context or the latent are unset               (drop_controls, drop_rhythm)
-7. a rhythm may be louder or softer than the intensity asked for    (shift_loudness)
+7. a rhythm may be louder or softer than the intensity control      (shift_loudness)
 
-Validation and test skip 2, 5, 6 and 7 and hear the loudest hit of every step.
+Validation and test skip 2, 5, 6 and 7; their rhythm is the loudest hit of every step.
 
 B windows, T = clip_bar * S steps, S = 4 * down_sample_tpq steps a bar, V = 9 voices.
 """
@@ -44,7 +44,7 @@ class DrumBatches(Dataset):
     the batch depends on (seed, n) alone. So any number of workers gives the same batches, and a
     run resumes at any n:
         DataLoader(batches, batch_size=None, sampler=range(start, stop), num_workers=k)
-    From batch plain_from on, what is played and which taps are heard no longer vary; halves, tasks, drops and
+    From batch plain_from on, the drums and the rhythm are no longer augmented; halves, tasks, drops and
     the loudness of the rhythm still do. With augment=False the windows come in order, once, plain; the last
     batch may be short.
     """
@@ -166,14 +166,14 @@ def collate(clips, n_steps):
 def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varied=True):
     """A batch, as a dict of tensors, from padded windows; plain where rng is None.
 
-    With varied=False the windows are as they were played and the whole tap is heard; tasks, drops and
+    With varied=False the drums are as they were played and the rhythm is whole; tasks, drops and
     shift_loudness stay.
 
     vel, offset (B, T, V) and mask (B, T) as collate gives them, style (B,) int64 ids: they become the
     batch and may be changed in place. data: the config's Data.
 
     onset, vel, timeoffset (B, T, V) float32      what is played: the target
-    rhythm_onset, rhythm_vel, rhythm_timeoffset   the same shape; what is heard, in channel 3
+    rhythm_onset, rhythm_vel, rhythm_timeoffset   the same shape; the input, in channel 3
     known_onset, known_vel (B, T, V) bool         cells of the target that the encoder may see:
                                                   whether there is a hit; its velocity and timing
     mask (B, T) bool                              True = a valid step
@@ -189,7 +189,7 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varie
     batch = {"onset": (vel > 0).astype(np.float32), "vel": vel, "timeoffset": offset, "mask": mask}
     batch |= labels(vel, style, grid, normalize_factor)
     if varied:
-        batch |= rhythm_rolls(*hear_rhythm(vel, offset, mask, data, rng))
+        batch |= rhythm_rolls(*take_rhythm(vel, offset, mask, data, rng))
     else:
         rhythm = augment.loudest(vel, offset)
         batch |= rhythm_rolls(rhythm[0] > 0, *rhythm)
@@ -208,25 +208,25 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varie
 
 
 def vary_target(vel, offset, mask, style, chance, rng):
-    """What is played, varied in place by the probabilities of Data.augmentation.
+    """Augments the drums in place by the probabilities of Data.augmentation.
 
     Double and half time leave clips shorter than the window alone.
     """
     n_rows = len(vel)
 
-    def struck(probability):
+    def random_rows(probability):
         return np.flatnonzero(rng.random(n_rows) < probability)
 
-    rows = struck(chance.voice_shift)
+    rows = random_rows(chance.voice_shift)
     vel[rows], offset[rows] = augment.voice_shift(vel[rows], offset[rows], rng)
 
-    rows = struck(chance.voice_mix)
+    rows = random_rows(chance.voice_mix)
     rows = rows[mask[rows].all(1)]
     partner = rng.permutation(rows)
     vel[rows], offset[rows] = augment.voice_mix(vel[rows], offset[rows], vel[partner], offset[partner])
     style[rows] = STYLE_NONE
 
-    rows = struck(chance.voice_drop)
+    rows = random_rows(chance.voice_drop)
     vel[rows], offset[rows] = augment.voice_drop(vel[rows], offset[rows], mask[rows].sum(1), rng)
 
     stretch = np.where(mask.all(1), rng.random(n_rows), 1)
@@ -236,21 +236,21 @@ def vary_target(vel, offset, mask, style, chance, rng):
     rows = np.flatnonzero((stretch >= 0) & (stretch < chance.half_time))
     vel[rows], offset[rows] = augment.half_time(vel[rows], offset[rows])
 
-    rows = struck(chance.swing)
+    rows = random_rows(chance.swing)
     amount = (rng.random(len(rows)) * chance.swing_max).astype(np.float32)
     offset[rows] = augment.swing(vel[rows], offset[rows], amount)
 
-    rows = struck(chance.tightness)
+    rows = random_rows(chance.tightness)
     factor = rng.uniform(*chance.tightness_range, len(rows)).astype(np.float32)
     offset[rows] = augment.tighten(offset[rows], factor)
 
-    rows = struck(chance.velocity_scale)
+    rows = random_rows(chance.velocity_scale)
     power = rng.uniform(*chance.velocity_power_range, len(rows)).astype(np.float32)
     vel[rows] = augment.scale_velocity(vel[rows], power)
 
 
 def labels(vel, style, grid, normalize_factor):
-    """The values of the controls that describe what is played, per step: {name: values}."""
+    """The values of all controls that describe the drums, per step: {name: values}."""
     batch = {}
     for name, quantity in bar_attributes((vel > 0).astype(np.float32), vel, grid).items():
         values = CONTROLS[name].normalize(quantity, normalize_factor)
@@ -258,32 +258,32 @@ def labels(vel, style, grid, normalize_factor):
     return batch | {"style": np.repeat(style[:, None], vel.shape[1], 1)}
 
 
-def hear_rhythm(vel, offset, mask, data, rng):
-    """The rhythm that is heard: (onset bool, vel, offset), each (B, T), partly masked.
+def take_rhythm(vel, offset, mask, data, rng):
+    """The rhythm that the encoder reads: (onset bool, vel, offset), each (B, T), partly masked.
 
-    It comes from the voices of Data.rhythm_source; Data.augmentation says what of it is changed
-    or goes unheard. The target stays as it is.
+    It comes from the voices of Data.rhythm_source and is changed and masked by Data.augmentation. The drums
+    stay as they are.
     """
     chance, (n_rows, n_steps) = data.augmentation, mask.shape
     voices = augment.heard_voices(rng, dict(data.rhythm_source), n_rows)
     rhythm_vel, rhythm_offset = augment.loudest(vel, offset, voices)
 
-    def struck(probability):
+    def happens(probability):
         return rng.random((n_rows, 1)) < probability
 
     jitter = rng.normal(0, chance.timing_jitter_std, mask.shape).astype(np.float32)
-    jitter *= struck(chance.timing_jitter)
+    jitter *= happens(chance.timing_jitter)
     rhythm_offset = augment.inside(rhythm_offset + jitter)
-    single = struck(chance.mask_steps) & (rng.random(mask.shape) < chance.mask_steps_share)
+    single = happens(chance.mask_steps) & (rng.random(mask.shape) < chance.mask_steps_share)
     length = mask.sum(1)
     span = augment.between(*augment.random_span(rng, length, 1, length // 2), n_steps)
-    span &= struck(chance.mask_span)
+    span &= happens(chance.mask_span)
 
     onset = (rhythm_vel > 0) & ~single & ~span
     level = rng.uniform(*chance.flat_velocity_range, (n_rows, 1)).astype(np.float32)
-    rhythm_vel = np.where(struck(chance.flat_velocity), level, rhythm_vel)
-    rhythm_vel = np.where(onset & ~struck(chance.mask_velocity), rhythm_vel, np.float32(0))
-    rhythm_offset = np.where(onset & ~struck(chance.mask_offset), rhythm_offset, np.float32(0))
+    rhythm_vel = np.where(happens(chance.flat_velocity), level, rhythm_vel)
+    rhythm_vel = np.where(onset & ~happens(chance.mask_velocity), rhythm_vel, np.float32(0))
+    rhythm_offset = np.where(onset & ~happens(chance.mask_offset), rhythm_offset, np.float32(0))
     return onset, rhythm_vel, rhythm_offset
 
 
@@ -301,26 +301,26 @@ def drop_rhythm(batch, grid, data, rng):
 
     Known cells reach the decoder through the context alone. So a window that has some keeps its
     context, loses the latent only by drop.latent, and has a silent rhythm with the probability
-    1 - task.keep_rhythm. After rhythm_tail struck, the encoder hears nothing of the tail either.
+    1 - task.keep_rhythm. Where rhythm_tail happens, the encoder does not read the tail either.
     """
     drop, (n_rows, n_steps) = data.drop, batch["mask"].shape
     length = batch["mask"].sum(1)
     taps = ~batch["known_onset"].any((1, 2))
 
-    def struck(probability):
+    def happens(probability):
         return rng.random(n_rows) < probability
 
-    both = taps & struck(drop.rhythm)
-    no_context = both | (taps & struck(drop.context))
-    no_latent = both | struck(drop.latent)
-    cut = np.where(taps & struck(drop.rhythm_tail), rng.integers(1, np.maximum(length, 2)), n_steps)
+    both = taps & happens(drop.rhythm)
+    no_context = both | (taps & happens(drop.context))
+    no_latent = both | happens(drop.latent)
+    cut = np.where(taps & happens(drop.rhythm_tail), rng.integers(1, np.maximum(length, 2)), n_steps)
 
     step = np.arange(n_steps)
     batch["use_context"] = (step < cut[:, None]) & ~no_context[:, None]
     n_bars = grid.bars_within(cut)
     batch["use_latent"] = (grid.index.bar < n_bars[:, None]) & ~no_latent[:, None]
-    unheard = ~taps & ~struck(data.task.keep_rhythm)
-    silent = (step >= cut[:, None]) | unheard[:, None]
+    without_rhythm = ~taps & ~happens(data.task.keep_rhythm)
+    silent = (step >= cut[:, None]) | without_rhythm[:, None]
     for name in RHYTHM_KEYS:
         batch[name][silent] = 0
 
@@ -328,24 +328,24 @@ def drop_rhythm(batch, grid, data, rng):
 def drop_controls(batch, drop, rng):
     """Unsets controls by the probabilities of Data.drop, window by window; changes the batch.
 
-    A musician often asks for one thing alone, which would hardly ever come about by chance: so all_but_one
-    leaves one control, or one voice, and nothing else. In half of these windows it is a voice that plays, the
-    rarer the rather: a tom that is asked for and not there teaches nothing of how to play it.
+    A musician often sets one control alone, which independent drops would hardly ever leave: so all_but_one
+    leaves one control, or one voice, and nothing else. In half of these windows it is a voice that plays,
+    rare voices more often: a share of 0 for a tom teaches nothing of how to play it.
     """
     n_rows = len(batch["mask"])
 
-    def struck(probability):
+    def happens(probability):
         return rng.random(n_rows) < probability
 
-    everything, alone = struck(drop.all_controls), struck(drop.all_but_one)
+    everything, alone = happens(drop.all_controls), happens(drop.all_but_one)
     left = rng.choice([*CONTROLS, "voice", "voice"], n_rows)
     for name, control in CONTROLS.items():
-        gone = np.where(alone, left != name, struck(getattr(drop, name)))
+        gone = np.where(alone, left != name, happens(getattr(drop, name)))
         if name == "instrument":
             gone &= ~(alone & (left == "voice"))
         batch[name][everything | gone] = control.unset
     # a window's own share of voices, from none to all of them
-    share = np.where(struck(drop.voice), rng.random(n_rows), 0)
+    share = np.where(happens(drop.voice), rng.random(n_rows), 0)
     voices = rng.random((n_rows, N_VOICES)) < share[:, None]
     plays = batch["onset"].any(1)
     rarity = np.where(rng.random((n_rows, 1)) < 0.5, plays / np.maximum(plays.sum(0), 1), 1) + 1e-9
@@ -357,10 +357,10 @@ def drop_controls(batch, drop, rng):
 def shift_loudness(batch, chance, rng):
     """Makes the rhythm of some windows with an intensity louder or softer than the drums; changes the batch.
 
-    So that of a loud tap and a wish for soft drums the wish is obeyed, and the tap's accents are kept.
+    So that with a loud tap and a low intensity the drums are soft, and the tap's accents are kept.
     """
-    struck = rng.random(len(batch["mask"])) < chance.rhythm_loudness
-    rows = np.flatnonzero(struck & ~np.isnan(batch["intensity"]).all(1))
+    chosen = rng.random(len(batch["mask"])) < chance.rhythm_loudness
+    rows = np.flatnonzero(chosen & ~np.isnan(batch["intensity"]).all(1))
     power = np.exp(rng.uniform(*np.log(chance.rhythm_power_range), len(rows))).astype(np.float32)
     batch["rhythm_vel"][rows] = augment.scale_velocity(batch["rhythm_vel"][rows], power)
 
@@ -375,7 +375,7 @@ def unset_controls(batch):
 
 
 def swap_rhythm(batch, other=None):
-    """A copy of the batch in which each window hears another's rhythm.
+    """A copy of the batch in which each window has another's rhythm.
 
     other (B,) int: whose; the one before it where None, which is often of the same performance.
     """

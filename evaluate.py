@@ -1,19 +1,21 @@
-"""How good a checkpoint is: its likelihood, its drums beside real ones and beside what needs no model, its obedience.
-Or how good many runs are: one table of their run folders and one picture of their curves, no checkpoint needed.
+"""How good a checkpoint is: its likelihood, its drums beside real ones and beside what needs no model, its
+obedience; utils/evaluation/parts.py lists every metric. Or how good many runs are: one table of their run
+folders and one picture of their curves, no checkpoint needed.
 
-    python evaluate.py                                                the shipped checkpoint on the test split
-    python evaluate.py --checkpoint runs/default/checkpoints/best.pt --split validation --windows 100 --samples 8
-    python evaluate.py --parts likelihood,tap                         only these parts of it
-    python evaluate.py --runs runs/*                                  the runs of a sweep, the best first
+python evaluate.py                                                the shipped checkpoint on the test split
+python evaluate.py --checkpoint runs/default/checkpoints/best.pt --split validation --windows 100 --samples 8
+python evaluate.py --parts likelihood,tap                         only these parts of it python evaluate.py
+--runs runs/*                                  the runs of a sweep, the best first
 
-The windows are two and four bars long, see utils/evaluation/player.py. Prints tables and writes the same figures as JSON, and
-beside it, under its name, as tables in Markdown for a model card, and a folder of pictures. The same command gives the
-same figures.
+The windows are two and four bars long, see utils/evaluation/sets.py. It prints tables and writes the same
+figures as JSON, and beside it, under its name, the tables in Markdown for a model card, and a folder of
+pictures. The same command gives the same figures.
 """
 
 import argparse
 import copy
 import sys
+import time
 from pathlib import Path
 
 from utils.config.errors import ConfigError
@@ -42,21 +44,22 @@ RUNS_FLAGS = {"sort": "score", "curves": "output/curves.png", "json": "output/ru
 def evaluate_checkpoint(args):
     from preprocessing import preprocess
     from utils.checkpoints import load_checkpoint
-    from utils.playing.request import GUIDANCE
     from utils.device import pick_device
-    from utils.evaluation.markdown import markdown
-    from utils.evaluation.parts import PARTS, Sets, evaluate
+    from utils.evaluation.parts import PARTS
     from utils.evaluation.pictures import draw_pictures
     from utils.evaluation.player import Player
-    from utils.evaluation.table import tables
+    from utils.evaluation.registry import judge
+    from utils.evaluation.sets import Sets
+    from utils.evaluation.tables import as_markdown, as_text
     from utils.get_model import load_model
+    from utils.playing.request import GUIDANCE
 
     for name, lowest in (("windows", 2), ("samples", 1), ("seed", 0)):
         value = getattr(args, name)
         if value is not None and not lowest <= value < 2**63:
             raise ValueError(f"--{name}: {value}; it must be at least {lowest}")
-    parts = tuple(PARTS) if args.parts is None else tuple(args.parts.split(","))
-    for name in parts:
+    chosen = list(PARTS) if args.parts is None else args.parts.split(",")
+    for name in chosen:
         if name not in PARTS:
             raise ValueError(f"--parts: {name!r}; the parts are {', '.join(PARTS)}")
     pictures = picture_folder(args.json)
@@ -66,20 +69,28 @@ def evaluate_checkpoint(args):
     model = load_model(args.checkpoint, device)
     cache = preprocess(config, args.midi_dir)
     sets = Sets(cache, args.split, config.Data, model.normalize_factor, args.windows)
-    guidance = GUIDANCE if args.guidance is None else args.guidance
-    player = Player(model, args.samples, args.seed, guidance)
+    player = Player(model, args.samples, args.seed, GUIDANCE if args.guidance is None else args.guidance)
+
     figures = {"checkpoint": args.checkpoint, "step": checkpoint.get("step", 0)}
-    figures |= evaluate(player, sets, parts)
-    print(tables(figures))
+    figures |= {"split": sets.split, "floor": sets.other, "samples": player.samples, "seed": player.seed}
+    figures |= {"guidance": player.guidance, "sets": {name: sets(name).size() for name in ("T2", "T4")}}
+    seconds = []
+    for name in (name for name in PARTS if name in chosen):
+        began = time.perf_counter()
+        figures[name] = PARTS[name].figures(player, sets)
+        seconds.append(f"{name} {time.perf_counter() - began:.1f} s")
+    figures["goals"] = judge(figures, PARTS)
+
+    print(as_text(figures, PARTS))
     write_json(figures, args.json)
-    write_text(f"{pictures}.md", markdown(figures))
+    write_text(f"{pictures}.md", as_markdown(figures, PARTS))
     draw_pictures(figures, player, sets, pictures)
-    seconds = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in player.seconds.items())
-    print(f"\n{args.json}, {pictures}.md and the pictures in {pictures} written; on {device}: {seconds}")
+    print(f"\n{args.json}, {pictures}.md, pictures in {pictures} written; on {device}: {', '.join(seconds)}")
 
 
 def picture_folder(path):
-    """The folder beside the JSON that has its name; made at once, so that what can't be written is said at once."""
+    """The folder beside the JSON that has its name; made at once, so that what can't be written is said at
+    once."""
     folder = Path(path).with_suffix("")
     if folder == Path(path):
         raise ValueError(
@@ -109,8 +120,7 @@ def changed_config(config, overrides, source):
 
 
 def compare_runs(args):
-    from utils.training.curves import draw_curves
-    from utils.training.run_table import summary, table
+    from utils.evaluation.compare_runs import draw_curves, summary, table
     from utils.training.runs import read_runs
 
     runs, left_out = read_runs(args.runs)
@@ -136,9 +146,10 @@ def write_json(figures, path):
 
 
 def parse_arguments(arguments=None):
-    """The flags of one of the two uses, defaults filled in. Raises ValueError for a flag that belongs to the other."""
+    """The flags of one of the two uses, defaults filled in. Raises ValueError for a flag that belongs to the
+    other."""
     parser = argparse.ArgumentParser(
-        description="Figures of a checkpoint on a split, trivial baselines beside them; or a table of many runs.",
+        description="Figures of a checkpoint on a split, baselines beside them; or a table of many runs.",
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument(
@@ -154,7 +165,7 @@ def parse_arguments(arguments=None):
     flag(
         "--parts",
         metavar="A,B",
-        help="only these of likelihood, tap, rhythm, controls, realism, jobs (default: all)",
+        help="only these parts of utils/evaluation/parts.py, e.g. likelihood,tap (default: all)",
     )
     flag("--seed", type=int, metavar="N", help="of the samples (default: 0)")
     flag(

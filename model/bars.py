@@ -87,12 +87,12 @@ class BarGrid:
 
     def whole(self):
         """The same bars, the last of them whole."""
-        return BarGrid(self.beats, sum(self.lengths)) if self.missing else self
+        return _shared(self.beats, sum(self.lengths)) if self.missing else self
 
     def cut(self, first, last):
         """The grid of the bars from `first` up to, not including, `last`."""
         here = self.steps_of(first, last)
-        return BarGrid(self.beats[first:last], here.stop - here.start)
+        return _shared(self.beats[first:last], here.stop - here.start)
 
     def steps_of(self, first, last=None):
         """The steps of a bar, or of the bars from `first` up to, not including, `last`, as a slice."""
@@ -104,7 +104,7 @@ class BarGrid:
         return map(self.steps_of, range(self.n_bars))
 
     def line(self, number):
-        """The step of a bar line, numbered from 0, or of an array of them; too high a number means the last."""
+        """The step of a bar line, numbered from 0; or of an array of them. Too high a number: the last."""
         return np.array(self.lines).take(number, mode="clip")
 
     def bars_within(self, n_steps):
@@ -219,9 +219,15 @@ class BarGrid:
 
 
 @lru_cache(maxsize=256)
+def _shared(beats, n_steps):
+    """Equal grids are one object, which makes its arrays and tensors once."""
+    return BarGrid(beats, n_steps)
+
+
+@lru_cache(maxsize=256)
 def _four_four(n_steps, steps_per_beat):
     bar = (steps_per_beat,) * BEATS_PER_BAR
-    return BarGrid((bar,) * -(-n_steps // sum(bar)), n_steps)
+    return _shared((bar,) * -(-n_steps // sum(bar)), n_steps)
 
 
 def _extended(x, n, value, dim):

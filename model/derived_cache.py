@@ -2,8 +2,8 @@
 
 
 class DerivedCache(dict):
-    """What is derived from a model's weights and kept with it. A copy of the model starts without: graphs can't be copied
-    or saved."""
+    """What is derived from a model's weights and kept with it. A copy of the model starts without: graphs
+    can't be copied or saved."""
 
     made_of = None
 

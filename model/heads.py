@@ -7,15 +7,15 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from model.layers import Dropout
+from model.cpu_training import Dropout
 
 
 class OnsetChain(nn.Module):
     """Nine binary tokens, each voice given the voices before it in the same step.
 
-    logit[v] = base[v] + sum over u < v of pair[v, u] * onset[u]; base and pair are read off the hidden
-    state. With the pairs at zero, where they start, it is nine independent Bernoulli outputs; with
-    chained=False it stays that.
+    logit[v] = base[v] + sum over u < v of pair[v, u] * onset[u]; base and pair are projections of the hidden
+    state. The pairs start at zero, which makes nine independent Bernoulli outputs; with chained=False they
+    stay zero.
     """
 
     def __init__(self, d_model, n_voice, chained):
@@ -43,8 +43,8 @@ class OnsetChain(nn.Module):
 
 
 class BinHead(nn.Module):
-    """Logits over K bins for each voice of a step, from the hidden state, the step's onsets, and `past`:
-    what was already drawn in this step, as vectors of the head's hidden width."""
+    """Logits over K bins for each voice of a step, from the hidden state, the step's onsets, and `past`: the
+    earlier tokens of this step, embedded in the head's hidden width."""
 
     def __init__(self, d_model, n_voice, d_head, n_bin, dropout):
         super().__init__()
@@ -56,12 +56,12 @@ class BinHead(nn.Module):
         self.voice_bias = nn.Parameter(torch.zeros(n_voice, n_bin))
 
     def prepare(self, hidden, onset):
-        """What is known of the step before its first token is drawn: (..., V, d_head)."""
-        known = self.from_hidden(hidden) + self.from_onset(onset.to(hidden.dtype))
-        return known.unflatten(-1, (self.n_voice, -1))
+        """The part of the input that is there before the step's first token: (..., V, d_head)."""
+        prepared = self.from_hidden(hidden) + self.from_onset(onset.to(hidden.dtype))
+        return prepared.unflatten(-1, (self.n_voice, -1))
 
     def read(self, prepared, past, voice):
-        """Logits (..., K) for prepared and past (..., d_head) of the voice or voices (...) named."""
+        """Logits (..., K) for prepared and past (..., d_head) of the given voice or voices (...)."""
         return self.out(self.mlp(prepared + past)) + self.voice_bias[voice]
 
 
@@ -76,7 +76,8 @@ class HitChain(nn.Module):
         super().__init__()
         self.velocity = BinHead(d_model, n_voice, d_head, velocity_bins, dropout)
         self.offset = BinHead(d_model, n_voice, d_head, offset_bins, dropout)
-        # one table row per voice and bin; two columns of vectors: what the velocity head reads, what the offset head reads
+        # a row per voice and bin; the first half of a row goes to the velocity head, the second to the offset
+        # head
         self.velocity_token = nn.Embedding(n_voice * velocity_bins, 2 * d_head)
         self.offset_token = nn.Embedding(n_voice * offset_bins, 2 * d_head)
         self.own_velocity = nn.Embedding(n_voice * velocity_bins, d_head)
@@ -86,12 +87,12 @@ class HitChain(nn.Module):
         self.register_buffer("offset_row", torch.arange(n_voice) * offset_bins, persistent=False)
 
     def embed_hit(self, velocity_bin, offset_bin, voice):
-        """What a drawn hit of a voice tells the voices after it: (..., 2 x d_head)."""
-        told = self.velocity_token(velocity_bin + self.velocity_row[voice])
-        return told + self.offset_token(offset_bin + self.offset_row[voice])
+        """A voice's hit as the voices after it see it: (..., 2 d_head)."""
+        velocity = self.velocity_token(velocity_bin + self.velocity_row[voice])
+        return velocity + self.offset_token(offset_bin + self.offset_row[voice])
 
     def embed_velocity(self, velocity_bin, voice):
-        """What a hit's own velocity tells its offset: (..., d_head)."""
+        """A hit's velocity as its own offset sees it: (..., d_head)."""
         return self.own_velocity(velocity_bin + self.velocity_row[voice])
 
     def forward(self, hidden, onset, velocity_bin, offset_bin, index=None):
@@ -102,9 +103,10 @@ class HitChain(nn.Module):
         hit = index["hit"]
         voice = hit % onset.shape[-1]
         velocity_bin, offset_bin = velocity_bin.flatten()[hit], offset_bin.flatten()[hit]
-        told = self.embed_hit(velocity_bin, offset_bin, voice)
-        # few steps have more than one hit: sum over the pairs of hits there are, not over all voices of all steps
-        past = torch.zeros_like(told).index_add(0, index["later_hit"], told[index["earlier_hit"]])
+        hits = self.embed_hit(velocity_bin, offset_bin, voice)
+        # few steps have more than one hit: sum over the pairs of hits there are, not over all voices of all
+        # steps
+        past = torch.zeros_like(hits).index_add(0, index["later_hit"], hits[index["earlier_hit"]])
 
         past_velocity, past_offset = past.chunk(2, dim=-1)
         past_offset = past_offset + self.embed_velocity(velocity_bin, voice)
@@ -116,7 +118,8 @@ class HitChain(nn.Module):
 
 
 class StepHeads:
-    """OnsetChain and HitChain laid out for one step in eval mode: few operations, the weights as they are now."""
+    """OnsetChain and HitChain laid out for one step in eval mode: few operations, the weights as they are
+    now."""
 
     def __init__(self, onset_chain, hit_chain):
         V, base, pair = onset_chain.n_voice, onset_chain.base, onset_chain.pair
@@ -131,8 +134,8 @@ class StepHeads:
         self.voices = [VoiceHits(hit_chain, voice) for voice in range(V)]
 
     def onset_parts(self, hidden):
-        """hidden (n, D) -> (n, 1 + V, V): the voices' logits without any hit, then, row by row, what a hit of each voice
-        adds to those of the voices after it."""
+        """hidden (n, D) -> (n, 1 + V, V): the voices' logits without any hit, then, row by row, what a hit of
+        each voice adds to those of the voices after it."""
         return torch.addmm(self.onset_bias, hidden, self.onset_weight).view(len(hidden), -1, self.n_voice)
 
 
@@ -162,8 +165,8 @@ class VoiceHits:
         self.own_velocity = of_voice(chain.own_velocity)
 
     def prepare(self, x, past):
-        """x (n, D + V), hidden state and onsets, and past (n, 2 d_head), None before the first hit: what the heads of
-        velocity and of offset read of them, (n, d_head) each."""
+        """x (n, D + V), hidden state and onsets, and past (n, 2 d_head), None before the first hit: what the
+        heads of velocity and of offset read of them, (n, d_head) each."""
         prepared = torch.addmm(self.bias, x, self.into)
         return (prepared if past is None else prepared + past).chunk(2, 1)
 
@@ -188,22 +191,20 @@ def bin_logits(prepared, between_bias, between, out_bias, out):
 class TapTokens(nn.Module):
     """The tap's own velocity and offset at a step, as tokens, for the heads of velocity and offset.
 
-    Most hits are the tap, played again: the way through encoder and decoder is slow to learn that much.
+    Most hits repeat the tap, and the path through encoder and decoder is slow to learn that.
     """
 
     def __init__(self, d_model, velocity_bins, offset_bins):
         super().__init__()
         self.velocity_bins, self.offset_bins = velocity_bins, offset_bins
-        self.velocity = nn.Embedding(
-            velocity_bins + 1, d_model
-        )  # row 0: no tap, or its velocity is not known
+        self.velocity = nn.Embedding(velocity_bins + 1, d_model)  # row 0: no tap, or of unknown velocity
         self.offset = nn.Embedding(offset_bins + 1, d_model)
         for table in (self.velocity, self.offset):
             nn.init.normal_(table.weight, std=0.02)
 
     def forward(self, rhythm, heard):
-        """rhythm: onset, vel, timeoffset (B, T, V), of which one channel holds the tap; heard (B, T) bool:
-        steps at which it may be known -> (B, T, D)."""
+        """rhythm: onset, vel, timeoffset (B, T, V), one channel of which holds the tap; heard (B, T) bool:
+        steps at which the heads may use it -> (B, T, D)."""
         onset, vel, timeoffset = (roll.sum(-1) for roll in rhythm)
         tapped = (onset > 0) & heard
         velocity = torch.where(tapped & (vel > 0), velocity_to_bin(vel, self.velocity_bins) + 1, 0)
@@ -211,7 +212,7 @@ class TapTokens(nn.Module):
         return self.velocity(velocity) + self.offset(offset)
 
     def no_tap(self):
-        """What stands for no tap at all, (D,)."""
+        """The tokens of no tap at all, (D,)."""
         return self.velocity.weight[0] + self.offset.weight[0]
 
 
@@ -221,8 +222,8 @@ def hit_index(onset):
     hit (n_hit,)                        their places in the flattened onset, in order
     later_hit, earlier_hit (n_pair,)    rows of `hit`: all pairs of hits that share a step
 
-    How many there are is known only after looking, and to look at a GPU is to wait for it. So a loader makes this
-    where it makes the batch, and the step that has it from there asks the GPU nothing.
+    Their number depends on the values, for which a GPU would have to be waited for. So the loader makes this
+    with the batch, on the CPU.
     """
     hit = onset.flatten().nonzero().squeeze(1)
     step = hit.div(onset.shape[-1], rounding_mode="floor")

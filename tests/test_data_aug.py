@@ -1,4 +1,4 @@
-"""Batches: what the encoder knows, what is unset, and that the seed alone decides."""
+"""Batches: what is unset, and that the seed alone decides."""
 
 from dataclasses import replace
 
@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from data_aug import RHYTHM_KEYS, DrumBatches, Pieces, collate, swap_rhythm, unset_controls
+from model.controls import CONTROLS
 from tests.helpers.drum_windows import (
     CONFIG,
     NORMALIZE,
@@ -23,103 +24,20 @@ from utils.corpus.cache import Cache
 from utils.midi.drums import STYLE_NONE
 from utils.midi.read import rhythm_roll
 
-FLOAT_CONTROLS = ("density", "intensity", "instrument")
-
-
-# -------------------------------------------------------------------------------- what is known
-
-
-def task_config(name, **sections):
-    return data_config(task={"tap": 0.0, name: 1.0, "keep_rhythm": 1.0}, **sections)
-
-
-def known_in(name, windows=None, **sections):
-    batch = batch_of(task_config(name, **sections), windows or windows_of_hits(200))
-    assert not (batch["known_vel"] & ~batch["known_onset"]).any()
-    assert not (batch["known_onset"] & ~batch["mask"][..., None]).any()
-    return batch, batch["known_onset"].numpy(), batch["known_vel"].numpy()
-
-
-def test_a_tap_knows_nothing():
-    batch = batch_of(data_config())
-    assert not batch["known_onset"].any() and not batch["known_vel"].any()
-
-
-def test_humanise_knows_the_onsets_alone():
-    short = windows_of_hits(8, n_steps=40)
-    _, known_onset, known_vel = known_in("humanise", short)
-    assert known_onset[:, :40].all() and not known_onset[:, 40:].any() and not known_vel.any()
-
-
-def test_add_voice_knows_whole_voices_but_not_all():
-    vel, offset, mask = windows_of_hits(400)
-    silent = np.random.default_rng(3).random((400, 1, 9)) < 0.6
-    vel, offset = np.where(silent, 0, vel), np.where(silent, 0, offset)
-    _, known_onset, known_vel = known_in("add_voice", (vel, offset, mask))
-    np.testing.assert_array_equal(known_onset, known_vel)
-    voices = known_vel.any(1)
-    assert (known_vel == voices[:, None]).all() and voices.any(1).all() and not voices.all(1).any()
-    plays = (vel > 0).any(1)
-    assert (voices & plays).any(1)[plays.any(1)].all()
-    assert (~voices & plays).any(1)[plays.sum(1) > 1].all()
-    assert voices[plays].mean() > 2 * voices[~plays].mean()
-
-
-@pytest.mark.parametrize("n_steps", [T, 48, 16, 3])
-def test_infill_knows_all_but_one_span(n_steps):
-    _, known_onset, known_vel = known_in("infill", windows_of_hits(300, n_steps=n_steps))
-    np.testing.assert_array_equal(known_onset, known_vel)
-    known = known_vel[:, :n_steps]
-    assert (known == known[..., :1]).all()
-    edges = np.abs(np.diff(np.pad(known[..., 0], ((0, 0), (1, 1)), constant_values=True).astype(int))).sum(1)
-    missing = (~known[..., 0]).sum(1)
-    assert (edges == 2).all() and missing.min() == min(4, n_steps)
-    assert missing.max() == max(int(0.75 * n_steps), min(4, n_steps))
-    first = known[..., 0].argmin(1)
-    assert first.min() == 0 and (first + missing).max() == n_steps
-    if n_steps == T:
-        assert ((missing % S == 0) & (first % S == 0)).mean() > 0.45
-
-
-def test_continue_knows_everything_before_a_bar_line():
-    _, known_onset, known_vel = known_in("continue")
-    np.testing.assert_array_equal(known_onset, known_vel)
-    bar_line = known_vel[..., 0].sum(1)
-    assert (known_vel == (np.arange(T) < bar_line[:, None])[..., None]).all()
-    assert set(bar_line) == {S, 2 * S, 3 * S}
-    _, one_bar, _ = known_in("continue", windows_of_hits(50, n_steps=S))
-    assert (~one_bar[:, :S]).any((1, 2)).all()
-
-
-def test_known_cells_keep_the_context_and_hear_the_rhythm_in_their_share():
-    drops = {"context": 1.0, "rhythm": 1.0, "rhythm_tail": 1.0}
-    windows = windows_of_hits(1000)
-    data = data_config(task={"tap": 0.0, "infill": 1.0, "keep_rhythm": 0.3}, drop=drops)
-    batch = batch_of(data, windows)
-    assert batch["use_context"].all() and batch["use_latent"].all()
-    onset, vel, late = rhythm_of(batch)
-    heard = onset.any(1)
-    assert abs(heard.mean() - 0.3) < 0.05
-    assert not vel[~heard].any() and not late[~heard].any()
-    np.testing.assert_array_equal(vel[heard], windows[0][heard].max(2))
-
-
-def test_tasks_come_by_their_weights():
-    batch = batch_of(data_config(task={"tap": 3.0, "humanise": 1.0}), windows_of_hits(1000))
-    assert abs(batch["known_onset"].any(2).any(1).float().mean() - 0.25) < 0.05
+FLOAT_CONTROLS = [name for name, control in CONTROLS.items() if control.n_ids is None]
 
 
 # -------------------------------------------------------------------------------- what is unset
 
 
 def unset(batch, name):
-    return batch[name] == STYLE_NONE if name == "style" else batch[name].isnan()
+    return ~CONTROLS[name].is_set(batch[name])
 
 
-@pytest.mark.parametrize("name", ["density", "intensity", "instrument", "style"])
+@pytest.mark.parametrize("name", CONTROLS)
 def test_a_dropped_control_is_unset_over_the_whole_window(name):
     batch = batch_of(data_config(drop={name: 0.3}), windows_of_hits(1000))
-    for other in ("density", "intensity", "instrument", "style"):
+    for other in CONTROLS:
         gone = unset(batch, other).reshape(1000, -1)
         assert (gone.all(1) == gone.any(1)).all()
         assert abs(gone.all(1).float().mean() - 0.3 * (other == name)) < 0.05
@@ -127,10 +45,7 @@ def test_a_dropped_control_is_unset_over_the_whole_window(name):
 
 def test_all_controls_are_dropped_together():
     batch = batch_of(data_config(drop={"all_controls": 0.3}), windows_of_hits(1000))
-    gone = [
-        unset(batch, name).reshape(1000, -1).all(1)
-        for name in ("density", "intensity", "instrument", "style")
-    ]
+    gone = [unset(batch, name).reshape(1000, -1).all(1) for name in CONTROLS]
     assert all(torch.equal(part, gone[0]) for part in gone) and abs(gone[0].float().mean() - 0.3) < 0.05
 
 
@@ -146,7 +61,7 @@ def test_single_voices_are_dropped_from_none_to_all():
 
 def test_one_control_or_one_voice_is_left_alone():
     batch = batch_of(data_config(drop={"all_but_one": 0.5}), windows_of_hits(2000))
-    names = ("density", "intensity", "instrument", "style")
+    names = list(CONTROLS)
     there = torch.stack([~unset(batch, name).reshape(2000, -1) for name in names[:2]]).all(2)
     voices, style = ~batch["instrument"][:, 0].isnan(), ~unset(batch, "style").all(1)
     n_left = there.sum(0) + (voices.sum(1) == 9) + style
@@ -393,7 +308,7 @@ def test_unset_controls_and_swap_rhythm_change_only_what_they_name():
     batch = batch_of(data_config())
     before = {name: tensor.clone() for name, tensor in batch.items()}
     bare = unset_controls(batch)
-    assert all(unset(bare, name).all() for name in ("density", "intensity", "instrument", "style"))
+    assert all(unset(bare, name).all() for name in CONTROLS)
     swapped = swap_rhythm(batch)
     for name in batch:
         if name not in (*FLOAT_CONTROLS, "style"):

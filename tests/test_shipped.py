@@ -1,5 +1,6 @@
 """The shipped checkpoint: small, complete, in tune with its figures, and it hears the rhythm and obeys."""
 
+import dataclasses
 import math
 import re
 import shlex
@@ -15,12 +16,15 @@ from model.bars import BarGrid
 from preprocessing import preprocess
 from tests.conftest import REPOSITORY
 from utils.config.schema import config_from_dict, load_config
-from utils.evaluation.likeness import adherence, describe
-from utils.evaluation.player import Player, evaluation_windows, in_batches, partners, rolls_of
+from utils.evaluation.controls import adherence
+from utils.evaluation.parts import LIKENESS, TRUE_CONTROLS
+from utils.evaluation.player import Player, in_batches
+from utils.evaluation.realism import beside_real, likeness_sums
+from utils.evaluation.sets import partners, windows_of
 from utils.get_model import load_model
 from utils.midi.drums import voice_index
 from utils.playing.controls import measure
-from utils.training.metrics import SETTINGS, likelihood
+from utils.training.metrics import likelihood
 
 CHECKPOINT = REPOSITORY / "checkpoints" / "drummer.pt"
 WINDOWS = 48  # of four bars
@@ -38,12 +42,13 @@ def model():
 
 @pytest.fixture(scope="module")
 def test_windows(groove_zip, model, tmp_path_factory):
-    """An evenly spaced part of the real test split, and the performance that each window is of."""
+    """An evenly spaced part of the real test split."""
     folder = tmp_path_factory.mktemp("groove")
     config = load_config(
         REPOSITORY / "config.yaml", [f"Data.corpus={groove_zip}", f"Data.cache_dir={folder}"]
     )
-    return evaluation_windows(preprocess(config), "test", config.Data, model.normalize_factor, WINDOWS)
+    data, cache = config.Data, preprocess(config)
+    return windows_of("T4", cache, "test", data, model.normalize_factor, n_windows=WINDOWS)
 
 
 def test_it_is_small_and_loads_anywhere(checkpoint):
@@ -69,7 +74,7 @@ def test_make_drummer_is_its_recipe(checkpoint, tmp_path):
 
 
 def test_likelihood_is_what_was_promised_and_the_rhythm_is_heard(model, test_windows):
-    batch, performance = test_windows
+    batch, performance = test_windows.batch, test_windows.performance
     settings = ("given", "unset", "unset_latent")
     swapped = swap_rhythm(batch, torch.from_numpy(partners(performance)))
     ours, theirs = (likelihood(model, in_batches(b), torch.device("cpu"), settings) for b in (batch, swapped))
@@ -80,15 +85,18 @@ def test_likelihood_is_what_was_promised_and_the_rhythm_is_heard(model, test_win
 
 
 def test_sampled_bars_are_like_real_ones_and_obey(model, test_windows):
-    batch = {name: tensor[::2] for name, tensor in test_windows[0].items()}
-    real = rolls_of(batch)
-    played = [roll[0] for roll in Player(model, 1, seed=0).play(SETTINGS["given"](batch), 1, "")]
-    ours, theirs = describe(played, real), describe(real, real)
+    part = {name: tensor[::2] for name, tensor in test_windows.batch.items()}
+    windows = dataclasses.replace(test_windows, batch=part, performance=test_windows.performance[::2])
+    played = Player(model, 1, seed=0).play(part, 1, "")
+    sums = [likeness_sums(rolls, windows.performance) for rolls in ([r[None] for r in windows.rolls], played)]
+    scores = LIKENESS.score({name: beside_real(of, sums[0]) for name, of in zip(("real", "ours"), sums)})
     for name in ("onset rate", "velocity mean", "velocity deviation", "offset deviation"):
-        assert ours[name] == pytest.approx(theirs[name], rel=0.1), name
-    obeyed = adherence(real, played, model.steps_per_bar)
-    assert obeyed["hits"]["spearman"] > 0.97 and obeyed["velocity"]["spearman"] > 0.95
-    assert all(obeyed[voice]["spearman"] > 0.95 for voice in ("kick", "snare", "closed_hat"))
+        assert scores["ours"][name]["value"] == pytest.approx(scores["real"][name]["value"], rel=0.1), name
+    obeyed = {
+        name: of["rho"]["value"] for name, of in TRUE_CONTROLS.score(adherence(windows, played)).items()
+    }
+    assert obeyed["density"] > 0.97 and obeyed["intensity"] > 0.95
+    assert all(obeyed[voice] > 0.95 for voice in ("kick", "snare", "closed_hat"))
 
 
 def drums(model, **controls):

@@ -36,7 +36,9 @@ class CapturedDecoding(Decoding):
     def refresh(self):
         """Read the model's weights as they are now."""
         torch._foreach_copy_(parameters(self.model), parameters(self.live))
-        torch._foreach_copy_(*(tensors_in(derived) for derived in ((self.weights, self.heads), self.derive())))
+        torch._foreach_copy_(
+            *(tensors_in(derived) for derived in ((self.weights, self.heads), self.derive()))
+        )
 
     def run_bar(self, conditioning, uniform, positions):
         kind = uniform.shape[1], tuple(conditioning)

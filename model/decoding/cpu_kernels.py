@@ -165,7 +165,10 @@ def run_layers(weights, eps, x, modulation, features, position, cache, first_row
     R, D = x.shape
     F, (L, P) = features.shape[1], modulation.shape[1:]
     if F:
-        inner, budget = np.empty((R, len(weights.features_bias)), np.float32), modulation.copy().reshape(R, L * P)
+        inner, budget = (
+            np.empty((R, len(weights.features_bias)), np.float32),
+            modulation.copy().reshape(R, L * P),
+        )
         multiply(features, weights.features, 0, inner)
         add_bias(inner, weights.features_bias)
         activate(inner)

@@ -71,7 +71,9 @@ def weights_in(model, precision):
     decoder, budget = model.decoder, model.budget
     by_kind = zip(*(layer.matrices() for layer in decoder.layers))
     matrices = [matrix_of(torch.stack(of_layers), precision) for of_layers in by_kind]
-    norms = [norm for layer in decoder.layers for norm in (layer.input_layernorm, layer.post_attention_layernorm)]
+    norms = [
+        norm for layer in decoder.layers for norm in (layer.input_layernorm, layer.post_attention_layernorm)
+    ]
     nothing = decoder.start.new_zeros(0, 0), decoder.start.new_zeros(0)
     (into, into_bias), (out, out_bias) = (
         (nothing, nothing) if budget is None else (budget.mlp[0].parameters(), budget.mlp[2].parameters())

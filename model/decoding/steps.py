@@ -108,7 +108,9 @@ def inference(function):
     @functools.wraps(function)
     def in_own_precision(owner, *arguments, **options):
         kind = getattr(owner, "model", owner).decoder.start.device.type
-        exact = torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+        exact = (
+            torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+        )
         with torch.no_grad(), exact:
             return function(owner, *arguments, **options)
 
@@ -180,7 +182,9 @@ class Decoding:
         """Through the decoder's layers: x (R, D), modulation (R, L, P), features of the budget (R, F) or None, position: one
         row of the decoder's tables of positions -> hidden (R, D)."""
         if features is not None:
-            modulation = modulation + self.model.budget(features.to(modulation.dtype)).unflatten(-1, modulation.shape[-2:])
+            modulation = modulation + self.model.budget(features.to(modulation.dtype)).unflatten(
+                -1, modulation.shape[-2:]
+            )
         return self.model.decoder.step(x, modulation, self.weights, self.cache, position)
 
     def embed(self, *drums):

@@ -1,44 +1,41 @@
-"""From the tap to the drums: guesses without a model, the consensus of samples, scores of cells and of hits."""
+"""From the tap to the drums: guesses without a model, the consensus of samples, scores of cells and hits."""
 
 from math import isnan, log
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from data_aug import unset_controls
-from tests.helpers.model_batches import random_batch, small_model
-from tests.test_evaluate import CLOSED, KICK, OPEN, RIDE, SNARE, rolls
-from utils.evaluation import player as evaluation
-from utils.evaluation.baselines import (
-    best_threshold,
-    hit_guesses,
-    nearest_tap,
-    onset_guesses,
-    training_mean,
-    training_mean_given_tap,
+from tests.helpers.evaluation_windows import (
+    CLOSED,
+    KICK,
+    OPEN,
+    RIDE,
+    SNARE,
+    figures,
+    rolls,
+    takes,
+    values,
+    windows,
+    windows_in,
 )
-from utils.evaluation.player import Player, Windows
+from tests.helpers.model_batches import random_batch, small_model
+from utils.evaluation import player as evaluation
+from utils.evaluation.baselines import best_threshold, hit_guesses, nearest_tap, onset_guesses, training_means
+from utils.evaluation.parts import BY_BAR, BY_VOICE, HITS, ONSETS
+from utils.evaluation.player import Player
+from utils.evaluation.registry import Table
 from utils.evaluation.tap import (
     GREEDY,
     Consensus,
     cross_entropy,
-    hit_errors,
-    hit_figures,
+    hit_rows,
+    hit_sums,
     median_at,
-    onset_figures,
-    tap_to_drums,
+    onset_rows,
+    onset_sums,
 )
-
-
-def windows(*drums, performance=None, step_ms=100.0):
-    """Windows of rolls (1, T, V) as `rolls` makes them, each of a performance of its own."""
-    parts = [np.concatenate(part) for part in zip(*drums)]
-    batch = {name: torch.from_numpy(part) for name, part in zip(("onset", "vel", "timeoffset"), parts)}
-    performance = np.arange(len(drums)) if performance is None else np.array(performance)
-    return Windows("made up", batch, performance, np.full(len(drums), step_ms))
-
 
 # ------------------------------------------------------------------------- without a model
 
@@ -49,7 +46,7 @@ def test_training_means_and_their_threshold():
         for hits in ([(0, KICK, 1, 0)], [(0, KICK, 1, 0), (0, SNARE, 1, 0)], [(1, RIDE, 1, 0)])
     )
     train = [np.concatenate(part) for part in zip(kick, kick, both, off)]
-    mean, given = training_mean(train[0]), training_mean_given_tap(train[0])
+    mean, given = training_means(train[0]).values()
     for tapped in (0, 1):
         assert mean[tapped, 0, [KICK, SNARE]].tolist() == [0.75, 0.25] and mean[tapped, 1, RIDE] == 0.25
     assert not given[0].any()
@@ -84,18 +81,18 @@ def test_velocity_and_offset_without_a_model():
     ]
     real = windows(rolls(2, (0, KICK, 0.5, 0.2), (0, SNARE, 0.9, 0.1), (1, RIDE, 0.4, 0)))
     guesses = {
-        name: hit_figures(*(roll[real.rolls[0] > 0][None] for roll in guess), real)
+        name: values(HITS, hit_sums(real, *(roll[real.rolls[0] > 0][None] for roll in guess)))
         for name, guess in hit_guesses(train, real.rolls).items()
     }
     copied = guesses["copy of the tap"]  # kick .4 and .1 steps off, the others are the tap
-    assert copied["velocity"]["value"] == pytest.approx(0.4 / 3)
-    assert copied["offset"]["value"] == pytest.approx(10 / 3, rel=1e-5)
-    assert copied["velocity, the tap itself"]["value"] == 0
-    assert copied["velocity, the others"]["value"] == pytest.approx(0.4)
-    assert copied["offset, the others"]["value"] == pytest.approx(10, rel=1e-5)
+    assert copied["velocity"] == pytest.approx(0.4 / 3)
+    assert copied["offset"] == pytest.approx(10 / 3, rel=1e-5)
+    assert copied["velocity, the tap itself"] == 0
+    assert copied["velocity, the others"] == pytest.approx(0.4)
+    assert copied["offset, the others"] == pytest.approx(10, rel=1e-5)
     # the kick's mean is .4 and -.1; of snare and ride nothing is known
-    assert guesses["training mean"]["velocity"]["value"] == pytest.approx((0.1 + 0.9 + 0.4) / 3)
-    assert guesses["training mean"]["offset"]["value"] == pytest.approx((30 + 10 + 0) / 3, rel=1e-5)
+    assert guesses["training mean"]["velocity"] == pytest.approx((0.1 + 0.9 + 0.4) / 3)
+    assert guesses["training mean"]["offset"] == pytest.approx((30 + 10 + 0) / 3, rel=1e-5)
 
 
 # ------------------------------------------------------------------------- the consensus
@@ -119,7 +116,6 @@ def test_the_consensus_is_chosen_on_the_tuning_windows():
     best = min((0.05, 0.1, 0.2, 0.5, 1.0, 2.0), key=nats)
     assert consensus.smoothing == best
     assert consensus.probability(played)[0, 0, 0] == pytest.approx((3 + best) / (4 + 2 * best))
-    assert consensus.chosen() == {"samples": 4, "threshold": 0.75, "smoothing": best}
 
 
 def test_nobody_but_the_silent_is_right_where_nothing_is_hit():
@@ -136,27 +132,31 @@ def test_scores_of_onsets_are_means_over_the_samples():
     )
     right, wrong = real.rolls[0], np.zeros_like(real.rolls[0])
     wrong[0, 0, KICK] = wrong[0, 1, OPEN] = 1
-    figures = onset_figures(np.stack([right, wrong]), real, 16)
-    value = lambda name: figures[name]["value"]  # noqa: E731
-    assert value("precision") == pytest.approx((1 + 1 / 2) / 2) and value("recall") == pytest.approx(
-        (1 + 1 / 4) / 2
-    )
-    assert value("f1") == pytest.approx((1 + 2 / 6) / 2)
+    sums = onset_sums(real, np.stack([right, wrong]))
+    scores = values(ONSETS, sums)
+    assert scores["precision"] == pytest.approx((1 + 1 / 2) / 2)
+    assert scores["recall"] == pytest.approx((1 + 1 / 4) / 2)
+    assert scores["F1"] == pytest.approx((1 + 2 / 6) / 2)
     # the second sample: kick 2/3, snare and both hats 0
-    assert value("macro f1") == pytest.approx((1 + (2 / 3) / 4) / 2)
-    by_voice = figures["by voice"]
-    assert by_voice["kick"]["value"] == pytest.approx((1 + 2 / 3) / 2) and isnan(by_voice["crash"]["value"])
-    assert [bar["value"] for bar in figures["by bar"]] == pytest.approx([(1 + 2 / 5) / 2, (1 + 0) / 2])
-    assert value("taps answered") == pytest.approx((3 + 1) / 6) and value(
-        "hits off the taps"
-    ) == pytest.approx(1 / 6)
+    assert scores["macro F1"] == pytest.approx((1 + (2 / 3) / 4) / 2)
+    by_voice, by_bar = (values(Table("", "", metrics), sums) for metrics in (BY_VOICE, BY_BAR))
+    assert by_voice["kick"] == pytest.approx((1 + 2 / 3) / 2) and isnan(by_voice["crash"])
+    assert [by_bar["bar 1"], by_bar["bar 2"]] == pytest.approx([(1 + 2 / 5) / 2, (1 + 0) / 2])
+    assert isnan(by_bar["bar 3"])  # there is none
+    assert scores["taps answered"] == pytest.approx((3 + 1) / 6)
+    assert scores["hits off the taps"] == pytest.approx(1 / 6)
+    alone = figures(ONSETS, onset_sums(real, right[None], cells=np.arange(9) == KICK))
+    assert alone["F1"] == {"value": 1, "low": 1, "high": 1} and "nats per cell" not in alone
 
 
 def test_cross_entropy_is_per_cell():
     real = np.array([[[1.0, 0]], [[0, 0]]])
     chance = np.array([[[0.8, 0.3]], [[0.1, 0.5]]])
     by_hand = -(log(0.8) + log(0.7) + log(0.9) + log(0.5)) / 4
-    assert cross_entropy(chance, real, np.array([0, 1]))["value"] == pytest.approx(by_hand)
+    two = windows_in(
+        {"onset": torch.from_numpy(real), "vel": torch.zeros(2, 1, 2), "timeoffset": torch.zeros(2, 1, 2)}
+    )
+    assert values(ONSETS, {"nats": cross_entropy(two, chance)})["nats per cell"] == pytest.approx(by_hand)
 
 
 def test_errors_at_real_hits_pass_over_what_a_sample_does_not_hit():
@@ -164,9 +164,9 @@ def test_errors_at_real_hits_pass_over_what_a_sample_does_not_hit():
     real.step_ms[1] = 200.0
     vel = np.array([[0.6, np.nan, 0.5], [0.5, 0.8, 0.5]])
     offset = np.array([[0.1, np.nan, 0.1], [0, 0.2, 0]])
-    figures = hit_figures(vel, offset, real)
-    assert figures["velocity"]["value"] == pytest.approx((0.1 + 0.3) / 5)
-    assert figures["offset"]["value"] == pytest.approx((10 + 20 + 20) / 5)
+    errors = values(HITS, hit_sums(real, vel, offset))
+    assert errors["velocity"] == pytest.approx((0.1 + 0.3) / 5)
+    assert errors["offset"] == pytest.approx((10 + 20 + 20) / 5)
 
 
 def test_the_median_falls_back_on_the_step_and_then_on_everything():
@@ -193,8 +193,7 @@ def model(tiny_config):
 
 @pytest.fixture(scope="module")
 def two():
-    batch = random_batch(B=2, T=16)
-    return Windows("random", batch, np.array([0, 1]), np.array([100.0, 150.0]))
+    return windows_in(random_batch(B=2, T=16))
 
 
 def test_each_thing_is_played_once_and_some_things_eight_times_at_most(model, two):
@@ -202,7 +201,7 @@ def test_each_thing_is_played_once_and_some_things_eight_times_at_most(model, tw
     unset = player(two, "unset")
     assert unset[0].shape == (11, 2, 16, 9) and player(two, "unset") is unset
     assert player(two, "given")[0].shape[0] == 8 == player(two, "swapped")[0].shape[0]
-    assert player(two, "onsets")[0].shape[0] == 11 and len(player.seconds) == 4
+    assert player(two, "onsets")[0].shape[0] == 11
     assert not np.array_equal(unset[0][0], unset[0][1])
 
 
@@ -212,7 +211,7 @@ def test_greedy_draws_are_the_same_whatever_the_seed(model, two):
 
 
 def test_settings_tell_the_model_what_they_say(two):
-    told = {name: setting(two) for name, setting in evaluation.PLAYED.items()}
+    told = {name: setting(two) for name, setting in evaluation.SETTINGS.items()}
     unset = unset_controls(two.batch)
     for name in ("intensity", "instrument"):
         assert all(told[setting][name].isnan().all() for setting in ("unset", "density", "onsets", "swapped"))
@@ -232,11 +231,6 @@ def test_known_onsets_are_played_and_their_velocities_are_not_given_away(model, 
     assert (vel != two.rolls[1])[:, two.rolls[0] > 0].mean() > 0.9
 
 
-def takes(*samples):
-    """What a player gives: (N, 1, T, V) each, of samples as `rolls` makes them."""
-    return [np.stack(part) for part in zip(*samples)]
-
-
 def test_errors_of_a_model_and_of_what_needs_none():
     real = windows(rolls(16, (0, KICK, 0.5, 0), (4, SNARE, 0.5, 0)))
     both = [rolls(16, (0, KICK, vel, 0.3), (4, SNARE, vel, -0.1)) for vel in (0.2, 0.4, 0.9)]
@@ -245,10 +239,11 @@ def test_errors_of_a_model_and_of_what_needs_none():
         rolls(16, (0, KICK, 0.5, 0.2), (4, RIDE, 0.8, 0)),
         rolls(16, (0, KICK, 1, 0)),
     ]
-    errors = hit_errors(
-        lambda _, setting: {"onsets": takes(*both), "unset": takes(*tap)}[setting], real, real
-    )
-    value = {name: (of["velocity"]["value"], of["offset"]["value"]) for name, of in errors.items()}
+    played = {"onsets": takes(*both), "unset": takes(*tap)}
+    rows = {
+        name: values(HITS, row) for name, row in hit_rows(lambda _, name: played[name], real, real).items()
+    }
+    value = {name: (of["velocity"], of["offset"]) for name, of in rows.items()}
     assert set(value) == {
         "training mean",
         "copy of the tap",
@@ -272,14 +267,15 @@ def test_what_is_chosen_is_chosen_on_the_tuning_windows():
     real, tuning = windows(kick), windows(kick)
     played = {id(real): takes(kick, snare, snare), id(tuning): takes(kick, kick, snare)}
 
-    class Fake:
-        model = SimpleNamespace(steps_per_bar=16)
+    def player(windows, setting, temperature=1.0):
+        return played[id(windows)]
 
-        def __call__(self, windows, setting, temperature=1.0):
-            return played[id(windows)]
-
-    figures = tap_to_drums(Fake(), real, tuning, real, densities=False)
+    scores = {
+        row: values(ONSETS, sums) for row, sums in onset_rows(player, real, tuning, real, False).items()
+    }
     chosen = Consensus(played[id(tuning)][0], tuning.rolls[0])
-    assert figures["consensus"] == {"unset": chosen.chosen()} and chosen.threshold == 2
-    assert figures["onsets"]["consensus"]["f1"]["value"] == 0  # two of three play the snare here
-    assert figures["onsets"]["sampled"]["f1"]["value"] == pytest.approx(1 / 3)
+    assert chosen.threshold == 2 and scores["consensus"]["threshold"] == 2 / 3
+    assert scores["consensus"]["smoothing"] == chosen.smoothing
+    assert scores["consensus"]["F1"] == 0  # two of three play the snare here
+    assert scores["sampled"]["F1"] == pytest.approx(1 / 3)
+    assert "threshold" not in scores["sampled"] and "consensus, density given" not in scores

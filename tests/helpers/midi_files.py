@@ -1,4 +1,4 @@
-"""Small MIDI files, written event by event, so that a test says exactly what is in them; and corpora of them."""
+"""Small MIDI files, written event by event, so that a test says what is in them; and corpora of them."""
 
 import io
 import zipfile
@@ -18,6 +18,46 @@ def midi_bytes(*tracks, tpq=480):
     buffer = io.BytesIO()
     file.save(file=buffer)
     return buffer.getvalue()
+
+
+def strictly_read(data):
+    """The tracks of a MIDI file, each [(tick, bytes)]; anything in it that the standard forbids fails."""
+
+    def number(at):
+        value = 0
+        for length in range(1, 5):
+            value, more, at = value << 7 | data[at] & 127, data[at] > 127, at + 1
+            if not more:
+                return value, at
+        raise AssertionError("a number of more than four bytes")
+
+    assert data[:8] == b"MThd\0\0\0\6"
+    tracks, at = [], 14
+    for _ in range(int.from_bytes(data[10:12], "big")):
+        assert data[at : at + 4] == b"MTrk"
+        at, stop = at + 8, at + 8 + int.from_bytes(data[at + 4 : at + 8], "big")
+        tick, status, events = 0, 0, []
+        while at < stop:
+            wait, at = number(at)
+            tick += wait
+            running = data[at] < 128
+            assert not (running and (status < 128 or status >= 0xF0))
+            status, first = (status, at) if running else (data[at], at + 1)
+            if status < 0xF0:
+                at = first + (1 if 0xC0 <= status < 0xE0 else 2)
+                assert max(data[first:at]) < 128
+            else:
+                assert status in (0xF0, 0xF7) or (status == 0xFF and data[first] < 128)
+                length, payload = number(first + (status == 0xFF))
+                at = payload + length
+                assert status != 0xF0 or max(data[payload : at - 1], default=0) < 128
+            events.append((tick, bytes([status]) + data[first:at]))
+        assert (
+            at == stop and events[-1][1] == b"\xff\x2f\0" and b"\xff\x2f\0" not in dict(events[:-1]).values()
+        )
+        tracks.append(events)
+    assert at == len(data)
+    return tracks
 
 
 def note(tick, pitch, velocity=100, length=60, channel=9):

@@ -83,8 +83,7 @@ def test_a_file_without_notes_gives_empty_arrays():
         lambda data: b"not music at all, but long enough",
         lambda data: data[: len(data) // 2],
         lambda data: data[:12] + b"\x00\x00" + data[14:],  # 0 ticks per quarter
-        lambda data: data[:12] + b"\xe7\x28" + data[14:],  # SMPTE time
-        lambda data: data.replace(bytes([36, 100]), bytes([36, 200])),  # a velocity above 127
+        lambda data: data[:12] + b"\xe7\x00" + data[14:],  # 0 ticks per frame
     ],
 )
 def test_a_damaged_file_is_an_error_that_names_it(damage, tmp_path):

@@ -29,10 +29,14 @@ def test_process_midi_chooses_a_track_by_name_or_number(tmp_path):
     path = write_midi(tmp_path / "two.mid", {"bass": [(0, 28, 90), (1, 28, 50)], "keys": [(2, 60, 127)]})
     assert process_midi(path, track="keys")[0].nonzero().tolist() == [[0, 8, 3]]
     assert all(
-        torch.equal(a, b) for a, b in zip(process_midi(path, track=0), process_midi(path, track="bass"))
+        torch.equal(a, b) for a, b in zip(process_midi(path, track=1), process_midi(path, track="bass"))
     )
-    with pytest.raises(ValueError, match=r"two\.mid: no track 'drums'; its tracks are 0 'bass', 1 'keys'"):
+    with pytest.raises(ValueError, match=r"two\.mid: no track 'drums'; its tracks are 1 'bass', 2 'keys'"):
         process_midi(path, track="drums")
+    with pytest.raises(
+        ValueError, match=r"two\.mid: no notes in track '0'; its tracks are 1 'bass', 2 'keys'"
+    ):
+        process_midi(path, track=0)
 
 
 def test_process_midi_names_the_file_that_is_missing_corrupt_or_without_notes(tmp_path):

@@ -1,4 +1,4 @@
-"""MIDI to sound: what is said where FluidSynth is absent or fails, and, where it is there, what can be heard."""
+"""MIDI to sound: errors where FluidSynth is absent or fails, and what is heard where it is installed."""
 
 import shutil
 import wave

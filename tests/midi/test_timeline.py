@@ -2,6 +2,7 @@
 
 import io
 
+import mido
 import numpy as np
 import pretty_midi
 import pytest
@@ -94,7 +95,11 @@ def test_bar_lines_move_with_all_else():
     [
         (note(0, 36), 1920),
         (note(1920 - 61, 36), 1920),
-        (note(1920 - 60, 36), 3840),  # half a step early is the next bar's
+        (note(1920 - 60, 36), 1920),  # half a step early, but the track ends on the bar line
+        (note(1920 - 60, 36, length=61), 3840),  # half a step early is the next bar's
+        (note(960, 36) + [(3840, mido.MetaMessage("end_of_track"))], 3840),  # a bar's rest at the end
+        (note(960, 36) + [(3841, mido.MetaMessage("end_of_track"))], 1920),
+        (note(1920, 36, length=0), 3840),  # on the bar line is not before it
         (note(960, 36, length=3000), 3840 + 1920),
         (note(0, 36, length=1920), 1920),
         (note(0, 36, length=1920 + 60), 1920),  # held a little too long

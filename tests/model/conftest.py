@@ -8,7 +8,8 @@ from model.decoding.steps import Decoding
 
 
 class PretendedGraph:
-    """Replays what was captured by running it again, on the tensors that were captured: what a CUDA graph does."""
+    """Replays what was captured by running it again, on the tensors that were captured: what a CUDA graph
+    does."""
 
     def replay(self):
         (decoding, kind), (_, inputs, outputs) = self.captured
@@ -20,7 +21,8 @@ class PretendedGraph:
 
 
 class Captured(list):
-    """The graphs that were captured; made: with what each of torch.cuda's objects was made, (arguments, options)."""
+    """The graphs that were captured; made: with what each of torch.cuda's objects was made, (arguments,
+    options)."""
 
     def __init__(self):
         self.made = {"Stream": [], "graph": []}

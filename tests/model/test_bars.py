@@ -89,6 +89,10 @@ def test_a_part_of_the_bars_is_a_grid_of_its_own(grid):
         assert mine.tolist() == whole[here].tolist()
 
 
+def test_every_bar_of_a_stream_is_the_same_grid():
+    assert EVEN.cut(0, 1) is EVEN.cut(1, 2) is BarGrid.four_four(16, 4)
+
+
 def test_bar_lines_and_whole_bars():
     assert UNEVEN.lines == (0, 12, 24, 40, 48, 52)
     assert UNEVEN.line(np.array([0, 2, 9])).tolist() == [0, 24, 52]

@@ -1,4 +1,5 @@
-"""What a GPU is given: a bar of steps that never ask it anything, read from and written to tensors that stay."""
+"""What a GPU is given: a bar of steps that never ask it anything, read from and written to tensors that
+stay."""
 
 import contextlib
 import copy

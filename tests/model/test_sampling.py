@@ -8,8 +8,8 @@ import torch
 from data_aug import unset_controls
 from model.controls import CONTROLS
 from model.decoding.sampling import encode, sample
-from model.decoding.steps import Guide, bar_steps, draw_hits, draw_step, pick
-from model.heads import StepHeads, offset_to_bin, velocity_to_bin
+from model.decoding.steps import Guide
+from model.heads import offset_to_bin, velocity_to_bin
 from tests.helpers.model_batches import (
     hidden_states,
     random_batch,
@@ -17,29 +17,6 @@ from tests.helpers.model_batches import (
     sampling_inputs,
     small_model,
 )
-
-
-def draw_one_step(model, hidden, uniform, known=None):
-    """One step of n draws by the hidden state (1, D), without a tap and without the encoder's guess."""
-    n = len(uniform)
-    conditioning = {
-        "mask": torch.ones(n, dtype=torch.bool),
-        "onset_bias": torch.zeros(n, 9),
-        "tap_tokens": torch.zeros(n, 1),
-        "tap_vel": torch.zeros(n),
-        "tap_timeoffset": torch.zeros(n),
-        "tap_velocity_bin": torch.full((n,), -1),
-        "tap_offset_bin": torch.full((n,), -1),
-    } | (known or {})
-    bar = {name: x[:, None] for name, x in conditioning.items()}
-    [here] = bar_steps(bar, uniform[:, None], 1.0, model)
-    return draw_step(StepHeads(model.onset_head, model.hit_head), hidden.expand(n, -1), here, Guide(1.0), 1.0)
-
-
-def draw_values(model, hidden, onset, tap, uniform, guide):
-    """draw_hits of the onsets (B, V) of a step with this tap."""
-    voices = StepHeads(model.onset_head, model.hit_head).voices
-    return draw_hits(voices, hidden, onset, tap | {"chances": uniform[..., 1:].unbind(-1)}, guide, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -72,140 +49,6 @@ def test_cached_steps_give_the_hidden_states_of_the_full_forward(tiny_config, T,
         full = batch | {"known_onset": everything, "known_vel": everything}
         given, unset = hidden_states(model, full), hidden_states(model, unset_controls(full))
     torch.testing.assert_close(torch.stack(cached, dim=1), torch.cat((given, unset)), atol=1e-5, rtol=1e-5)
-
-
-def test_samples_have_the_probabilities_of_the_heads(model):
-    """Onset, velocity and offset frequencies of one step drawn many times, against the heads' own numbers."""
-    torch.manual_seed(0)
-    n = 20000
-    hidden = torch.randn(1, model.decoder.d_model)
-    uniform = torch.rand(n, 9, 5)
-    with torch.no_grad():
-        onset, vel, timeoffset = draw_one_step(model, hidden, uniform)
-        log_p = torch.nn.functional.logsigmoid
-        sets = torch.tensor([[float(k >> v & 1) for v in range(9)] for k in range(512)])
-        logits = model.onset_head(hidden.expand(512, -1), sets)
-        expected = log_p(torch.where(sets > 0, logits, -logits)).sum(-1).exp()
-    drawn = torch.bincount((onset * 2 ** torch.arange(9)).sum(-1).long(), minlength=512) / n
-    assert (drawn - expected).abs().max() < 0.02
-    assert ((vel > 0) == (onset > 0)).all() and (timeoffset.abs() <= 0.5).all()
-
-
-def test_tokens_of_a_hit_have_the_probabilities_of_the_heads(model):
-    """Two hits in a step, drawn many times: the first voice's velocity, then the second's tokens given the first."""
-    torch.manual_seed(0)
-    model = copy.deepcopy(model)
-    for table in (model.hit_head.velocity_token, model.hit_head.offset_token, model.hit_head.own_velocity):
-        table.weight.data *= (
-            20  # so that what was drawn before in the step is plain to see in what comes after
-        )
-    n, k = 20000, model.offset_bins
-    hidden, nothing = torch.randn(1, model.decoder.d_model), torch.zeros(n, 9, dtype=torch.bool)
-    onset = torch.zeros(n, 9).index_fill_(1, torch.tensor([1, 4]), 1.0)
-    known = {
-        "onset": onset,
-        "vel": onset,
-        "timeoffset": onset * 0,
-        "known_onset": ~nothing,
-        "known_vel": nothing.clone(),
-    }
-    with torch.no_grad():
-        _, vel, _ = draw_one_step(model, hidden, torch.rand(n, 9, 5), known)
-        bins = torch.zeros(1, 1, 9, dtype=torch.long)
-        expected = model.hit_head(hidden[None], onset[:1, None], bins, bins)[0].softmax(-1)[0]
-        drawn = torch.bincount((vel[:, 1] * k).ceil().long() - 1, minlength=k) / n
-        assert (drawn - expected).abs().sum() < 0.06
-
-        known["known_vel"][:, 1] = True  # the first voice at full velocity, on the beat
-        _, vel, timeoffset = draw_one_step(model, hidden, torch.rand(n, 9, 5), known)
-        velocity_bin = velocity_to_bin(vel, model.velocity_bins)[:, None]
-        offset_bin = offset_to_bin(timeoffset, k)[:, None]
-        hits = onset[:, None]
-        logits = model.hit_head(hidden.expand(n, 1, -1), hits, velocity_bin, offset_bin)
-    for head, bins in zip(logits, (velocity_bin, offset_bin)):
-        expected = head[1::2].softmax(-1).mean(0)  # of the second hit of every step
-        drawn = torch.bincount(bins[:, 0, 4], minlength=k) / n
-        assert (drawn - expected).abs().sum() < 0.06
-
-
-def test_hits_of_a_few_rows_are_drawn_as_each_row_alone(model):
-    """Under guidance, where the untold half has rows of its own."""
-    torch.manual_seed(0)
-    B, guide = 12, Guide(3.0)
-    hidden, onset, uniform = (
-        torch.randn(2 * B, model.decoder.d_model),
-        (torch.rand(B, 9) < 0.3).float(),
-        torch.rand(B, 9, 5),
-    )
-    tap = {
-        "tap_vel": torch.rand(B),
-        "tap_timeoffset": torch.rand(B) - 0.5,
-        "tap_velocity_bin": torch.randint(32, (B,)),
-        "tap_offset_bin": torch.randint(32, (B,)),
-        "tap_tokens": torch.randn(2 * B, model.decoder.d_model),
-    }
-    with torch.no_grad():
-        together = draw_values(model, hidden, onset, tap, uniform, guide)
-        for b in range(B):
-            here = {name: x[[b, B + b] if name == "tap_tokens" else [b]] for name, x in tap.items()}
-            row = slice(b, b + 1)
-            alone = draw_values(model, hidden[[b, B + b]], onset[row], here, uniform[row], guide)
-            for one, many in zip(alone, together):
-                torch.testing.assert_close(one[0], many[b])
-    assert len(set(onset.sum(0).tolist())) > 3  # voices that few rows hit, and many
-
-
-def test_only_a_hit_with_both_tokens_of_the_tap_is_the_tap(model):
-    torch.manual_seed(0)
-    n, onset = 20000, torch.zeros(20000, 9).index_fill_(1, torch.tensor(2), 1.0)
-    tap = {
-        "tap_vel": torch.full((n,), 0.51),
-        "tap_timeoffset": torch.full((n,), 0.01),
-        "tap_tokens": torch.zeros(n, 1),
-    }
-    tap["tap_velocity_bin"] = velocity_to_bin(tap["tap_vel"], model.velocity_bins)
-    tap["tap_offset_bin"] = offset_to_bin(tap["tap_timeoffset"], model.offset_bins)
-    with torch.no_grad():
-        hidden = torch.randn(1, model.decoder.d_model).expand(n, -1)
-        vel, timeoffset = (
-            roll[:, 2]
-            for roll in draw_values(model, hidden, onset, tap, torch.rand(n, 9, 5), Guide(1.0))
-        )
-    as_loud = velocity_to_bin(vel, model.velocity_bins) == tap["tap_velocity_bin"]
-    as_late = offset_to_bin(timeoffset, model.offset_bins) == tap["tap_offset_bin"]
-    both = as_loud & as_late
-    assert (
-        (vel[both] == tap["tap_vel"][0]).all()
-        and (timeoffset[both] == tap["tap_timeoffset"][0]).all()
-        and both.any()
-    )
-    assert (vel[as_loud & ~as_late] != tap["tap_vel"][0]).all() and (as_loud & ~as_late).any()
-    assert (timeoffset[as_late & ~as_loud] != tap["tap_timeoffset"][0]).all() and (as_late & ~as_loud).any()
-
-
-def test_a_value_lies_anywhere_in_its_bin(model):
-    """Uniformly, whichever bin was drawn: the chance that picked the bin must not place the value in it as well."""
-    torch.manual_seed(0)
-    n, everywhere = 20000, torch.ones(20000, 9)
-    known = {"known_onset": everywhere.bool(), "known_vel": everywhere.bool() & False}
-    known |= {"onset": everywhere, "vel": everywhere, "timeoffset": everywhere * 0}
-    with torch.no_grad():
-        _, vel, timeoffset = draw_one_step(
-            model, torch.randn(1, model.decoder.d_model), torch.rand(n, 9, 5), known
-        )
-    for value, bins in ((vel[:, 0], model.velocity_bins), (timeoffset[:, 0] + 0.5, model.offset_bins)):
-        place = value * bins
-        for drawn in torch.bincount(place.ceil().long() - 1, minlength=bins).topk(2).indices.tolist():
-            within = place[(place > drawn) & (place <= drawn + 1)] - drawn
-            assert within.mean().item() == pytest.approx(0.5, abs=0.06)
-            assert within.std().item() == pytest.approx(12**-0.5, abs=0.04)
-
-
-def test_pick_inverts_the_distribution():
-    logits = torch.log(torch.tensor([[0.2, 0.5, 0.3]])).expand(4, -1)
-    assert pick(logits, torch.tensor([0.1, 0.3, 0.69, 0.99]), 1.0).tolist() == [0, 1, 1, 2]
-    assert pick(logits, torch.full((4,), 1.0), 1.0).max() == 2
-    assert pick(logits, torch.tensor([0.01, 0.2, 0.8, 0.99]), 0.01).tolist() == [1, 1, 1, 1]
 
 
 def test_what_is_little_is_heard_by_one_thread_and_the_others_are_given_back(model, monkeypatch):
@@ -384,7 +227,8 @@ def test_samples_of_a_rhythm_that_is_heard_once_are_those_of_one_heard_each_time
 
 
 def encoded(model, batch, bars=None):
-    """The context and the latents of a batch, or of some of its bars alone (first, last), and all sizes that were heard."""
+    """The context and the latents of a batch, or of some of its bars alone (first, last), and all sizes that
+    were heard."""
     here = slice(None) if bars is None else slice(16 * bars[0], 16 * bars[1])
     rhythm = [batch[f"rhythm_{name}"][:, here] for name in ("onset", "vel", "timeoffset")]
     names = ("onset", "vel", "timeoffset", "known_onset", "known_vel", "mask", "use_context", "use_latent")

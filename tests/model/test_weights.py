@@ -1,4 +1,5 @@
-"""Whoever changes a weight, and however: decodings that are kept are of the weights as they are, and so are receipts."""
+"""Whoever changes a weight, and however: decodings that are kept are of the weights as they are, and so are
+receipts."""
 
 import copy
 import pickle
@@ -68,9 +69,9 @@ def one_row_through_data(model):
 
 def in_another_order(model):
     yield
-    model.decoder.layers[0].self_attn.qkv_proj.weight.data[:] = (
-        model.decoder.layers[0].self_attn.qkv_proj.weight.data.flip(0)
-    )
+    model.decoder.layers[0].self_attn.qkv_proj.weight.data[:] = model.decoder.layers[
+        0
+    ].self_attn.qkv_proj.weight.data.flip(0)
     yield
 
 
@@ -168,7 +169,9 @@ def test_every_number_counts_to_its_last_bit():
             weight[i] = before
     assert fingerprint([weight.double() for weight in weights]) == own
     ones, zeros = torch.ones(64), torch.zeros(64)
-    assert fingerprint([ones]) != fingerprint([zeros]) and fingerprint([ones, zeros]) != fingerprint([zeros, ones])
+    assert fingerprint([ones]) != fingerprint([zeros]) and fingerprint([ones, zeros]) != fingerprint(
+        [zeros, ones]
+    )
 
 
 def test_a_copy_starts_without_what_is_kept(model):

@@ -20,7 +20,7 @@ from inference_bar_control import (
     vary,
 )
 from tests.conftest import REPOSITORY
-from utils.evaluation.likeness import onset_scores
+from utils.evaluation.baselines import onset_f1
 from utils.get_model import load_model
 from utils.midi.drums import voice_index
 
@@ -53,7 +53,7 @@ def performances(groove_zip, tmp_path_factory):
 def f1(played, real):
     """Of onsets, each (N, T, V) or (T, V); the real ones again for each of N."""
     played, real = np.asarray(played), np.asarray(real)
-    return onset_scores(played, np.broadcast_to(real, played.shape))["f1"]
+    return onset_f1(played, np.broadcast_to(real, played.shape))
 
 
 def test_humanised_drums_are_played_as_the_drummer_played_them(performances):

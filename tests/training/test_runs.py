@@ -14,9 +14,10 @@ from matplotlib.image import imread
 
 from evaluate import main
 from utils import files
-from utils.training import curves, environment
+from utils.evaluation import compare_runs
+from utils.evaluation.compare_runs import summary, table
+from utils.training import environment
 from utils.training.environment import record_environment, without_places
-from utils.training.run_table import summary, table
 from utils.training.runs import differences, flat, names, read_metrics, read_run, read_runs
 
 PLANNED = 40
@@ -248,29 +249,31 @@ def test_errors_are_one_line(sweep, tmp_path, monkeypatch, capsys, arguments, wo
 def drawn(monkeypatch):
     """The figure that draw_curves would write."""
     figures = []
-    monkeypatch.setattr(curves, "save", lambda figure, path: figures.append(figure))
-    return lambda runs: curves.draw_curves("unused.png", runs) or figures[-1]
+    monkeypatch.setattr(compare_runs, "save", lambda figure, path: figures.append(figure))
+    return lambda runs: compare_runs.draw_curves("unused.png", runs) or figures[-1]
 
 
 def test_every_panel_shows_every_run(sweep, drawn):
     figure = drawn(read_runs(places(sweep))[0])
-    titles = [axis.get_title(loc="left") for axis in figure.axes]
-    assert titles == [title for title, _, _ in curves.PANELS] and len(titles) == 9
-    onset, score, norm = figure.axes[0], figure.axes[3], figure.axes[6]
-    assert len(onset.lines) == 3 * 3 and len(score.lines) == 3 and norm.get_yscale() == "log"
-    assert [list(line.get_xdata()) for line in score.lines] == [[20, 40], [10], []]
-    assert [list(line.get_ydata()) for line in onset.lines[:3]] == [[2, 2, 2], [1, 1], [0.5, 0.75]]
-    assert list(score.lines[0].get_ydata()) == [5, 6]
-    assert math.isnan(onset.lines[6].get_ydata()[0])  # null
-    assert len({line.get_color() for line in score.lines}) == 3
-    kinds, runs = ([text.get_text() for text in legend.get_texts()] for legend in figure.legends)
-    assert kinds == ["train", "validation, true controls", "validation, controls unset"]
-    assert runs == ["good", "killed", "young"]
+    panels = {
+        axis.get_title(loc="left"): [line for line in axis.lines if len(line.get_xdata())]
+        for axis in figure.axes
+    }
+    assert list(panels) == list(compare_runs.PANELS)
+    curves = [(list(line.get_xdata()), list(line.get_ydata())) for line in panels["onset"]]
+    good = [([10, 30, 40], [2, 2, 2]), ([20, 40], [1, 1]), ([20, 40], [0.5, 0.75])]
+    assert curves[:3] == good and len(curves) == 3 + 3 + 1
+    assert math.isnan(curves[6][1][0])  # null
+    assert [list(line.get_xdata()) for line in panels["score"]] == [[20, 40], [10]]
+    assert list(panels["score"][0].get_ydata()) == [5, 6]
+    assert len({line.get_color() for line in panels["gradient_norm"]}) == 3
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["good", "killed", "young"]
 
 
 def test_many_runs_have_a_colour_each(tmp_path, drawn):
     runs = [read_run(write_run(tmp_path / f"run_{i}", [train(1), train(2)])) for i in range(13)]
-    assert len({line.get_color() for line in drawn(runs).axes[8].lines}) == 13
+    lines = [line for line in drawn(runs).axes[-1].lines if len(line.get_xdata())]
+    assert len({line.get_color() for line in lines}) == 13
 
 
 # ------------------------------------------------------------------------- what a run was made with

@@ -221,7 +221,10 @@ def _read_file(path, down_sample_tpq, voices, job, deadly):
         seen = checksum(data)
         if deadly:
             raise MidiError(f"{name}: the process that reads it dies")
-        notes = read_midi(data, name=name).drums()
+        notes = read_midi(data, name=name)
+        if 2 * notes.ended.sum() > len(notes.ended):  # an onset without an end is a glitch, unless the file is of a machine
+            notes = notes.select(notes.ended)
+        notes = notes.drums()
     except MidiError as error:
         return [_skipped(seen, "unreadable", str(error))]
     if not len(notes.tick):

@@ -1,5 +1,6 @@
-"""What of the answer the encoder gets to see, so that one model taps to drums, humanises, adds a voice,
-infills and continues. Shapes: B windows, T steps, V voices."""
+"""Which drum cells the encoder gets to see, so that one model plays to a tap, humanises, adds a voice,
+infills and continues. Shapes: B windows, T steps, V voices.
+"""
 
 import numpy as np
 
@@ -12,9 +13,8 @@ KNOWN_SILENCE = 0.2  # share of the silent voices that it shows to be silent
 
 
 def known_cells(vel, mask, grid, weights, rng):
-    """Which cells of the answer the encoder sees, (B, T, V) bool each, by a task drawn per window.
-
-    grid: the BarGrid of the steps.
+    """Which cells of the drums the encoder sees, {"known_onset", "known_vel"}, each (B, T, V) bool, by a task
+    drawn per window. grid: the BarGrid of the steps.
 
     tap: none. humanise: all onsets. add_voice: all of a random non-empty proper subset of the
     voices, playing ones preferred. infill: all but a span of steps, in half of the windows whole

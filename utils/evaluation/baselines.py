@@ -1,31 +1,31 @@
 """What needs no model: the guesses that any figure of a model has to beat.
 
-Onset arrays are (W, T, V) in {0, 1}: W windows of T steps, V voices; rolls are (onset, vel, timeoffset) of that shape.
-A tap is a step on which anything is hit; its velocity and timing are those of the loudest hit.
+Onset arrays are (W, T, V) in {0, 1}: W windows of T steps, V voices; rolls are (onset, vel, timeoffset) of
+that shape. A tap is a step on which anything is hit; its velocity and timing are those of the loudest hit.
 """
 
 import numpy as np
 
-from utils.evaluation.likeness import onset_scores
+from utils.evaluation.bootstrap import f1
 
 THRESHOLDS = np.arange(1, 100) / 100
 
 
 def onset_guesses(train, validation, real):
-    """Four guesses at the onsets of `real` from its tap, {name: (guess (W, T, V) bool, probability (W, T, V) or None)}.
+    """Four guesses at the onsets of `real` from its tap, {name: (guess (W, T, V) bool, probability (W, T, V)
+    or None)}.
 
-    train, validation, real: rolls. silence: nothing. training mean: how often a voice is hit on a step of the window in
-    `train`, hit where that is above the threshold that is best on `validation`. training mean given the tap: the same
-    among the tapped steps, silent elsewhere. nearest training tap: the drums of the training window whose tap is the
-    nearest.
+    train, validation, real: rolls. silence: nothing. training mean: how often a voice is hit on a step of the
+    window in `train`, hit where that is above the threshold that is best on `validation`. training mean given
+    the tap: the same among the tapped steps, silent elsewhere. nearest training tap: the drums of the
+    training window whose tap is the nearest.
     """
     guesses = {"silence": (np.zeros(real[0].shape, bool), None)}
-    means = {"training mean": training_mean, "training mean given the tap": training_mean_given_tap}
-    for name, mean_of in means.items():
-        mean = mean_of(train[0])
+    rarest = 0.5 / len(train[0])  # what is never seen in n windows is given half a window's chance
+    for name, mean in training_means(train[0]).items():
         chance = probability(mean, real[0])
         threshold = best_threshold(probability(mean, validation[0]), validation[0])
-        guesses[name] = chance > threshold, np.clip(chance, *_possible(len(train[0])))
+        guesses[name] = chance > threshold, np.clip(chance, rarest, 1 - rarest)
     guesses["nearest training tap"] = train[0][nearest_tap(train, real)] > 0, None
     return guesses
 
@@ -33,8 +33,8 @@ def onset_guesses(train, validation, real):
 def hit_guesses(train, real):
     """Two guesses at the velocity and offset of the real hits, {name: (vel, timeoffset), each (W, T, V)}.
 
-    training mean: of the hits of that voice on that step of the window in `train`. copy of the tap: every hit as loud
-    and as early or late as the loudest of its step.
+    training mean: of the hits of that voice on that step of the window in `train`. copy of the tap: every hit
+    as loud and as early or late as the loudest of its step.
     """
     hits = np.maximum(train[0].sum(0), 1)
     means = [np.broadcast_to((roll * train[0]).sum(0) / hits, real[0].shape) for roll in train[1:]]
@@ -57,15 +57,12 @@ def copy_of_the_tap(rolls):
     return tuple(np.repeat(np.take_along_axis(roll, loudest, -1), roll.shape[-1], -1) for roll in rolls[1:])
 
 
-def training_mean(onset):
-    """How often each cell of the window is hit, (2, T, V): the same without a tap (0) and with one (1)."""
-    return np.repeat(onset.mean(0)[None], 2, axis=0)
-
-
-def training_mean_given_tap(onset):
-    """How often each cell of the window is hit among the windows whose step is tapped, (2, T, V): 0 without a tap."""
-    tapped = np.maximum(taps(onset).sum(0), 1)[:, None]
-    return np.stack([np.zeros(onset.shape[1:]), onset.sum(0) / tapped])
+def training_means(onset):
+    """How often each cell of the window is hit, (2, T, V), without a tap on the step (0) and with one (1):
+    "training mean" among all windows, "training mean given the tap" among those whose step is tapped."""
+    given = onset.sum(0) / np.maximum(taps(onset).sum(0), 1)[:, None]
+    means = np.stack([onset.mean(0)] * 2), np.stack([np.zeros_like(given), given])
+    return dict(zip(("training mean", "training mean given the tap"), means))
 
 
 def probability(mean, onset):
@@ -75,20 +72,21 @@ def probability(mean, onset):
 
 def best_threshold(chance, onset):
     """The hundredth above which the probability `chance` counts as a hit, so that F1 is best."""
-    return max(THRESHOLDS, key=lambda threshold: onset_scores(chance > threshold, onset)["f1"])
+    return max(THRESHOLDS, key=lambda threshold: onset_f1(chance > threshold, onset))
+
+
+def onset_f1(guess, real):
+    """F1 of the hits of one guess among all cells; both arrays of one shape."""
+    guess, real = guess > 0, real > 0
+    return float(f1(np.array([(guess & real).sum(), guess.sum(), real.sum()])))
 
 
 def nearest_tap(train, real, at_once=256):
-    """For each window of `real` the index of the training window whose tap's velocities, 0 where there is none, are
-    the nearest (Euclidean)."""
+    """For each window of `real` the index of the training window whose tap's velocities, 0 where there is
+    none, are the nearest (Euclidean)."""
     known, asked = (rolls[1].max(-1).astype(np.float64) for rolls in (train, real))
     length = (known**2).sum(1)
     nearest = [
         (length - 2 * asked[i : i + at_once] @ known.T).argmin(1) for i in range(0, len(asked), at_once)
     ]
     return np.concatenate(nearest)
-
-
-def _possible(n_windows):
-    """What is never seen in n windows is given half a window's chance."""
-    return 0.5 / n_windows, 1 - 0.5 / n_windows

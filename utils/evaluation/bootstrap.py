@@ -1,6 +1,6 @@
-"""How sure a figure is: 95 % intervals by the bootstrap (Efron 1979) over performances.
+"""95 % intervals of figures by the bootstrap (Efron 1979) over performances.
 
-Windows of one performance are alike, so whole performances are drawn again, with replacement. Every figure here is
+Windows of one performance are alike, so whole performances are drawn again, with replacement. Every figure is
 a function of sums over the performances; resampling them is one matrix product, however large the set.
 """
 
@@ -15,8 +15,8 @@ SEED = 0
 
 
 def per_performance(values, performance, n_performances=None):
-    """Sums of values (W, ...) over the windows of each performance (W,): (P, ...) float64. P is n_performances, where
-    performance counts from 0, or as many as there are."""
+    """Sums of values (W, ...) over the windows of each performance (W,): (P, ...) float64. P is
+    n_performances, where performance counts from 0, or as many as there are."""
     if n_performances is None:
         names, performance = np.unique(performance, return_inverse=True)
         n_performances = len(names)
@@ -25,17 +25,22 @@ def per_performance(values, performance, n_performances=None):
     return sums
 
 
-def estimate(figure, *sums):
-    """{"value", "low", "high"} of a figure and its interval.
+def pair(part, whole, performance):
+    """(P, 2): two arrays (W,) summed, for `mean`: the figure sum(part) / sum(whole)."""
+    return per_performance(np.stack([part, whole], 1), performance)
 
-    sums: arrays (P, ...) as per_performance gives them. figure: takes the totals of each, (..., ) with any leading
-    axes of its own kept in front, and gives one number for each of these; NaN where it has nothing to go by.
+
+def estimate(function, *sums):
+    """{"value", "low", "high"}: a figure and its interval.
+
+    sums: arrays (P, ...); those of equally many performances are drawn together. function: takes the totals
+    of each, (...,), with any leading axes kept in front, and gives one number for each of these; NaN where it
+    is undefined.
     """
-    value = figure(*(part.sum(0) for part in sums))
-    drawn = draws(len(sums[0]))
+    value = function(*(part.sum(0) for part in sums))
     with warnings.catch_warnings():  # a figure that is NaN in every draw has no interval
         warnings.simplefilter("ignore", RuntimeWarning)
-        again = figure(*(np.tensordot(drawn, part, 1) for part in sums))
+        again = function(*(np.tensordot(draws(len(part)), part, 1) for part in sums))
         low, high = np.nanpercentile(again, [50 - COVERED / 2, 50 + COVERED / 2])
     return {"value": float(value), "low": float(low), "high": float(high)}
 
@@ -43,11 +48,21 @@ def estimate(figure, *sums):
 @functools.cache
 def draws(n_performances):
     """How often each performance is in each draw: (REPEATS, P), the same every time."""
-    share = np.full(n_performances, 1 / n_performances)
-    return np.random.default_rng(SEED).multinomial(n_performances, share, REPEATS).astype(np.float64)
+    chance = np.full(n_performances, 1 / n_performances)
+    return np.random.default_rng(SEED).multinomial(n_performances, chance, REPEATS).astype(np.float64)
 
 
 def quotient(a, b):
     """a / b elementwise, NaN where b is 0."""
     a, b = np.broadcast_arrays(np.asarray(a, np.float64), np.asarray(b, np.float64))
     return np.divide(a, b, out=np.full(a.shape, np.nan), where=b != 0)
+
+
+def mean(sums):
+    """Of sums (..., 2) of x and 1."""
+    return quotient(sums[..., 0], sums[..., 1])
+
+
+def f1(sums):
+    """Of sums (..., 3) of cells that are hit in both, in the guess, in the real drums."""
+    return quotient(2 * sums[..., 0], sums[..., 1] + sums[..., 2])

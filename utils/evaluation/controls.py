@@ -1,171 +1,164 @@
-"""Do the drums obey: what is asked of each bar against what is played, by the sweeps of utils/evaluation/sweeps.py.
-
-spearman: rank correlation over the bars. error: mean absolute difference, in hits per bar or MIDI velocity. cross:
-mean absolute Spearman correlation of what is asked with every other attribute of what is played, after MuseMorphose (Wu
-& Yang 2021); linear cross: the same with Pearson's. For density the other attributes are velocity and each voice's share
-of the hits (their numbers add up to the hits); for intensity hits and those of each voice; for a voice velocity and the
-hits of each other voice.
-
-Neither is 0 for drums that obey to the letter: by chance, and because hits are whole, so that in a sparse bar a voice's
-share is nothing or much (which ranks feel more than means do). obeyed, linear obeyed: what they are of that which was
-asked, where all of it was. chance: what is to be expected where nothing depends on what is asked. The interval of a mean
-of absolute values lies high.
-"""
-
-import time
+"""Do the drums obey: what is asked of each bar against what is played, by the sweeps of
+utils/evaluation/sweeps.py."""
 
 import numpy as np
 
-from utils.evaluation.bootstrap import estimate, per_performance, quotient
-from utils.evaluation.likeness import ranks
-from utils.evaluation.player import BARS
+from utils.evaluation.bootstrap import mean, pair, per_performance, quotient
+from utils.evaluation.sets import BARS
 from utils.evaluation.style_classifier import StyleClassifier
-from utils.evaluation.sweeps import ask, measure_rolls, modes_of, own_bars, play_sweeps, ranges, targets
-from utils.midi.drums import N_VOICES, STYLES, VOICES
+from utils.evaluation.sweeps import (
+    MEASURED,
+    ask,
+    column,
+    measure_bars,
+    own_bars,
+    play_sweeps,
+    ranges,
+    targets,
+)
+from utils.midi.drums import STYLES, VOICES
 
 LENGTHS = (4, 16, 96)  # bars
 CURVE_BINS = 8
-PARTS = 4  # of a window, in which obedience is looked at apart
+QUARTERS = ("first quarter", "second quarter", "third quarter", "last quarter")  # of longer windows
 
 
-def control_figures(player, windows, train):
-    """All figures of the sweeps over the real windows (Windows of BARS bars), as a dict for JSON.
+def measure(player, sets):
+    windows, train = sets("T4"), sets("T4", "train")
+    classifier = StyleClassifier(train.rolls, train.batch["style"][:, 0].numpy(), train.grid)
+    own, covered, place = own_bars(windows), ranges(own_bars(train)), place_of(windows)
+    drawn = targets(covered, classifier.styles, len(place))
+    real = own["style"], classifier(windows.rolls, windows.grid), place
+    bars, styles = {}, {}
+    for length in (length for length in LENGTHS if length <= len(place)):
+        played, grid = play_sweeps(player, windows, own, drawn, length)
+        rows, heard = {}, {"real bars": real}
+        for (name, mode), rolls in played.items():
+            asked = drawn[name][: len(rolls[0]) * length]
+            if name not in MEASURED:
+                heard[f"others {mode}"] = asked, classifier(rolls, grid), place[: len(asked)]
+                continue
+            wished = None
+            if mode == "held":
+                _, wished = attributes(name, ask(name, mode, asked, own, grid.longest))
+            got, others = attributes(name, measure_bars(rolls, grid))
+            row = sums_of(asked, got, place, length, others, wished)
+            row |= {"from": covered[name][0], "to": covered[name][1], "curve": curve(asked, got)}
+            rows[f"{name}, others {mode}"] = row
+        for mode in ("unset", "held"):
+            voices = [rows[f"{voice}, others {mode}"] for voice in VOICES]
+            rows[f"instrument, others {mode}"] = together(voices)
+        for name, row in rows.items() if bars else ():
+            row["fall"] = bars[f"{LENGTHS[0]} bars"][name]["rho"], row["rho"]
+        bars[f"{length} bars"], styles[f"{length} bars"] = rows, style_rows(heard)
+    return {"bars": bars, "curves": bars, "style": styles}
 
-    ranges: {control: (low, high)}. bars: {"4", "16", "96", as far as the windows go: {control: {mode: figures}}}, where
-    "instrument" is the mean over the nine voices and "style" as style_figures gives it. falls: {"16", "96": {control:
-    {mode: how far spearman is below that at the shortest}}}. song: {"16", "96": {"density", "intensity": what along gives,
-    others unset}}. style: what the classifier says of the real bars.
+
+def place_of(windows):
+    """Of each bar of Windows, which performance it is of, counted from 0."""
+    return np.unique(windows.performance, return_inverse=True)[1].repeat(windows.grid.n_bars)
+
+
+def attributes(sweep, bars):
+    """What the sweep asks for (n,), and every other attribute (n, K), NaN where a bar has none: of density
+    the others are the voices' shares of the hits in place of the hits, of a voice all but density (they go
+    together)."""
+    columns = {name: column(bars, name) for name in MEASURED}
+    own = columns.pop(sweep)
+    if sweep == "density":
+        columns |= {voice: quotient(columns[voice], own) for voice in VOICES}
+    if sweep in VOICES:
+        columns.pop("density")
+    return own, np.column_stack(list(columns.values()))
+
+
+def style_rows(heard):
+    """{style or "all styles": {kind: (P, 2)}}, for `mean`: bars that the classifier hears as asked, and bars
+    for which the style was asked. heard: {kind: (asked, heard, place)}, style ids (n,); bars without a style
+    are left out."""
+    rows = {"all styles": {}}
+    for kind, (asked, guess, place) in heard.items():
+        right, styles = asked == guess, asked[asked < len(STYLES)]
+        rows["all styles"][kind] = pair(right & (asked < len(STYLES)), asked < len(STYLES), place)
+        for style in np.unique(styles):
+            rows.setdefault(STYLES[style], {})[kind] = pair(right & (asked == style), asked == style, place)
+    return rows
+
+
+def adherence(windows, played):
+    """{sweep: what sums_of gives} of drums played (N, W, T, V) with the true controls of Windows given."""
+    got = measure_bars(played, windows.grid)
+    asked = measure_bars([np.broadcast_to(roll, played[0].shape) for roll in windows.rolls], windows.grid)
+    place = np.tile(place_of(windows), len(played[0]))
+    return {name: sums_of(column(asked, name), column(got, name), place) for name in MEASURED}
+
+
+def sums_of(asked, got, place, length=BARS, others=None, wished=None):
+    """What the metrics of obedience take, sums over the bars of each of P performances, (P, 1, ...): of
+    "rho", "cross", "obeyed", "linear ..." and QUARTERS what `moments` gives, of "error" and "asked" values
+    and how many.
+
+    asked, got (n,): of one control, NaN where a bar has nothing; others (n, K): the other attributes of what
+    is played; wished (n, K): what was asked of them. place (n or more,): of place_of; length: bars of a
+    window.
     """
-    steps_per_bar = player.model.steps_per_bar
-    own, own_train = own_bars(windows, steps_per_bar), own_bars(train, steps_per_bar)
-    began = time.perf_counter()
-    classifier = StyleClassifier(train.rolls, train.batch["style"][:, 0].numpy(), steps_per_bar)
-    player.seconds["style classifier"] = time.perf_counter() - began
-    covered = ranges(own_train)
-    drawn = targets(covered, classifier.styles, own.n_bars)
-    place = np.repeat(np.unique(windows.performance, return_inverse=True)[1], BARS)
 
-    bars, sums, song = {}, {}, {}
-    for length in (length for length in LENGTHS if length <= own.n_bars):
-        played = play_sweeps(player, windows, own, drawn, length)
-        bars[length], sums[length] = {}, {}
-        for (control, mode), rolls in played.items():
-            asked = drawn[control][: rolls[0].size // (steps_per_bar * N_VOICES)]
-            if control == "style":
-                figures = style_figures(asked, classifier(rolls), place)
-            else:
-                got = attributes(control, measure_rolls(rolls, steps_per_bar))
-                wished = attributes(control, ask(control, mode, asked, own))[1] if mode == "held" else None
-                sums[length][control, mode] = sweep_sums(asked, *got, wished, place)
-                figures = sweep_figures([sums[length][control, mode]], len(asked)) | {
-                    "curve": curve(asked, got[0])
-                }
-                if mode == "unset" and control in ("density", "intensity") and length > BARS:
-                    song.setdefault(str(length), {})[control] = along(asked, got[0], place, length)
-            bars[length].setdefault(control, {})[mode] = figures
-        for mode in modes_of(VOICES[0]):
-            of_voices = [sums[length][voice, mode] for voice in VOICES]
-            bars[length].setdefault("instrument", {})[mode] = sweep_figures(of_voices, len(asked))
-    return {
-        "ranges": covered,
-        "bars": {str(length): figures for length, figures in bars.items()},
-        "falls": {str(length): falls(sums[min(sums)], sums[length]) for length in sums if length > min(sums)},
-        "song": song,
-        "style": style_figures(own["style"], classifier(windows.rolls), place),
-    }
+    def add(name, values, bars=slice(None)):
+        row[name] = per_performance(values, place[: len(asked)][bars], place.max() + 1)[:, None]
 
-
-def attributes(control, got):
-    """Of Bars that were played: what the control asks for (n,), and every other attribute (n, K); NaN where a bar has
-    none."""
-    hits, velocity, voices = (got[name] for name in ("density", "intensity", "instrument"))
-    if control == "density":
-        return hits, np.column_stack([velocity, quotient(voices, hits[:, None])])
-    if control == "intensity":
-        return velocity, np.column_stack([hits, voices])
-    voice = VOICES.index(control)
-    return voices[:, voice], np.column_stack([velocity, np.delete(voices, voice, 1)])
-
-
-def sweep_sums(asked, got, others, wished, place):
-    """What sweep_figures needs, summed over the bars of each of P performances. asked, got (n,); others (n, K): the other
-    attributes; wished (n, K): what was asked of them, or None. place: of each bar, which performance."""
-    there = ~np.isnan(got)
-    sums = {
-        "error": np.column_stack([np.where(there, np.abs(asked - got), 0), there]),
-        "own": moments(asked, got),
-    }
+    row, there = {"chance": (2 / (np.pi * len(asked))) ** 0.5}, ~np.isnan(asked) & ~np.isnan(got)
+    add("rho", moments(asked, got))
+    add("error", np.column_stack([np.where(there, np.abs(asked - got), 0), there]))
+    add("asked", np.column_stack([np.where(there, asked, 0), there]))
     for name, values in (("cross", others), ("obeyed", wished)):
         if values is not None:
-            sums[name] = np.stack([moments(asked, other) for other in values.T], 1)
-            sums[f"linear {name}"] = np.stack([moments(asked, other, ranked=False) for other in values.T], 1)
-    return {name: per_performance(part, place[: len(asked)], place.max() + 1) for name, part in sums.items()}
+            add(name, np.stack([moments(asked, other) for other in values.T], 1))
+            add(f"linear {name}", np.stack([moments(asked, other, ranked=False) for other in values.T], 1))
+    for number, name in enumerate(QUARTERS) if length > BARS else ():
+        bars = np.flatnonzero(np.arange(len(asked)) % length * len(QUARTERS) // length == number)
+        add(name, moments(asked[bars], got[bars]), bars)
+    return row
 
 
-def sweep_figures(sums, n_bars):
-    """spearman, error, the crosses and what is obeyed, means over one sweep or several (a list of what sweep_sums
-    gives)."""
-    sums = {name: np.stack([part[name] for part in sums], 1) for name in sums[0]}
-    figures = {
-        "spearman": estimate(lambda m: correlation(m).mean(-1), sums.pop("own")),
-        "error": estimate(lambda s: quotient(s[..., 0], s[..., 1]).mean(-1), sums.pop("error")),
-    }
-    crosses = {
-        name: estimate(lambda m: np.abs(correlation(m)).mean((-1, -2)), part) for name, part in sums.items()
-    }
-    return figures | crosses | {"chance": (2 / (np.pi * n_bars)) ** 0.5}
+def together(rows):
+    """Several of what sums_of gives as one, of which the metrics are the mean."""
+    names = [name for name, of in rows[0].items() if np.ndim(of) > 1]
+    sums = {name: np.concatenate([row[name] for row in rows], 1) for name in names}
+    return sums | {"chance": rows[0]["chance"]}
 
 
-def falls(short, long):
-    """How far spearman falls from one length to another, {control: {mode: figure}}; each {(control, mode): sums}."""
-    figures = {}
-    for control in ("density", "intensity", "instrument"):
-        voices = VOICES if control == "instrument" else [control]
-        for mode in modes_of(control):
-            ends = [np.stack([sums[voice, mode]["own"] for voice in voices], 1) for sums in (short, long)]
-            fall = estimate(lambda a, b: (correlation(a) - correlation(b)).mean(-1), *ends)
-            figures.setdefault(control, {})[mode] = fall
-    return figures
+# ------------------------------------------------------------------------- metrics of moments (..., n, 6)
 
 
-def along(asked, got, place, length):
-    """Obedience by bar index in windows of so many bars, {"1-24", ...: spearman of the bars there}, in PARTS equal parts.
-    asked, got (n,), NaN where a bar has nothing; place: of each bar, which performance."""
-    part = np.arange(len(asked)) % length * PARTS // length
-    figures = {}
-    for number in range(PARTS):
-        here = np.flatnonzero(part == number)
-        sums = per_performance(moments(asked[here], got[here]), place[here], place.max() + 1)
-        first, last = number * length // PARTS + 1, (number + 1) * length // PARTS
-        figures[f"{first}-{last}"] = estimate(correlation, sums)
-    return figures
+def rho(moments, flat=0.0):
+    """Rank correlation of asked and got over the bars; flat: its value where either is constant."""
+    return correlation(moments, flat).mean(-1)
 
 
-def moments(a, b, ranked=True):
-    """(n, 6) to be summed and given to `correlation`: 1 and the first and second moments of a and b (n,), or of their
-    ranks among all bars, 0 where either is NaN. The ranks stay what they are when performances are drawn again: on
-    made-up bars in 75 unequal performances the interval was within .003 of that with new ranks for every draw."""
-    there = ~(np.isnan(a) | np.isnan(b))
-    sums = np.zeros((len(a), 6))
-    if there.any():
-        x, y = ((ranks(values[there]) if ranked else values[there]).astype(np.float64) for values in (a, b))
-        x, y = ((values - values.mean()) / (values.std() or 1) for values in (x, y))
-        sums[there] = np.column_stack([np.ones_like(x), x, y, x * x, y * y, x * y])
-    return sums
+def fall(shortest, moments):
+    """How far rho is below that of the shortest windows."""
+    return rho(shortest) - rho(moments)
 
 
-def correlation(moments):
-    """Pearson's correlation out of sums (..., 6) of 1, x, y, xx, yy, xy; 0 where one of both is constant."""
-    n, x, y, xx, yy, xy = np.moveaxis(moments, -1, 0)
-    n = np.maximum(n, 1)
-    spread = np.maximum(xx - x * x / n, 0) * np.maximum(yy - y * y / n, 0)
-    flat = spread <= 1e-12 * n * n
-    return np.where(flat, 0.0, (xy - x * y / n) / np.sqrt(np.where(flat, 1, spread)))
+def mean_error(sums):
+    return mean(sums).mean(-1)
+
+
+def cross(moments):
+    """Mean absolute correlation of what is asked with every other attribute of what is played, after
+    MuseMorphose (Wu & Yang 2021), by ranks or linear.
+
+    It is not 0 for drums that obey to the letter: by chance, and because hits are whole, so that in a sparse
+    bar a voice's share is nothing or much (which ranks feel more than means do). "obeyed": what it would be
+    if all that was asked were played; by chance: to be expected where nothing depends on what is asked. The
+    interval of a mean of absolute values lies high.
+    """
+    return np.abs(correlation(moments)).mean((-1, -2))
 
 
 def curve(asked, got):
-    """What was got for what was asked, in order: [{asked, mean, low, high}], low and high the 10th and 90th percentile.
-    By value, or in CURVE_BINS equal parts of the range where there are more values than 40."""
+    """What was got for what was asked, in order: [{asked, mean, low, high}], low and high the 10th and 90th
+    percentile. By value, or in CURVE_BINS equal parts of the range where there are more values than 40."""
     there = ~np.isnan(got)
     asked, got = asked[there], got[there]
     group = asked
@@ -180,18 +173,30 @@ def curve(asked, got):
     return [{name: float(number) for name, number in point.items()} for point in points]
 
 
-def style_figures(asked, heard, place):
-    """Share of the bars whose style the classifier hears as asked, {"agreement": of all bars, "by style": {name:
-    figure}}; bars without a style are left out."""
-    figures = {"by style": {}}
-    right = (asked == heard).astype(np.float64)
-    place = place[: len(asked)]
+def moments(a, b, ranked=True):
+    """(n, 6) to be summed and given to `correlation`: 1 and the first and second moments of a and b (n,), or
+    of their ranks among all bars, 0 where either is NaN. The ranks stay what they are when performances are
+    drawn again: on made-up bars in 75 unequal performances the interval was within .003 of that with new
+    ranks for every draw."""
+    there = ~(np.isnan(a) | np.isnan(b))
+    sums = np.zeros((len(a), 6))
+    if there.any():
+        x, y = ((ranks(values[there]) if ranked else values[there]).astype(np.float64) for values in (a, b))
+        x, y = ((values - values.mean()) / (values.std() or 1) for values in (x, y))
+        sums[there] = np.column_stack([np.ones_like(x), x, y, x * x, y * y, x * y])
+    return sums
 
-    def agreement(chosen):
-        sums = per_performance(np.column_stack([right * chosen, chosen]), place)
-        return estimate(lambda s: quotient(s[..., 0], s[..., 1]), sums)
 
-    for style, name in enumerate(STYLES):
-        if (asked == style).any():
-            figures["by style"][name] = agreement(asked == style)
-    return figures | {"agreement": agreement(asked < len(STYLES))}
+def ranks(values):
+    """Ranks of a 1-D array, from 1; equals share their mean rank."""
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[which]
+
+
+def correlation(moments, flat=0.0):
+    """Pearson's correlation out of sums (..., 6) of 1, x, y, xx, yy, xy; `flat` where either is constant."""
+    n, x, y, xx, yy, xy = np.moveaxis(moments, -1, 0)
+    n = np.maximum(n, 1)
+    spread = np.maximum(xx - x * x / n, 0) * np.maximum(yy - y * y / n, 0)
+    constant = spread <= 1e-12 * n * n
+    return np.where(constant, flat, (xy - x * y / n) / np.sqrt(np.where(constant, 1, spread)))

@@ -1,13 +1,61 @@
-"""Is it new: how much of what is played stands in the training drums, repeats itself, or is the same every time.
+"""Is it new: how much of what is played stands in the training drums, repeats itself, or is the same every
+time.
 
 Only onsets are looked at. Onset arrays are (..., W, T, V), W windows of T steps, V voices.
 """
 
 import numpy as np
 
-from utils.evaluation.bootstrap import quotient
+from utils.evaluation.baselines import nearest_tap
+from utils.evaluation.bootstrap import pair, per_performance, quotient
 
 AT_ONCE = 32  # windows
+
+
+def copy_rows(onset, windows, sets):
+    """{row: copy_sums} of one sample, onset (W, T, V), of the real drums, and of those of the other split."""
+    floor = sets("T4", sets.other)
+    known = training_bars(sets.cache, windows.grid.longest)
+    drums = {
+        "one sample": (onset, windows),
+        "real": (windows.rolls[0], windows),
+        "floor": (floor.rolls[0], floor),
+    }
+    return {row: copy_sums(*of, known) for row, of in drums.items()}
+
+
+def copy_sums(onset, windows, known):
+    """For `mean`, (P, 2): "like the bar before": bars that equal the one before in their window; "like no
+    other": bars that equal no other of all windows; "longest": steps on end of a window that stand just so in
+    a training performance; "whole": windows that do from end to end. "most": the longest of all."""
+    bars = windows.grid.by_bar(step_codes(onset))
+    before = (bars[:, 1:] == bars[:, :-1]).all(-1)
+    _, which, count = np.unique(
+        bars.reshape(-1, bars.shape[-1]), axis=0, return_inverse=True, return_counts=True
+    )
+    alone = (count[which.ravel()] == 1).reshape(bars.shape[:2])
+    longest = longest_copies(onset, windows.grid, *known)
+    values = {
+        "like the bar before": (before.sum(1), np.full(len(before), before.shape[1])),
+        "like no other": (alone.sum(1), np.full(len(alone), alone.shape[1])),
+        "longest": (longest, np.ones(len(longest))),
+        "whole": (longest == windows.grid.n_steps, np.ones(len(longest))),
+    }
+    sums = {name: pair(*of, windows.performance) for name, of in values.items()}
+    return sums | {"most": int(longest.max())}
+
+
+def variety_rows(onset, windows, train):
+    """{row: {"hits": pair_sums}}. Samples, onset (N, W, T, V), that differ from one another as they differ
+    from the real drums are as varied as the rhythm leaves open."""
+    real = windows.rolls[0]
+    nearest = train.rolls[0][nearest_tap(train.rolls, windows.rolls)]
+    sums = {
+        "two samples": pair_sums(onset),
+        "a sample and the real drums": sum(pair_sums(np.stack([sample, real])) for sample in onset),
+        "the nearest training tap's drums and the real drums": pair_sums(np.stack([nearest, real])),
+    }
+    return {row: {"hits": per_performance(of, windows.performance)} for row, of in sums.items()}
 
 
 def step_codes(onset):
@@ -21,51 +69,34 @@ def training_bars(cache, steps_per_bar):
     codes, first = [], []
     for file in cache.files:
         if file["split"] == "train":
-            bars = step_codes(cache.vel[file["start"] : file["start"] + file["n_steps"]]).reshape(
-                -1, steps_per_bar
-            )
-            codes.append(bars)
-            first.append(np.arange(len(bars)) == 0)
+            steps = step_codes(cache.vel[file["start"] : file["start"] + file["n_steps"]])
+            codes.append(steps.reshape(-1, steps_per_bar))
+            first.append(np.arange(len(codes[-1])) == 0)
     return np.concatenate(codes), np.concatenate(first)
 
 
-def longest_copies(onset, bars, first):
-    """For each window (W, T, V) the most consecutive steps of it, (W,), that stand just so, all voices and at the same
-    place in the bar, in a training performance. bars, first: of training_bars."""
-    steps_per_bar, longest = bars.shape[1], []
-    place = [np.ascontiguousarray(column) for column in bars.T]
+def longest_copies(onset, grid, bars, first):
+    """For each window (W, T, V) the most consecutive steps of it, (W,), that stand just so, all voices and at
+    the same place in the bar, in a training performance. bars, first: of training_bars."""
+    longest, at_place = [], [np.ascontiguousarray(column) for column in bars.T]
     for start in range(0, len(onset), AT_ONCE):
         codes = step_codes(onset[start : start + AT_ONCE])
-        run = np.zeros(
-            (len(codes), len(bars)), np.int16
-        )  # of the steps up to here, ending in each training bar
+        run = np.zeros((len(codes), len(bars)), np.int16)  # steps up to here, ending in each training bar
         most = np.zeros(len(codes), np.int16)
-        for step, code in enumerate(codes.T):
-            if step % steps_per_bar == 0:
+        for place, code in zip(grid.index.place, codes.T):
+            if place == 0:
                 run[:, 1:] = run[:, :-1].copy()
                 run[:, first] = 0
             run += 1
-            run *= place[step % steps_per_bar] == code[:, None]
+            run *= at_place[place] == code[:, None]
             most = np.maximum(most, run.max(1))
         longest.append(most)
     return np.concatenate(longest)
 
 
-def repetition(onset, steps_per_bar):
-    """{name: share of the bars}: those that equal the bar before in their window, and those that equal no other bar of
-    all windows. onset (W, T, V)."""
-    codes = step_codes(onset).reshape(len(onset), -1, steps_per_bar)
-    again = (codes[:, 1:] == codes[:, :-1]).all(-1)
-    _, which, count = np.unique(
-        codes.reshape(-1, steps_per_bar), axis=0, return_inverse=True, return_counts=True
-    )
-    alone = count[which.ravel()] == 1
-    return {"bars like the bar before": float(again.mean()), "bars like no other": float(alone.mean())}
-
-
 def pair_sums(onset):
-    """(W, 2) of samples (N, W, T, V) of the same rhythms, to be summed and given to `difference`: hits that two samples
-    have in common, and hits of the two, over all pairs."""
+    """(W, 2) of samples (N, W, T, V) of the same rhythms, to be summed and given to `difference`: hits that
+    two samples have in common, and hits of the two, over all pairs."""
     count, n = (onset > 0).sum(0), len(onset)
     return np.stack([(count * (count - 1)).sum((1, 2)) / 2, (n - 1) * count.sum((1, 2))], 1)
 

@@ -9,16 +9,25 @@ from utils.midi.drums import VOICES
 from utils.playing.plots import draw_takes
 
 ROLLS = 3  # windows that are drawn as piano rolls
-COLOURS = {"real": INK, "unset": "#c0394d", "given": "#3d8296", "held": "#3d8296", "floor": "#b9c2c6"}
-NAMES = {"real": "real", "unset": "controls unset", "given": "true controls", "floor": "real, other split"}
+RED, BLUE, AMBER, GREY = "#c0394d", "#3d8296", "#c9973a", "#b9c2c6"
+ROWS = {"floor": GREY, "real": INK, "controls unset": RED, "true controls": BLUE}
+MODES = {"unset": RED, "held": BLUE}
+GUESSES = {  # row of the onsets -> line and colour
+    "training mean": (":", FAINT),
+    "training mean given the tap": ("--", FAINT),
+    "nearest training tap": ("-.", FAINT),
+    "greedy": ("o-", AMBER),
+    "sampled": ("o-", RED),
+    "consensus": ("o-", BLUE),
+}
 
 
 def draw_pictures(figures, player, sets, folder):
-    """Write a PNG for each part that was measured into the folder. Raises ValueError that names a file that can't be
-    written."""
+    """Write a PNG for each part that was measured into the folder. Raises ValueError that names a file that
+    can't be written."""
     folder = Path(folder)
     if "tap" in figures:
-        draw_bars(figures["tap"], folder / "f1_by_bar.png")
+        draw_bars(figures["tap"]["by bar"], folder / "f1_by_bar.png")
     if "controls" in figures:
         draw_sweeps(figures["controls"], folder / "controls.png")
     if "realism" in figures:
@@ -28,91 +37,63 @@ def draw_pictures(figures, player, sets, folder):
 
 
 def draw_sweeps(figures, path):
-    """Asked against got for each control, at the shortest and (dashed) the longest length: the mean, and where 80 % of
-    the bars of the shortest lie."""
-    controls = list(figures["ranges"])
-    picture, axes = _panels("What was asked of a bar, and what was played", -(-len(controls) // 4), 4, 2.7)
-    bars = list(figures["bars"])
-    short, long = figures["bars"][bars[0]], figures["bars"][bars[-1]]
-    for axis, control in zip(axes, controls):
-        for mode in ("unset", "held"):
-            for length, style in ((short, "-"), (long, "--")):
-                points = length[control][mode]["curve"]
+    """Asked against got for each control, at the shortest and (dashed) the longest length: the mean, and
+    where 80 % of the bars of the shortest lie."""
+    shortest, *_, longest = [*figures["curves"], *figures["curves"]]
+    rows = [row for row, of in figures["curves"][shortest].items() if of and row.endswith(", others unset")]
+    panels = [(row.removesuffix(", others unset").replace("_", " "), "asked", "played") for row in rows]
+    picture, axes = _panels("What was asked of a bar, and what was played", panels, 4, 2.7, 13.6)
+    for axis, row in zip(axes, rows):
+        for mode, colour in MODES.items():
+            for length, line in {longest: "--", shortest: "-"}.items():
+                points = figures["curves"][length][row.replace("others unset", f"others {mode}")]["curve"]
                 asked, mean, low, high = _columns(points, "asked", "mean", "low", "high")
-                axis.plot(asked, mean, style, color=COLOURS[mode], linewidth=1.5, zorder=3)
-                if style == "-":
-                    axis.fill_between(
-                        asked, low, high, color=COLOURS[mode], alpha=0.12, linewidth=0, zorder=2
-                    )
-        axis.axline((0, 0), slope=1, color=FAINT, linewidth=0.8, zorder=1)
-        low, high = figures["ranges"][control]
-        axis.set_xlim(low, high)
-        axis.set_ylim(low, high)
-        unit = "mean velocity" if control == "intensity" else "hits per bar"
-        _label(axis, control.replace("_", " "), f"asked, {unit}", "played")
-    spare = axes[len(controls)]
-    spare.plot([], [], color=FAINT, label="as asked")
-    for length, style in ((bars[0], "-"), (bars[-1], "--")):
-        for mode in ("unset", "held"):
-            spare.plot([], [], style, color=COLOURS[mode], label=f"others {mode}, {length} bars")
-    spare.legend(frameon=False, fontsize=9, labelcolor=INK, loc="center")
-    for axis in axes[len(controls) :]:
-        axis.set_axis_off()
+                label = f"others {mode}, {length}"
+                axis.plot(asked, mean, line, color=colour, linewidth=1.5, label=label)
+            axis.fill_between(asked, low, high, color=colour, alpha=0.12, linewidth=0)
+        axis.axline((0, 0), slope=1, color=FAINT, linewidth=0.8, label="as asked")
+        ends = [figures["bars"][shortest][row][end]["value"] for end in ("from", "to")]
+        axis.set(xlim=ends, ylim=ends)
+    picture.legend(*axes[0].get_legend_handles_labels(), loc="lower right", frameon=False, fontsize=9)
     save(picture, path)
 
 
 def draw_bars(figures, path):
     """F1 by the bar of the window, with intervals, for each set; what needs no model as thin lines."""
-    picture, axes = _panels("Onset F1 by bar of the window, controls unset", 1, len(figures), 3.6, width=10)
-    colours = {"sampled": COLOURS["unset"], "consensus": COLOURS["given"], "greedy": "#c9973a"}
-    plain = {"training mean": ":", "training mean given the tap": "--", "nearest training tap": "-."}
-    for axis, (name, of) in zip(axes, figures.items()):
-        bars = 1 + np.arange(len(of["onsets"]["sampled"]["by bar"]))
-        for row in (*plain, *colours):
-            value, low, high = _columns(of["onsets"][row]["by bar"], "value", "low", "high")
-            if row in plain:
-                axis.plot(bars, value, plain[row], color=FAINT, linewidth=1.2, label=row, zorder=1)
-                continue
-            style = {"fmt": "o-", "color": colours[row], "markersize": 4, "capsize": 2, "label": row}
-            axis.errorbar(
-                bars + 0.04 * (list(colours).index(row) - 1), value, (value - low, high - value), **style
-            )
-        axis.set_xticks(bars)
-        axis.set_ylim(0, 1)
-        _label(axis, name, "bar", "F1")
+    panels = [(name, "bar", "F1") for name in figures]
+    picture, axes = _panels("Onset F1 by bar of the window, controls unset", panels, 2, 3.6, 10)
+    for axis, (name, rows) in zip(axes, figures.items()):
+        for row, (line, colour) in GUESSES.items():
+            value, low, high = _columns(list(rows[row].values())[: int(name[1:])], "value", "low", "high")
+            bars, error = 1 + np.arange(len(value)), (value - low, high - value) if "o" in line else None
+            axis.errorbar(bars, value, error, fmt=line, color=colour, markersize=4, capsize=2, label=row)
+        axis.set(xticks=bars, ylim=(0, 1))
     axes[-1].legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower left", ncols=2)
     save(picture, path)
 
 
 def draw_rates(likeness, path):
     """How often each voice is hit."""
-    picture, (axis,) = _panels("Hits per step of each voice", 1, 1, 3.6, width=9)
-    rows = [row for row in ("floor", "real", "unset", "given") if row in likeness]
-    for index, row in enumerate(rows):
-        left = np.arange(len(VOICES)) + (index - (len(rows) - 1) / 2) * 0.2
-        rates = [likeness[row][f"onset rate, {voice}"] for voice in VOICES]
-        axis.bar(left, rates, 0.18, color=COLOURS[row], label=NAMES[row])
+    picture, (axis,) = _panels("Hits per step of each voice", [("", "", "hits per step")], 1, 3.6, 9)
+    for index, (row, colour) in enumerate(ROWS.items()):
+        rates = [likeness[row][f"onset rate, {voice}"]["value"] for voice in VOICES]
+        axis.bar(np.arange(len(VOICES)) + index * 0.2 - 0.3, rates, 0.18, color=colour, label=row)
     axis.set_xticks(range(len(VOICES)), [voice.replace("_", " ") for voice in VOICES])
     axis.legend(frameon=False, fontsize=9, labelcolor=INK)
-    _label(axis, "", "", "hits per step")
     save(picture, path)
 
 
 def draw_histograms(shares, path):
     """Velocity and offset of the hits."""
-    picture, axes = _panels("Velocity and timing of the hits", 1, 2, 3.6, width=10)
-    scales = {
-        "velocity": (0, 127, "MIDI velocity"),
-        "offset": (-0.5, 0.5, "offset, steps; negative is early"),
-    }
-    for axis, (head, (low, high, unit)) in zip(axes, scales.items()):
-        for row in ("floor", "real", "unset", "given"):
-            edges = np.linspace(low, high, len(shares[row][head]) + 1)
+    scales = {"velocity": (0, 127), "offset": (-0.5, 0.5)}
+    units = ("MIDI velocity", "offset, steps; negative is early")
+    panels = [(head, unit, "share of the hits") for head, unit in zip(scales, units)]
+    picture, axes = _panels("Velocity and timing of the hits", panels, 2, 3.6, 10)
+    for axis, (head, ends) in zip(axes, scales.items()):
+        for row, colour in ROWS.items():
             filled = {"fill": True, "alpha": 0.6} if row == "floor" else {"linewidth": 1.6}
-            axis.stairs(shares[row][head], edges, color=COLOURS[row], label=NAMES[row], **filled)
-        axis.set_xlim(low, high)
-        axis.set_ylim(bottom=0)
-        _label(axis, head, unit, "share of the hits")
+            edges = np.linspace(*ends, len(shares[row][head]) + 1)
+            axis.stairs(shares[row][head], edges, color=colour, label=row, **filled)
     axes[1].legend(frameon=False, fontsize=9, labelcolor=INK, loc="upper right")
     save(picture, path)
 
@@ -128,29 +109,29 @@ def draw_rolls(player, windows, folder):
         takes["true controls"] = [roll[0, index] for roll in given]
         tap = [windows.batch[name][index] for name in ("rhythm_onset", "rhythm_vel", "rhythm_timeoffset")]
         title = f"{windows.name}, window {index + 1} of {len(windows)}: controls unset, and true controls"
-        grid = player.model.grid(len(tap[0]))
-        draw_takes(folder / f"roll_{number}.png", takes, tap, grid, title)
+        draw_takes(folder / f"roll_{number}.png", takes, tap, windows.grid, title)
 
 
-def _panels(title, rows, columns, height, width=None):
-    """A figure with `rows` rows of `height` inches each, its title, and its axes in order."""
-    picture = new_figure(width or 3.4 * columns, rows * height + 0.5)
+def _panels(title, panels, columns, height, width):
+    """A figure with its title, and its axes in order: one for each of `panels` (title, label across, label
+    up), in rows of so many columns and `height` inches."""
+    rows = -(-len(panels) // columns)
+    picture = new_figure(width, rows * height + 0.5)
     picture.suptitle(title, x=0.02, ha="left", color=INK, fontsize=12, fontweight="bold")
     axes = picture.subplots(rows, columns, squeeze=False).ravel()
     picture.set_layout_engine("constrained")
-    for axis in axes:
+    for axis, (name, across, up) in zip(axes, panels):
         bare(axis)
         axis.grid(color=GRID, linewidth=0.7)
         axis.set_axisbelow(True)
+        axis.set_title(name, fontsize=10, color=INK, loc="left")
+        axis.set_xlabel(across, fontsize=8, color=FAINT)
+        axis.set_ylabel(up, fontsize=8, color=FAINT)
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
     return picture, axes
 
 
 def _columns(points, *keys):
     """Of a list of dicts, the values of each key as an array."""
     return [np.array([point[key] for point in points]) for key in keys]
-
-
-def _label(axis, title, across, up):
-    axis.set_title(title, fontsize=10, color=INK, loc="left")
-    axis.set_xlabel(across, fontsize=8, color=FAINT)
-    axis.set_ylabel(up, fontsize=8, color=FAINT)

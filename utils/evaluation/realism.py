@@ -1,164 +1,131 @@
-"""How real what is played looks, how varied it is, and how much of it is copied.
+"""How real the drums look that are played, how they obey the true controls, how varied they are, and what is
+copied.
 
-Each figure stands beside the same of real drums of the split, and of those of the other split: the floor, what two sets
-of real drums differ by. Figures with an interval are {"value", "low", "high"}.
+Each figure stands beside the same of real drums of the split, and of those of the other split: the floor,
+what two sets of real drums differ by. Rolls are onset {0, 1}, vel [0, 1] and timeoffset [-0.5, 0.5) of a
+step, (N, W, T, V).
 """
-
-import time
 
 import numpy as np
 
-from utils.evaluation.baselines import nearest_tap
-from utils.evaluation.bootstrap import estimate, per_performance, quotient
-from utils.evaluation.copies import difference, longest_copies, pair_sums, repetition, training_bars
-from utils.evaluation.likeness import KL_BINS, adherence, commonest_voices, describe, histogram
+from utils.evaluation.bootstrap import per_performance, quotient
+from utils.evaluation.controls import adherence
+from utils.evaluation.copies import copy_rows, variety_rows
 from utils.midi.drums import VOICES, voice_index
 
-HEADS = {"velocity": (1, 0.0), "offset": (2, -0.5)}  # which of the rolls, where its histogram begins
+KL_BINS = 16
+COMMONEST = 6  # voices whose spreads are looked at one by one
+LOWEST = {"velocity": 0.0, "offset": -0.5}  # where a head's histogram begins; it is 1 wide
 
 
-def realism_figures(player, sets):
-    """All of it, on T2 and T4, as a dict for JSON.
-
-    likeness: {set: {row: what describe gives}}, rows real, floor, unset, given (T4 alone). ratios: {set: {setting: what
-    likeness_ratios gives}}. histograms: {set: {row: {head: shares of KL_BINS}}}. given: obedience to the true controls
-    of T4 (realism.adherence). variety: see variety_figures.
-    """
-    figures = {"likeness": {}, "ratios": {}, "histograms": {}}
+def measure(player, sets):
+    rows, spreads = {}, {}
     for name in ("T2", "T4"):
-        windows = sets(name)
-        played = {
-            setting: player(windows, setting)
-            for setting in (("unset", "given") if name == "T4" else ("unset",))
-        }
-        rows = {"real": windows.rolls, "floor": sets(name, sets.other).rolls, **played}
-        figures["likeness"][name] = {row: describe(rolls, windows.rolls) for row, rolls in rows.items()}
-        figures["ratios"][name] = {
-            setting: likeness_ratios(rolls, windows) for setting, rolls in played.items()
-        }
-        figures["histograms"][name] = {row: histograms(rolls) for row, rolls in rows.items()}
-    real_again = [np.broadcast_to(roll, played["given"][0].shape) for roll in windows.rolls]
-    figures["given"] = adherence(real_again, played["given"], player.model.steps_per_bar)
-    began = time.perf_counter()
-    figures["variety"] = variety_figures(played["unset"][0], windows, sets, player.model.steps_per_bar)
-    player.seconds["copies"] = time.perf_counter() - began
-    return figures
+        windows, floor = sets(name), sets(name, sets.other)
+        played = {"controls unset": player(windows, "unset")}
+        if name == "T4":
+            played["true controls"] = player(windows, "given")
+        real, other = (
+            likeness_sums([roll[None] for roll in of.rolls], of.performance) for of in (windows, floor)
+        )
+        sums = {row: likeness_sums(rolls, windows.performance) for row, rolls in played.items()}
+        spreads |= {f"{name}, {row}": spread_rows(of, real) for row, of in sums.items()}
+        sums = {"real": real, "floor": other, **sums}
+        rows[name] = {row: beside_real(of, real) for row, of in sums.items()}
+    onset = played["controls unset"][0]
+    return {
+        "likeness": rows,
+        "histograms": rows,
+        "spreads": spreads,
+        "true controls": {"T4": adherence(windows, played["true controls"])},
+        "variety": {"T4": variety_rows(onset, windows, sets("T4", "train"))},
+        "copies": {"T4": copy_rows(onset[0], windows, sets)},
+    }
 
 
-# ------------------------------------------------------------------------- likeness, with intervals
+def likeness_sums(rolls, performance):
+    """Sums over the windows of each of P performances. "velocity", "offset" (P, V, 3): 1, x, xx of the hits;
+    "velocity histogram", "offset histogram" (P, KL_BINS). For `mean`, (P, 2): "within": latest minus earliest
+    offset, in steps, of the steps with two hits or more; "crowded", "both hats": of all steps those with more
+    than two non-kick voices, with open and closed hat; "rate", and (P, V, 2) "rates": of all cells those that
+    are hit."""
+    onset, *heads = rolls
+    hit, sums = onset > 0, {}
+
+    def add(name, *values):
+        """values: (N, W, ...) each, to be summed over the samples and the windows of a performance."""
+        sums[name] = per_performance(np.stack([value.sum(0) for value in values], -1), performance)
+
+    for head, roll in zip(LOWEST, heads):
+        x = np.where(hit, roll, 0).astype(np.float64)
+        add(head, hit.sum(2), x.sum(2), (x * x).sum(2))
+        counts = [histogram(roll[:, w][hit[:, w]], LOWEST[head]) for w in range(hit.shape[1])]
+        sums[f"{head} histogram"] = per_performance(np.stack(counts), performance)
+    several, steps = hit.sum(-1) >= 2, np.ones(hit.shape[:3])
+    width = np.where(hit, heads[1], -np.inf).max(-1) - np.where(hit, heads[1], np.inf).min(-1)
+    crowded = np.delete(hit, voice_index("kick"), -1).sum(-1) > 2
+    hats = hit[..., voice_index("open_hat")] & hit[..., voice_index("closed_hat")]
+    add("within", np.where(several, width, 0).sum(2), several.sum(2))
+    add("crowded", crowded.sum(2), steps.sum(2))
+    add("both hats", hats.sum(2), steps.sum(2))
+    add("rates", hit.sum(2), np.ones(hit.shape).sum(2))
+    return sums | {"rate": sums["rates"].sum(1)}
 
 
-def likeness_ratios(rolls, windows):
-    """What is played, rolls (N, W, T, V), over what is real: {name: figure}. The spreads are standard deviations.
-
-    "velocity KL", "offset KL" (nats) and "steps with more than two non-kick voices" (share) are no ratios.
-    """
-    played, real = (
-        likeness_sums(rolls, windows),
-        likeness_sums([roll[None] for roll in windows.rolls], windows),
-    )
-    figures = {}
-    voices = commonest_voices(windows.rolls[0])
-    for head in HEADS:
-        for name, chosen in [("", voices), *((f", {VOICES[voice]}", [voice]) for voice in voices)]:
-            chosen = slice(None) if name == "" else chosen
-            figures[f"{head} deviation{name}"] = estimate(
-                lambda a, b: quotient(spread(a[..., chosen, :]), spread(b[..., chosen, :])),
-                played[head],
-                real[head],
-            )
-    within = played["within"], real["within"]
-    figures["offset spread within a step"] = estimate(lambda a, b: quotient(mean_of(a), mean_of(b)), *within)
-    for head in HEADS:
-        bins = f"{head} histogram"
-        figures[f"{head} KL"] = estimate(kl_of_counts, real[bins], played[bins])
-    return figures | {"steps with more than two non-kick voices": estimate(mean_of, played["crowded"])}
+def histogram(values, low):
+    """Counts of a 1-D sample in KL_BINS equal bins over [low, low + 1]; what lies outside is in the outer
+    two."""
+    place = np.floor((np.asarray(values, np.float64) - low) * KL_BINS).astype(int)
+    return np.bincount(np.clip(place, 0, KL_BINS - 1), minlength=KL_BINS)
 
 
-def likeness_sums(rolls, windows):
-    """Sums over the windows of each of P performances: velocity and offset (P, V, 3): 1, x, xx of the hits; their
-    histograms (P, KL_BINS); within (P, 2): latest minus earliest offset of the steps with two hits or more, and those
-    steps; crowded (P, 2): steps with more than two non-kick voices, and all steps. rolls (N, W, T, V)."""
-    sums = {}
-
-    def add(name, values):
-        sums[name] = sums.get(name, 0) + per_performance(values, windows.performance)
-
-    for onset, *heads in zip(*rolls):
-        hit = onset > 0
-        for (name, (_, low)), roll in zip(HEADS.items(), heads):
-            x = np.where(hit, roll, 0).astype(np.float64)
-            add(name, np.stack([hit.sum(1), x.sum(1), (x * x).sum(1)], -1))
-            add(
-                f"{name} histogram",
-                np.stack([histogram(window[there], low) for window, there in zip(roll, hit)]),
-            )
-        several = hit.sum(-1) >= 2
-        width = np.where(hit, heads[1], -np.inf).max(-1) - np.where(hit, heads[1], np.inf).min(-1)
-        add("within", np.stack([np.where(several, width, 0).sum(1), several.sum(1)], -1))
-        crowded = np.delete(hit, voice_index("kick"), -1).sum(-1) > 2
-        add("crowded", np.stack([crowded.sum(1), np.full(len(hit), hit.shape[1])], -1))
-    return sums
+def commonest_voices(sums, n=COMMONEST):
+    """Indices of the n voices with the most hits in likeness_sums, the most frequent first."""
+    return [int(voice) for voice in np.argsort(-sums["rates"][..., 0].sum(0), kind="stable")[:n]]
 
 
-def mean_of(sums):
-    """Out of sums (..., 2) of x and 1."""
-    return quotient(sums[..., 0], sums[..., 1])
+def beside_real(sums, real):
+    """What the metrics take of likeness_sums: "velocity", "rate" ... of all voices; "rate, kick" ... of each,
+    "velocity, kick" ... of the commonest; "... / real" and "... KL": these sums and those of the real drums;
+    "... bins": shares."""
+    row = {name: sums[name] for name in ("rate", "within", "crowded", "both hats")}
+    row |= {f"rate, {voice}": sums["rates"][:, v] for v, voice in enumerate(VOICES)}
+    row["within / real"] = sums["within"], real["within"]
+    for head in LOWEST:
+        row[head] = sums[head].sum(1)
+        row |= {f"{head}, {VOICES[v]}": sums[head][:, v] for v in commonest_voices(real)}
+        row[f"{head} / real"] = row[head], real[head].sum(1)
+        counts = real[f"{head} histogram"], sums[f"{head} histogram"]
+        row |= {f"{head} KL": counts, f"{head} bins": quotient(counts[1].sum(0), counts[1].sum()).tolist()}
+    return row
 
 
-def spread(sums):
-    """Standard deviation over all voices out of sums (..., V, 3) of 1, x, xx."""
-    n, x, xx = np.moveaxis(sums.sum(-2), -1, 0)
+def spread_rows(sums, real):
+    """{voice: sums} of the commonest voices."""
+    voices = commonest_voices(real)
+    return {VOICES[v]: {head: (sums[head][:, v], real[head][:, v]) for head in LOWEST} for v in voices}
+
+
+# ------------------------------------------------------------------------- metrics
+
+
+def level(sums):
+    """The mean out of sums (..., 3) of 1, x, xx."""
+    return quotient(sums[..., 1], sums[..., 0])
+
+
+def deviation(sums):
+    """The standard deviation, likewise."""
+    n, x, xx = np.moveaxis(sums, -1, 0)
     return np.sqrt(np.maximum(quotient(xx, n) - quotient(x, n) ** 2, 0))
 
 
-def kl_of_counts(real, generated):
-    """realism.kl_divergence out of the counts (..., KL_BINS) of both histograms."""
-    p, q = ((counts + 1) / (counts.sum(-1, keepdims=True) + KL_BINS) for counts in (real, generated))
+def over_real(metric):
+    return lambda played, real: quotient(metric(played), metric(real))
+
+
+def kl(real, played):
+    """KL(real || played) in nats out of the counts (..., KL_BINS) of two histograms, one added to every
+    count."""
+    p, q = ((counts + 1) / (counts.sum(-1, keepdims=True) + KL_BINS) for counts in (real, played))
     return (p * np.log(p / q)).sum(-1)
-
-
-def histograms(rolls):
-    """{head: [share of the hits in each of KL_BINS bins]}."""
-    hit = rolls[0] > 0
-    counts = {name: histogram(rolls[index][hit], low) for name, (index, low) in HEADS.items()}
-    return {name: [float(share) for share in quotient(count, count.sum())] for name, count in counts.items()}
-
-
-# ------------------------------------------------------------------------- variety and copies
-
-
-def variety_figures(onset, windows, sets, steps_per_bar):
-    """Of what is played, onset (N, W, T, V), and of real drums.
-
-    difference: 1 - F1 of two takes to one rhythm, {"two samples", "a sample and the real drums", "the nearest training
-    tap's drums and the real drums"}: samples that differ from one another as they differ from the real drums are as
-    varied as the rhythm leaves open. repetition: {row: see copies.repetition}. longest copy: {row: steps of the window
-    that stand just so in a training performance, {"mean", "most", "whole": share of the windows that do from end to
-    end}}; rows are the first sample, real and floor.
-    """
-    real, performance = windows.rolls[0], windows.performance
-    train, floor = sets("T4", "train"), sets("T4", sets.other).rolls[0]
-    nearest = train.rolls[0][nearest_tap(train.rolls, windows.rolls)]
-    sums = {
-        "two samples": pair_sums(onset),
-        "a sample and the real drums": sum(pair_sums(np.stack([sample, real])) for sample in onset),
-        "the nearest training tap's drums and the real drums": pair_sums(np.stack([nearest, real])),
-    }
-    rows = {"unset": onset[0], "real": real, "floor": floor}
-    copied = {row: longest_copies(of, *training_bars(sets.cache, steps_per_bar)) for row, of in rows.items()}
-    n_steps = real.shape[1]
-    return {
-        "difference": {
-            name: estimate(difference, per_performance(part, performance)) for name, part in sums.items()
-        },
-        "repetition": {row: repetition(of, steps_per_bar) for row, of in rows.items()},
-        "longest copy": {
-            row: {
-                "mean": float(steps.mean()),
-                "most": int(steps.max()),
-                "whole": float((steps == n_steps).mean()),
-            }
-            for row, steps in copied.items()
-        },
-    }

@@ -1,8 +1,8 @@
-"""A small classifier of the style of a bar, to hear whether a style that was asked for is there.
+"""A small classifier of the style of a bar: does a bar sound like the style that was asked for?
 
-It reads which cells of the bar are hit, how loud, and how early or late, and is trained on the real bars of the
-training split in a few seconds. What it can tell of real bars of another split is the measure of what it says of
-generated ones.
+It reads which cells of the bar are hit, how loud, and how early or late, and is trained on the real bars of
+the training split in a few seconds. How often it is right of real bars of another split is what generated
+ones can reach.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from utils.midi.drums import N_STYLES, N_VOICES
+from utils.midi.drums import N_STYLES
 
 D_HIDDEN, DROPOUT = 128, 0.5
 STEPS, BATCH = 300, 512
@@ -18,12 +18,11 @@ LEARNING_RATE, WEIGHT_DECAY = 3e-3, 1.0
 
 
 class StyleClassifier:
-    """Trained on rolls (W, T, V) of T / steps_per_bar bars each, and their styles (W,). `styles`: the ids that it
+    """Trained on rolls (W, T, V) with the bars of a BarGrid, and their styles (W,). `styles`: the ids that it
     knows. The same bars and torch's same version give the same classifier."""
 
-    def __init__(self, rolls, style, steps_per_bar, seed=0):
-        self.steps_per_bar = steps_per_bar
-        x, y = self._features(rolls), torch.from_numpy(np.repeat(style, rolls[0].shape[1] // steps_per_bar))
+    def __init__(self, rolls, style, grid, seed=0):
+        x, y = features(rolls, grid), torch.from_numpy(np.repeat(style, grid.n_bars))
         bars = torch.bincount(y, minlength=N_STYLES)
         self.styles = np.flatnonzero(bars[:-1])  # without "none"
         weight = torch.where(bars > 0, len(y) / bars.clamp(min=1), 0)  # a rare style counts as much as rock
@@ -42,12 +41,12 @@ class StyleClassifier:
         self.network.eval()
 
     @torch.no_grad()
-    def __call__(self, rolls):
+    def __call__(self, rolls, grid):
         """The likeliest style of each bar of rolls (W, T, V), one after the other: (bars,) ids."""
-        return self.network(self._features(rolls)).argmax(-1).numpy()
+        return self.network(features(rolls, grid)).argmax(-1).numpy()
 
-    def _features(self, rolls):
-        """(bars, 3 S V): onset, vel and timeoffset of the bar's cells."""
-        return torch.from_numpy(
-            np.concatenate([roll.reshape(-1, self.steps_per_bar * N_VOICES) for roll in rolls], 1)
-        )
+
+def features(rolls, grid):
+    """(bars, 3 L V): onset, vel and timeoffset of the cells of each bar."""
+    bars = [grid.by_bar(roll).reshape(len(roll) * grid.n_bars, -1) for roll in rolls]
+    return torch.from_numpy(np.concatenate(bars, 1))

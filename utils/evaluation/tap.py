@@ -1,24 +1,51 @@
-"""From the tap to the drums: which cells are hit, and how loud and how early or late.
+"""From the tap to the drums on T2 and T4: which cells are hit, how loud and how early or late; and what a
+swapped rhythm changes.
 
-Figures are {"value", "low", "high"}, see utils.evaluation.bootstrap. N samples, W windows, T steps, V voices, P performances.
+N samples, W windows, T steps, V voices, P performances.
 """
 
 import numpy as np
 
 from utils.evaluation.baselines import hit_guesses, loudest_voice, onset_guesses
-from utils.evaluation.bootstrap import estimate, per_performance, quotient
-from utils.midi.drums import VOICES
+from utils.evaluation.bootstrap import f1, pair, per_performance, quotient
 
 SMOOTHINGS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 GREEDY = 1e-6  # temperature at which a draw is the likeliest token
 
 
-class Consensus:
-    """What N samples agree on, as a probability and as a guess; all it has to choose is chosen on tuning windows.
+def measure(player, sets):
+    onsets, hits = {}, {}
+    for name in ("T2", "T4"):
+        windows, train = sets(name), sets(name, "train")
+        onsets[name] = onset_rows(player, windows, sets.tuning(name), train, densities=name == "T2")
+        hits[name] = hit_rows(player, windows, train)
+    return {"onsets": onsets, "by bar": onsets, "by voice": onsets, "hits": hits}
 
-    A cell that n of N samples hit has the probability (n + a) / (N + 2 a). `smoothing`, a of SMOOTHINGS, gives the
-    lowest cross-entropy, `threshold` (in samples) the highest F1. `calibration` (N + 1,): how often a cell that n
-    samples hit is hit in truth.
+
+def measure_rhythm(player, sets):
+    """How the taps of T4 are answered, and how far the sampled F1 falls when another window's rhythm is
+    given."""
+    windows = sets("T4")
+    played = {setting: player(windows, setting)[0] for setting in ("unset", "given", "swapped")}
+    drums = (windows.rolls[0][None], played["unset"], played["given"])
+    answers = {
+        row: onset_sums(windows, of) for row, of in zip(("real", "controls unset", "true controls"), drums)
+    }
+    right, wrong = played["unset"][: len(played["swapped"])], played["swapped"]
+    right, wrong = (onset_sums(windows, onset)["cells"] for onset in (right, wrong))
+    sampled = {"right": right, "swapped": wrong, "both": (right, wrong)}
+    return {"answers": {"T4": answers}, "swapped rhythm": {"T4": {"sampled": sampled}}}
+
+
+# ------------------------------------------------------------------------- onsets
+
+
+class Consensus:
+    """What N samples agree on, as a probability and as a guess; its parameters are chosen on tuning windows.
+
+    A cell that n of N samples hit has the probability (n + a) / (N + 2 a). `smoothing`, a of SMOOTHINGS,
+    gives the lowest cross-entropy, `threshold` (in samples) the highest F1. `calibration` (N + 1,): how often
+    a cell that n samples hit is a hit of the real drums.
     """
 
     def __init__(self, played, real):
@@ -40,148 +67,128 @@ class Consensus:
     def count(self, played):
         return (played > 0).sum(0)
 
-    def smoothed(self, count, a=None):
-        a = self.smoothing if a is None else a
+    def smoothed(self, count, a):
         return (count + a) / (self.n_samples + 2 * a)
 
     def guess(self, played):
         return self.count(played) >= self.threshold
 
     def probability(self, played):
-        return self.smoothed(self.count(played))
+        return self.smoothed(self.count(played), self.smoothing)
 
     def calibrated(self, played):
         return self.calibration[self.count(played)]
 
-    def chosen(self):
-        return {
-            "samples": self.n_samples,
-            "threshold": self.threshold / self.n_samples,
-            "smoothing": self.smoothing,
-        }
 
-
-def tap_to_drums(player, windows, tuning, train, densities=True):
-    """All figures of one set, as a dict for JSON. windows, tuning, train: Windows of the set, of the validation split
-    and of the training split, all of one length. densities: also with the true density given, and nothing else.
-
-    onsets: name -> what onset_figures gives, and where there is a probability `cross-entropy`, nats per cell.
-    hits: name -> what hit_figures gives. consensus: what was chosen on the tuning windows.
-    """
-    real, steps_per_bar = windows.rolls[0], player.model.steps_per_bar
-    onsets, chosen = {}, {}
-
-    def score(name, guess, chance=None):
-        onsets[name] = onset_figures(guess, windows, steps_per_bar)
-        if chance is not None:
-            onsets[name]["cross-entropy"] = cross_entropy(chance, real, windows.performance)
-
-    for name, (guess, chance) in onset_guesses(train.rolls, tuning.rolls, windows.rolls).items():
-        score(name, guess[None], chance)
-    score("greedy", player(windows, "unset", temperature=GREEDY)[0])
+def onset_rows(player, windows, tuning, train, densities=True):
+    """{row: onset_sums} of one set: guesses without a model, then the model's. windows, tuning, train:
+    Windows of the set, of the validation and of the training split. densities: also with the true density
+    given."""
+    rows = {
+        name: onset_sums(windows, guess[None], chance)
+        for name, (guess, chance) in onset_guesses(train.rolls, tuning.rolls, windows.rolls).items()
+    }
+    rows["greedy"] = onset_sums(windows, player(windows, "unset", temperature=GREEDY)[0])
     settings = {"unset": "", "density": ", density given"} if densities else {"unset": ""}
     for setting, title in settings.items():
-        played, practice = player(windows, setting)[0], player(tuning, setting)[0]
-        consensus = Consensus(practice, tuning.rolls[0])
-        score(f"sampled{title}", played)
-        score(f"consensus{title}", consensus.guess(played)[None], consensus.probability(played))
-        calibrated = cross_entropy(consensus.calibrated(played), real, windows.performance)
-        onsets[f"consensus{title}"]["cross-entropy, calibrated"] = calibrated
-        chosen[setting] = consensus.chosen()
-    return {"onsets": onsets, "hits": hit_errors(player, windows, train), "consensus": chosen}
+        played = player(windows, setting)[0]
+        agreed = Consensus(player(tuning, setting)[0], tuning.rolls[0])
+        rows[f"sampled{title}"] = onset_sums(windows, played)
+        row = onset_sums(windows, agreed.guess(played)[None], agreed.probability(played))
+        row["calibrated"] = cross_entropy(windows, agreed.calibrated(played))
+        row |= {"threshold": agreed.threshold / agreed.n_samples, "smoothing": agreed.smoothing}
+        rows[f"consensus{title}"] = row
+    return rows
 
 
-# ------------------------------------------------------------------------- onsets
+def onset_sums(windows, played, chance=None, cells=True):
+    """Of guesses at the onsets of Windows, played (N, W, T, V): cells that are hit in both, in the guess, in
+    the real drums, in all: "cells" (P, N, 3), by voice: "voices" (P, N, V, 3), by bar: "bars" (P, N, bars,
+    3); and for `mean` "taps answered": tapped steps with a hit of any voice, and tapped steps; "hits off the
+    taps": hits on a step without a tap, and hits. chance (W, T, V): the probability of a hit, see
+    cross_entropy. cells (W, T, V) bool: only these are scored."""
+    hit, real, performance = (played > 0) & cells, (windows.rolls[0] > 0) & cells, windows.performance
+    both = np.stack([hit & real, hit, np.broadcast_to(real, hit.shape)], -1)
+    sums = per_performance(windows.grid.sums(both, 2).swapaxes(0, 1), performance)
+    answered = (hit.any(-1) & windows.tapped).sum((0, 2))
+    off = (hit & ~windows.tapped[..., None]).sum((0, 2, 3))
+    row = {"cells": sums.sum((2, 3)), "voices": sums.sum(2), "bars": sums.sum(3)}
+    row["taps answered"] = pair(answered, len(hit) * windows.tapped.sum(1), performance)
+    row["hits off the taps"] = pair(off, hit.sum((0, 2, 3)), performance)
+    return row if chance is None else row | {"nats": cross_entropy(windows, chance)}
 
 
-def onset_figures(played, windows, steps_per_bar):
-    """Scores of the guesses played (N, W, T, V) among all cells, each the mean over the N.
-
-    precision, recall, f1: all cells in one. macro f1: the mean of the voices' own, of those that are hit. by voice:
-    {voice: f1}. by bar: [f1], in the order of the window's bars. taps answered: share of the tapped steps with a hit
-    of any voice; hits off the taps: share of all hits that fall on a step without a tap.
-    """
-    sums = cell_sums(played, windows, steps_per_bar)
-    figures = {
-        "precision": estimate(lambda s: mean_of_samples(quotient(s[..., 0], s[..., 1])), sums.sum((2, 3))),
-        "recall": estimate(lambda s: mean_of_samples(quotient(s[..., 0], s[..., 2])), sums.sum((2, 3))),
-        "f1": estimate(lambda s: mean_of_samples(f1(s)), sums.sum((2, 3))),
-        "macro f1": estimate(lambda s: mean_of_samples(mean_of_samples(f1(s))), sums.sum(2)),
-        "by voice": {
-            name: estimate(lambda s: mean_of_samples(f1(s)), sums[..., v, :].sum(2))
-            for v, name in enumerate(VOICES)
-        },
-        "by bar": [
-            estimate(lambda s: mean_of_samples(f1(s)), sums[:, :, bar].sum(2)) for bar in range(sums.shape[2])
-        ],
-    }
-    hit, tapped = played > 0, windows.tapped
-    steps = np.stack([(hit.any(-1) & tapped).sum((0, 2)), len(hit) * tapped.sum(1)], 1)
-    hits = np.stack([(hit & ~tapped[..., None]).sum((0, 2, 3)), hit.sum((0, 2, 3))], 1)
-    for name, parts in (("taps answered", steps), ("hits off the taps", hits)):
-        figures[name] = estimate(
-            lambda s: quotient(s[..., 0], s[..., 1]), per_performance(parts, windows.performance)
-        )
-    return figures
+def cross_entropy(windows, chance):
+    """(P, 2): nats of probabilities (W, T, V) in (0, 1), and cells."""
+    nats = -np.log(np.where(windows.rolls[0] > 0, chance, 1 - chance))
+    return pair(nats.sum((1, 2)), np.full(len(nats), nats[0].size), windows.performance)
 
 
-def cell_sums(played, windows, steps_per_bar):
-    """(P, N, bars, V, 3): cells that are hit in both, in the guess, in truth."""
-    hit, real = played > 0, windows.rolls[0] > 0
-    sums = []
-    for guess in hit:
-        cells = np.stack([guess & real, guess, real], -1)
-        bars = cells.reshape(len(real), -1, steps_per_bar, *cells.shape[2:]).sum(2)
-        sums.append(per_performance(bars, windows.performance))
-    return np.stack(sums, 1)
-
-
-def f1(sums):
-    """Of sums (..., 3) as cell_sums gives them."""
-    return quotient(2 * sums[..., 0], sums[..., 1] + sums[..., 2])
-
-
-def mean_of_samples(values):
+def mean_there(values):
     """The mean over the last axis, of those that are not NaN; NaN where there are none."""
     there = ~np.isnan(values)
     return quotient(np.where(there, values, 0).sum(-1), there.sum(-1))
 
 
-def cross_entropy(chance, real, performance):
-    """Nats per cell of probabilities chance (W, T, V) in (0, 1)."""
-    nats = -np.log(np.where(real > 0, chance, 1 - chance))
-    sums = per_performance(np.stack([nats.sum((1, 2)), np.full(len(nats), nats[0].size)], 1), performance)
-    return estimate(lambda s: quotient(s[..., 0], s[..., 1]), sums)
+# Metrics of cells (..., N, 3) are means over the samples.
+
+
+def sampled_f1(cells):
+    return mean_there(f1(cells))
+
+
+def precision(cells):
+    return mean_there(quotient(cells[..., 0], cells[..., 1]))
+
+
+def recall(cells):
+    return mean_there(quotient(cells[..., 0], cells[..., 2]))
+
+
+def macro_f1(voices):
+    """The mean of the voices' own, of those that are hit."""
+    return mean_there(mean_there(f1(voices)))
+
+
+def f1_of(index):
+    """F1 of one voice or bar of (..., N, voices or bars, 3); NaN where there is no such bar."""
+    return lambda sums: sampled_f1(sums[..., index : index + 1, :].sum(-2))
+
+
+def fall(right, swapped):
+    """Of the F1, from the right rhythm to the other."""
+    return (f1(right) - f1(swapped)).mean(-1)
 
 
 # ------------------------------------------------------------------------- velocity and offset at real hits
 
 
-def hit_errors(player, windows, train):
-    """Errors at the real hits, {name: what hit_figures gives}.
-
-    "onsets known": the model is told which cells are hit, as when it humanises, and the tap; "tap alone": it is told
-    the tap, and looked at in the cells that are really hit. One draw is the mean error of the single samples (of the
-    tap alone: where the sample hits the cell); the median is the error of the samples' median, one guess a hit.
-    """
+def hit_rows(player, windows, train):
+    """{row: hit_sums} of one set. "onsets known": the model knows the onsets, as when it humanises, and the
+    tap; "tap alone": it knows the tap, and is scored in the cells that are really hit. One draw is the mean
+    error of the single samples (of the tap alone: where the sample hits the cell); the median is the error of
+    the samples' median, one guess a hit."""
     where = np.nonzero(windows.rolls[0] > 0)
-    guesses = hit_guesses(train.rolls, windows.rolls)
-    errors = {name: [roll[where][None] for roll in guess] for name, guess in guesses.items()}
-    known = [roll[(slice(None), *where)] for roll in player(windows, "onsets")[1:]]
-    errors["onsets known, one draw"] = known
-    errors["onsets known, median"] = [np.median(draws, 0)[None] for draws in known]
-    played = player(windows, "unset")
-    hit = played[0][(slice(None), *where)] > 0
-    errors["tap alone, one draw"] = [
-        np.where(hit, roll[(slice(None), *where)], np.nan) for roll in played[1:]
-    ]
-    errors["tap alone, median"] = [median_at(roll, played[0], where)[None] for roll in played[1:]]
-    return {name: hit_figures(*guess, windows) for name, guess in errors.items()}
+    everywhere = slice(None), *where
+    known = [roll[everywhere] for roll in player(windows, "onsets")[1:]]
+    onset, *played = player(windows, "unset")
+    hit = onset[everywhere] > 0
+    guesses = {
+        name: [roll[where][None] for roll in guess]
+        for name, guess in hit_guesses(train.rolls, windows.rolls).items()
+    } | {
+        "onsets known, one draw": known,
+        "onsets known, median": [np.median(draws, 0)[None] for draws in known],
+        "tap alone, one draw": [np.where(hit, roll[everywhere], np.nan) for roll in played],
+        "tap alone, median": [median_at(roll, onset, where)[None] for roll in played],
+    }
+    return {name: hit_sums(windows, *guess) for name, guess in guesses.items()}
 
 
 def median_at(roll, onset, where):
-    """The samples' median of a roll (N, W, T, V) in the cells `where` (a tuple of indices), (H,): of the samples that
-    hit the cell; where none does of all that is hit in its step; where nothing is, of all that is hit anywhere."""
+    """The samples' median of a roll (N, W, T, V) in the cells `where` (a tuple of indices), (H,): of the
+    samples that hit the cell; where none does of all that is hit in its step; where nothing is, of all that
+    is hit anywhere."""
     hit = onset > 0
     guess = np.full(len(where[0]), np.median(roll[hit]) if hit.any() else 0.0)
     for i, (window, step, voice) in enumerate(zip(*where)):
@@ -193,22 +200,22 @@ def median_at(roll, onset, where):
     return guess
 
 
-def hit_figures(vel, timeoffset, windows):
-    """Mean absolute errors of guesses at the real hits, vel and timeoffset (N, H) in the order of np.nonzero, NaN where
-    a sample makes none: {"velocity" (of 0 to 1), "offset" (ms)}; of all hits, of those that are the tap themselves
-    ("..., the tap itself") and of the others ("..., the others"). Every real hit lies on a tapped step."""
+def hit_sums(windows, vel, timeoffset):
+    """Of guesses at the real hits of Windows, (N, H) in the order of np.nonzero, NaN for no guess: absolute
+    errors and how many, (P, 2), of "velocity" (0 to 1) and "offset" (ms); of all hits, of those that are the
+    tap themselves ("..., the tap itself") and of the others ("..., the others"). Every real hit lies on a
+    tapped step."""
     onset, real_vel, real_offset = windows.rolls
     where = np.nonzero(onset > 0)
+    performance = windows.performance[where[0]]
     is_tap = loudest_voice(real_vel)[where[0], where[1], 0] == where[2]
-    error = {
+    errors = {
         "velocity": np.abs(vel - real_vel[where]),
         "offset": np.abs(timeoffset - real_offset[where]) * windows.step_ms[where[0]],
     }
-    figures = {}
+    row = {}
     for part, chosen in (("", True), (", the tap itself", is_tap), (", the others", ~is_tap)):
-        for name, values in error.items():
-            there = ~np.isnan(values) & chosen
-            sums = np.stack([np.where(there, values, 0).sum(0), there.sum(0)], 1)
-            by_performance = per_performance(sums, windows.performance[where[0]])
-            figures[name + part] = estimate(lambda s: quotient(s[..., 0], s[..., 1]), by_performance)
-    return figures
+        for head, error in errors.items():
+            there = ~np.isnan(error) & chosen
+            row[head + part] = pair(np.where(there, error, 0).sum(0), there.sum(0), performance)
+    return row

@@ -5,33 +5,18 @@ from difflib import get_close_matches
 VOICES = ["kick", "snare", "closed_hat", "floor_tom", "open_hat", "mid_tom", "crash", "high_tom", "ride"]
 VOICE_PITCHES = [36, 38, 42, 43, 46, 47, 49, 50, 51]
 N_VOICES = len(VOICES)
-# who plays what: one foot the kick, the other the hi-hat's pedal, which sounds as a closed hat and can't while it is open.
-# So the closed hat needs no hand: 98.7 % of the steps of the corpus with more than two voices beside the kick have it.
+# One foot plays the kick, the other the hi-hat's pedal, which sounds as a closed hat unless the hat is open.
+# So a closed hat needs no hand: 98.7 % of the corpus's steps with more than two voices beside the kick have
+# one.
 HANDS = 2
 HATS = [2, 4]  # closed, open
 HAND_VOICES = [1, 3, 4, 5, 6, 7, 8]
 RHYTHM_CHANNEL = 3  # where the encoder reads the rhythm in its nine-channel roll
 
-STYLES = [
-    "reggae",
-    "gospel",
-    "latin",
-    "country",
-    "punk",
-    "highlife",
-    "rock",
-    "hiphop",
-    "pop",
-    "middleeastern",
-    "neworleans",
-    "jazz",
-    "blues",
-    "soul",
-    "afrocuban",
-    "dance",
-    "funk",
-    "afrobeat",
-]
+STYLES = (
+    "reggae gospel latin country punk highlife rock hiphop pop middleeastern neworleans jazz blues soul "
+    "afrocuban dance funk afrobeat"
+).split()
 STYLE_NONE = len(STYLES)
 N_STYLES = len(STYLES) + 1  # with "none"
 

@@ -18,8 +18,8 @@ _SHOWN = 20  # tracks in a message
 class HeardFile:
     """What is heard of a MIDI file.
 
-    path; midi: all of it; notes: those that are heard, one at least; timeline; end: the tick at which they end, see
-    Timeline.end_of; remarks: lines for people about what was taken, dropped or is unusual.
+    path; midi: all of it; notes: those that are heard, one at least; timeline; end: the tick at which they
+    end, see Timeline.end_of; remarks: lines for people about what was taken, dropped or is unusual.
     """
 
     path: object
@@ -38,8 +38,11 @@ class HeardFile:
         return int(self.notes.tick.min() * down_sample_tpq / self.timeline.tpq + 0.5)
 
     def roll(self, down_sample_tpq=4, kit=None):
-        """The notes as onset, vel, timeoffset, float32 arrays (T, 9), T whole bars of 4/4: the loop's where the file
-        ends on a bar line (a hit that is early for its end belongs to its beginning), else up to the last hit's."""
+        """The notes as onset, vel, timeoffset, float32 arrays (T, 9), T whole bars of 4/4.
+
+        Where the file ends on a bar line, they are the loop's bars, and a hit that is early for its end
+        belongs to its beginning; else they go up to the last hit's.
+        """
         notes = self.notes
         try:
             whole(down_sample_tpq, "down_sample_tpq")
@@ -51,9 +54,9 @@ class HeardFile:
 
 
 def hear(path, track=None, drums=False):
-    """The HeardFile of a MIDI file: of one track (number or name), or of its drums where no track is named, or of all.
+    """The HeardFile of one track of a MIDI file (by number or name), or else of its drums or all of it.
 
-    Raises ValueError naming the file if it is missing, no MIDI, too large, without notes, or has no such track.
+    Raises ValueError naming the file if it is missing, no MIDI, too large, without notes, or lacks the track.
     """
     midi = read_midi(path)
     notes, remarks = midi, []
@@ -75,12 +78,11 @@ def hear(path, track=None, drums=False):
 def process_midi(path, track=None, down_sample_tpq=4, *, kit=None):
     """Read the rhythm of a MIDI file: per step the loudest note, whatever its pitch and instrument.
 
-    track: number (from 0, as in the file) or name of the one track to hear; None merges all. down_sample_tpq: steps
-    per quarter. kit: which voice a pitch is, see utils.midi.kits.kit_in; of equally loud notes in a step the lowest
-    voice's is heard.
-    Returns onset, vel, timeoffset, each float32 (1, T, 9), the rhythm in channel 3. T: see HeardFile.roll.
-    Raises ValueError naming the file if it is missing, no MIDI, too large or too long (see utils/midi/read.py), or
-    without notes, or has no such track; or the kit.
+    track: number (from 0, as in the file) or name of the one track to hear; None merges all. down_sample_tpq:
+    steps per quarter. kit: which voice a pitch is, see utils.midi.kits.kit_in; of equally loud notes in a
+    step the lowest voice's is heard. Returns onset, vel, timeoffset, each float32 (1, T, 9), the rhythm in
+    channel 3. T: see HeardFile.roll. Raises ValueError naming the file if it is missing, no MIDI, too large
+    or too long (see utils/midi/read.py), or without notes, or has no such track; or the kit.
     """
     return _tensors(rhythm_roll(*hear(path, track).roll(down_sample_tpq, kit)))
 
@@ -103,10 +105,11 @@ def heard_notes(midi, track, path):
 
 
 def steps_to_play(midi, heard, steps_per_bar, bars=None, file="rhythm", flag="bars"):
-    """Steps of a rhythm up to the bar line on which its notes end; and steps to play, those of `bars` where given.
+    """How many steps a rhythm has, up to the bar line on which it ends, and how many to play: its own or
+    `bars`'.
 
-    midi, heard: the file as read_midi gives it, and the notes of it that are heard. Raises ValueError, which names
-    the file or the flag, where there are too many.
+    midi, heard: the file as read_midi gives it, and the notes of it that are heard. Raises ValueError, which
+    names the file or the flag, where there are too many.
     """
     timeline = Timeline.of(midi)
     own = int(timeline.end_of(heard, steps_per_bar // 4) / timeline.tpq * steps_per_bar / 4 + 0.5)
@@ -175,4 +178,4 @@ def _oddities(notes, timeline, end):
     bar = timeline.first_bar()
     last, bars = int(notes.tick.max()) // bar + 1, end / bar
     if bars > 2 * last and bars > last + 2:
-        yield f"its last onset is in bar {last}, but it ends after bar {bars:g}; the number of bars can be given"
+        yield f"its last onset is in bar {last}, but it ends after bar {bars:g}; bars can be given"

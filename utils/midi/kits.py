@@ -1,7 +1,8 @@
 """Kit maps: which keys of a drum kit sound which voice, on the way in and on the way out.
 
-A kit is a name out of KITS or a YAML file, as examples/kit.yaml: per voice a key, or a list of keys. All of them are
-heard as the voice, and the first is the one that is played. A voice that isn't named keeps its General MIDI keys.
+A kit is a name out of KITS or a YAML file, as examples/kit.yaml: per voice a key, or a list of keys. All of
+them are heard as the voice, and the first is the one that is played. A voice that isn't named keeps its
+General MIDI keys.
 """
 
 import numpy as np
@@ -21,8 +22,8 @@ KITS = {
         "high_tom": [50, 48],
         "ride": [51, 59, 53],
     },  # 58 is the vibraslap, which rings once over the beat like a crash
-    # A Roland TD sends 48, 45 and 43 from the heads of its toms, and 50, 47 and 58 from their rims; 22 and 26 from the
-    # edge of the hi-hat, 55 and 52 from those of the crashes, 40 and 37 from the rim of the snare.
+    # A Roland TD sends 48, 45 and 43 from the heads of its toms, and 50, 47 and 58 from their rims; 22 and 26
+    # from the edge of the hi-hat, 55 and 52 from those of the crashes, 40 and 37 from the rim of the snare.
     "roland_td": {
         "kick": [36],
         "snare": [38, 40, 37],
@@ -39,12 +40,12 @@ SUFFIXES = (".yaml", ".yml")
 
 
 def kit_in(kit=None):
-    """The voice of each pitch: int64 (128,), voice indices. Every pitch finds a voice, as utils.midi.drums.mapping has it
-    where the kit doesn't name it.
+    """The voice of each pitch: int64 (128,), voice indices. Every pitch finds a voice, as
+    utils.midi.drums.mapping has it where the kit doesn't name it.
 
-    kit: a name out of KITS, the path of a YAML file, or None: General MIDI and Roland TD alike, which agree on all
-    but 58 (the vibraslap of the one, the floor tom's rim of the other; a rim it is).
-    Raises ValueError naming the file or the kit and all that is wrong with it.
+    kit: a name out of KITS, the path of a YAML file, or None: General MIDI and Roland TD alike, which agree
+    on all but 58 (the vibraslap of the one, the floor tom's rim of the other; a rim it is). Raises ValueError
+    naming the file or the kit and all that is wrong with it.
     """
     return voice_of_pitch({} if kit is None else _keys(kit))
 
@@ -52,8 +53,8 @@ def kit_in(kit=None):
 def kit_out(kit=None):
     """The pitch of each voice, voice index -> pitch, as convert_to_midi takes it.
 
-    kit: a name out of KITS, the path of a YAML file, or None: General MIDI. Raises ValueError as kit_in does, and
-    where a key that the kit names is still that of a voice that it doesn't name.
+    kit: a name out of KITS, the path of a YAML file, or None: General MIDI. Raises ValueError as kit_in does,
+    and where a key that the kit names is still that of a voice that it doesn't name.
     """
     keys = {} if kit is None else _keys(kit)
     pitches = {**inverse_mapping, **{voice: pitches[0] for voice, pitches in keys.items()}}
@@ -62,7 +63,8 @@ def kit_out(kit=None):
         if pitches[voice] in owner:
             taken, by = pitches[voice], VOICES[owner[pitches[voice]]]
             raise ValueError(
-                f"{kit}: {by} has key {taken}, which is {VOICES[voice]}'s in General MIDI; name another for {VOICES[voice]}"
+                f"{kit}: {by} has key {taken}, which is {VOICES[voice]}'s in General MIDI; "
+                f"name another for {VOICES[voice]}"
             )
     return pitches
 

@@ -31,11 +31,12 @@ class MidiError(ValueError):
 class MidiNotes:
     """The notes of a MIDI file, one entry per note, in order of time. Times are ticks.
 
-    tick, pitch (0..127), velocity (1..127), duration (>= 0), track, channel (0..15), program, bank (its controller 0):
-    int64 (n,). A track is the file's, whole, and counted as in the file. Per track: is_drum, whether it has notes on
-    channel 9 (shown to people as 10); track_names; ends, the tick of its end. tpq: ticks per quarter note.
-    tempos: [(tick, bpm)]; meters: [(tick, numerator, denominator)]; both in order of time, empty where the file has
-    none. ended (n,): whether the note has an end of its own. dropped: events that no file may hold -> how many.
+    tick, pitch (0..127), velocity (1..127), duration (>= 0), track, channel (0..15), program, bank (its
+    controller 0): int64 (n,). A track is the file's, whole, and counted as in the file. Per track: is_drum,
+    whether it has notes on channel 9 (shown to people as 10); track_names; ends, the tick of its end. tpq:
+    ticks per quarter note. tempos: [(tick, bpm)]; meters: [(tick, numerator, denominator)]; both in order of
+    time, empty where the file has none. ended (n,): whether the note has an end of its own. dropped: events
+    that no file may hold -> how many.
     """
 
     tick: np.ndarray
@@ -74,10 +75,10 @@ _COLUMNS = ("tick", "pitch", "velocity", "duration", "track", "channel", "progra
 def read_midi(path_or_bytes, name=None):
     """Read a MIDI file (a path, or its bytes) into MidiNotes; `name` stands for it in messages.
 
-    A note-on of velocity 0 ends a note and is no hit. A note that nothing ends lasts to the next one of its pitch, at
-    most a sixteenth. A file without notes gives empty arrays.
-    Raises MidiError where the file is missing, is no readable MIDI, is larger than MAX_BYTES or has more than
-    smf.MAX_TRACKS tracks, or counts more than 2**31 ticks.
+    A note-on of velocity 0 ends a note and is no hit. A note that nothing ends lasts to the next one of its
+    pitch, at most a sixteenth. A file without notes gives empty arrays. Raises MidiError where the file is
+    missing, is no readable MIDI, is larger than MAX_BYTES or has more than smf.MOST_TRACKS tracks, or counts
+    more than 2**31 ticks.
     """
     file = read_events(path_or_bytes, name)
     notes = _notes(file)
@@ -117,7 +118,7 @@ def name_of(path_or_bytes):
 
 
 def read_bytes(path_or_bytes):
-    """The bytes of a file, at most MAX_BYTES + 1 of them, or those that are given. Raises ValueError or OSError."""
+    """The first MAX_BYTES + 1 bytes of a file, or those that are given. Raises ValueError or OSError."""
     if isinstance(path_or_bytes, (bytes, bytearray)):
         return path_or_bytes
     path = path_or_bytes
@@ -140,48 +141,49 @@ def _name(track):
 def _notes(file):
     """The columns of the notes of a file, in order of time."""
     events = [track.select(track.status < smf.SYSEX) for track in file.tracks]
-    track = np.repeat(np.arange(len(events)), [len(some.tick) for some in events])
-    columns = [np.concatenate([np.empty(0, np.int64), *(get(some) for some in events)]) for get in _MESSAGE]
-    tick, status, first, second = columns
+    track = np.repeat(np.arange(len(events), dtype=np.int32), [len(some.tick) for some in events])
+    nothing = smf.Events.of([], 0)
+    tick, status, first, second = (
+        np.concatenate([get(nothing), *map(get, events)])
+        for get in (lambda e: e.tick, lambda e: e.status, lambda e: e.byte(0), lambda e: e.byte(1))
+    )
+    del events
     channel, kind = status & 15, status & 0xF0
-    note = (kind == 0x90) | (kind == 0x80)
-    begins = ((kind == 0x90) & (second > 0))[note]
-    key = ((track * 16 + channel) * 128 + first)[note]
-    order = np.argsort(key, kind="stable")
-    stop, ended = np.empty((2, len(order)), np.int64)
-    _pair(order, key, begins, tick[note], -(-file.tpq // 4), stop, ended)
-    notes = {"tick": tick, "pitch": first, "velocity": second, "track": track, "channel": channel}
-    notes = {name: column[note][begins] for name, column in notes.items()}
-    notes |= {"duration": stop[begins] - notes["tick"], "ended": ended[begins] > 0}
-    for name, holds, value in (
-        ("program", kind == _PROGRAM, first),
-        ("bank", (kind == _BANK) & (first == 0), second),
-    ):
-        notes[name] = _held(notes, tick[holds], channel[holds], value[holds])
-    order = np.argsort(notes["tick"], kind="stable")
-    return {name: column[order] for name, column in notes.items()}
-
-
-_MESSAGE = (lambda e: e.tick, lambda e: e.status, lambda e: e.byte(0), lambda e: e.byte(1))
+    note = np.flatnonzero((kind == 0x90) | (kind == 0x80))
+    begins = (kind[note] == 0x90) & (second[note] > 0)
+    key = (track[note] * 16 + channel[note]) * 128 + first[note]
+    stop, ended = np.empty(len(note), np.int64), np.zeros(len(note), bool)
+    _pair(np.argsort(key, kind="stable"), key, begins, tick[note], -(-file.tpq // 4), stop, ended)
+    onset = note[begins]
+    order = np.argsort(tick[onset], kind="stable")
+    onset = onset[order]
+    names = {"tick": tick, "pitch": first, "velocity": second, "track": track, "channel": channel}
+    notes = {name: column[onset].astype(np.int64) for name, column in names.items()}
+    notes |= {"duration": stop[begins][order] - notes["tick"], "ended": ended[begins][order]}
+    selects = (kind == _BANK) & (first == 0)
+    for name, which, value in (("program", kind == _PROGRAM, first), ("bank", selects, second)):
+        notes[name] = _held(notes, tick[which], channel[which], value[which])
+    return notes
 
 
 @smf.compiled
 def _pair(order, key, begins, tick, longest, stop, ended):
-    """Where each onset ends, and whether by an end of its own. order: notes by key and then by time.
+    """Where each onset ends, and whether by an end of its own. order: all onsets and ends, by key, then time.
 
-    An end belongs to the latest onset before it that has none yet; what is then left open ends at the next onset.
+    An end belongs to the first onset before it that has none yet. An onset that is left open ends at the next
+    one of its key, `longest` ticks later at most.
     """
-    below = np.empty(len(order), np.int64)  # the open notes of the key, each with the one before it
-    top = -1
+    oldest = 0  # place in order before which no onset is open
     for at in range(len(order)):
         i = order[at]
-        if at == 0 or key[i] != key[order[at - 1]]:
-            top = -1
-        ended[i] = 0
-        if begins[i]:
-            below[i], top = top, i
-        elif top >= 0:
-            stop[top], ended[top], top = tick[i], 1, below[top]
+        if key[i] != key[order[oldest]]:
+            oldest = at
+        if not begins[i]:
+            while oldest < at and not begins[order[oldest]]:
+                oldest += 1
+            if oldest < at:
+                stop[order[oldest]], ended[order[oldest]] = tick[i], True
+                oldest += 1
     for at in range(len(order) - 1, -1, -1):
         i = order[at]
         if at == len(order) - 1 or key[i] != key[order[at + 1]]:
@@ -206,10 +208,10 @@ def _held(notes, tick, channel, value):
 def notes_to_roll(tick, pitch, velocity, tpq, down_sample_tpq=4, voice_of_pitch=None, n_steps=None):
     """Notes to a roll of whole 4/4 bars, up to and with the bar of the last hit.
 
-    tick (>= 0), pitch (0..127; any pitch finds a voice), velocity (1..127; 0 is no hit): integer (n,).
-    tpq: ticks per quarter note; down_sample_tpq: steps per quarter note. voice_of_pitch: (128,) voice indices, see
-    utils/midi/kits.py; None: those of General MIDI and Roland TD. n_steps: the length of a loop, which the roll then
-    covers; a hit that is early for the step after its end belongs to its first step.
+    tick (>= 0), pitch (0..127; any pitch finds a voice), velocity (1..127; 0 is no hit): integer (n,). tpq:
+    ticks per quarter note; down_sample_tpq: steps per quarter note. voice_of_pitch: (128,) voice indices, see
+    utils/midi/kits.py; None: those of General MIDI and Roland TD. n_steps: the length of a loop, which the
+    roll then covers; a hit that is early for the step after its end belongs to its first step.
 
     A note belongs to the step floor(x + 0.5): half a step early is -0.5, half a step late is the next
     step at -0.5. Of two hits in one cell the louder stays (of equal ones the earlier).

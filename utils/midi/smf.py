@@ -1,8 +1,8 @@
-"""A Standard MIDI File, event by event: each with its tick and its bytes, as they stand in the file; and back.
+"""A Standard MIDI File, event by event: each with its tick and its bytes, as they stand in the file.
 
-One reader serves what is heard and what is kept. It takes files as programs write them: an event that no file may
-hold is dropped and counted, and its time stays; wrappers around the file are passed over. A track that ends within an
-event, or has data where an event should begin, makes the file unreadable.
+One reader serves what is heard and what is kept. It takes files as programs write them: an event that no file
+may hold is dropped and counted, and its time stays; wrappers around the file are passed over. A track that
+ends within an event, or has data where an event should begin, makes the file unreadable.
 """
 
 import struct
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-MAX_TRACKS = 65536  # damage can make one out of eight bytes
+MOST_TRACKS = 65535  # that a file can announce; damage can make one out of eight bytes
 LONGEST_WAIT = 2**28 - 1  # ticks from one event to the next, for which MIDI has 28 bits
 LAST_TICK = 2**31
 STEADY = 500_000  # microseconds per quarter note of a file without a tempo: 120 bpm
@@ -20,7 +20,12 @@ SYSEX, ESCAPE, META = 0xF0, 0xF7, 0xFF
 NAME, END, TEMPO, METER, KEY = 0x03, 0x2F, 0x51, 0x58, 0x59  # types of meta events
 
 _DROPPED = ("messages with data above 127", "system messages", "meta events of no known form")
-_BROKEN = ("", "ends within an event", "has data where an event should begin", "runs past 2**31 ticks")
+_BROKEN = (
+    "",
+    "ends within an event",
+    "has data where an event should begin",
+    "its times run past 2**31 ticks",
+)
 _FRAMES = {24: 24.0, 25: 25.0, 29: 30000 / 1001, 30: 30.0}  # per second
 _LOOKS_LIKE = {
     b"RIFF": "a WAV or another RIFF file",
@@ -47,10 +52,10 @@ def compiled(function):
 
 @dataclass
 class Events:
-    """Events of a track in order of time, columns int64 (n,), and the tick at which the track ends.
+    """Events of a track in order of time, one entry per event, and the tick at which the track ends.
 
-    status: the first byte, also where the file leaves it out. The other bytes of the event are data[first : first +
-    size]; data: uint8, with a few more bytes at its end.
+    tick: int64 (n,); status, first, size: int32 (n,). status: the first byte, also where the file leaves it
+    out. The other bytes of an event are data[first : first + size]; data, uint8, has two more at its end.
     """
 
     data: np.ndarray
@@ -62,19 +67,14 @@ class Events:
 
     @classmethod
     def of(cls, events, end):
-        """Those of a list of (tick, bytes) in any order; events at one tick keep theirs. Ends with the last at least."""
+        """Those of a list of (tick, bytes), in any order of time; the track ends with the last at least."""
         events = sorted(events, key=lambda event: event[0])
-        ticks, sizes = np.array([(tick, len(raw)) for tick, raw in events], np.int64).reshape(-1, 2).T
+        tick = np.array([tick for tick, _ in events], np.int64)
+        size = np.array([len(raw) for _, raw in events], np.int32)
         data = np.frombuffer(b"".join(raw for _, raw in events) + b"\0\0", np.uint8)
-        starts = np.cumsum(sizes) - sizes
-        return cls(
-            data,
-            ticks,
-            data[starts].astype(np.int64),
-            starts + 1,
-            sizes - 1,
-            max([end, *ticks[-1:].tolist()]),
-        )
+        start = np.cumsum(size, dtype=np.int32) - size
+        status, end = data[start].astype(np.int32), max(end, tick.max(initial=0))
+        return cls(data, tick, status, start + 1, size - 1, end)
 
     def columns(self):
         return self.tick, self.status, self.first, self.size
@@ -91,8 +91,8 @@ class Events:
         return Events(data, *both, end).select(np.argsort(both[0], kind="stable"))
 
     def byte(self, place):
-        """Byte number 0 or 1 after the status, of each event: int64 (n,); 0 where it has none."""
-        return np.where(place < self.size, self.data[self.first + place], 0).astype(np.int64)
+        """Byte number 0 or 1 after the status, of each event, uint8 (n,); 0 where it has none."""
+        return np.where(place < self.size, self.data[self.first + place], np.uint8(0))
 
     def metas(self, kind):
         """(tick, payload) of the meta events of one type."""
@@ -109,8 +109,8 @@ class Events:
 class SmfFile:
     """kind: 0, 1 or 2, the format that the header names. tpq: ticks per quarter note. tracks: Events of each.
 
-    tempo: microseconds per quarter note throughout, of a file that counts its time in frames; None: its tempo events
-    hold. dropped: what was dropped -> how often.
+    tempo: microseconds per quarter note throughout, of a file that counts its time in frames; None: its tempo
+    events hold. dropped: what was dropped -> how often.
     """
 
     kind: int
@@ -128,13 +128,14 @@ def parse(data):
     length, kind, announced, division = struct.unpack(">IHHH", data[4:14])
     chunks = _track_chunks(data, 8 + length, announced)
     padded = np.frombuffer(data + b"\0\0", np.uint8)
-    out = np.empty((4, sum(stop - start for start, stop in chunks) // 2 + 1), np.int64)
+    room = sum(stop - start for start, stop in chunks) // 2 + 1  # an event has two bytes at least
+    ticks, columns = np.empty(room, np.int64), np.empty((3, room), np.int32)
     tracks, begin, dropped = [], 0, np.zeros(len(_DROPPED), np.int64)
     for number, (start, stop) in enumerate(chunks):
-        n, end, broken = scan(padded, start, stop, out[:, begin:], dropped)
+        n, end, broken = scan(padded, start, stop, ticks[begin:], columns[:, begin:], dropped)
         if broken:
-            raise ValueError(f"track {number} {_BROKEN[broken]}")
-        tracks.append(Events(padded, *out[:, begin : begin + n], end))
+            raise ValueError(f"track {number}: {_BROKEN[broken]}")
+        tracks.append(Events(padded, ticks[begin : begin + n], *columns[:, begin : begin + n], end))
         begin += n
     tpq, tempo = (division, None) if division < 0x8000 else _of_frames(division, tracks)
     if not tpq:
@@ -161,7 +162,7 @@ def _start(data):
 
 
 def _track_chunks(data, place, announced):
-    """(start, stop) of each track. Chunks of other names are passed over, and so is what follows the last track."""
+    """(start, stop) of each track. Other chunks are passed over, and so is what follows the last track."""
     chunks = []
     while place + 8 <= len(data):
         name, length = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "big")
@@ -170,8 +171,8 @@ def _track_chunks(data, place, announced):
             if place > len(data):
                 raise ValueError(f"track {len(chunks)} ends within an event, {place - len(data)} bytes short")
             chunks.append((start, place))
-            if len(chunks) > MAX_TRACKS:
-                raise ValueError(f"more than {MAX_TRACKS} tracks, the most that are read")
+            if len(chunks) > MOST_TRACKS:
+                raise ValueError(f"more than {MOST_TRACKS} tracks, the most that are read")
         elif not name.isalnum() and len(chunks) < announced:
             raise ValueError(f"{len(chunks)} of {announced} tracks, and then none")
     if announced and not chunks:
@@ -180,8 +181,8 @@ def _track_chunks(data, place, announced):
 
 
 def _of_frames(division, tracks):
-    """Ticks per quarter note and tempo of a file whose ticks are parts of a frame of film: its first tempo counts,
-    bent by less than a tick per quarter note, so that a quarter note has a whole number of ticks."""
+    """Ticks per quarter note and tempo of a file whose ticks are parts of a frame of film: its first tempo
+    holds throughout, changed so little that a quarter note has a whole number of ticks."""
     frames, ticks = 256 - (division >> 8), division & 255
     if frames not in _FRAMES or not ticks:
         raise ValueError(f"{ticks} ticks per frame, {frames} frames per second")
@@ -189,14 +190,15 @@ def _of_frames(division, tracks):
     tempo = int.from_bytes(tempos[0][1], "big") if tempos else STEADY
     rate = _FRAMES[frames] * ticks / 1e6  # ticks per microsecond
     tpq = min(max(round(tempo * rate), 1), 32767)
-    return tpq, round(tpq / rate)
+    return tpq, min(round(tpq / rate), 2**24 - 1)
 
 
 @compiled
-def scan(data, place, stop, out, dropped):
-    """The events of a track in data[place:stop]: into out (4, n), rows tick, status, first, size; dropped: counts.
+def scan(data, place, stop, ticks, columns, dropped):
+    """The events of a track in data[place:stop]: into ticks (n,) and columns (3, n), status, first and size.
 
-    Returns how many, the tick of the end, and what is broken: an index of _BROKEN, 0 for nothing.
+    dropped: counts, to which what is dropped is added. Returns how many events, the tick of the track's end,
+    and what is broken: an index of _BROKEN, 0 for nothing.
     """
     n, tick, status = 0, 0, 0
     while place < stop:
@@ -246,7 +248,7 @@ def scan(data, place, stop, out, dropped):
         if wrong >= 0:
             dropped[wrong] += 1
         else:
-            out[0, n], out[1, n], out[2, n], out[3, n] = tick, event, first, place - first
+            ticks[n], columns[0, n], columns[1, n], columns[2, n] = tick, event, first, place - first
             n += 1
     return n, tick, 0
 
@@ -273,9 +275,14 @@ def _is_sound(data, kind, payload, length):
 
 
 def serialize(tracks, tpq):
-    """The bytes of a file of format 1 of these Events; of equal status bytes in a row the first is written."""
+    """The bytes of a file of format 1; of equal status bytes in a row only the first is written.
+
+    Raises ValueError where a track waits longer from one event to the next than MIDI can say.
+    """
     parts = [b"MThd", struct.pack(">IHHH", 6, 1, len(tracks), tpq)]
     for track in tracks:
+        if np.diff(track.tick, prepend=0, append=track.end).max() > LONGEST_WAIT:
+            raise ValueError(f"a track rests for more than {LONGEST_WAIT} ticks, the most that MIDI holds")
         room = 9 * len(track.tick) + int(track.size.sum()) + 9
         out = np.empty(room, np.uint8)
         n = _encode(track.data, *track.columns(), track.end, out)

@@ -8,9 +8,8 @@ from pathlib import Path
 from utils.files import written_whole
 
 SAMPLE_RATE = 44100
-SOUNDFONT = Path(find_spec("pretty_midi").origin).with_name(
-    "TimGM6mb.sf2"
-)  # General MIDI, 6 MB; comes with pretty_midi
+# General MIDI, 6 MB; comes with pretty_midi
+SOUNDFONT = Path(find_spec("pretty_midi").origin).with_name("TimGM6mb.sf2")
 GAIN = 0.2  # always the same, so that soft takes sound softer; a full band beside the drums doesn't clip yet
 
 
@@ -19,8 +18,9 @@ def find_fluidsynth():
     program = shutil.which("fluidsynth")
     if program is None:
         raise ValueError(
-            "sound (--wav) needs the program FluidSynth, which isn't installed: 'sudo apt install fluidsynth' on Debian and "
-            "Ubuntu, 'brew install fluid-synth' on macOS, 'choco install fluidsynth' on Windows"
+            "sound (--wav) needs the program FluidSynth, which isn't installed: 'sudo apt install fluidsynth' "
+            "on Debian and Ubuntu, 'brew install fluid-synth' on macOS, 'choco install fluidsynth' "
+            "on Windows"
         )
     return program
 
@@ -33,27 +33,12 @@ def render(midi_path, wav_path):
     program = find_fluidsynth()
     try:
         with written_whole(wav_path) as aside:
-            words = [
-                program,
-                "-n",
-                "-i",
-                "-q",
-                "-g",
-                str(GAIN),
-                "-r",
-                str(SAMPLE_RATE),
-                "-T",
-                "wav",
-                "-F",
-                aside,
-            ]
-            done = subprocess.run(
-                [*words, SOUNDFONT, midi_path], capture_output=True, text=True, errors="replace"
-            )
+            words = [program, *f"-n -i -q -g {GAIN} -r {SAMPLE_RATE} -T wav -F".split(), aside]
+            words += [SOUNDFONT, midi_path]
+            done = subprocess.run(words, capture_output=True, text=True, errors="replace")
             if done.returncode or not aside.is_file():
-                said = (
-                    " ".join((done.stderr or done.stdout).split())[-300:] or f"exit status {done.returncode}"
-                )
+                said = " ".join((done.stderr or done.stdout).split())[-300:]
+                said = said or f"exit status {done.returncode}"
                 raise ValueError(f"{midi_path}: FluidSynth can't play it ({said})")
     except OSError as error:
         raise ValueError(f"can't write {wav_path}: {error.strerror}") from error

@@ -15,8 +15,8 @@ MAX_BARS = 4096  # of what is read or played; more is a stray event far out, not
 class Timeline:
     """A tempo map and meters, in ticks of `tpq` to the quarter note.
 
-    tempos: ((tick, microseconds per quarter note), ...); meters: ((tick, numerator, denominator), ...); in order
-    of time, one for a tick, the first of each at tick 0.
+    tempos: ((tick, microseconds per quarter note), ...); meters: ((tick, numerator, denominator), ...); in
+    order of time, one for a tick, the first of each at tick 0.
     """
 
     tpq: int
@@ -25,10 +25,10 @@ class Timeline:
 
     @classmethod
     def of(cls, midi):
-        """That of a file (utils.midi.read.MidiNotes): of several events at one tick the last holds, and before the
-        first one MIDI's 120 bpm and 4/4. A meter of no beats, which has no bars, is passed over."""
+        """That of a file (utils.midi.read.MidiNotes): of several events at one tick the last holds, and
+        before the first one 120 bpm and 4/4 do, as in all MIDI."""
         tempos = {0: STEADY} | {tick: round(60e6 / bpm) for tick, bpm in midi.tempos}
-        meters = {0: (4, 4)} | {tick: (n, d) for tick, n, d in midi.meters if n > 0 and d > 0}
+        meters = {0: (4, 4)} | {tick: (n, d) for tick, n, d in midi.meters}
         return cls(midi.tpq, tuple(tempos.items()), tuple((tick, *meter) for tick, meter in meters.items()))
 
     @classmethod
@@ -73,7 +73,7 @@ class Timeline:
         return ceil(self._bar(*self.meters[0][1:]))
 
     def bar_line(self, tick):
-        """The tick of the first bar line at or after `tick` (>= 0, whole or not). A new meter begins a bar."""
+        """The first bar line at or after a tick (>= 0, whole or not). A new meter begins a bar."""
         ends = [start for start, _, _ in self.meters[1:]] + [None]
         for (start, numerator, denominator), end in zip(self.meters, ends):
             if end is None or tick <= end:
@@ -82,18 +82,17 @@ class Timeline:
                 return line if end is None else min(line, end)
 
     def loop_end(self, midi):
-        """The tick at which the tracks of these notes (utils.midi.read.MidiNotes, with at least one) end, where that is
-        a bar line after the last onset, within MAX_BARS; else None."""
+        """The end of the tracks of these notes (utils.midi.read.MidiNotes, with at least one), where it is a
+        bar line after the last onset and within MAX_BARS; else None."""
         end = int(midi.ends[np.unique(midi.track)].max())
         fits = int(midi.tick.max()) < end <= MAX_BARS * 4 * self.tpq
         return end if fits and self.bar_line(end) == end else None
 
     def end_of(self, midi, down_sample_tpq=4):
-        """The bar line at which the notes of a file (utils.midi.read.MidiNotes, with at least one) end: that on which
-        their tracks end, or else the next one after the last note.
+        """The bar line at which the notes of a file end: that on which their tracks end, see loop_end, or
+        else the next one after the last note, with all of the last hit's step.
 
-        The last hit's step is then still within. A note that is held less than half a step beyond a bar line ends on
-        it.
+        A note that is held less than half a step beyond a bar line ends on it.
         """
         loop = self.loop_end(midi)
         if loop is not None:

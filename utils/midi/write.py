@@ -1,6 +1,6 @@
 """Piano rolls to MIDI files: the drums alone, or beside the tracks of the music that they are played to.
 
-Legend: T steps of the grid, V voices; a roll as in utils/midi/read.py. Ticks are those of the file that is written.
+Legend: T steps of the grid, V voices; a roll as in utils/midi/read.py. Ticks are the written file's.
 """
 
 from dataclasses import replace
@@ -36,22 +36,24 @@ def roll_to_midi(
 ):
     """Write a roll as a MIDI file of channel-10 drums, to `path` where one is given.
 
-    onset, vel, timeoffset: (T, V). inverse_mapping: voice index -> pitch. tempo: quarter notes per minute, 120 where
-    there is no source. source: the MIDI file (path or bytes) that the drums are played to; its tempo map and meters
-    are used, the last of them past its end, and every hit falls where the source has that step. keep_tracks: the
-    source's tracks stand before that of the drums, each event as it is.
+    onset, vel, timeoffset: (T, V). inverse_mapping: voice index -> pitch. tempo: quarter notes per minute,
+    120 where there is no source. source: the MIDI file (path or bytes) that the drums are played to; its
+    tempo map and meters are used, the last of them past its end, and every hit falls where the source has
+    that step. keep_tracks: the source's tracks stand before that of the drums, each event as it is.
 
-    The file has 480 ticks per quarter note, or the source's times the smallest whole number that makes it at least
-    480. Notes last at most one step and never overlap on a pitch. The drums end on the first bar line after the last
-    step. Without a source, reading the file gives the same roll, but for velocities in 127ths and offsets in ticks.
+    The file has 480 ticks per quarter note, or the source's times the smallest whole number that makes it at
+    least 480. Notes last at most one step and never overlap on a pitch. The drums end on the first bar line
+    after the last step. Without a source, reading the file gives the same roll, but for velocities in 127ths
+    and offsets in ticks.
 
-    A MIDI file can't start before 0, so a hit of the very first step that is early plays at 0, on the beat (see
-    early_hits). With lead_in=True everything, the source's tracks too, is a bar later, and every hit keeps its time.
+    A MIDI file can't start before 0, so a hit of the very first step that is early plays at 0, on the beat
+    (see early_hits). With lead_in=True everything, the source's tracks too, is a bar later, and every hit
+    keeps its time.
 
     Returns the hits in order of time: a structured array (n,) of `time` and `duration` in seconds, `pitch`,
-    `velocity` (1..127). Raises ValueError for shapes that differ, values that aren't finite, pitches that aren't
-    MIDI's or serve two voices, a tempo that MIDI can't hold or that stands beside a source, or a source that can't be
-    read or kept.
+    `velocity` (1..127). Raises ValueError for shapes that differ, values that aren't finite, pitches that
+    aren't MIDI's or serve two voices, a tempo that MIDI can't hold or that stands beside a source, or a
+    source that can't be read or kept.
     """
     onset, vel, timeoffset = (np.asarray(a, np.float64) for a in (onset, vel, timeoffset))
     _check_roll(onset, vel, timeoffset, inverse_mapping)
@@ -118,8 +120,8 @@ def _timeline(tempo, source, keep_tracks):
 
 
 def _hits(onset, vel, timeoffset, inverse_mapping, tpq, down_sample_tpq, begin, end):
-    """tick, duration, pitch and velocity, each int64 (n,), of the hits between the ticks begin and end. begin: below 0
-    where hits may be early for the first step."""
+    """tick, duration, pitch and velocity, each int64 (n,), of the hits between the ticks begin and end.
+    begin: below 0 where hits may be early for the first step."""
     step, voice = np.nonzero(onset > 0.5)
     velocity = np.clip(np.floor(vel[step, voice] * 127 + 0.5), 1, 127).astype(np.int64)
     tick = np.clip(
@@ -144,7 +146,7 @@ def _first_tick(step, tpq, down_sample_tpq):
 
 
 def _tracks(timeline, kept, hits, end):
-    """The tracks of the file, as smf.Events: tempo and meter stand in the first one, the drums are the last."""
+    """The tracks of the file, smf.Events: tempo and meter stand in the first, the drums are the last."""
     conductor = [(tick, smf.meta(smf.TEMPO, tempo.to_bytes(3, "big"))) for tick, tempo in timeline.tempos]
     for tick, numerator, denominator in timeline.meters:
         power = denominator.bit_length() - 1
@@ -169,11 +171,16 @@ def _drums(tick, duration, pitch, velocity, kept):
 def _kept_tracks(source, tpq, lead_in):
     """The source's tracks as smf.Events in ticks of `tpq`, without tempo and meter, which the timeline gives.
 
-    What a track says at its very beginning (name, programs, controllers) stays there; all else is lead_in ticks later.
+    What a track says at its very beginning (name, programs, controllers) stays there; all else is lead_in
+    ticks later.
     """
     name, file = name_of(source), read_events(source)
     if file.kind == 2:
         raise MidiError(f"{name}: its tracks can't be kept (a file of type 2 holds several songs, not one)")
+    if len(file.tracks) >= smf.MOST_TRACKS:
+        raise MidiError(
+            f"{name}: its tracks can't be kept (MIDI holds {smf.MOST_TRACKS}, and one is the drums')"
+        )
     tracks = []
     for track in file.tracks:
         is_meta, kind, tick = track.status == smf.META, track.byte(0), track.tick * (tpq // file.tpq)
@@ -197,12 +204,10 @@ def _is_note(track):
 def _check_kept(data, kept, source):
     """Raises MidiError where the notes of the kept tracks would not be written tick by tick as they are."""
     for ours, theirs in zip(kept, smf.parse(data).tracks if kept else []):
-        notes = [
-            np.stack([track.tick, track.status, track.byte(0), track.byte(1)])[:, _is_note(track)]
-            for track in (ours, theirs)
-        ]
-        if not np.array_equal(*notes):
-            raise MidiError(f"{name_of(source)}: its tracks can't be kept (a note would move)")
+        ours, theirs = (track.select(_is_note(track)) for track in (ours, theirs))
+        for get in (lambda e: e.tick, lambda e: e.status, lambda e: e.byte(0), lambda e: e.byte(1)):
+            if not np.array_equal(get(ours), get(theirs)):
+                raise MidiError(f"{name_of(source)}: its tracks can't be kept (a note would move)")
 
 
 def _write(data, path):

@@ -10,12 +10,12 @@ def to_device(batch, device):
 
 
 def unset_context(batch):
-    """The same batch with the rhythm heard through the bar's latent alone."""
+    """The same batch with the rhythm reaching the decoder through the bar's latent alone."""
     return batch | {"use_context": torch.zeros_like(batch["use_context"])}
 
 
 def unset_rhythm(batch):
-    """The same batch with the rhythm not heard at all."""
+    """The same batch without the rhythm."""
     return unset_context(batch) | {"use_latent": torch.zeros_like(batch["use_latent"])}
 
 

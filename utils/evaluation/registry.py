@@ -1,0 +1,119 @@
+"""What a metric, its goals, a table and a part are. The metrics themselves stand in parts.py.
+
+`measure` of a part gives for each row of its tables (a setting, a guess, a control ...) a dict of sums over
+each of P performances, (P, ...). A metric is a function of the totals of one of them. A figure is {"value",
+"low", "high"}, with its interval, or {"value"} alone.
+"""
+
+from dataclasses import dataclass
+from math import inf, log
+from typing import Callable
+
+import numpy as np
+
+from utils.evaluation.bootstrap import estimate, mean
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A bound for a metric in one row of its table, of one set, length or job. row None: the row furthest
+    from 1. known: the best figure known of others; beside: the row of what needs no model. Without bounds the
+    figure only stands beside these two."""
+
+    of: str
+    row: str | None
+    least: float | None = None
+    most: float | None = None
+    known: str = ""
+    beside: str | None = None
+
+    def judge(self, name, figures):
+        """One row of the goals in the JSON, None where it was not measured. name: of the metric; figures:
+        {row: figure}. met: None where there is no bound; NaN meets none."""
+        row, title = self.row, f"{name}, {self.of}, {self.row}"
+        if row is None and figures:
+            row = max(figures, key=lambda row: _distance(figures[row]["value"]))
+            title = f"{name}, {self.of}, {row} (the furthest from 1)"
+        if row not in figures:
+            return None
+        value, met, bounds = figures[row]["value"], None, {"least": self.least, "most": self.most}
+        if bounds != {"least": None, "most": None}:
+            met = (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+        beside = figures.get(self.beside)
+        return {
+            "goal": title,
+            "figure": figures[row],
+            "known": self.known,
+            "beside": beside,
+            **bounds,
+            "met": met,
+        }
+
+
+def _distance(ratio):
+    return abs(log(ratio)) if ratio > 0 else inf
+
+
+@dataclass(frozen=True)
+class Metric:
+    """function: of the totals of the sums named `sums` (or of several, where they are a tuple) in a row; the
+    figure is missing where they are. What is no sum stays as it is. digits: of the printed figure."""
+
+    name: str
+    sums: str
+    function: Callable = mean
+    digits: int = 3
+    goals: tuple | list = ()
+
+    def figure(self, row):
+        sums = row.get(self.sums)
+        if isinstance(sums, np.ndarray | tuple):
+            return estimate(self.function, *(sums if isinstance(sums, tuple) else [sums]))
+        return {"value": float(sums)} if isinstance(sums, int | float) else sums
+
+
+@dataclass(frozen=True)
+class Table:
+    """name: its key in what `measure` gives. down: metrics run down the page, and rows across. drawn: it is
+    for the pictures, and not printed."""
+
+    name: str
+    title: str
+    metrics: list
+    down: bool = False
+    drawn: bool = False
+
+    def score(self, rows):
+        """{row: {metric: figure}} of one set, length or job."""
+        scores = {row: {of.name: of.figure(sums) for of in self.metrics} for row, sums in rows.items()}
+        return {
+            row: {name: of for name, of in figures.items() if of is not None}
+            for row, figures in scores.items()
+        }
+
+
+@dataclass(frozen=True)
+class Part:
+    """measure(player, sets): {table name: {set, length or job: {row: {name: sums}}}}."""
+
+    measure: Callable
+    tables: list
+
+    def figures(self, player, sets):
+        """{table: {set, length or job: {row: {metric: figure}}}}, for JSON."""
+        measured = self.measure(player, sets)
+        return {
+            of.name: {key: of.score(rows) for key, rows in measured[of.name].items()} for of in self.tables
+        }
+
+
+def judge(figures, parts):
+    """What became of the goals of the parts that were measured, see Goal.judge."""
+    judged = []
+    for name, part in parts.items():
+        for table in part.tables if name in figures else ():
+            for metric, goal in ((metric, goal) for metric in table.metrics for goal in metric.goals):
+                scores = figures[name][table.name].get(goal.of, {})
+                of_rows = {row: of[metric.name] for row, of in scores.items() if metric.name in of}
+                judged.append(goal.judge(metric.name, of_rows))
+    return [row for row in judged if row is not None]

@@ -1,0 +1,109 @@
+"""The windows of a split that a model is evaluated on.
+
+T2 and T4 are the windows of two and of four bars of the performances of a beat (no fills), not overlapping.
+"""
+
+import functools
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from data_aug import make_batch
+from model.bars import BEATS_PER_BAR, BarGrid
+from utils.corpus.cache import decode, windows
+
+BARS = 4  # of a window of T4
+TUNING_WINDOWS = 256  # of the validation split, to choose thresholds on
+
+
+@dataclass
+class Windows:
+    """W windows of T steps as one plain batch (see make_batch), the performance (W,) that each is of, how
+    long a step of it lasts, step_ms (W,), in milliseconds, and the bars of all of them."""
+
+    name: str
+    batch: dict
+    performance: np.ndarray
+    step_ms: np.ndarray
+    grid: BarGrid
+
+    def __len__(self):
+        return len(self.performance)
+
+    def size(self):
+        return {"windows": len(self), "performances": len(set(self.performance.tolist()))}
+
+    @cached_property
+    def rolls(self):
+        """onset, vel, timeoffset (W, T, V) of the real drums."""
+        return tuple(self.batch[name].numpy() for name in ("onset", "vel", "timeoffset"))
+
+    @cached_property
+    def tapped(self):
+        """The steps (W, T) bool that the rhythm taps: those on which anything is hit."""
+        return (self.rolls[0] > 0).any(-1)
+
+
+def windows_of(name, cache, split, data, normalize_factor, bars=BARS, n_windows=None):
+    """The Windows of a split, `bars` long; n_windows: an evenly spaced part of them.
+
+    A corpus that doesn't tell beats from fills gives windows of everything. Raises ValueError where there are
+    none.
+    """
+    of_split = [file for file in cache.files if file["split"] == split]
+    beat_type = "beat" if any(file["beat_type"] for file in of_split) else None
+    n_steps = bars * data.steps_per_bar
+    grid = BarGrid.four_four(n_steps, data.steps_per_bar // BEATS_PER_BAR)
+    start, _ = windows(cache, split, n_steps, n_steps, whole=True, beat_type=beat_type)
+    if not len(start):
+        raise ValueError(
+            f"split {split!r} of the cache holds no window of {bars} whole bars; it needs one at least"
+        )
+    if n_windows is not None and n_windows < len(start):
+        start = start[np.linspace(0, len(start) - 1, n_windows).round().astype(int)]
+    performance = np.searchsorted([file["start"] for file in cache.files], start, side="right") - 1
+    style, bpm = (np.array([cache.files[index][key] for index in performance]) for key in ("style", "bpm"))
+    steps = start[:, None] + np.arange(n_steps)
+    _, vel, offset = decode(cache.vel[steps], cache.offset[steps])
+    mask = np.ones(steps.shape, bool)
+    batch = make_batch(vel, offset, mask, style.astype(np.int64), data, normalize_factor)
+    return Windows(name, batch, performance, 60_000 / (bpm * data.steps_per_bar / BEATS_PER_BAR), grid)
+
+
+class Sets:
+    """The sets that a model is evaluated on, made when they are first used.
+
+    sets("T2"), sets("T4"): Windows of the split, an evenly spaced part of n_windows of them, or all where it
+    is None. sets("T2", "validation"): those of another split. sets.tuning("T2"): TUNING_WINDOWS at most of
+    the validation split, whatever the split. sets.other: the split whose real drums are the floor. data: the
+    config's Data.
+    """
+
+    def __init__(self, cache, split, data, normalize_factor, n_windows=None):
+        self.cache, self.split, self.other = cache, split, "test" if split == "validation" else "validation"
+        self.n_windows = n_windows
+        self._make = functools.cache(
+            lambda title, name, split, most: windows_of(
+                title, cache, split, data, normalize_factor, int(name[1:]), most
+            )
+        )
+
+    def __call__(self, name, split=None):
+        most = self.n_windows if split is None else None
+        return self._make(f"{name}, {split or self.split}", name, split or self.split, most)
+
+    def tuning(self, name):
+        most = min(self.n_windows or TUNING_WINDOWS, TUNING_WINDOWS)
+        return self._make(f"{name}, validation, tuning", name, "validation", most)
+
+
+def partners(performance):
+    """For each window (W,) another one half the set away, or the first after that of another performance."""
+    if len(np.unique(performance)) < 2:
+        raise ValueError("all windows are of one performance; swapping rhythms needs windows of two at least")
+    n_windows = len(performance)
+    partner = (np.arange(n_windows) + n_windows // 2) % n_windows
+    while (same := performance[partner] == performance).any():
+        partner[same] = (partner[same] + 1) % n_windows
+    return partner

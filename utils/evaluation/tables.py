@@ -1,0 +1,81 @@
+"""The figures of an evaluation as tables, in text or in Markdown, out of the registry."""
+
+import re
+from math import isnan
+
+NONE = "–"
+
+
+def tables(figures, parts):
+    """[(title, lines)]: lines are lists of cells, the head first. The goals stand last."""
+    made = []
+    for name, part in parts.items():
+        for table in part.tables if name in figures else ():
+            for of, scores in () if table.drawn else figures[name][table.name].items():
+                made.append((f"{table.title} ({of})", lines_of(table, scores)))
+    return [*made, goal_table(figures)] if figures["goals"] else made
+
+
+def lines_of(table, scores):
+    """A metric that no row has is left out."""
+    columns = {
+        of.name: [cell(row.get(of.name), of.digits) for row in scores.values()] for of in table.metrics
+    }
+    columns = [[name, *cells] for name, cells in columns.items() if set(cells) != {NONE}]
+    lines = [["", *scores], *columns]
+    return lines if table.down else list(zip(*lines))
+
+
+def goal_table(figures):
+    lines = [["", "best known", "needs no model", "here", "goal", "met"]]
+    for goal in figures["goals"]:
+        least, most, met = goal["least"], goal["most"], {None: NONE, True: "yes", False: "no"}[goal["met"]]
+        bound = {0: NONE, 1: f"≤ {most}", 2: f"≥ {least}", 3: f"{least} to {most}"}
+        bound = bound[(most is not None) + 2 * (least is not None)]
+        lines.append(
+            [goal["goal"], goal["known"] or NONE, cell(goal["beside"]), cell(goal["figure"]), bound, met]
+        )
+    met = [goal["met"] for goal in figures["goals"] if goal["met"] is not None]
+    return f"{sum(met)} of {len(met)} goals are met, {figures['split']} split", lines
+
+
+def cell(figure, digits=3):
+    """A figure with its interval, if it has one; shares and the like without the zero before the point."""
+    if figure is None or isnan(figure["value"]):
+        return NONE
+    value, *ends = (f"{number:.{digits}f}" for number in figure.values())
+    text = f"{value} [{', '.join(ends)}]" if ends else value
+    return re.sub(r"(?<!\d)0\.", ".", text) if digits >= 3 else text
+
+
+def about(figures):
+    """What was evaluated, in two lines."""
+    sets = "; ".join(f"{name}: {of['windows']} windows" for name, of in figures["sets"].items())
+    return (
+        f"{figures['checkpoint']}, step {figures['step']}; {figures['split']} split, "
+        f"{figures['sets']['T4']['performances']} performances, {sets}; floor: {figures['floor']} split\n"
+        f"{figures['samples']} samples, seed {figures['seed']}; []: 95 % intervals over performances"
+    )
+
+
+def as_text(figures, parts):
+    return "\n\n".join(
+        [about(figures), *(f"{title}\n{aligned(lines)}" for title, lines in tables(figures, parts))]
+    )
+
+
+def aligned(lines):
+    """Lines of cells in columns, the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join(
+        "  ".join([name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:]))])
+        for name, *cells in lines
+    )
+
+
+def as_markdown(figures, parts):
+    blocks = [about(figures)]
+    for title, (head, *rows) in tables(figures, parts):
+        rows = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+        blocks.append("\n".join([f"{title}:", "", *rows]))
+    return "\n\n".join(blocks) + "\n"

@@ -8,7 +8,7 @@ import torch
 from utils.checks import whole
 from utils.midi.find_drums import describe_parts, find_drums
 from utils.midi.kits import kit_in
-from utils.midi.read import MAX_BARS, MidiError, MidiNotes, notes_to_roll, read_midi, rhythm_roll
+from utils.midi.read import MidiError, MidiNotes, notes_to_roll, read_midi, rhythm_roll
 from utils.midi.timeline import Timeline
 
 _SHOWN = 20  # tracks in a message
@@ -95,29 +95,6 @@ def drums_from_midi(path, track=None, down_sample_tpq=4, *, kit=None):
     process_midi does.
     """
     return _tensors(hear(path, track, drums=True).roll(down_sample_tpq, kit))
-
-
-def heard_notes(midi, track, path):
-    """The notes of the track, or of all. ValueError where there are none."""
-    notes = midi if track is None else midi.of_tracks([_track_index(midi, track, path)])
-    _check_notes(midi, notes, track, path)
-    return notes
-
-
-def steps_to_play(midi, heard, steps_per_bar, bars=None, file="rhythm", flag="bars"):
-    """How many steps a rhythm has, up to the bar line on which it ends, and how many to play: its own or
-    `bars`'.
-
-    midi, heard: the file as read_midi gives it, and the notes of it that are heard. Raises ValueError, which
-    names the file or the flag, where there are too many.
-    """
-    timeline = Timeline.of(midi)
-    own = int(timeline.end_of(heard, steps_per_bar // 4) / timeline.tpq * steps_per_bar / 4 + 0.5)
-    steps = own if bars is None else whole(bars, flag) * steps_per_bar
-    if steps > MAX_BARS * steps_per_bar:
-        what = f"{file}: its last note ends in bar" if bars is None else f"{flag}:"
-        raise ValueError(f"{what} {-(-steps // steps_per_bar)}; at most {MAX_BARS} are played")
-    return own, steps
 
 
 def _tensors(rolls):

@@ -45,7 +45,8 @@ def drums():
 
 
 def taken(*kicks, steps=16):
-    """Takes, a roll of onsets, vel, timeoffset (N, T, 9) each, that hit so many kicks from the first step on."""
+    """Takes, a roll of onsets, vel, timeoffset (N, T, 9) each, that hit so many kicks from the first step
+    on."""
     onset = torch.zeros(len(kicks), steps, 9)
     for take, number in zip(onset, kicks):
         take[:number, 0] = 1

@@ -1,4 +1,5 @@
-"""What a training leaves to look at: metrics.jsonl and TensorBoard say the same, also after a crash; the pictures."""
+"""What a training leaves to look at: metrics.jsonl and TensorBoard say the same, also after a crash; the
+pictures."""
 
 import json
 import time

@@ -3,13 +3,12 @@
     python preprocessing.py                     the corpus of config.yaml
     python preprocessing.py --midi-dir FOLDER   any folder or zip of MIDI files
 
-Stopped, by Ctrl-C or worse, it goes on from where it was when it is started again.
+It reads some thousand files a second. Stopped, by Ctrl-C or worse, it leaves an older cache as it was.
 """
 
 import argparse
 import hashlib
 import math
-import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -25,8 +24,7 @@ from utils.corpus.find import download_groove, download_place, find_corpus, open
 from utils.corpus.read import read_corpus
 from utils.midi.drums import N_VOICES, STYLE_NONE, STYLES, mapping, style_id
 
-PARTIAL = "partial"  # the folder in Data.cache_dir of what a run that was stopped has read
-BARS_AT_ONCE = 4096  # whose statistics are taken, to bound the memory that takes
+BARS_AT_ONCE = 1024  # whose statistics are taken, to bound the memory that takes
 
 
 def preprocess(cfg, midi_dir=None, force=False):
@@ -34,9 +32,8 @@ def preprocess(cfg, midi_dir=None, force=False):
 
     midi_dir: a folder or zip of MIDI files in place of cfg.Data.corpus. A cache made that way stays
     in use for later calls without midi_dir, until force=True.
-    Prints what it did. Raises ValueError where the corpus can't be used. What was read before the
-    process was stopped isn't read again by the next call. Of several processes that come at once, one
-    makes the cache and the others wait for it.
+    Prints what it did. Raises ValueError where the corpus can't be used. Of several processes that come at
+    once, one makes the cache and the others wait for it.
     """
     data = cfg.Data
     path = midi_dir or find_corpus(data.corpus)
@@ -70,15 +67,9 @@ def _fitting_cache(data, corpus, midi_dir):
 def _make_cache(data, corpus, midi_dir):
     if corpus is None:
         corpus = open_corpus(download_groove(download_place(data.corpus)))
-    partial = Path(data.cache_dir) / PARTIAL
-    chunks = read_corpus(corpus, data.down_sample_tpq, data.preprocess_workers, partial)
-    cache = _assemble(corpus, chunks, data, midi_dir)
-    for litter in partial.parent.glob(
-        f"{CACHE_FILE}.*.part"
-    ):  # of processes that were killed while they saved
-        litter.unlink(missing_ok=True)
+    parts = read_corpus(corpus, data.down_sample_tpq, data.preprocess_workers)
+    cache = _assemble(corpus, parts, data, midi_dir)
     save_cache(cache, data.cache_dir)
-    shutil.rmtree(partial, ignore_errors=True)
     print(report_text(cache))
     return cache
 
@@ -126,26 +117,22 @@ def _origin(cached):
     return "up to date"
 
 
-def _assemble(corpus, chunks, data, midi_dir):
-    """The Cache of what was read, chunk by chunk, so that no more than its two arrays lies in memory."""
+def _assemble(corpus, parts, data, midi_dir):
+    """The Cache of what read_corpus gives."""
     skipped, files, unknown_styles, checksums, totals = {}, [], Counter(), [], Counter()
-    members = iter(corpus.members)
-    for chunk in chunks:
-        for about in chunk.load()[0]:
-            member = next(members)
-            checksums.append(about["checksum"])
-            if "skipped" in about:
-                skipped.setdefault(about["skipped"], []).append(about["why"])
-                continue
-            files.append(
-                _describe(corpus, member, about, data.splits, unknown_styles) | {"start": totals["steps"]}
-            )
-            totals += Counter(
-                steps=about["n_steps"],
-                hits=about["n_hits"],
-                lost=about["lost"],
-                without_drums=not about["has_drums"],
-            )
+    for member, about in zip(corpus.members, (file for part in parts for file in part[0])):
+        checksums.append(about["checksum"])
+        if "skipped" in about:
+            skipped.setdefault(about["skipped"], []).append(about["why"])
+            continue
+        file = _describe(corpus, member, about, data.splits, unknown_styles)
+        files.append(file | {"start": totals["steps"]})
+        totals += Counter(
+            steps=about["n_steps"],
+            hits=about["n_hits"],
+            lost=about["lost"],
+            without_drums=not about["has_drums"],
+        )
     if not files:
         raise ValueError(f"nothing is left of {corpus.path}: {_reasons(skipped)}")
     report = {
@@ -161,17 +148,16 @@ def _assemble(corpus, chunks, data, midi_dir):
     }
     _check_splits(corpus, report["splits"])
     settings = _settings(data, corpus, midi_dir, checksums)
-    cache = Cache(*_fill(chunks, totals["steps"]), files, {}, settings, report)
-    cache.normalize_factor = _normalize_factor(cache, BarGrid.four_four(len(cache.vel), data.down_sample_tpq))
+    cache = Cache(*_fill(parts, totals["steps"]), files, {}, settings, report)
+    cache.normalize_factor = _normalize_factor(cache, data)
     return cache
 
 
-def _fill(chunks, n_steps):
-    """The hits of all chunks in two arrays (n_steps, 9), vel and offset, of which only they take memory."""
+def _fill(parts, n_steps):
+    """The hits of all files in two arrays (n_steps, 9), vel and offset."""
     vel, offset = np.zeros((n_steps, N_VOICES), np.uint8), np.zeros((n_steps, N_VOICES), np.int16)
     start = 0
-    for chunk in chunks:
-        about, cell, *hits = chunk.load()
+    for about, cell, *hits in parts:
         kept = [file for file in about if "skipped" not in file]
         starts = start + np.cumsum([0] + [file["n_steps"] for file in kept])
         cell = cell + N_VOICES * np.repeat(starts[:-1], [file["n_hits"] for file in kept])
@@ -232,19 +218,20 @@ def _check_splits(corpus, sizes):
             )
 
 
-def _normalize_factor(cache, grid):
-    """Mean and deviation of each normalized control over the train bars that have it. grid: of the cache's arrays."""
-    train = np.zeros(len(cache.vel), bool)  # every performance is of whole bars
+def _normalize_factor(cache, data):
+    """Mean and deviation of each normalized control over the train bars that have it."""
+    train = np.zeros(len(cache.vel), bool)
     for file in cache.files:
         train[file["start"] :][: file["n_steps"]] = file["split"] == "train"
-    train = grid.at_starts(train, 0)
     parts = {name: [] for name, control in CONTROLS.items() if control.normalized}
-    for first in range(0, grid.n_bars, BARS_AT_ONCE):
-        last = min(first + BARS_AT_ONCE, grid.n_bars)
-        onset, vel, _ = decode(cache.vel[grid.steps_of(first, last)], np.zeros((), np.int16))
-        of_bars = bar_attributes(onset, vel, grid.cut(first, last))
+    at_once = BARS_AT_ONCE * data.steps_per_bar  # every performance is of whole bars
+    for start in range(0, len(train), at_once):
+        here = slice(start, start + at_once)
+        onset, vel, _ = decode(cache.vel[here], np.zeros((), np.int16))
+        grid = BarGrid.four_four(len(vel), data.down_sample_tpq)
+        of_bars = bar_attributes(onset, vel, grid)
         for name, part in parts.items():
-            part.append(of_bars[name][train[first:last]])
+            part.append(of_bars[name][grid.at_starts(train[here], 0)])
     factor = {}
     for name, part in parts.items():
         values = np.concatenate(part)
@@ -299,8 +286,8 @@ def main(arguments=None):
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt as stop:
-        print(f"stopped: {stop or 'nothing is lost'}; the same command goes on from there", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("stopped: no cache was written; the same command starts again", file=sys.stderr)
         return 130  # what a shell says of a program that Ctrl-C ended
     return 0
 

@@ -11,6 +11,7 @@ import argparse
 import math
 import sys
 from contextlib import nullcontext, redirect_stdout
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from data_aug import DrumBatches, Pieces
+from model.heads import hit_index
 from model.loss import training_loss
 from preprocessing import preprocess
 from utils.checkpoints import (
@@ -36,11 +38,18 @@ from utils.checkpoints import (
 from utils.config.schema import config_from_dict
 from utils.files import write_text
 from utils.get_model import get_model
-from utils.training.clock import Clock
-from utils.training.distributed import Processes, device_of, join_processes, leave_processes, restarted
-from utils.training.ema import EMA
+from utils.training.distributed import ALONE, device_of, join_processes, leave_processes, restarted
 from utils.training.environment import record_environment
 from utils.training.launch import check_corpus, check_run, run_config
+from utils.training.loop import (
+    EMA,
+    Clock,
+    FiniteGuard,
+    StopSignals,
+    compile_model,
+    ignore_stop_signals,
+    keep_freed_memory,
+)
 from utils.training.metrics import likelihood, to_device, training_figures
 from utils.training.optim import (
     AUTOCAST,
@@ -52,21 +61,22 @@ from utils.training.optim import (
 )
 from utils.training.run_log import RunLog
 from utils.training.run_samples import write_samples
-from utils.training.speed import compile_model, keep_freed_memory
-from utils.training.stopping import FiniteGuard, StopSignals, ignore_stop_signals
 from utils.training.teachers import Teachers
 
 
-def train(cfg, resume=False, init_from=None, midi_dir=None, processes=Processes()):
+def train(cfg, resume=False, init_from=None, midi_dir=None, processes=ALONE):
     """Run the training that cfg describes; returns the last validation figures.
 
-    Every process runs the same lines on its own pieces of the same batches; the main one keeps the run folder.
+    Every process runs the same lines on its own pieces of the same batches; the main one keeps the run
+    folder.
     """
     data, training = cfg.Data, cfg.Training
     main, run_dir = processes.main, Path(training.run_dir)
     if main:
         check_run(cfg, processes.count, resume, init_from, midi_dir)
     device = device_of(processes, training.device)
+    training.precision = processes.from_main(choose_precision(training.precision, device))
+    print(f"{training.precision} on {device}{processes}")
     keep_freed_memory()
 
     # ---- data
@@ -81,6 +91,13 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=Processes(
     validation = DrumBatches(
         cache, "validation", data, data.validation_batch_size, augment=False, hop_bars=data.clip_bar
     )
+    validation_loader = DataLoader(
+        validation,
+        batch_size=None,
+        sampler=range(processes.rank, len(validation), processes.count),
+        collate_fn=lambda batch: batch | hit_index(batch["onset"]),
+        pin_memory=device.type == "cuda",
+    )
 
     # ---- model
     teachers = Teachers(cfg, device)
@@ -93,17 +110,14 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=Processes(
     elif main and init_from:
         load_weights(model, load_checkpoint(init_from)["vae_model"], init_from)
     state = processes.from_main(state)
-    if main:
-        training.precision = choose_precision(
-            training.precision, model, to_device(batches[0], device), device
-        )
-    training.precision = processes.from_main(training.precision)
     autocast = AUTOCAST[training.precision]
     if training.compile:
+        print("Training.compile: the first step, and the first with windows of another length, take minutes")
         compile_model(model)
     parallel = model
-    if processes.count > 1:  # which also gives all the main process's weights
-        parallel = DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+    if processes.count > 1:  # which also gives all the main process's weights; the buffers are constants
+        device_ids = [device] if device.type == "cuda" else None
+        parallel = DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)
     optimizer = make_optimizer(model, training)
     scheduler = make_scheduler(optimizer, training)
     ema = EMA(model, training.ema_decay)
@@ -119,16 +133,12 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=Processes(
     model.config = config
     if main:
         write_text(run_dir / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-        changes = record_environment(run_dir, step)
-        if changes:
-            print(
-                f"warning: the run goes on under {changes}; its numbers may not be those of an uninterrupted run"
-            )
+        if changes := record_environment(run_dir, step):
+            print(f"warning: resumed under {changes}; the numbers may differ from an uninterrupted run's")
         n_parameters = sum(p.numel() for p in model.parameters())
         print(
-            f"{n_parameters / 1e6:.2f} M parameters, {training.precision} on {device}{processes}, "
-            f"{len(batches.start)} windows in {len(batches)} batches an epoch, steps {step} to {training.steps}, "
-            f"run folder {run_dir}"
+            f"{n_parameters / 1e6:.2f} M parameters, {len(batches.start)} windows "
+            f"in {len(batches)} batches an epoch, steps {step} to {training.steps}, run folder {run_dir}"
         )
     log = RunLog(run_dir, from_step=step, enabled=main)
 
@@ -152,7 +162,8 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=Processes(
     def describe(step):
         names = batches.names_of(step)
         rate = training.learning_rate * scheduler.lr_lambdas[0](step)
-        return f"learning rate {rate:.3g}, batch {step} with windows of {', '.join(names[:4])} and {len(names[4:])} more"
+        some = f"{', '.join(names[:4])} and {len(names[4:])} more"
+        return f"learning rate {rate:.3g}, batch {step} with windows of {some}"
 
     # ---- the loop
     loader = DataLoader(
@@ -173,11 +184,11 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=Processes(
         dynamic_ncols=True,
         disable=not main,
     )
-    vae = training.VAE_params
+    vae, started_at = training.VAE_params, step
     model.train()
     with StopSignals() as signals:
         for pieces, tokens in progress:
-            # the chance of a step hangs on its number alone, so a resumed run goes on as it would have
+            # the random numbers of a step depend on its number alone, so a resumed run goes on exactly
             chance = np.random.SeedSequence([training.seed, step, processes.rank])
             torch.manual_seed(chance.generate_state(1, np.uint64).item())
             weight, of_heads = kl_weight(step, vae), loss_weights(step, training)
@@ -210,25 +221,29 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=Processes(
                 }
                 log.write(step, logged, "train")
                 progress.set_postfix(loss=f"{logged['loss']:.3f}", onset=f"{logged['onset']:.3f}")
+                if main and training.log_every < step - started_at <= 2 * training.log_every:
+                    seconds = data.batch_size / logged["samples_per_second"]
+                    rest = timedelta(seconds=round(seconds * (training.steps - step)))
+                    progress.write(f"step {step}: {seconds:.3g} s a step; {rest} to go, validation aside")
 
             last_step = step == training.steps
             stopping = processes.any(signals.requested)
             with clock.stopped():
                 if step % training.validate_every == 0 or last_step:
-                    mine = map(
-                        validation.__getitem__, range(processes.rank, len(validation), processes.count)
-                    )
                     with ema.swapped_in(model):
-                        by_setting = likelihood(model, mine, device, autocast=autocast, gather=processes.sum)
+                        by_setting = likelihood(
+                            model, validation_loader, device, autocast=autocast, gather=processes.sum
+                        )
                     figures = {
                         f"{name}_{setting}": v for setting, f in by_setting.items() for name, v in f.items()
                     }
                     figures["score"] = (figures["total_given"] + figures["total_unset"]) / 2
                     log.write(step, figures, "validation")
                     if main:
+                        given, unset = figures["onset_given"], figures["onset_unset"]
                         progress.write(
-                            f"step {step}: validation onset {figures['onset_given']:.3f} nats a step with controls, "
-                            f"{figures['onset_unset']:.3f} without; all heads {figures['score']:.3f}"
+                            f"step {step}: validation onset {given:.3f} nats a step with controls, "
+                            f"{unset:.3f} without; all heads {figures['score']:.3f}"
                         )
                     if figures["score"] < best:
                         best = figures["score"]
@@ -250,9 +265,7 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=Processes(
     best_path = run_dir / "checkpoints" / "best.pt"
     if main and best_path.exists():
         export_checkpoint(best_path, run_dir / "drummer.pt")
-        print(
-            f"{run_dir / 'drummer.pt'}: the averaged weights of the best validation, in half precision, to play with"
-        )
+        print(f"{run_dir / 'drummer.pt'}: the averaged weights of the best validation, in half precision")
     if main and step < training.steps:
         print(f"stopped at step {step} of {training.steps}, all saved; --resume {run_dir} goes on")
     return figures
@@ -291,8 +304,8 @@ def main(arguments=None):
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt as stop:
-        print(f"stopped before the first step; {str(stop) or 'nothing was trained'}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("stopped before the first step; nothing was trained", file=sys.stderr)
         return 130
     return 0
 

@@ -1,15 +1,16 @@
-"""How fast drums are drawn on this machine, beside what it would take without a cache and what it takes at least.
+"""How fast drums are drawn on this machine, beside what it would take without a cache and what it takes at
+least.
 
     python benchmarks/decoding.py --full                           encoder 256 x 8, decoder 384 x 8, untrained
     python benchmarks/decoding.py --checkpoint checkpoints/drummer.pt
     python benchmarks/decoding.py                                  the model of config.yaml, untrained
 
-All on the same weights in one run: milliseconds a step at every batch and length, each the shortest of several runs,
-in the precision that is chosen for them and in float32; how many times as long it takes without a cache (see
-sample_without_cache), for the same drums, which is checked in float32; how many times as long as the memory needs to
-hand over what a step reads (see bytes_read); and the hits of a step. Before that, the time of a step by its bar in the
-piece, what the first call costs, and the peak memory of the process. Without the corpus: what it plays to is a rhythm
-of examples/.
+All on the same weights in one run: milliseconds a step at every batch and length, each the shortest of
+several runs, in the precision that is chosen for them and in float32; how many times as long it takes without
+a cache (see sample_without_cache), for the same drums, which is checked in float32; how many times as long as
+the memory needs to hand over what a step reads (see bytes_read); and the hits of a step. Before that, the
+time of a step by its bar in the piece, what the first call costs, and the peak memory of the process. Without
+the corpus: what it plays to is a rhythm of examples/.
 """
 
 import argparse
@@ -61,9 +62,10 @@ def make_inputs(model, rows, n_steps, device):
 def sample_without_cache(model, inputs, generator, whole):
     """The baseline: what `sample` draws, but at every step the whole decoder is run over all that was played.
 
-    inputs: the three that `sample` takes first, T whole bars, none masked. whole: over all T steps every time, those
-    that lie ahead silent, so that all shapes stay the same; else over the growing prefix, as short as can be.
-    In both, encoder and condition are run once. In float32. Returns onset, vel, timeoffset, (B, T, V).
+    inputs: the three that `sample` takes first, T whole bars, none masked. whole: over all T steps every
+    time, those that lie ahead silent, so that all shapes stay the same; else over the growing prefix, as
+    short as can be. In both, encoder and condition are run once. In float32. Returns onset, vel, timeoffset,
+    (B, T, V).
     """
     rhythm, controls, mask = inputs
     B, T, V = rhythm[0].shape
@@ -75,7 +77,9 @@ def sample_without_cache(model, inputs, generator, whole):
     for t in range(T):
         if t % S == 0:
             uniform = torch.rand(B, S, V, UNIFORMS_PER_VOICE, generator=generator, device=mask.device)
-            steps = bar_steps({name: x[:, t : t + S] for name, x in conditioning.items()}, uniform, 1.0, model)
+            steps = bar_steps(
+                {name: x[:, t : t + S] for name, x in conditioning.items()}, uniform, 1.0, model
+            )
         hidden = run_decoder(model, drums, conditioning, T if whole else t + 1)[:, t]
         drawn = draw_step(heads, hidden, steps[t % S], guide, 1.0)
         for roll, value in zip(drums, drawn):
@@ -84,7 +88,8 @@ def sample_without_cache(model, inputs, generator, whole):
 
 
 def run_decoder(model, drums, conditioning, n):
-    """Hidden states (B, n, D) of the first n steps, whole bars or not, of drums (B, T, V); see DrumVAE.decode."""
+    """Hidden states (B, n, D) of the first n steps, whole bars or not, of drums (B, T, V); see
+    DrumVAE.decode."""
     grid = model.grid(drums[0].shape[1])
     played = (grid.sums_before(roll)[:, :n] for roll in drums[:2])
     targets = conditioning["budget_targets"][:, :n] if "budget_targets" in conditioning else None
@@ -104,10 +109,10 @@ def bandwidth(n_bytes, device):
 def bytes_read(model, rows, n_steps, precision):
     """(weights, cache): bytes that a step reads at the least, on the mean of n_steps.
 
-    Weights: what a step of one hit takes part in: the decoder's embedding, blocks and last norm, the remaining budget
-    and the heads, of velocity and offset one voice; the large matrices in that precision. Not encoder and
-    condition, which run once a piece, nor the rows that are looked up in tables.
-    Cache: keys and values of the steps that may be looked back at, for each of the batch's rows.
+    Weights: what a step of one hit takes part in: the decoder's embedding, blocks and last norm, the
+    remaining budget and the heads, of velocity and offset one voice; the large matrices in that precision.
+    Not encoder and condition, which run once a piece, nor the rows that are looked up in tables. Cache: keys
+    and values of the steps that may be looked back at, for each of the batch's rows.
     """
     decoder, heads = model.decoder, (model.hit_head.velocity, model.hit_head.offset)
     parts = [decoder.embed, decoder.layers, decoder.norm, model.onset_head, *heads]
@@ -130,7 +135,8 @@ def bytes_read(model, rows, n_steps, precision):
 
 @contextlib.contextmanager
 def beginnings(device):
-    """A list that gets the time at which each bar begins to be drawn. A bar, not a step: a GPU takes it in one go."""
+    """A list that gets the time at which each bar begins to be drawn. A bar, not a step: a GPU takes it in
+    one go."""
     begun, bar = [], Decoding.bar
 
     def noted(*args):
@@ -147,7 +153,8 @@ def beginnings(device):
 
 
 def report_calls(model, n_steps, calls, device):
-    """The first calls of this process, one after the other, each with a seed of its own: as wholes and bar by bar."""
+    """The first calls of this process, one after the other, each with a seed of its own: as wholes and bar by
+    bar."""
     inputs = make_inputs(model, 1, n_steps, device)
     taken, by_bar = [], []
     for seed in range(calls):
@@ -170,8 +177,8 @@ def report_calls(model, n_steps, calls, device):
 
 
 def in_turn(works, runs, device):
-    """{name: (seconds of its shortest run, what it gave)} of works, {name: (function, how many runs at most)}: a run of
-    each after the other, so that what else goes on on the machine hurts them alike."""
+    """{name: (seconds of its shortest run, what it gave)} of works, {name: (function, how many runs at
+    most)}: a run of each after the other, so that what else goes on on the machine hurts them alike."""
     taken, given = {name: [] for name in works}, {}
     for run in range(runs):
         for name, (work, most) in works.items():
@@ -183,8 +190,8 @@ def in_turn(works, runs, device):
 def check_alike(got, wanted, what):
     """Two ways to draw from the same seed must give the same drums.
 
-    Of a hundred thousand draws one may lie so near its edge that rounding decides, and with it all that follows in its
-    row: one row in 64 may differ.
+    Of a hundred thousand draws one may lie so near its edge that rounding decides, and with it all that
+    follows in its row: one row in 64 may differ.
     """
     differing = sum(
         any(not torch.equal(a, b) for a, b in zip(*rows)) for rows in zip(zip(*got), zip(*wanted))
@@ -196,8 +203,8 @@ def check_alike(got, wanted, what):
 
 
 def measure(model, rows, n_steps, runs, device):
-    """How `rows` rows of n_steps are drawn at once: seconds of a piece in each precision, {precision: seconds}, of the
-    baseline over the growing prefix and over all steps, and hits a step."""
+    """How `rows` rows of n_steps are drawn at once: seconds of a piece in each precision, {precision:
+    seconds}, of the baseline over the growing prefix and over all steps, and hits a step."""
     inputs = make_inputs(model, rows, n_steps, device)
 
     def chance():
@@ -256,7 +263,8 @@ def peak_memory(device):
 
 
 def report_memory(model, batches, n_steps, device, alone):
-    """alone: peak_memory before the first call. To be called before anything larger is done: a peak never falls."""
+    """alone: peak_memory before the first call. To be called before anything larger is done: a peak never
+    falls."""
     peaks = [f"{alone:.0f} MiB with the model alone"]
     for rows in sorted(batches):
         sample(model, *make_inputs(model, rows, n_steps, device))

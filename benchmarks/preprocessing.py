@@ -1,10 +1,10 @@
 """How preprocessing takes the corpus, and a large folder: python benchmarks/preprocessing.py [--files 10000]
 
-First the corpus of config.yaml, where it is at hand, from its zip or folder to the cache, with one process and with
-two: as the command, from its start, and as the function, in a process that has imported all; the shortest of RUNS each.
-Then a folder of so many MIDI files (copies of the corpus, or of examples/, each with three bytes changed, so that
-some are damaged): files per second and peak memory for a tenth of them and for all, with one process and with two, and
-whether a run that was stopped, killed and continued writes the same bytes. --files 0 leaves that out.
+First the corpus of config.yaml, where it is at hand, from its zip or folder to the cache, with one process
+and with two: as the command, from its start, and as the function, in a process that has imported all; the
+shortest of RUNS each. Then a folder of so many MIDI files (copies of the corpus, or of examples/, each with
+three bytes changed, so that some are damaged): files per second and peak memory for a tenth of them and for
+all, with one process and with two. --files 0 leaves that out.
 
 Notes per second: the hits that are kept and those that are lost to a louder one in their cell.
 """
@@ -15,7 +15,6 @@ import io
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -25,11 +24,10 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from preprocessing import PARTIAL, preprocess
+from preprocessing import preprocess
 from utils.config.schema import load_config
 from utils.corpus.cache import CACHE_FILE, load_cache
 from utils.corpus.find import find_corpus, open_corpus, read_member
-from utils.corpus.read import FILES_PER_CHUNK
 
 RUNS = 5  # of the corpus, of which the shortest counts
 
@@ -40,27 +38,25 @@ def corpus_at_hand():
 
 
 def measure_corpus(path, place):
-    for workers in (1, 2):
-        cache = place / "corpus"
+    def command(cache, workers):
+        status, _, said = finish(start(path, cache, workers))
+        if status:
+            raise SystemExit(said)
+
+    def function(cache, workers):
         settings = [f"Data.cache_dir={cache}", f"Data.preprocess_workers={workers}"]
-        cfg = load_config(REPOSITORY / "config.yaml", settings)
+        with contextlib.redirect_stdout(io.StringIO()):
+            preprocess(load_config(REPOSITORY / "config.yaml", settings), path)
 
-        def command():
-            status, _, said = finish(start(path, cache, workers))
-            if status:
-                raise SystemExit(said)
-
-        def function():
-            with contextlib.redirect_stdout(io.StringIO()):
-                preprocess(cfg, path)
-
-        taken = {}
-        for name, work in (("command", command), ("function", function)):
+    for workers in (1, 2):
+        cache, taken = place / "corpus", {}
+        for work in (command, function):
             for _ in range(RUNS):
                 shutil.rmtree(cache, ignore_errors=True)
                 begin = time.perf_counter()
-                work()
-                taken[name] = min(taken.get(name, 1e9), time.perf_counter() - begin)
+                work(cache, workers)
+                seconds = time.perf_counter() - begin
+                taken[work.__name__] = min(taken.get(work.__name__, 1e9), seconds)
         report = load_cache(cache).report
         n_files = report["kept"] + sum(len(files) for files in report["skipped"].values())
         n_notes = report["hits"] + report["lost"]
@@ -102,7 +98,7 @@ def finish(process):
     return process.returncode, usage.ru_maxrss / 1024, said
 
 
-def measure(folder, cache, workers, n, what=""):
+def measure(folder, cache, workers, n):
     begin = time.perf_counter()
     status, peak, said = finish(start(folder, cache, workers))
     taken = time.perf_counter() - begin
@@ -113,20 +109,10 @@ def measure(folder, cache, workers, n, what=""):
     n_notes = made.report["hits"] + made.report["lost"]
     rate = f"{n / taken:,.0f} files/s, {n_notes / taken:,.0f} notes/s"
     print(
-        f"{n:7} files, {workers} process{'es' * (workers > 1):2}  {what or rate:>31}  {taken:6.2f} s  "
+        f"{n:7} files, {workers} process{'es' * (workers > 1):2}  {rate:>31}  {taken:6.2f} s  "
         f"peak {peak:5.0f} MiB, of which the rolls {arrays:4.0f} MiB"
     )
     return said
-
-
-def stop_when(process, cache, n_files, how):
-    """Send the signal when so many files are read."""
-    while process.poll() is None:
-        if len(list((cache / PARTIAL).glob("*.npz"))) * FILES_PER_CHUNK >= n_files:
-            process.send_signal(how)
-            break
-        time.sleep(0.005)
-    return finish(process)
 
 
 def main(arguments=None):
@@ -152,17 +138,8 @@ def main(arguments=None):
         finish(start(place / "large", place / "two", 2))
         print(f"the same again, with a cache that fits: {time.perf_counter() - begin:.2f} s")
 
-        for share, how in ((0.33, signal.SIGINT), (0.67, signal.SIGKILL)):
-            process = start(place / "large", place / "stopped", 2)
-            status, _, said = stop_when(process, place / "stopped", share * n, how)
-            print(
-                f"{how.name} after a share of {share}: exit status {status}; it says: {said.strip() or 'nothing'}"
-            )
-        measure(place / "large", place / "stopped", 2, n, "the rest")
-        of_all = {(place / name / CACHE_FILE).read_bytes() for name in ("one", "two", "stopped")}
-        print(
-            f"one process, two, stopped and continued: {'the same bytes' if len(of_all) == 1 else 'THE BYTES DIFFER'}"
-        )
+        of_all = {(place / name / CACHE_FILE).read_bytes() for name in ("one", "two")}
+        print(f"one process, two: {'the same bytes' if len(of_all) == 1 else 'THE BYTES DIFFER'}")
 
 
 if __name__ == "__main__":

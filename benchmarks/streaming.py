@@ -1,8 +1,8 @@
 """Whether a jam is ever late: python benchmarks/streaming.py [--bars 500] [--checkpoint PT]
 
-Plays bar after bar to a bass line, changing a control before every bar and the rhythm before every eighth, and prints
-how long the bars took to make and the worst of them as a share of the time that the bar lasts at 200 beats per minute.
-Below 1 it is never late.
+Plays bar after bar to a bass line, changing a control before every bar and the rhythm before every eighth,
+and prints how long the bars took to make and the worst of them as a share of the time that the bar lasts at
+200 beats per minute. Below 1 it is never late.
 """
 
 import argparse

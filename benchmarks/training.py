@@ -5,12 +5,13 @@
     python benchmarks/training.py --compile   compiled beside uncompiled
     python benchmarks/training.py --loader    the pace of the batches alone
 
-The yardstick is the product of two large square matrices in the precision of the steps, which is chosen as the training
-script chooses it: a CPU without bfloat16 instructions takes minutes for a product in bfloat16. Products and training steps are timed in turn, one of each
-a round, and medians are taken, so that what else goes on on the machine hurts them alike. A step is what the training
-script does with a batch: forward, backward, clipping, AdamW. Its floating point operations are those of its matrix
-products, multiplications and additions both counted, as torch's FlopCounterMode finds them; attention's are among
-them, but for float32 on the CPU (2 % of the rest at full size). Needs the corpus: see preprocessing.py.
+The yardstick is the product of two large square matrices in the precision of the steps, which is chosen as
+the training script chooses it. Products and training steps are timed in turn, one of each a round, and
+medians are taken, so that what else goes on on the machine hurts them alike. A step is what the training
+script does with a batch: forward, backward, clipping, AdamW. Its floating point operations are those of its
+matrix products, multiplications and additions both counted, as torch's FlopCounterMode finds them;
+attention's are among them, but for float32 on the CPU (2 % of the rest at full size). Needs the corpus: see
+preprocessing.py.
 """
 
 import argparse
@@ -19,6 +20,8 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import deque
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -33,10 +36,9 @@ from preprocessing import preprocess
 from utils.config.schema import load_config
 from utils.device import pick_device
 from utils.get_model import get_model
-from utils.training.clock import Clock
+from utils.training.loop import Clock, compile_model, keep_freed_memory
 from utils.training.metrics import to_device
 from utils.training.optim import AUTOCAST, choose_precision, make_optimizer
-from utils.training.speed import compile_model, keep_freed_memory
 
 FULL = [
     *(f"Model.Encoder.{key}" for key in ("d_model=256", "n_layer=8", "n_head=4", "d_ff=704")),
@@ -58,11 +60,12 @@ def seconds(work, device):
 
 
 def medians(works, rounds, device):
-    """{name: seconds} of works, {name: function}: the medians of so many rounds that call each once, after one more."""
+    """{name: seconds} of works, {name: function}: the medians of so many rounds that call each once, after
+    one more."""
     for work in works.values():
         seconds(work, device)
     taken = [{name: seconds(work, device) for name, work in works.items()} for _ in range(rounds)]
-    return {name: statistics.median(round[name] for round in taken) for name in works}
+    return {name: statistics.median(times[name] for times in taken) for name in works}
 
 
 def square_product(dtype, device):
@@ -112,13 +115,14 @@ def loader_of(batches, cfg, n, device):
 
 
 def report_loader(batches, cfg, device):
-    """Windows per second of the loader, while nobody trains, in the shortest and the median of some runs over the same
-    batches; the first batch, which starts the workers, is not timed. A window that is cut in two halves counts once."""
+    """Windows per second of the loader, while nobody trains, in the shortest and the median of some runs over
+    the same batches; the first batch, which starts the workers, is not timed. A window that is cut in two
+    halves counts once."""
     taken = []
     for _ in range(LOADER_RUNS):
         loader = iter(loader_of(batches, cfg, LOADER_BATCHES + 1, device))
         next(loader)
-        taken.append(seconds(lambda: [None for _ in loader], device))
+        taken.append(seconds(partial(deque, loader, maxlen=0), device))
     best, usual = (
         LOADER_BATCHES * cfg.Data.batch_size / figure for figure in (min(taken), statistics.median(taken))
     )
@@ -154,8 +158,9 @@ def report_waiting(trainer, batches, cfg, n):
     """The loop as it is: a step for each new batch, and the share of the time in which it waited for one."""
     clock = Clock()
     for done, (pieces, tokens) in enumerate(clock.waiting(loader_of(batches, cfg, n + 1, trainer.device))):
-        # each step to its end: the most that a loop can wait, for a GPU could work while the next batch is made
-        seconds(lambda: trainer.step(pieces[0], tokens), trainer.device)
+        # each step to its end: the most that a loop can wait, for a GPU could work while the next batch is
+        # made
+        seconds(partial(trainer.step, pieces[0], tokens), trainer.device)
         if done == 0:
             clock.lap(0)
     figures = clock.lap(n * cfg.Data.batch_size)
@@ -173,18 +178,24 @@ def report_adamw(trainer, pieces, tokens, rounds):
     )
 
 
-def report_compiled(plain, pieces, tokens, cfg, precision, rounds):
+def report_compiled(plain, batches, cfg, precision, rounds):
+    """Whole windows and halves are compiled each for itself."""
     compiled = Trainer(cfg, plain.device, precision)
     compile_model(compiled.model)
-    first = seconds(lambda: compiled.step(pieces[0], tokens), plain.device)
-    works = {"plain": plain, "compiled": compiled}
-    taken = medians(
-        {name: lambda t=t: t.step(pieces[0], tokens) for name, t in works.items()}, rounds, plain.device
-    )
-    print(
-        f"compiled         {taken['compiled'] * 1000:,.0f} ms a step beside {taken['plain'] * 1000:,.0f} ms uncompiled, "
-        f"{taken['plain'] / taken['compiled']:.2f} x the speed; {first - taken['compiled']:.0f} s to compile"
-    )
+    all_pieces, of_shape = Pieces(batches, cfg.Model.Intermediate.d_latent), {}
+    for n in range(20):
+        (piece,), tokens = all_pieces[n]
+        of_shape.setdefault(piece["mask"].shape[1], (piece, tokens))
+    for n_steps, batch in of_shape.items():
+        first = seconds(partial(compiled.step, *batch), plain.device)
+        works = {"plain": partial(plain.step, *batch), "compiled": partial(compiled.step, *batch)}
+        taken = medians(works, rounds, plain.device)
+        print(
+            f"compiled         windows of {n_steps} steps: {first - taken['compiled']:.0f} s to compile, "
+            f"then {taken['compiled'] * 1000:,.0f} ms a step beside "
+            f"{taken['plain'] * 1000:,.0f} ms uncompiled, "
+            f"{taken['plain'] / taken['compiled']:.2f} x the speed"
+        )
 
 
 def main(arguments=None):
@@ -222,14 +233,13 @@ def main(arguments=None):
             return
 
         pieces, tokens = Pieces(batches, cfg.Model.Intermediate.d_latent)[0]
-        precision = choose_precision(
-            args.precision, get_model(cfg.to_dict()).to(device), to_device(pieces[0], device), device
-        )
+        precision = choose_precision(args.precision, device)
         trainer = Trainer(cfg, device, precision)
         encoder, decoder = cfg.Model.Encoder, cfg.Model.Decoder
+        n_parameters = sum(p.numel() for p in trainer.model.parameters())
         print(
-            f"\nmodel            {sum(p.numel() for p in trainer.model.parameters()) / 1e6:.2f} M parameters: encoder "
-            f"{encoder.d_model} x {encoder.n_layer}, decoder {decoder.d_model} x {decoder.n_layer}; "
+            f"\nmodel            {n_parameters / 1e6:.2f} M parameters: "
+            f"encoder {encoder.d_model} x {encoder.n_layer}, decoder {decoder.d_model} x {decoder.n_layer}; "
             f"{cfg.Data.batch_size} windows x {batches.n_steps} steps; {precision} on {device}"
             + (f", {torch.get_num_threads()} threads" if device.type == "cpu" else "")
         )
@@ -238,7 +248,7 @@ def main(arguments=None):
         report_waiting(trainer, batches, cfg, args.steps)
         report_adamw(trainer, pieces, tokens, args.steps)
         if args.compile:
-            report_compiled(trainer, pieces, tokens, cfg, precision, args.steps)
+            report_compiled(trainer, batches, cfg, precision, args.steps)
 
 
 if __name__ == "__main__":

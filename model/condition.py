@@ -159,11 +159,10 @@ class Budget(nn.Module):
     def features(self, targets, played_onset, played_vel):
         """targets: see above; played_onset, played_vel (..., V): sums over the bar's earlier steps
         -> (..., 7 + 3V)."""
-        n_voice = played_onset.shape[-1]
-        scalars = (targets[..., i, None] for i in range(6))
+        V = played_onset.shape[-1]
+        *scalars, wanted_voice, has_voice, share_left = targets.split((1,) * 6 + (V, V, 1), -1)
         wanted_hits, wanted_vel, has_density, has_intensity, has_both, steps_left = scalars
-        wanted_voice, has_voice = targets[..., 6 : 6 + n_voice], targets[..., 6 + n_voice : 6 + 2 * n_voice]
-        hits, vel = played_onset.sum(-1)[..., None], played_vel.sum(-1)[..., None]
+        hits, vel = played_onset.sum(-1, keepdim=True), played_vel.sum(-1, keepdim=True)
 
         hits_over = wanted_hits - hits
         hits_left = hits_over * has_density
@@ -177,7 +176,7 @@ class Budget(nn.Module):
             deficit / (hits + 1),
             needed_vel.clip(-0.5, 1.5) * has_both,
             has_density,
-            targets[..., -1:],
+            share_left,
             voice_left / 4,
             voice_left / steps_left,
             has_voice,

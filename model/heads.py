@@ -175,11 +175,12 @@ class VoiceHits:
 
     def offset_logits(self, prepared, velocity_bin):
         """With the hit's own velocity (n,)."""
-        return bin_logits(prepared + F.embedding(velocity_bin, self.own_velocity), *self.layers[1])
+        return bin_logits(prepared + self.own_velocity.index_select(0, velocity_bin), *self.layers[1])
 
     def embed_hit(self, velocity_bin, offset_bin):
         """See HitChain.embed_hit."""
-        return F.embedding(velocity_bin, self.velocity_token) + F.embedding(offset_bin, self.offset_token)
+        velocity = self.velocity_token.index_select(0, velocity_bin)
+        return velocity + self.offset_token.index_select(0, offset_bin)
 
 
 def bin_logits(prepared, between_bias, between, out_bias, out):

@@ -145,7 +145,8 @@ def test_meter_events_that_leave_it_at_four_quarters_are_fine(cfg, tmp_path, eve
 
 def test_the_table_may_tell_a_meter_that_the_file_does_not(cfg, tmp_path):
     small_corpus(tmp_path / "corpus", c=midi_bytes(beat(bars=3)))
-    info = "midi_filename,split,time_signature,bpm,beat_type\na.mid,train,4-4,77,beat\nb.mid,validation,4/4,inf,\nc.mid,train,6-8,,\n"
+    info = "midi_filename,split,time_signature,bpm,beat_type\n"
+    info += "a.mid,train,4-4,77,beat\nb.mid,validation,4/4,inf,\nc.mid,train,6-8,,\n"
     write(tmp_path / "corpus", {"info.csv": info})
     cache = preprocess(cfg)
     assert cache.report["skipped"] == {"not 4/4": ["c.mid"]}
@@ -291,7 +292,6 @@ def test_a_cache_that_fits_is_reused_and_says_so(cfg, tmp_path, capsys, monkeypa
 @pytest.mark.parametrize(
     "change, says",
     [
-        (lambda cfg, folder: setattr(cfg.Data, "down_sample_tpq", 6), "down_sample_tpq changed"),
         (lambda cfg, folder: setattr(cfg.Data.splits, "test", 0.3), "splits changed"),
         (
             lambda cfg, folder: (folder / "b.mid").write_bytes(midi_bytes(beat(bars=2, velocity=61))),
@@ -328,10 +328,8 @@ def test_a_cache_of_midi_dir_stays_until_forced(cfg, tmp_path, capsys):
     assert len(preprocess(cfg, tmp_path / "mine").files) == 3
     assert len(preprocess(cfg).files) == 3
     assert "made with --midi-dir; python preprocessing.py --force goes back" in capsys.readouterr().out
-    cfg.Data.down_sample_tpq = 6
-    with pytest.raises(
-        ValueError, match="made with --midi-dir, and down_sample_tpq changed: run .* --midi-dir again"
-    ):
+    cfg.Data.splits.test = 0.3
+    with pytest.raises(ValueError, match="made with --midi-dir, and splits changed: run .* --midi-dir again"):
         preprocess(cfg)
     assert len(preprocess(cfg, force=True).files) == 2
     assert len(preprocess(cfg, tmp_path / "mine").files) == 3

@@ -5,14 +5,15 @@ defaults (weights only). Keys: config (plain dict), vae_model, vae_optimizer, sc
 checkpoint adds `ema` (name -> tensor, the averaged weights) and what an exact resume needs.
 """
 
-import os
 import pickle
 import re
-import warnings
 import zipfile
 from pathlib import Path
 
 import torch
+
+from utils.files import UNFINISHED, written_whole
+from utils.warn import warn
 
 _PLAIN = (type(None), bool, int, float, str)
 _STEP_FILE = re.compile(r"step_(\d+)\.pt")
@@ -24,29 +25,14 @@ def checkpoint_path(folder, step):
 
 
 def save_checkpoint(checkpoint, path):
-    """Writes a dict to `path`, tensors moved to the CPU so that it loads on any machine.
+    """Writes a dict to `path`, whole or not at all, its tensors moved to the CPU so that it loads on any
+    machine.
 
-    A temporary file beside it is renamed when all is on disk: a crash leaves the old file or the new one.
     Raises ValueError, before anything is written, for a value that a weights-only load would refuse.
     """
     checkpoint = _portable(checkpoint, "checkpoint")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if os.name == "posix":  # elsewhere a folder can't be opened, and the rename is all there is
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    with written_whole(path) as aside:
+        torch.save(checkpoint, aside)
 
 
 def _portable(value, name):
@@ -186,7 +172,8 @@ def latest_checkpoint(folder):
 
 
 def load_latest(folder, map_location="cpu"):
-    """(path, checkpoint) of the last step in a folder whose file is whole; a damaged one is named in a warning.
+    """(path, checkpoint) of the last step in a folder whose file is whole; a damaged one is named in a
+    warning.
 
     Raises ValueError, naming the last, where none can be read.
     """
@@ -195,21 +182,21 @@ def load_latest(folder, map_location="cpu"):
         try:
             return path, load_checkpoint(path, map_location)
         except ValueError as error:
-            warnings.warn(f"{error}; the checkpoint before it is taken", stacklevel=2)
+            warn(f"{error}; the checkpoint before it is taken")
             problem = error
     raise problem
 
 
 def prune_checkpoints(folder, keep_last, keep_every=0):
-    """Deletes all but the last `keep_last` (at least 1) of a folder's step files and, where keep_every is not 0,
-    those of its multiples; best.pt and others stay. What a killed save left half-written goes, too."""
+    """Deletes all but the last `keep_last` (at least 1) of a folder's step files and, where keep_every is not
+    0, those of its multiples; best.pt and others stay. What a killed save left half-written goes, too."""
     if keep_last < 1:
         raise ValueError(f"keep_last: {keep_last}, but at least 1 is expected")
     for path in _step_files(folder)[:-keep_last]:
         step = int(_STEP_FILE.fullmatch(path.name)[1])
         if not keep_every or step % keep_every:
             path.unlink()
-    for path in Path(folder).glob(".*.pt.tmp"):
+    for path in Path(folder).glob(f"*.pt.*{UNFINISHED}"):
         path.unlink()
 
 

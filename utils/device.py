@@ -1,12 +1,13 @@
 """Which device to run on."""
 
-import warnings
-
 import torch
+
+from utils.warn import warn
 
 
 def pick_device(name="auto"):
-    """torch.device for a name such as "cpu", "cuda:1", "mps" or "auto"; one that is absent gives the CPU and a warning.
+    """torch.device for a name such as "cpu", "cuda:1", "mps" or "auto"; one that is absent gives the CPU and
+    a warning.
 
     ValueError for a name that means no device anywhere.
     """
@@ -24,6 +25,6 @@ def pick_device(name="auto"):
         "mps": torch.backends.mps.is_available,
     }
     if device.type not in there or not there[device.type]():
-        warnings.warn(f"device {name} is not here; the CPU is used instead", stacklevel=2)
+        warn(f"device {name} is not here; the CPU is used instead")
         return torch.device("cpu")
     return device

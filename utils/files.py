@@ -6,31 +6,51 @@ import os
 from contextlib import contextmanager
 from pathlib import Path
 
+UNFINISHED = ".part"  # the end of the name of a file that is still being written
+
 
 @contextmanager
 def written_whole(path):
-    """A path beside `path` to write to, which takes its place in the end; folders are made.
+    """Yields a path beside `path` to write to, which replaces `path` at the end; folders are made.
 
-    What goes wrong on the way leaves the old file as it was.
+    The new file is on the disk before it gets its name, so a crash leaves the old file or the new one. An
+    exception leaves the old file as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")  # of two processes at once, each has its own
+    # two processes that write the same file at once have one each
+    aside = path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
     try:
         yield aside
+        with open(aside, "rb+") as file:
+            os.fsync(file.fileno())
         os.replace(aside, path)
     finally:
+        aside.unlink(missing_ok=True)
+    if os.name == "posix":  # elsewhere a folder can't be opened, and the rename is all there is
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def remove_unfinished(path):
+    """Deletes what processes that were killed while they wrote `path` left; none may be writing it now."""
+    for aside in Path(path).parent.glob(f"{Path(path).name}.*{UNFINISHED}"):
         aside.unlink(missing_ok=True)
 
 
 def write_text(path, text):
-    """Write text to `path`, whole or not at all; folders are made. Raises OSError, the old file untouched."""
+    """Writes text to `path`, whole or not at all; folders are made. Raises OSError, the old file
+    untouched."""
     with written_whole(path) as aside:
         aside.write_text(text, encoding="utf-8")
 
 
 def json_text(value, indent=None):
-    """Nested dicts, lists, text and numbers as JSON. NaN and infinity, which JSON does not know, become null."""
+    """Nested dicts, lists, text and numbers as JSON. NaN and infinity, which JSON does not know, become
+    null."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 

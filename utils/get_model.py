@@ -33,7 +33,8 @@ def get_model(config):
 
 
 def given_model(model=None):
-    """The model that is given, or for None the one that get_model built last in this process. Raises ValueError."""
+    """The model that is given, or for None the one that get_model built last in this process. Raises
+    ValueError."""
     if model is not None and not isinstance(model, torch.nn.Module):
         raise ValueError(f"model: {shorten(repr(model))}; it must be a model that get_model built")
     return last_model() if model is None else model
@@ -49,7 +50,8 @@ def last_model():
 
 
 def last_model_or_shipped():
-    """The model that get_model built last in this process or, where none was built, that of the shipped checkpoint."""
+    """The model that get_model built last in this process or, where none was built, that of the shipped
+    checkpoint."""
     return load_model(SHIPPED) if _last_model is None else _last_model
 
 
@@ -57,8 +59,8 @@ def last_model_or_shipped():
 def load_model(path, device="cpu"):
     """The model of a checkpoint file, in eval mode on the device, in float32.
 
-    A checkpoint of a training run gives its averaged weights, as a shipped one does. Raises ValueError, naming
-    the file, for one that is missing, damaged, or does not fit.
+    A checkpoint of a training run gives its averaged weights, as a shipped one does. Raises ValueError,
+    naming the file, for one that is missing, damaged, or does not fit.
     """
     checkpoint = load_checkpoint(path)
     model = get_model(config_from_dict(checkpoint["config"], source=str(path)).to_dict())
@@ -71,9 +73,9 @@ def load_model(path, device="cpu"):
 def checkpoint_of(model):
     """Which weights a model has: {"file", "sha256"}.
 
-    sha256: the first digits of the SHA-256 of its weights in float32, in the order of their names: the same however they
-    were loaded. file: the name of the checkpoint that load_model read them from; None where they came otherwise or have
-    changed since. The digest is computed once, and again when they change.
+    sha256: the first digits of the SHA-256 of its weights in float32, in the order of their names: the same
+    however they were loaded. file: the name of the checkpoint that load_model read them from; None where they
+    came otherwise or have changed since. The digest is computed once, and again when they change.
     """
     now = fingerprint(model.parameters())
     cache = DerivedCache.of(model, "identity", now)

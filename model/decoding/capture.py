@@ -1,7 +1,7 @@
 """Decoding on a GPU: the steps of a bar are captured once as a CUDA graph, and replayed as one launch.
 
-A step is some hundred small kernels, and launching them one by one takes the CPU far longer than the GPU needs for
-them.
+A step is some hundred small kernels, and launching them one by one takes the CPU far longer than the GPU
+needs for them.
 """
 
 import contextlib
@@ -19,10 +19,11 @@ KEPT = 4  # graphs of one model: of as many batch sizes, temperatures, sets of k
 
 
 class CapturedDecoding(Decoding):
-    """A Decoding whose bars are CUDA graphs, one for each kind of bar: how long it is, and which conditioning it has.
+    """A Decoding whose bars are CUDA graphs, one for each kind of bar: how long it is, and which conditioning
+    it has.
 
-    The graphs read a copy of the model's weights that stays where it is. `refresh` copies them anew, on the device: it
-    need not ask whether they changed, which only a wait for the device would tell.
+    The graphs read a copy of the model's weights that stays where it is. `refresh` copies them anew, on the
+    device: it need not ask whether they changed, which only a wait for the device would tell.
     """
 
     def __init__(self, model, *arguments):
@@ -49,7 +50,7 @@ class CapturedDecoding(Decoding):
             for static, value in zip(inputs, (*conditioning.values(), uniform, *positions)):
                 static.copy_(value)
             graph.replay()
-            return tuple(roll.clone() for roll in outputs)
+            return outputs
 
     def capture(self, conditioning, uniform, positions):
         """(the graph, the tensors it reads, the tensors it writes). The state is left as it was."""
@@ -84,8 +85,8 @@ def on_device(device):
 @torch.inference_mode(False)  # what is allocated may be used, and written, outside of it as well
 @torch.no_grad()
 def fresh(model, batch_size, guide, temperature, precision=None):
-    """A Decoding at its beginning, for its caller alone: on a GPU a captured one, on a CPU a compiled one, if it can be.
-    precision: see Decoding and CpuDecoding; None: decoding_precision."""
+    """A Decoding at its beginning, for its caller alone: on a GPU a captured one, on a CPU a compiled one, if
+    it can be. precision: see Decoding and CpuDecoding; None: decoding_precision."""
     start, precision = model.decoder.start, precision or decoding_precision(model)
     kind = Decoding
     if start.is_cuda:
@@ -98,8 +99,8 @@ def fresh(model, batch_size, guide, temperature, precision=None):
 @torch.inference_mode(False)
 @torch.no_grad()
 def begin(model, batch_size, guide, temperature, precision=None):
-    """A Decoding at its beginning, of the model's weights as they are now. On a GPU it is kept with the model, so that the
-    second call is as fast as the hundredth."""
+    """A Decoding at its beginning, of the model's weights as they are now. On a GPU it is kept with the
+    model, so that the second call is as fast as the hundredth."""
     if not model.decoder.start.is_cuda:
         return fresh(model, batch_size, guide, temperature, precision)
     cache = DerivedCache.of(model, "captured")

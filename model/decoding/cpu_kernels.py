@@ -1,11 +1,13 @@
-"""The arithmetic of the decoder's layers on a CPU, as loops that numba compiles: a step through them is some hundred small
-operations, and starting one in torch or NumPy takes longer than the operation itself. No rule of what is drawn is here.
+"""The arithmetic of the decoder's layers on a CPU, as loops that numba compiles: a step through them is some
+hundred small operations, and starting one in torch or NumPy takes longer than the operation itself. No rule
+of what is drawn is here.
 
-Shapes: B batch, R rows (B of each view of the guidance), D model width, H heads, W slots of the kv cache, d = D/H,
-L layers, P width of a layer's conditioning, V voices, F features of the budget. All arrays are C-contiguous float32, but
-for matrices in 8 bits and slots.
+Shapes: B batch, R rows (B of each view of the guidance), D model width, H heads, W slots of the kv cache, d =
+D/H, L layers, P width of a layer's conditioning, V voices, F features of the budget. All arrays are
+C-contiguous float32, but for matrices in 8 bits and slots.
 
-All compiled code is in this file: numba's cache on disk looks no further than a function's own file for changes.
+All compiled code is in this file: numba's cache on disk looks no further than a function's own file for
+changes.
 """
 
 import math
@@ -17,8 +19,8 @@ f32 = np.float32
 
 
 def compiled(function):
-    """function, compiled by numba when it is first called, and kept on disk for the next process where possible. Sums may
-    be reordered, so that several numbers are added at a time."""
+    """function, compiled by numba when it is first called, and kept on disk for the next process where
+    possible. Sums may be reordered, so that several numbers are added at a time."""
     how = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz"}}
     try:
         return njit(cache=True, **how)(function)
@@ -118,8 +120,8 @@ def gated(gate_up, out):
 
 @compiled
 def attend(qkv, position, cache, layer, first_row, out):
-    """Attention of one step: qkv (R, 3 D); position: see run_layers; cache (L, 2, rows, H, W, d), of which the R rows from
-    first_row on get the step's key and value -> out (R, D)."""
+    """Attention of one step: qkv (R, 3 D); position: see run_layers; cache (L, 2, rows, H, W, d), of which
+    the R rows from first_row on get the step's key and value -> out (R, D)."""
     cos, sin, slot, unseen = position
     H, W, d = cache.shape[3:]
     n_seen = 0
@@ -156,11 +158,12 @@ def attend(qkv, position, cache, layer, first_row, out):
 
 @compiled
 def run_layers(weights, eps, x, modulation, features, position, cache, first_row, hidden):
-    """Phi3Decoder.step with the budget's matrices: x (R, D), modulation (R, L, P), features (R, F), of no columns without a
-    budget -> hidden (R, D).
+    """Phi3Decoder.step with the budget's matrices: x (R, D), modulation (R, L, P), features (R, F), of no
+    columns without a budget -> hidden (R, D).
 
-    position: cos and sin (3, d) of query, key and value, the slot (1) of the cache that is written, and which slots are
-    not seen (W): 0 for those that are, a prefix. cache (L, 2, rows, H, W, d): its rows from first_row on are used.
+    position: cos and sin (3, d) of query, key and value, the slot (1) of the cache that is written, and which
+    slots are not seen (W): 0 for those that are, a prefix. cache (L, 2, rows, H, W, d): its rows from
+    first_row on are used.
     """
     R, D = x.shape
     F, (L, P) = features.shape[1], modulation.shape[1:]
@@ -199,8 +202,8 @@ def run_layers(weights, eps, x, modulation, features, position, cache, first_row
 
 @compiled
 def embed(rolls, rolls_bias, mix, mix_bias, onset, vel, timeoffset, out):
-    """RollEmbedding: rolls (3, V, D), the matrices of onset, vel and timeoffset, rolls_bias (3, D), mix a Matrix; onset,
-    vel, timeoffset (B, V) -> out (R, D), the same for every view."""
+    """RollEmbedding: rolls (3, V, D), the matrices of onset, vel and timeoffset, rolls_bias (3, D), mix a
+    Matrix; onset, vel, timeoffset (B, V) -> out (R, D), the same for every view."""
     (B, V), (R, D) = onset.shape, out.shape
     inner, mixed = np.empty((B, 3 * D), np.float32), np.empty((B, D), np.float32)
     for part, roll in enumerate((onset, vel, timeoffset)):
@@ -220,7 +223,8 @@ def embed(rolls, rolls_bias, mix, mix_bias, onset, vel, timeoffset, out):
 
 @compiled
 def checksum(bits):
-    """A sum of bits (n) uint32, modulo 2^64, that every change of a single number changes, and a change of order too."""
+    """A sum of bits (n) uint32, modulo 2^64, that every change of a single number changes, and a change of
+    order too."""
     total = np.uint64(0)
     for i in range(len(bits)):
         total += np.uint64(bits[i]) * np.uint64(2 * i + 1)

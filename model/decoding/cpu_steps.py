@@ -56,8 +56,8 @@ def array(tensor):
 
 
 def matrix_of(matrix, precision):
-    """The Matrix of a tensor (n_out, n_in), or (L, n_out, n_in); docs/experiments.md has the cost of rounding to
-    torch.int8."""
+    """The Matrix of a tensor (n_out, n_in), or (L, n_out, n_in); docs/experiments.md has the cost of rounding
+    to torch.int8."""
     matrix = matrix.detach() if matrix.ndim == 3 else matrix.detach().unsqueeze(0)
     scale = matrix.new_ones(matrix.shape[:-1])
     if precision == torch.int8 and matrix.numel():
@@ -67,7 +67,8 @@ def matrix_of(matrix, precision):
 
 
 def weights_in(model, precision):
-    """Weights and Embedding of a model in float32, its large matrices in that precision: torch.float32 or int8."""
+    """Weights and Embedding of a model in float32, its large matrices in that precision: torch.float32 or
+    int8."""
     decoder, budget = model.decoder, model.budget
     by_kind = zip(*(layer.matrices() for layer in decoder.layers))
     matrices = [matrix_of(torch.stack(of_layers), precision) for of_layers in by_kind]
@@ -97,8 +98,8 @@ def weights_in(model, precision):
 
 
 class CpuDecoding(Decoding):
-    """A Decoding of a model in float32 on a CPU, precision torch.float32 or int8, its layers compiled. Each thread runs
-    rows of its own through them."""
+    """A Decoding of a model in float32 on a CPU, precision torch.float32 or int8, its layers compiled. Each
+    thread runs rows of its own through them."""
 
     def __init__(self, model, batch_size, *arguments):
         super().__init__(model, batch_size, *arguments)
@@ -146,7 +147,8 @@ class CpuDecoding(Decoding):
 
 @contextlib.contextmanager
 def workers(n):
-    """A function that does work(part) for each of n + 1 parts, the first in this thread, each other in one of its own."""
+    """A function that does work(part) for each of n + 1 parts, the first in this thread, each other in one of
+    its own."""
     with ThreadPoolExecutor(n) if n else contextlib.nullcontext() as pool:
 
         def run_all(work, first, *others):

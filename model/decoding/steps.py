@@ -1,7 +1,7 @@
 """Step by step: one step of the decoder over its kv cache, and what is drawn from its hidden state.
 
-Shapes: B batch, n steps of a bar (or of its beginning), V voices (9), D model width, L layers, K bins, N views of the
-Guide, R = N B rows that go through the decoder, the rows of one view after those of another.
+Shapes: B batch, n steps of a bar (or of its beginning), V voices (9), D model width, L layers, K bins, N
+views of the Guide, R = N B rows that go through the decoder, the rows of one view after those of another.
 """
 
 import functools
@@ -14,24 +14,27 @@ import torch
 from model.controls import CONTROLS
 from model.heads import StepHeads, bin_to_offset, bin_to_velocity, offset_to_bin, velocity_to_bin
 
+TAP = "tap_velocity_bin", "tap_offset_bin", "tap_vel", "tap_timeoffset"
+
 
 class View(NamedTuple):
-    """What a row of a guided batch sees: which of the given controls are unset in it, and whether it sees the tap hit
-    by hit (literal) or only the summary of its bars."""
+    """What a row of a guided batch sees: which of the given controls are unset in it, and whether it sees the
+    tap hit by hit (literal) or only the summary of its bars."""
 
     without: frozenset
     literal: bool
 
 
 class Guide:
-    """Classifier-free guidance (Ho & Salimans 2022), for each control and for the tap, as one larger batch: each of B
-    rows is decoded in several views, and their logits are blended by weights that add up to 1.
+    """Classifier-free guidance (Ho & Salimans 2022), for each control and for the tap, as one larger batch:
+    each of B rows is decoded in several views, and their logits are blended by weights that add up to 1.
 
-    strength: one number for all controls, or a dict of all four. Controls of one strength go together, the weaker
-    before the stronger: the blend starts from the logits without controls and adds, control by control, strength
-    times the difference that the control makes. At 1 throughout that is the model as trained; one strength for all is
-    the usual guidance between all and none. follow: how many times the difference between the summary of the tap and
-    its hits counts. given: the controls that are set anywhere; the others get no view, nor do views of weight 0.
+    strength: one number for all controls, or a dict of all four. Controls of one strength go together, the
+    weaker before the stronger: the blend starts from the logits without controls and adds, control by
+    control, strength times the difference that the control makes. At 1 throughout that is the model as
+    trained; one strength for all is the usual guidance between all and none. follow: how many times the
+    difference between the summary of the tap and its hits counts. given: the controls that are set anywhere;
+    the others get no view, nor do views of weight 0.
     """
 
     def __init__(self, strength=1.0, follow=1.0, given=CONTROLS):
@@ -64,7 +67,8 @@ class Guide:
         return torch.cat([torch.full_like(x, unset) if name in view.without else x for view in self.views])
 
     def heard(self, x, unheard):
-        """An input made of the tap (B, ...) for each view (R, ...): `unheard` (B, ...) where it is not literal."""
+        """An input made of the tap (B, ...) for each view (R, ...): `unheard` (B, ...) where it is not
+        literal."""
         return torch.cat([x if view.literal else unheard for view in self.views])
 
     def rows(self, rows, B):
@@ -81,8 +85,8 @@ class Guide:
         return sum((weight * (view - least) for weight, view in zip(self.weights.values(), more)), least)
 
     def came_from(self, earlier):
-        """For each view the index of the same view in an earlier Guide, of the same strengths and fewer given controls,
-        or of the nearest one."""
+        """For each view the index of the same view in an earlier Guide, of the same strengths and fewer given
+        controls, or of the nearest one."""
 
         def apart(view, other):
             return view.literal != other.literal, len((view.without & earlier.given) ^ other.without)
@@ -93,8 +97,9 @@ class Guide:
 
 
 def decoding_precision(model):
-    """The precision in which the decoder's large matrices are multiplied fastest: 8 bits on a CPU, where reading them
-    takes the time, bfloat16 on CUDA, else float32. A model that is not in float32 keeps its own."""
+    """The precision in which the decoder's large matrices are multiplied fastest: 8 bits on a CPU, where
+    reading them takes the time, bfloat16 on CUDA, else float32. A model that is not in float32 keeps its
+    own."""
     weight = model.decoder.start
     if weight.dtype != torch.float32:
         return weight.dtype
@@ -102,8 +107,8 @@ def decoding_precision(model):
 
 
 def inference(function):
-    """A function of a model, or a method of an object that has one, without gradients and in the model's own precision:
-    under autocast it gives what it gives outside."""
+    """A function of a model, or a method of an object that has one, without gradients and in the model's own
+    precision: under autocast it gives what it gives outside."""
 
     @functools.wraps(function)
     def in_own_precision(owner, *arguments, **options):
@@ -120,8 +125,8 @@ def inference(function):
 class Decoding:
     """The state between two steps: the kv cache, the embedding of what was drawn last, and the position.
 
-    In torch, on any device. The steps of a bar read and write tensors that stay where they are, and on a GPU never wait
-    for a value, so that a bar can be captured as one graph, see model.decoding.capture.
+    In torch, on any device. The steps of a bar read and write tensors that stay where they are, and on a GPU
+    never wait for a value, so that a bar can be captured as one graph, see model.decoding.capture.
     """
 
     def __init__(self, model, batch_size, guide, temperature, precision):
@@ -154,12 +159,15 @@ class Decoding:
 
     @inference
     def bar(self, conditioning, uniform):
-        """Draw the n steps of a bar, or of its beginning: conditioning of these steps, see build_conditioning; uniform
-        (B, n, V, 5), in [0, 1). Returns onset, vel, timeoffset, float32 (B, n, V)."""
+        """Draw the n steps of a bar, or of its beginning: conditioning of these steps, see
+        build_conditioning; uniform (B, n, V, 5), in [0, 1). Returns onset, vel, timeoffset, float32 (B, n,
+        V)."""
         n = uniform.shape[1]
         positions = self.model.decoder.positions(self.position, n)
         self.position += n
-        return self.run_bar(conditioning, uniform, positions)
+        with torch.inference_mode():  # where small operations start a tenth sooner
+            drums = self.run_bar(conditioning, uniform, positions)
+        return tuple(roll.clone() for roll in drums)
 
     def run_bar(self, conditioning, uniform, positions):
         guide, budget = self.guide, self.model.budget
@@ -179,8 +187,8 @@ class Decoding:
         return tuple(torch.stack(roll, 1) for roll in zip(*drums))
 
     def step(self, x, modulation, features, position):
-        """Through the decoder's layers: x (R, D), modulation (R, L, P), features of the budget (R, F) or None, position: one
-        row of the decoder's tables of positions -> hidden (R, D)."""
+        """Through the decoder's layers: x (R, D), modulation (R, L, P), features of the budget (R, F) or
+        None, position: one row of the decoder's tables of positions -> hidden (R, D)."""
         if features is not None:
             modulation = modulation + self.model.budget(features.to(modulation.dtype)).unflatten(
                 -1, modulation.shape[-2:]
@@ -197,10 +205,12 @@ class Decoding:
 
 
 def bar_steps(conditioning, uniform, temperature, model):
-    """The conditioning of each step of a bar, a list of dicts, with all that its draws need and that does not depend on
-    what is drawn: threshold (B, V) of the onsets; chances, four (B, V): of the velocity token, where in its bin, of the
-    offset token, where in its bin; velocity_bin and offset_bin of known cells."""
-    bar = conditioning | {"threshold": onset_threshold(uniform[..., 0], temperature, conditioning)}
+    """The conditioning of each step of a bar, a list of dicts, with all that its draws need and that does not
+    depend on what is drawn: the values TAP as (B, 1); threshold (B, V) of the onsets; chances, four (B, V):
+    of the velocity token, where in its bin, of the offset token, where in its bin; velocity_bin and
+    offset_bin of known cells."""
+    tap = {name: roll.unsqueeze(-1) for name, roll in conditioning.items() if name in TAP}
+    bar = conditioning | tap | {"threshold": onset_threshold(uniform[..., 0], temperature, conditioning)}
     if "known_vel" in conditioning:
         bar["velocity_bin"] = velocity_to_bin(conditioning["vel"], model.velocity_bins)
         bar["offset_bin"] = offset_to_bin(conditioning["timeoffset"], model.offset_bins)
@@ -210,10 +220,11 @@ def bar_steps(conditioning, uniform, temperature, model):
 
 
 def onset_threshold(uniform, temperature, conditioning):
-    """What the logits of the onsets, without the onset bias, have to exceed: (B, ..., V), of uniform (B, ..., V).
+    """What the logits of the onsets, without the onset bias, have to exceed: (B, ..., V), of uniform (B, ...,
+    V).
 
-    A hit where uniform < sigmoid(logit / temperature). Forbidden voices stay silent; known cells (if any) come before
-    what is forbidden, and the mask before all.
+    A hit where uniform < sigmoid(logit / temperature). Forbidden voices stay silent; known cells (if any)
+    come before what is forbidden, and the mask before all.
     """
     threshold = temperature * torch.logit(uniform) - conditioning["onset_bias"]
     if "forbid" in conditioning:
@@ -226,35 +237,37 @@ def onset_threshold(uniform, temperature, conditioning):
 
 
 def draw_step(heads, hidden, here, guide, temperature):
-    """The drums of a step: hidden (R, D), here: an entry of bar_steps -> onset, vel, timeoffset, float32 (B, V)."""
+    """The drums of a step: hidden (R, D), here: an entry of bar_steps -> onset, vel, timeoffset, float32 (B,
+    V)."""
     onset = draw_onsets(guide.blend(heads.onset_parts(hidden).float()), here)
     return onset, *draw_hits(heads.voices, hidden, onset, here, guide, temperature)
 
 
 def rows_hit(onset):
-    """How many rows of onset (B, V) hit each voice. Looking costs little on a CPU, where most voices are silent in most
-    steps; a GPU is not waited for: there every row counts as hit."""
+    """How many rows of onset (B, V) hit each voice. Looking costs little on a CPU, where most voices are
+    silent in most steps; a GPU is not waited for: there every row counts as hit."""
     B, V = onset.shape
     return [sum(voice) for voice in zip(*onset.tolist())] if onset.device.type == "cpu" else [B] * V
 
 
 def draw_onsets(parts, here):
-    """The chain of nine voices: parts (B, 1 + V, V) as StepHeads.onset_parts gives them, float32 -> onset (B, V) float32."""
+    """The chain of nine voices: parts (B, 1 + V, V) as StepHeads.onset_parts gives them, float32 -> onset (B,
+    V) float32."""
     base, *pairs = parts.unbind(1)
     above = base - here["threshold"]
     onset = torch.zeros_like(above)
     hits = rows_hit(torch.gt(above, 0, out=onset))
     for v, pair in enumerate(pairs[:-1]):
         if hits[v]:
-            above = torch.addcmul(above, pair, onset[:, v, None])
+            above = torch.addcmul(above, pair, onset.narrow(1, v, 1))
             hits = rows_hit(torch.gt(above, 0, out=onset))
     return keep_within(onset, above, here) if "limit" in here else onset
 
 
 def keep_within(onset, above, here):
-    """Of the hits drawn in a step, onset (B, V), keep as many as its limits allow: those furthest above their thresholds,
-    above (B, V), and all known ones. limit (B, R, V), R rules: each has, at the voices that it counts, the number of
-    them that may be hit, and V or more at the others.
+    """Of the hits drawn in a step, onset (B, V), keep as many as its limits allow: those furthest above their
+    thresholds, above (B, V), and all known ones. limit (B, R, V), R rules: each has, at the voices that it
+    counts, the number of them that may be hit, and V or more at the others.
 
     Hits are dropped once all voices are drawn: to stop at the limit would let the lowest voices win.
     """
@@ -272,10 +285,11 @@ def keep_within(onset, above, here):
 
 
 def draw_hits(voices, hidden, onset, here, guide, temperature):
-    """Velocity and offset of each hit, voice by voice: voices of StepHeads, hidden (R, D), onset (B, V). Returns vel,
-    timeoffset (B, V), 0 where nothing is hit.
+    """Velocity and offset of each hit, voice by voice: voices of StepHeads, hidden (R, D), onset (B, V).
+    Returns vel, timeoffset (B, V), 0 where nothing is hit.
 
-    A hit with the tap's own tokens is the tap: its values are the tap's to the last digit, not anywhere in the bin.
+    A hit with the tap's own tokens is the tap: its values are the tap's to the last digit, not anywhere in
+    the bin.
     """
     B, V = onset.shape
     hits = rows_hit(onset)
@@ -315,12 +329,12 @@ def draw_hits(voices, hidden, onset, here, guide, temperature):
             else:
                 past = past.index_add(0, rows, embedded)
 
-    is_tap = velocity_bins == here["tap_velocity_bin"][:, None]
-    is_tap &= offset_bins == here["tap_offset_bin"][:, None]
+    is_tap = velocity_bins == here["tap_velocity_bin"]
+    is_tap &= offset_bins == here["tap_offset_bin"]
     vel = bin_to_velocity(velocity_bins, velocity_within, len(voices[0].velocity_token))
     timeoffset = bin_to_offset(offset_bins, offset_within, len(voices[0].offset_token))
-    vel = torch.where(is_tap, here["tap_vel"][:, None], vel)
-    timeoffset = torch.where(is_tap, here["tap_timeoffset"][:, None], timeoffset)
+    vel = torch.where(is_tap, here["tap_vel"], vel)
+    timeoffset = torch.where(is_tap, here["tap_timeoffset"], timeoffset)
     if known is not None:
         vel = torch.where(known, here["vel"], vel)
         timeoffset = torch.where(known, here["timeoffset"], timeoffset)
@@ -341,7 +355,8 @@ def put_rows(x, rows, values):
 
 
 def pick(logits, uniform, temperature):
-    """Draw a token from logits (B, K) by inverting the distribution at uniform (B,), with no host synchronisation."""
+    """Draw a token from logits (B, K) by inverting the distribution at uniform (B,), with no host
+    synchronisation."""
     logits = logits.float() if temperature == 1 else logits.float() / temperature
     cumulative = logits.softmax(-1).cumsum(-1)
     token = torch.searchsorted(cumulative, uniform.unsqueeze(-1).contiguous()).squeeze(-1)

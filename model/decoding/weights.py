@@ -7,11 +7,12 @@ from model.decoding.cpu_kernels import checksum
 
 
 def fingerprint(tensors):
-    """Numbers that change whenever a value of the tensors changes, whoever changed it and however: by an optimizer's fused
-    step, by a swap of `.data`, in place. A model moved or widened to float64 keeps its fingerprint.
+    """Numbers that change whenever a value of the tensors changes, whoever changed it and however: by an
+    optimizer's fused step, by a swap of `.data`, in place. A model moved or widened to float64 keeps its
+    fingerprint.
 
-    The values themselves are looked at, as float32: torch's counters of changes see neither of the first two. One read
-    of the weights, and on another device than the CPU one copy of all.
+    The values themselves are looked at, as float32: torch's counters of changes see neither of the first two.
+    One read of the weights, and on another device than the CPU one copy of all.
     """
     tensors = [tensor.detach().flatten().float() for tensor in tensors]
     if any(tensor.device.type != "cpu" for tensor in tensors):

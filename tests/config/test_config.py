@@ -7,6 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.controls import CONTROLS
 from utils.config.errors import shorten
 from utils.config.schema import Config, ConfigError, config_from_dict, load_config
 
@@ -186,6 +187,20 @@ def test_statistics_can_be_filled_in_but_not_wrongly(config):
             "Data.augmentation.tightness_range: [2, 1], but the lower end must come first",
         ),
         (
+            "Data.down_sample_tpq=6",
+            "Data.down_sample_tpq: 6, but only 4 works: rhythms are read and MIDI files written on a grid of "
+            "sixteenths",
+        ),
+        (
+            "Data.augmentation.half_time=0.98",
+            "Data.augmentation.half_time: 0.98, but the sum with double_time must be at most 1, "
+            "as a window gets one of the two",
+        ),
+        (
+            "Data.augmentation.flat_velocity_range=[0.5, 1.5]",
+            "Data.augmentation.flat_velocity_range: [0.5, 1.5], but velocities are at most 1",
+        ),
+        (
             "Data.splits.test=0.9",
             "Data.splits.test: 0.9, but the sum with validation must be less than 1, "
             "or nothing is left for training",
@@ -307,14 +322,18 @@ def test_sections_refuse_what_they_do_not_know():
         assert all(field.is_required() for field in section.model_fields.values())
 
 
+def test_every_control_can_be_dropped(config):
+    assert CONTROLS.keys() <= config.to_dict()["Data"]["drop"].keys()
+
+
 # ---- Every key is read
 
 
 def test_every_key_is_read_somewhere(config, repository):
     """Outside the configuration itself and the tests, as an attribute.
 
-    rhythm_source, task and loss_weight are tables of weights, looked up by name, and the model is built from plain
-    dicts, some handed on whole as arguments: there the name alone counts as well.
+    rhythm_source, task, loss_weight and drop are tables, looked up by name, and the model is built from
+    plain dicts, some handed on whole as arguments: there the name alone counts as well.
     """
     sources = [
         path
@@ -326,7 +345,7 @@ def test_every_key_is_read_somewhere(config, repository):
     unread = []
     for path in leaves(config.to_dict()):
         pattern = rf"\.{path[-1]}\b"
-        if path[0] == "Model" or path[1] in {"rhythm_source", "task", "loss_weight"}:
+        if path[0] == "Model" or path[1] in {"rhythm_source", "task", "loss_weight", "drop"}:
             pattern += rf"|\b{path[-1]}(_nats)?\b"
         if not re.search(pattern, code):
             unread.append(".".join(path))

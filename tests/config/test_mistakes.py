@@ -1,4 +1,5 @@
-"""Arguments as people mistype them: one sentence that names the argument, never another error, wherever they are given."""
+"""Arguments as people mistype them: one sentence that names the argument, never another error, wherever they
+are given."""
 
 import re
 
@@ -93,7 +94,12 @@ def doors(model, drums):
             rolls | unset | given | {"seq_len": 4},
             [*rolls, *unset, "seq_len", "known", "latent", *dials],
         ),
-        (play, given | {"bars": 1}, [*wishes, *dials[:5], "keep_tracks", "lead_in"]),
+        (play, given | {"bars": 1}, [*wishes, *dials[:5], "keep_tracks", "lead_in", "job", "second"]),
+        (
+            play,
+            given | {"drums": drums, "job": "infill", "bars_anew": 1},
+            ["job", "drums", "voices_anew", "bars_anew", "strength", "lock", "rhythm"],
+        ),
         (
             infill,
             given | {"drums": drums, "steps": 0},
@@ -113,7 +119,7 @@ def doors(model, drums):
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_what_is_mistyped_is_taken_or_told(model, drums, data):
-    door, arguments, names = doors(model, drums)[data.draw(st.integers(0, 6))]
+    door, arguments, names = doors(model, drums)[data.draw(st.integers(0, 7))]
     name = data.draw(st.sampled_from(names))
     mistake = data.draw(MISTAKES)
     try:

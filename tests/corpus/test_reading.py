@@ -1,4 +1,4 @@
-"""Preprocessing a large folder: stopped and continued, with flat memory, past files that kill processes, two at once."""
+"""Preprocessing a large folder: stopped, with flat memory, past files that kill processes, two at once."""
 
 import fcntl
 import json
@@ -10,24 +10,24 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 import tracemalloc
-from functools import partial
 
 import pytest
 
-from preprocessing import PARTIAL, main, preprocess
-from tests.helpers.midi_files import beat, midi_bytes, note, write, zipped
+from preprocessing import preprocess
+from tests.helpers.midi_files import beat, midi_bytes, note, small_corpus, write
 from utils.corpus import read as reading
 from utils.corpus.cache import CACHE_FILE, LOCK_FILE
-from utils.corpus.read import FILES_PER_CHUNK
+from utils.corpus.read import FILES_PER_PART
 
-N_FILES = 9 * FILES_PER_CHUNK + 30
+N_FILES = 5 * FILES_PER_PART + 30
 SLOWLY = """
 import multiprocessing, sys, time
 from utils.corpus import read as reading
 
 def slowly(data, name, read=reading.read_midi):
+    if name == "0030.mid":
+        print("reading", name, flush=True)
     time.sleep(0.004)
     return read(data, name)
 
@@ -37,6 +37,9 @@ if __name__ == "__main__":
     from preprocessing import main
     sys.exit(main())
 """
+needs_fork = pytest.mark.skipif(
+    multiprocessing.get_start_method() != "fork", reason="other processes don't see the monkeypatch"
+)
 
 
 @pytest.fixture(scope="module")
@@ -82,109 +85,32 @@ def start(code, folder, cfg, workers, repository, **more):
     return subprocess.Popen(command, **(options | more))
 
 
-def n_chunks(cfg):
-    return sum(name.endswith(".npz") for name in os.listdir(f"{cfg.Data.cache_dir}/{PARTIAL}"))
+# ---- stopped
 
 
-@pytest.fixture
-def reads(monkeypatch):
-    """Counts the files that are parsed; stops as Ctrl-C does when stop_at of them were."""
-
-    class Reads:
-        count, stop_at = 0, None
-
-        def __call__(self, data, name, read=reading.read_midi):
-            if self.count == self.stop_at:
-                raise KeyboardInterrupt
-            self.count += 1
-            return read(data, name)
-
-    counting = Reads()
-    monkeypatch.setattr(reading, "read_midi", counting)
-    return counting
-
-
-# ---- stopped and continued
-
-
-@pytest.mark.parametrize(
-    "how, workers", [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGTERM, 2), (signal.SIGKILL, 2)]
-)
-def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(
-    folder, cfg, uninterrupted, repository, how, workers
-):
-    process = start(["-c", SLOWLY], folder, cfg, workers, repository)
-    while not (os.path.isdir(f"{cfg.Data.cache_dir}/{PARTIAL}") and n_chunks(cfg)):
-        assert process.poll() is None and not time.sleep(0.01)
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_stopped_leaves_the_old_cache_and_no_process(folder, cfg, tmp_path, repository, how):
+    preprocess(cfg, small_corpus(tmp_path / "few"))
+    before = cache_bytes(cfg)
+    process = start(["-c", SLOWLY, "--force"], folder, cfg, 2, repository)
+    assert process.stdout.readline() == "reading 0030.mid\n"
     if how == signal.SIGINT:
         os.killpg(process.pid, how)  # a terminal's Ctrl-C reaches every process
     else:
         process.send_signal(how)
-    out, error = process.communicate(timeout=20)  # to its end only when no process of the pool is left
+    out, error = process.communicate(timeout=90)  # to its end only when no process of the pool is left
     assert process.returncode == (130 if how == signal.SIGINT else -how)
-    kept = n_chunks(cfg)
-    assert 0 < kept < 10
-    if how == signal.SIGINT:
-        assert error.startswith(f"stopped: {kept * FILES_PER_CHUNK} of {N_FILES} files are read and kept in ")
-        assert error.endswith("; the same command goes on from there\n") and error.count("\n") == 1
-    else:
-        assert error == ""
-
-    process = start(["preprocessing.py"], folder, cfg, workers, repository)
-    out, error = process.communicate(timeout=20)
-    assert process.returncode == 0, error
-    assert f"goes on from {kept * FILES_PER_CHUNK} of {N_FILES} files, which were read before" in out
-    assert cache_bytes(cfg) == uninterrupted
+    said = "stopped: no cache was written; the same command starts again\n"
+    assert error == (said if how == signal.SIGINT else "")
+    assert cache_bytes(cfg) == before
     assert sorted(os.listdir(cfg.Data.cache_dir)) == [LOCK_FILE, CACHE_FILE]
 
 
-def test_what_was_read_is_not_read_again_but_what_changed_is(folder, cfg, tmp_path, reads, capsys):
-    mine = write(tmp_path / "mine", {path.name: path.read_bytes() for path in folder.iterdir()})
-    reads.stop_at = 3 * FILES_PER_CHUNK + 10
-    assert main(arguments(mine, cfg, 1)) == 130
-    assert capsys.readouterr().err.startswith(f"stopped: {3 * FILES_PER_CHUNK} of {N_FILES} files")
-    (mine / "0150.mid").write_bytes(midi_bytes(beat()))
-    reads.count, reads.stop_at = 0, None
-    changed = preprocess(cfg, mine)
-    assert reads.count == N_FILES - 2 * FILES_PER_CHUNK
-    stopped = cache_bytes(cfg)
-    preprocess(cfg, mine, force=True)
-    assert cache_bytes(cfg) == stopped
-    assert [file["n_steps"] for file in changed.files if file["name"] == "0150.mid"] == [16]
-
-
-def test_a_change_of_the_grid_is_noticed_and_a_zip_known_by_its_contents(
-    folder, cfg, tmp_path, reads, capsys
-):
-    corpus, known = zipped(folder, tmp_path / "mine.zip"), []
-    for change in (
-        lambda: None,
-        lambda: setattr(cfg.Data, "down_sample_tpq", 6),
-        lambda: zipped(folder, corpus),
-    ):
-        change()
-        reads.count, reads.stop_at = 0, FILES_PER_CHUNK + 1
-        with pytest.raises(KeyboardInterrupt):
-            preprocess(cfg, corpus)
-        known.append(f"goes on from {FILES_PER_CHUNK} of {N_FILES}" in capsys.readouterr().out)
-    assert known == [False, False, True]
-
-
-def test_a_chunk_that_is_damaged_is_read_again(folder, cfg, uninterrupted, reads):
-    reads.stop_at = 3 * FILES_PER_CHUNK
-    with pytest.raises(KeyboardInterrupt):
-        preprocess(cfg, folder)
-    chunks = sorted(os.scandir(f"{cfg.Data.cache_dir}/{PARTIAL}"), key=lambda entry: entry.name)
-    for chunk, damage in zip(
-        chunks, (lambda file: file.truncate(1000), lambda file: file.seek(2000) and file.write(b"!!!"))
-    ):
-        with open(chunk, "r+b") as file:
-            damage(file)
+def test_what_a_killed_process_left_unfinished_goes_with_the_next_save(folder, cfg, uninterrupted):
+    os.makedirs(cfg.Data.cache_dir)
     with open(f"{cfg.Data.cache_dir}/{CACHE_FILE}.1.part", "wb") as file:
-        file.write(b"of a process that was killed while it saved")
-    reads.count, reads.stop_at = 0, None
+        file.write(b"half of a cache")
     preprocess(cfg, folder)
-    assert reads.count == N_FILES - FILES_PER_CHUNK
     assert cache_bytes(cfg) == uninterrupted
     assert sorted(os.listdir(cfg.Data.cache_dir)) == [LOCK_FILE, CACHE_FILE]
 
@@ -194,7 +120,7 @@ def test_a_terminal_is_shown_the_rate(folder, cfg, repository):
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))
     process = start(["preprocessing.py"], folder, cfg, 1, repository, stderr=its)
     os.close(its)
-    process.communicate(timeout=20)
+    process.communicate(timeout=90)
     assert "file/s" in os.read(ours, 1 << 16).decode()
     os.close(ours)
 
@@ -215,24 +141,22 @@ def test_memory_grows_with_the_rolls_alone(cfg, tmp_path):
         finally:
             tracemalloc.stop()
 
-    few, many = peak(100), peak(600)
-    assert (many - few) / 500 < 3000  # bytes a file; a roll of its own would be 13,000
+    few, many = peak(100), peak(500)
+    assert (many - few) / 400 < 4000  # bytes a file; a roll of its own would be 13,000
 
 
 def test_two_processes_at_once_make_one_cache(folder, cfg, uninterrupted, repository):
     both = [start(["-c", SLOWLY], folder, cfg, workers, repository) for workers in (1, 2)]
-    said = [process.communicate(timeout=30) for process in both]
+    said = [process.communicate(timeout=90) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sum("is being made by another process; waiting for it" in out for out, _ in said) == 1
     assert sum("performances, made with --midi-dir" in out for out, _ in said) == 1
     assert cache_bytes(cfg) == uninterrupted
 
 
-@pytest.mark.skipif(
-    multiprocessing.get_start_method() != "fork", reason="other processes don't see the monkeypatch"
-)
+@needs_fork
 def test_a_file_that_kills_its_process_is_named_and_passed_over(folder, cfg, monkeypatch, capsys):
-    here, deadly = os.getpid(), {"0000.mid", "0529.mid", "0530.mid"}
+    here, deadly = os.getpid(), {"0000.mid", "0529.mid", "0528.mid"}
 
     def crash(data, name, read=reading.read_midi):
         if name in deadly and os.getpid() != here:
@@ -246,23 +170,13 @@ def test_a_file_that_kills_its_process_is_named_and_passed_over(folder, cfg, mon
     assert [why for why in cache.report["skipped"]["unreadable"] if "dies" in why] == died
     assert cache.report["kept"] == N_FILES - 2 - len(deadly)
     preprocess(cfg, folder)
-    assert capsys.readouterr().out.endswith(
-        "goes back to Data.corpus)\n"
-    )  # it fits: no file is read, none kills
+    # it fits: no file is read, none kills
+    assert capsys.readouterr().out.endswith("goes back to Data.corpus)\n")
 
 
-def test_ctrl_c_is_for_the_one_process_that_knows_what_to_do():
-    blocked = partial(signal.pthread_sigmask, signal.SIG_BLOCK)
-    with reading._processes(1, [()], blocked) as futures:
-        assert [signal.SIGINT in future.result() for future in futures] == [True]
-    assert signal.SIGINT not in blocked(())
-
-
-@pytest.mark.skipif(
-    multiprocessing.get_start_method() != "fork", reason="other processes don't see the monkeypatch"
-)
+@needs_fork
 def test_processes_that_cannot_be_had_are_an_error_with_the_remedy(folder, cfg, monkeypatch):
-    monkeypatch.setattr(reading, "_end_with_parent", lambda: os._exit(1))
+    monkeypatch.setattr(reading, "_follow_parent", lambda: os._exit(1))
     cfg.Data.preprocess_workers = 2
     with pytest.raises(ValueError, match="are killed, or can't start; try Data.preprocess_workers=1"):
         preprocess(cfg, folder)

@@ -56,7 +56,7 @@ def random_batch(B=3, T=64, seed=0):
 
 
 def hidden_states(model, batch, condition_from=None):
-    """The decoder's hidden states (B, T, D) over a batch, under the condition of another where one is given."""
+    """The decoder's hidden states (B, T, D) over a batch, under the condition of another if given."""
     source = batch if condition_from is None else condition_from
     controls, grid = controls_of(source), model.grid(source["onset"].shape[1])
     known = tuple(source[name] for name in ("onset", "vel", "timeoffset"))

@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 
 import torch
 
+import training_script_causal_decoder as script
 from tests.conftest import REPOSITORY, TINY
 from tests.helpers.midi_files import beat, midi_bytes, note, small_corpus
 from utils.checkpoints import load_checkpoint
@@ -15,18 +17,19 @@ from utils.training.run_log import CLOCKS
 
 SHORT = [
     "Training.warmup_steps=2",
-    "Training.validate_every=10",
-    "Training.checkpoint_every=10",
+    "Training.validate_every=4",
+    "Training.checkpoint_every=4",
     "Training.log_every=1",
     "Training.sample_every=1000",
     "Training.precision=float32",
     "Training.VAE_params.start_step=2",
     "Training.VAE_params.cycle_steps=4",
     "Training.VAE_params.kl_weight=0.1",
-    "Training.plain_steps=6",
+    "Training.plain_steps=3",
     "Data.batch_size=8",
     "Data.preprocess_workers=1",
 ]
+STEPS = 8
 STATE = ("vae_model", "ema", "vae_optimizer", "scheduler", "step", "best", "figures")
 
 
@@ -38,7 +41,7 @@ def busy_corpus(folder):
     return small_corpus(folder, busy=midi_bytes(busy))
 
 
-def arguments(folder, corpus, *sets, steps=20, dropout=0.1):
+def arguments(folder, corpus, *sets, steps=STEPS, dropout=0.1):
     """Command-line arguments of a short run in folder/run; `sets` are further KEY=VALUE."""
     sets = [
         *TINY,
@@ -54,16 +57,27 @@ def arguments(folder, corpus, *sets, steps=20, dropout=0.1):
     return ["--config", str(REPOSITORY / "config.yaml"), *(word for pair in sets for word in ("--set", pair))]
 
 
+def path_of(folder, step):
+    return folder / "run" / "checkpoints" / f"step_{step:08d}.pt"
+
+
 def checkpoint(folder, step):
-    return load_checkpoint(folder / "run" / "checkpoints" / f"step_{step:08d}.pt")
+    return load_checkpoint(path_of(folder, step))
 
 
-def forget(folder, step):
-    """Leaves the run as if it had been killed on its way to that step, its last."""
-    checkpoints = folder / "run" / "checkpoints"
-    for name in (f"step_{step:08d}.pt", "best.pt"):
-        if load_checkpoint(checkpoints / name)["step"] == step:
-            (checkpoints / name).unlink()
+def stopped_copy(run, folder, step=STEPS // 2):
+    """A copy of a run of STEPS steps in `folder`, as if it had been killed some steps after `step`."""
+    shutil.copytree(run / "run", folder / "run")
+    path_of(folder, STEPS).unlink()
+    best = folder / "run" / "checkpoints" / "best.pt"
+    if load_checkpoint(best)["step"] > step:
+        shutil.copy(path_of(folder, step), best)  # which was the best so far
+    return folder
+
+
+def resume(folder, *sets):
+    words = [word for pair in sets for word in ("--set", pair)]
+    assert script.main(["--resume", str(folder / "run"), *words]) == 0
 
 
 def lines(folder):
@@ -72,8 +86,36 @@ def lines(folder):
     return [{name: value for name, value in line.items() if name not in CLOCKS} for line in read]
 
 
+# ---- processes
+
+
+def fork(folder, work):
+    """A process that is a copy of this one runs work(), which gives its exit code, in `folder` and in a
+    session of its own; what it says goes to folder/said. Returns its id."""
+    folder.mkdir(exist_ok=True)
+    child = os.fork()
+    if child:
+        return child
+    try:
+        os.setsid()
+        os.chdir(folder)
+        with open("said", "w") as said:
+            for stream in (1, 2):
+                os.dup2(said.fileno(), stream)
+        sys.stdout = sys.stderr = os.fdopen(1, "w", buffering=1)
+        os._exit(work())
+    finally:
+        os._exit(99)  # never back into pytest
+
+
+def end_of(child, folder):
+    """(exit code, below 0 for a signal; what it said) of a forked process."""
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status), (folder / "said").read_text()
+
+
 def start(folder, words, patch="", command=()):
-    """The training script as a process of its own, after the lines of Python `patch`, which may change `script`;
+    """The training script as a new process, after the lines of Python `patch`, which may change `script`;
     command: what Python runs it through, such as torchrun."""
     code = (
         f"import os, signal, sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
@@ -81,14 +123,10 @@ def start(folder, words, patch="", command=()):
     )
     path = folder / "patched.py"
     path.write_text(code)
-    threads = (
-        1 if command else torch.get_num_threads()
-    )  # alone, as many as here: sums hang on how they are split
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     return subprocess.Popen(
         [sys.executable, *command, str(path), *words],
         cwd=folder,
-        env=environment,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -106,6 +144,9 @@ def finish(process, timeout=120):
     return process.returncode, said
 
 
+# ---- comparisons
+
+
 def assert_same(a, b, path=""):
     if isinstance(a, dict):
         assert a.keys() == b.keys(), path
@@ -117,7 +158,7 @@ def assert_same(a, b, path=""):
         assert a == b, path
 
 
-def assert_same_run(folder, other, steps=20):
+def assert_same_run(folder, other, steps=STEPS):
     """Both ended in the same state, to the bit, and logged the same figures, all of them."""
     for name in (f"step_{steps:08d}.pt", "best.pt"):
         ours, theirs = (load_checkpoint(place / "run" / "checkpoints" / name) for place in (folder, other))

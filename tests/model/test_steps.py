@@ -144,7 +144,8 @@ def draw_one_step(model, hidden, uniform, known=None):
 def draw_values(model, hidden, onset, tap, uniform, guide):
     """draw_hits of the onsets (B, V) of a step with this tap."""
     voices = StepHeads(model.onset_head, model.hit_head).voices
-    return draw_hits(voices, hidden, onset, tap | {"chances": uniform[..., 1:].unbind(-1)}, guide, 1.0)
+    here = {name: x if name == "tap_tokens" else x[:, None] for name, x in tap.items()}
+    return draw_hits(voices, hidden, onset, here | {"chances": uniform[..., 1:].unbind(-1)}, guide, 1.0)
 
 
 def test_samples_have_the_probabilities_of_the_heads(model):

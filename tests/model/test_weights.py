@@ -11,7 +11,7 @@ from model.decoding.sampling import sample
 from model.decoding.weights import fingerprint
 from tests.helpers.model_batches import random_batch, sampling_inputs, small_model
 from utils.get_model import checkpoint_of
-from utils.training.ema import EMA
+from utils.training.loop import EMA
 
 
 @pytest.fixture

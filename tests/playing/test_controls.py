@@ -179,7 +179,8 @@ def test_control_file_errors_name_file_key_and_rule(tmp_path):
 
 
 def test_a_control_is_a_row_of_the_table(monkeypatch):
-    """Another row is asked for, turned into the model's units and back, measured and shown, without a word about it."""
+    """Another row is asked for, turned into the model's units and back, measured and shown, without a word
+    about it."""
 
     def half(onset, vel, grid):
         return grid.sums(onset[..., 0], -1) / np.array(grid.lengths, np.float32)

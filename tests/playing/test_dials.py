@@ -1,5 +1,5 @@
-"""The dials: guidance for each control, how far the tap is followed, blends of styles. What costs nothing costs nothing,
-and each end of a dial is what it was without the dial."""
+"""The dials: guidance for each control, how far the tap is followed, blends of styles. What costs nothing
+costs nothing, and each end of a dial is what it was without the dial."""
 
 import math
 import random
@@ -273,7 +273,8 @@ def bars_of(player, changes, **how):
 
 
 def test_a_jam_takes_on_rows_where_controls_are_first_asked_for(player, rows, monkeypatch):
-    """And plays what generate plays, which knows all of it from the beginning; in one precision, whatever the rows."""
+    """And plays what generate plays, which knows all of it from the beginning; in one precision, whatever the
+    rows."""
     monkeypatch.setattr("model.decoding.capture.decoding_precision", lambda *_: torch.float32)
     guidance = {"density": 2.0, "style": 3.0, "intensity": 1.0, "instrument": 1.0}
     rhythm = [random_batch(B=1)[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset")]

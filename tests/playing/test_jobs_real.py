@@ -1,4 +1,5 @@
-"""The jobs on real performances with the shipped checkpoint: what is played belongs to the drums it is played to."""
+"""The jobs on real performances with the shipped checkpoint: what is played belongs to the drums it is played
+to."""
 
 import csv
 import io
@@ -56,7 +57,8 @@ def f1(played, real):
 
 
 def test_humanised_drums_are_played_as_the_drummer_played_them(performances):
-    """From drums of one loudness on the grid: nearer than the best that is the same everywhere, and loud where he was."""
+    """From drums of one loudness on the grid: nearer than the best that is the same everywhere, and loud
+    where he was."""
     errors, likeness = [], []
     for number, (onset, vel, timeoffset) in enumerate(performances):
         played = humanise((onset, onset * 0.8, timeoffset * 0), seed=number, num_samples=SAMPLES)
@@ -75,7 +77,8 @@ def test_humanised_drums_are_played_as_the_drummer_played_them(performances):
 
 
 def test_an_added_voice_is_where_the_drummer_had_it(performances):
-    """The kick, to the rest of the drums: it goes with the real one, and more than with those of the others."""
+    """The kick, to the rest of the drums: it goes with the real one, and more than with those of the
+    others."""
     kick = voice_index("kick")
     played = [
         add_voices(drums, ["kick"], seed=number, num_samples=SAMPLES)[0][..., kick].mean(0)

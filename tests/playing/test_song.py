@@ -1,4 +1,5 @@
-"""Songs: what a song file asks of each bar, what it says to one that can't be laid out, and what is played."""
+"""Songs: what a song file asks of each bar, what it says to one that can't be laid out, and what is
+played."""
 
 import numpy as np
 import pytest

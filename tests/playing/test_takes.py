@@ -45,7 +45,8 @@ def drums():
 
 
 def taken(*kicks, steps=16):
-    """Takes, a roll of onsets, vel, timeoffset (N, T, 9) each, that hit so many kicks from the first step on."""
+    """Takes, a roll of onsets, vel, timeoffset (N, T, 9) each, that hit so many kicks from the first step
+    on."""
     onset = torch.zeros(len(kicks), steps, 9)
     for take, number in zip(onset, kicks):
         take[:number, 0] = 1
@@ -153,8 +154,9 @@ def test_best_of_goes_through_the_jobs(model, drums):
     )
     played = humanise(drums, model=model, seed=1, num_samples=3, best_of=3)
     assert len({vel.numpy().tobytes() for vel in played[1]}) == len(played[0]) == 3
-    with pytest.warns(UserWarning, match="only 1 differ, 2 were asked for"):
+    with pytest.warns(UserWarning, match="only 1 differ, 2 were asked for") as warned:
         assert len(vary(drums, 0, model=model, seed=1, num_samples=2, best_of=1)[0]) == 1
+    assert warned[0].filename == __file__
 
 
 @pytest.mark.parametrize("best_of", [0, 1.5, "8"])

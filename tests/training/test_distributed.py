@@ -1,15 +1,17 @@
-"""The training script under torchrun: one loss curve however the batch is cut, and a dead process does no harm."""
+"""The training script in several processes: one loss curve however the batch is cut, and a dead process does
+no harm."""
 
+import os
 import socket
 
 import pytest
 
 import training_script_causal_decoder as script
 from tests.helpers.midi_files import beat, midi_bytes, note, small_corpus
-from tests.helpers.training_runs import arguments, finish, lines, start
+from tests.helpers.training_runs import arguments, end_of, finish, fork, lines, start
 from utils.training.distributed import Processes, device_of
 
-TORCHRUN = ["-m", "torch.distributed.run"]
+pytestmark = pytest.mark.usefixtures("plain_runs")
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +26,11 @@ def corpus(tmp_path_factory):
 
 
 def run_of(folder, corpus, *sets):
-    """Arguments of a run without dropout, the one chance that hangs on how the batch is cut."""
+    """Arguments of a run without dropout, the one random number that depends on how the batch is cut."""
     folder.mkdir()
-    shared = [
-        "Training.learning_rate=2e-3",
-        "Data.validation_batch_size=1",
-    ]  # so that each process validates on something
+    shared = ["Training.learning_rate=2e-3", "Training.plain_steps=6"]
+    shared += ["Training.validate_every=10", "Training.checkpoint_every=10"]
+    shared += ["Data.validation_batch_size=1"]  # so that each process validates on something
     shared += [
         f"Data.augmentation.{name}=0"
         for name in ("voice_drop", "voice_mix", "bar_shuffle", "rhythm_loudness")
@@ -38,7 +39,7 @@ def run_of(folder, corpus, *sets):
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory, corpus):
+def alone(tmp_path_factory, corpus, plain_runs):
     """One process with batches of eight."""
     folder = tmp_path_factory.mktemp("runs") / "alone"
     assert script.main(run_of(folder, corpus)) == 0
@@ -62,42 +63,43 @@ def test_the_curve_falls_and_every_term_of_the_loss_takes_part(alone):
     assert curve[-1]["kl_weight"] > 0 and curve[-1]["kl_per_bar"] > 0.1
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_two_machines_of_one_process_each_give_the_same_curve(tmp_path, corpus, alone):
-    """Each with a disk of its own; only the first one's holds the run."""
+    """Each with a disk of its own; only the first one's holds the run. They are started as torchrun starts
+    them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    launch = [
-        *TORCHRUN,
-        "--nnodes",
-        "2",
-        "--nproc-per-node",
-        "1",
-        "--master-addr",
-        "127.0.0.1",
-        "--master-port",
-        str(port),
-    ]
     machines = [tmp_path / "first", tmp_path / "second"]
-    here = ("Training.run_dir=run", "Data.cache_dir=cache")  # in the folder that each is started in
-    started = [
-        start(folder, run_of(folder, corpus, *here), command=[*launch, "--node-rank", str(rank)])
-        for rank, folder in enumerate(machines)
-    ]
-    for returned, said in map(finish, started):
+    started = []
+    for rank, folder in enumerate(machines):
+        # in the folder that each is started in
+        words = run_of(folder, corpus, "Training.run_dir=run", "Data.cache_dir=cache")
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "RANK": str(rank)}
+
+        def run(words=words, place=place):
+            os.environ.update(place, LOCAL_RANK="0")
+            return script.main(words)
+
+        started.append(fork(folder, run))
+    for child, folder in zip(started, machines):
+        returned, said = end_of(child, folder)
         assert returned == 0, said
+    assert "float32 on cpu in 2 processes" in (machines[0] / "said").read_text()
     assert_same_curves(machines[0], alone)
     assert (machines[1] / "cache").exists() and not (machines[1] / "run").exists()
 
 
 def test_a_dead_process_is_reported_and_torchrun_resumes_the_same_curve(tmp_path, corpus, alone):
     """Two processes that take their share in two pieces each; the second dies after step 10 was saved."""
-    die = """
+    patch = """
+script.write_samples = lambda *a: None
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 class Counted(script.DistributedDataParallel):
     '''A line for every time that all gradients were shared.'''
     def __init__(self, *a, **k):
         super().__init__(*a, **k)
+        assert not self.will_sync_module_buffers(), "constants"
         self.register_comm_hook(None, share)
 def share(_, bucket, real=allreduce_hook):
     if bucket.is_last() and os.environ["RANK"] == "0":
@@ -109,11 +111,10 @@ def update(self, model, step, real=script.EMA.update):
     if step == 11 and os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         os.kill(os.getpid(), signal.SIGKILL)
 script.EMA.update = update"""
-    launch = [*TORCHRUN, "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
     folder = tmp_path / "pieces"
-    returned, said = finish(
-        start(folder, run_of(folder, corpus, "Training.accumulation_steps=2"), die, launch)
-    )
+    words = run_of(folder, corpus, "Training.accumulation_steps=2")
+    returned, said = finish(start(folder, words, patch, launch))
     assert returned == 0, said
     assert "exitcode: -9" in said and "local_rank: 1" in said
     assert "steps 0 to 12" in said and "steps 10 to 12" in said
@@ -121,7 +122,7 @@ script.EMA.update = update"""
     assert_same_curves(folder, alone)
 
 
-def test_a_process_on_its_own_is_asked_nothing():
+def test_a_process_on_its_own_gets_back_what_it_gives():
     alone = Processes()
     assert alone.main and alone.any(True) and not alone.any(False)
     assert alone.from_main("what it was") == "what it was" and alone.in_turn(lambda: 3) == 3

@@ -18,7 +18,7 @@ from model.loss import count_tokens, training_loss
 from tests.conftest import TINY
 from tests.helpers.midi_files import beat, midi_bytes, note, small_corpus
 from tests.helpers.model_batches import random_batch, small_model
-from utils.training.speed import compile_model
+from utils.training.loop import compile_model
 
 LOSS_WEIGHT = {"onset": 1.0, "velocity": 0.2, "offset": 0.2, "marginal": 0.5}
 
@@ -154,7 +154,7 @@ def test_freed_memory_is_used_again(repository):
     """Page faults of a process that takes and frees 64 MB once more."""
     code = """
 import resource
-from utils.training.speed import keep_freed_memory
+from utils.training.loop import keep_freed_memory
 keep_freed_memory()
 faults = []
 for _ in range(3):
@@ -181,7 +181,7 @@ def test_training_benchmark_prints_what_it_measures(tmp_path, repository, monkey
     sets = ["--device", "cpu", *(word for pair in sets for word in ("--set", pair))]
     benchmark.main(["--loader", *sets])
     assert "matrix product" not in (said := capfd.readouterr().out) and "loader alone" in said
-    monkeypatch.setattr(benchmark, "choose_precision", lambda precision, *_: {"auto": "bfloat16"}[precision])
+    monkeypatch.setattr(benchmark, "choose_precision", lambda precision, _: {"auto": "bfloat16"}[precision])
     benchmark.main(["--steps", "1", *sets])
     said = capfd.readouterr().out
     for what in (

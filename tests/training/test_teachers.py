@@ -1,4 +1,5 @@
-"""Learning from models that were trained before: what they say is what is aimed at, and a run with them is a run."""
+"""Learning from models that were trained before: what they say is what is aimed at, and a run with them is a
+run."""
 
 import pytest
 import torch
@@ -6,7 +7,16 @@ import torch
 import training_script_causal_decoder as script
 from model.heads import hit_index
 from tests.helpers.model_batches import FACTOR, random_batch, small_model
-from tests.helpers.training_runs import arguments, assert_same_run, busy_corpus, checkpoint, forget, lines
+from tests.helpers.training_runs import (
+    STEPS,
+    arguments,
+    assert_same_run,
+    busy_corpus,
+    checkpoint,
+    lines,
+    resume,
+    stopped_copy,
+)
 from utils.checkpoints import save_checkpoint
 from utils.training.teachers import Teachers
 
@@ -91,18 +101,16 @@ def test_a_teacher_of_other_tokens_is_refused(teachers_of):
         teachers_of(0.5, 1, offset_bins=16)
 
 
-def test_a_run_with_a_teacher_learns_something_else_and_can_be_stopped(tmp_path, capsys):
+def test_a_run_with_a_teacher_learns_something_else_and_can_be_stopped(tmp_path, capsys, no_samples):
     corpus = busy_corpus(tmp_path / "corpus")
-    folders = {name: tmp_path / name for name in ("teacher", "student", "stopped")}
-    assert script.main(arguments(folders["teacher"], corpus)) == 0
-    taught = f"Training.teachers=[{folders['teacher'] / 'run' / 'drummer.pt'}]"
-    for name in ("student", "stopped"):
-        assert script.main(arguments(folders[name], corpus, taught)) == 0
-    assert lines(folders["student"])[0]["loss"] != lines(folders["teacher"])[0]["loss"]
-    forget(folders["stopped"], 20)
-    assert script.main(["--resume", str(folders["stopped"] / "run")]) == 0
-    assert_same_run(folders["stopped"], folders["student"])
-    assert checkpoint(folders["student"], 20)["config"]["Training"]["teachers"]
+    teacher, student, stopped = (tmp_path / name for name in ("teacher", "student", "stopped"))
+    assert script.main(arguments(teacher, corpus)) == 0
+    taught = f"Training.teachers=[{teacher / 'run' / 'drummer.pt'}]"
+    assert script.main(arguments(student, corpus, taught)) == 0
+    assert lines(student)[0]["loss"] != lines(teacher)[0]["loss"]
+    resume(stopped_copy(student, stopped))
+    assert_same_run(stopped, student)
+    assert checkpoint(student, STEPS)["config"]["Training"]["teachers"]
 
     capsys.readouterr()
     assert script.main(arguments(tmp_path / "none", corpus, "Training.teachers=[nobody.pt]")) == 2

@@ -1,6 +1,8 @@
 """The training script: what a run leaves, that it learns, fine-tunes, and stops before a bad step."""
 
 import math
+import re
+import time
 
 import pytest
 import torch
@@ -14,9 +16,10 @@ from tests.helpers.training_runs import arguments, busy_corpus, checkpoint, fini
 from utils.checkpoints import load_checkpoint
 from utils.config.schema import load_config
 from utils.get_model import load_model
+from utils.training import optim
+from utils.training.loop import EMA, FiniteGuard
 from utils.training.metrics import likelihood
-from utils.training.optim import check_groups, kl_weight, loss_weights, make_optimizer, make_scheduler
-from utils.training.stopping import FiniteGuard
+from utils.training.optim import choose_precision, kl_weight, loss_weights, make_optimizer, make_scheduler
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +29,9 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory, corpus):
-    """Eight steps in one go."""
+    """Eight steps in one go, with samples at the end."""
     folder = tmp_path_factory.mktemp("whole")
-    sets = (
-        "Training.validate_every=4",
-        "Training.checkpoint_every=4",
-        "Training.log_every=2",
-        "Training.sample_every=8",
-    )
-    assert script.main(arguments(folder, corpus, *sets, steps=8)) == 0
+    assert script.main(arguments(folder, corpus, "Training.log_every=2", steps=8)) == 0
     return folder
 
 
@@ -88,6 +85,7 @@ def test_resume_needs_a_run(tmp_path, capsys):
     assert f"--resume: {tmp_path} is no run folder" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_samples")
 def test_fine_tuning_starts_from_the_weights(tmp_path, corpus, whole_run, capsys):
     source = whole_run / "run" / "checkpoints" / "step_00000008.pt"
     frozen = ("Training.learning_rate=1e-12", "Training.minimum_learning_rate=0")
@@ -124,23 +122,26 @@ def test_typo_in_an_override_is_named(capsys):
 
 
 def test_it_stops_before_a_step_that_is_not_finite(tmp_path, corpus, monkeypatch, capsys):
-    def poisoned(*arguments, real=script.training_loss, calls=[]):
+    real, calls = script.training_loss, []
+
+    def poisoned(*arguments):
         calls.append(1)
-        return real(*arguments) * (math.nan if len(calls) == 13 else 1)
+        return real(*arguments) * (math.nan if len(calls) == 6 else 1)
 
     monkeypatch.setattr(script, "training_loss", poisoned)
     assert script.main(arguments(tmp_path, corpus)) == 2
     said = capsys.readouterr().err
-    assert "error: step 12: loss nan, gradient norm nan; learning rate 0.000" in said
-    assert "batch 12 with windows of a.mid, busy.mid" in said
-    saved = checkpoint(tmp_path, 10)
+    assert "error: step 5: loss nan, gradient norm nan; learning rate 0.000" in said
+    assert "batch 5 with windows of a.mid, busy.mid" in said
+    saved = checkpoint(tmp_path, 4)
     assert all(torch.isfinite(weight).all() for weight in saved["vae_model"].values())
-    assert lines(tmp_path)[-1]["step"] == 12  # the figures of the twelve that were taken
+    assert lines(tmp_path)[-1]["step"] == 5  # the figures of the five that were taken
 
 
 @pytest.mark.parametrize("bad", ["loss", "norm"])
 def test_guard_of_a_device_skips_on_the_device_and_tells_when_asked(bad):
-    """As on a GPU, where reading a number at every step would make the host wait; the CPU's optimizer skips, too."""
+    """As on a GPU, where reading a number at every step would make the host wait; the CPU's optimizer skips,
+    too."""
     layer = torch.nn.Linear(2, 2)
     optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True)
     guard = FiniteGuard(optimizer, torch.device("cpu"), lambda step: f"this is {step}")
@@ -164,6 +165,78 @@ def test_guard_of_a_device_skips_on_the_device_and_tells_when_asked(bad):
         guard.check()
 
 
+def test_guard_sees_the_first_step():
+    guard = FiniteGuard(None, torch.device("cpu"), lambda step: "the first")
+    with pytest.raises(FloatingPointError, match="step 0: loss nan, gradient norm 1; the first"):
+        guard.before_step(0, torch.tensor(math.nan), torch.tensor(1.0))
+
+
+def test_averaged_weights_warm_up_and_are_swapped_in_for_a_while():
+    model = torch.nn.Linear(1, 1, bias=False).train()
+    torch.nn.init.constant_(model.weight, 0.0)
+    ema, wanted = EMA(model, 0.3), 0.0
+    for step in range(1, 5):
+        torch.nn.init.constant_(model.weight, float(step))
+        ema.update(model, step)
+        decay = min(0.3, (1 + step) / (10 + step))  # below 0.3 at first
+        wanted = decay * wanted + (1 - decay) * step
+        assert ema.weights["weight"].item() == pytest.approx(wanted)
+    with pytest.raises(KeyError), ema.swapped_in(model):
+        assert model.weight.item() == pytest.approx(wanted) and not model.training
+        raise KeyError
+    assert model.weight.item() == 4 and model.training
+
+
+def test_guard_of_a_device_needs_a_fused_optimizer():
+    layer = torch.nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="optimizer: not fused; on meta only a fused one skips steps"):
+        FiniteGuard(torch.optim.AdamW(layer.parameters()), torch.device("meta"), str)
+    FiniteGuard(torch.optim.AdamW(layer.parameters(), fused=True), torch.device("meta"), str)
+
+
+@pytest.mark.parametrize(
+    "capability, chosen", [((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")]
+)
+def test_a_gpu_that_emulates_bfloat16_gets_float32(monkeypatch, capability, chosen):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert choose_precision("auto", torch.device("cuda", 1)) == chosen
+    assert choose_precision("bfloat16", torch.device("cuda", 1)) == "bfloat16"
+
+
+def test_a_cpu_gets_bfloat16_where_its_products_are_much_faster(monkeypatch):
+    began = time.perf_counter()
+    assert choose_precision("auto", torch.device("cpu")) in ("float32", "bfloat16")
+    assert time.perf_counter() - began < 5  # a batch in emulated bfloat16 takes minutes
+    for seconds, chosen in ((0.5, "bfloat16"), (0.9, "float32"), (50, "float32")):
+        taken = {torch.float32: 1.0, torch.bfloat16: seconds}
+        monkeypatch.setattr(optim, "_product_seconds", taken.get)
+        assert choose_precision("auto", torch.device("cpu")) == chosen
+
+
+@pytest.mark.usefixtures("no_samples")
+def test_a_run_says_at_once_what_it_computes_in_and_soon_how_long_it_takes(
+    tmp_path, corpus, monkeypatch, capsys
+):
+    monkeypatch.setattr(script, "compile_model", lambda model: None)
+    validated = []
+
+    def listening(model, batches, *rest, real=script.likelihood, **more):
+        validated.extend(batches)
+        return real(model, batches, *rest, **more)
+
+    monkeypatch.setattr(script, "likelihood", listening)
+    assert script.main(arguments(tmp_path, corpus, "Training.compile=true", steps=4)) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "float32 on cpu"
+    assert any(line.startswith("Training.compile: the first step, and the first with") for line in said)
+    assert [bool(re.fullmatch(r"step 2: \S+ s a step; 0:\d\d:\d\d to go, .*", line)) for line in said].count(
+        True
+    ) == 1
+    # looked up beforehand, so that a GPU is not waited for
+    assert validated and all(batch.keys() >= hit_index(batch["onset"]).keys() for batch in validated)
+
+
+@pytest.mark.usefixtures("no_samples")
 def test_it_learns(tmp_path, corpus):
     fast = ("Training.learning_rate=1e-2", "Training.ema_decay=0.5", "Training.validate_every=40")
     assert script.main(arguments(tmp_path, corpus, *fast, steps=40, dropout=0)) == 0
@@ -172,9 +245,13 @@ def test_it_learns(tmp_path, corpus):
 
 
 def test_script_runs_from_the_shell_and_shows_progress(tmp_path, corpus):
-    returned, said = finish(start(tmp_path, arguments(tmp_path, corpus, steps=4)))
+    returned, said = finish(
+        start(tmp_path, arguments(tmp_path, corpus, steps=4), "script.write_samples = lambda *a: None")
+    )
     assert returned == 0, said
-    assert "M parameters, float32 on cpu, " in said and "4/4" in said and "loss=" in said
+    assert (
+        said.startswith("float32 on cpu\n") and "M parameters, " in said and "4/4" in said and "loss=" in said
+    )
 
 
 def test_pieces_share_out_the_batch_without_overlap(tmp_path, corpus):
@@ -240,18 +317,10 @@ def test_optimizer_groups_partition_the_parameters(tiny_config):
     from tests.helpers.model_batches import small_model
 
     model = small_model(tiny_config)
-    model.decoder.norm.weight.requires_grad_(False)  # frozen: in no group, and none is missed
-    optimizer = make_optimizer(model, tiny_config.Training)
-    check_groups(optimizer, model)
-    lost = optimizer.param_groups[1]["params"].pop()
-    twice = optimizer.param_groups[0]["params"][0]
-    optimizer.param_groups[1]["params"] += [twice, torch.nn.Parameter(torch.zeros(1))]
-    names = {id(p): name for name, p in model.named_parameters()}
-    expected = (
-        f"in no group: {names[id(lost)]}; held more than once: {names[id(twice)]}; not the model's: 1 of them"
-    )
-    with pytest.raises(RuntimeError, match=expected):
-        check_groups(optimizer, model)
+    frozen = model.decoder.norm.weight.requires_grad_(False)
+    held = [id(p) for g in make_optimizer(model, tiny_config.Training).param_groups for p in g["params"]]
+    assert len(held) == len(set(held))
+    assert set(held) == {id(p) for p in model.parameters()} - {id(frozen)}
 
 
 def test_likelihood_is_the_models_own_loss(tiny_config):
@@ -266,3 +335,12 @@ def test_likelihood_is_the_models_own_loss(tiny_config):
         float(sums["velocity_nats"] / sums["hits"]), rel=1e-5
     )
     assert figures["unset"]["onset"] != pytest.approx(figures["given"]["onset"], rel=1e-3)
+
+
+def test_validation_waits_for_the_device_once(tiny_config, monkeypatch):
+    from tests.helpers.model_batches import random_batch, small_model
+
+    waits, cpu = [], torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: waits.append(1) or cpu(tensor))
+    likelihood(small_model(tiny_config), [random_batch(), random_batch()], torch.device("cpu"))
+    assert len(waits) == 1

@@ -1,4 +1,4 @@
 """config.yaml: what it may say, how it is read, how its errors are told.
 
-Not here: what the values do. Leans on utils.files alone.
+Not here: what the values do. Leans on utils.checks alone.
 """

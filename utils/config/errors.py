@@ -96,7 +96,8 @@ def _kind(value):
 
 
 def _nearest(loc, model):
-    """The key that an unknown one was meant to be: a neighbour, or else the same name elsewhere, dotted; or empty."""
+    """The key that an unknown one was meant to be: a neighbour, or else the same name elsewhere, dotted; or
+    empty."""
     for part in loc[:-1]:
         model = model.model_fields[part].annotation
     names = {name.lower(): name for name in model.model_fields}

@@ -26,9 +26,26 @@ class Section(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, validate_assignment=True)
 
 
+def _of_one_kind(name, base, kind, *keys):
+    """A section whose keys are all of one kind. A class body could not have the key `continue`."""
+    return create_model(name, __base__=base, **{key: (kind, ...) for key in keys})
+
+
 def _ascending(pair):
     if pair[0] > pair[1]:
         raise ValueError("the lower end must come first")
+    return pair
+
+
+def _sixteenths(steps):
+    if steps != 4:
+        raise ValueError("only 4 works: rhythms are read and MIDI files written on a grid of sixteenths")
+    return steps
+
+
+def _velocities(pair):
+    if pair[1] > 1:
+        raise ValueError("velocities are at most 1")
     return pair
 
 
@@ -78,9 +95,16 @@ class Augmentation(Section):
     mask_velocity: Probability
     mask_offset: Probability
     flat_velocity: Probability
-    flat_velocity_range: Range
+    flat_velocity_range: Annotated[Range, AfterValidator(_velocities)]
     rhythm_loudness: Probability
     rhythm_power_range: Range
+
+    @field_validator("half_time")
+    @classmethod
+    def _no_window_gets_both(cls, half_time, info):
+        if half_time + info.data.get("double_time", 0) > 1:
+            raise ValueError("the sum with double_time must be at most 1, as a window gets one of the two")
+        return half_time
 
 
 class Weights(Section):
@@ -93,38 +117,22 @@ class Weights(Section):
         return self
 
 
-class RhythmSource(Weights):
-    loudest: NotNegative
-    kick_snare: NotNegative
-    hats: NotNegative
-    voice_subset: NotNegative
-
-
-# Built by a call, because `continue` is no name that a class body could give to a field.
+RhythmSource = _of_one_kind(
+    "RhythmSource", Weights, NotNegative, "loudest", "kick_snare", "hats", "voice_subset"
+)
 _TASKS = ("tap", "humanise", "add_voice", "infill", "continue")
 Task = create_model(
-    "Task", __base__=Weights, keep_rhythm=(Probability, ...), **{name: (NotNegative, ...) for name in _TASKS}
+    "Task", __base__=_of_one_kind("Tasks", Weights, NotNegative, *_TASKS), keep_rhythm=(Probability, ...)
 )
-
-
-class Drop(Section):
-    density: Probability
-    intensity: Probability
-    instrument: Probability
-    voice: Probability
-    style: Probability
-    all_controls: Probability
-    all_but_one: Probability
-    context: Probability
-    latent: Probability
-    rhythm: Probability
-    rhythm_tail: Probability
+_CONTROLS = ("density", "intensity", "instrument", "voice", "style", "all_controls", "all_but_one")
+_RHYTHM = ("context", "latent", "rhythm", "rhythm_tail")
+Drop = _of_one_kind("Drop", Section, Probability, *_CONTROLS, *_RHYTHM)
 
 
 class Data(Section):
     corpus: Place
     cache_dir: Place
-    down_sample_tpq: Annotated[int, Field(ge=1, le=48)]
+    down_sample_tpq: Annotated[int, AfterValidator(_sixteenths)]
     clip_bar: Count
     hop_size: Count
     normalize_factor: dict[str, list[float]] | None
@@ -185,10 +193,6 @@ class Stack(Section):
         return n_head
 
 
-class Encoder(Stack):
-    pass
-
-
 class Intermediate(Section):
     d_latent: Count
 
@@ -215,7 +219,7 @@ class Output(Section):
 
 
 class Model(Section):
-    Encoder: Encoder
+    Encoder: Stack
     Intermediate: Intermediate
     Decoder: Decoder
     Output: Output
@@ -231,11 +235,7 @@ class VAEParams(Section):
     free_bits: NotNegative
 
 
-class LossWeight(Section):
-    onset: NotNegative
-    velocity: NotNegative
-    offset: NotNegative
-    marginal: NotNegative
+LossWeight = _of_one_kind("LossWeight", Section, NotNegative, "onset", "velocity", "offset", "marginal")
 
 
 class Training(Section):

@@ -71,8 +71,9 @@ def voice_shift(vel, offset, rng):
 
 
 def voice_drop(vel, offset, length, rng):
-    """Takes one voice out of each window, where two or more play: in half of them throughout, else for a random
-    span of its `length` (B,) steps. What is left is a groove that nobody played, and a tap that is new."""
+    """Takes one voice out of each window, where two or more play: in half of them throughout, else for a
+    random span of its `length` (B,) steps. What is left is a groove that nobody played, and a tap that is
+    new."""
     plays = (vel > 0).any(1)
     voice = (rng.random(plays.shape) * plays).argmax(1)
     start, stop = random_span(rng, length, 1, length)
@@ -113,7 +114,8 @@ def half_time(vel, offset):
 
 def halves(vel, offset, mask):
     """Twice as many windows of half the length, as a rhythm is not always as long as a window: the rolls of B
-    windows (B, T, ...) as those of 2B, (2B, T / 2, ...). Where the second half would be empty, the first comes twice.
+    windows (B, T, ...) as those of 2B, (2B, T / 2, ...). Where the second half would be empty, the first
+    comes twice.
     """
     first = np.arange(2 * len(mask)).reshape(-1, 2)
     first[~mask[:, mask.shape[1] // 2], 1] -= 1
@@ -174,7 +176,8 @@ def choose(rng, weights, n):
 
 
 def one_of(weight, rng):
-    """A column of each row of weight (B, N), as (B,) int: each in proportion to its weight, which is positive."""
+    """A column of each row of weight (B, N), as (B,) int: each in proportion to its weight, which is
+    positive."""
     return (rng.exponential(size=weight.shape) / weight).argmin(1)
 
 

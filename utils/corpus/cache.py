@@ -5,13 +5,14 @@ One file, cache.npz, holds everything, so that putting it in place is one rename
 
 import contextlib
 import json
-import os
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from utils.files import remove_unfinished, written_whole
 
 try:
     import fcntl
@@ -120,22 +121,17 @@ def locked(folder):
 
 
 def save_cache(cache, folder):
-    """Write the cache to folder/cache.npz: the same cache gives the same bytes, and the file that was
-    there stays until the new one is complete. Raises ValueError where the folder can't be written."""
+    """Writes the cache to folder/cache.npz, whole or not at all; the same cache gives the same bytes.
+
+    Raises ValueError where the folder can't be written. Callers hold `locked(folder)`.
+    """
     path = Path(folder) / CACHE_FILE
-    aside = path.with_name(f"{CACHE_FILE}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(aside, "wb") as file:
+        remove_unfinished(path)
+        with written_whole(path) as aside, open(aside, "wb") as file:
             _write_members(cache, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
     except OSError as error:
         raise ValueError(f"can't write the cache to {path}: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink()
 
 
 def _write_members(cache, file):

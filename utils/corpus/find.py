@@ -1,11 +1,9 @@
 """A corpus of MIDI files: a folder or a zip of them, found in place or downloaded."""
 
-import contextlib
 import csv
 import hashlib
 import io
 import os
-import urllib.error
 import urllib.request
 import zipfile
 import zlib
@@ -15,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from utils.files import written_whole
 from utils.midi.drums import STYLE_NONE, style_id
 from utils.midi.kits import parse_kit
 from utils.midi.read import MAX_BYTES, MidiError
@@ -24,7 +23,8 @@ GMD_SHA256 = "651cbc524ffb891be1a3e46d89dc82a1cecb09a57c748c7b45b844c4841dcc1e"
 
 KIT_FILE = "kit.yaml"
 _MIDI_SUFFIXES = (".mid", ".midi")
-# damaged, encrypted, packed in a way that isn't known, cut short, without the member: zipfile has one for each
+# damaged, encrypted, packed in a way that isn't known, cut short, without the member: zipfile has one for
+# each
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, KeyError)
 
 
@@ -33,9 +33,9 @@ class Corpus:
     """The MIDI files in a folder or a zip, and what a table among them says of each.
 
     members: sorted paths inside the folder or zip. table: member -> its row (a dict) of the CSV, which
-    is the member table_name ("" where there is none). kit: the keys of the drum kit that the files are played on,
-    voice index -> pitches, from the member kit_name ({} and "" where there is none). top: the one folder that all lie
-    in, with its slash, or "".
+    is the member table_name ("" where there is none). kit: the keys of the drum kit that the files are played
+    on, voice index -> pitches, from the member kit_name ({} and "" where there is none). top: the one folder
+    that all lie in, with its slash, or "".
     """
 
     path: Path
@@ -50,20 +50,19 @@ class Corpus:
         """The member's name in the cache, the same whether the corpus is zipped or unpacked."""
         return _printable(member[len(self.top) :])
 
-    def identity(self, read=None):
+    def identity(self, checksums=None):
         """A digest of the names and contents of all files, the same whether zipped or unpacked.
 
-        read: the checksums of the members, in their order, where they have been read before.
+        checksums: of the members of a folder, in their order, where they have been read before.
         """
-        checksums = dict(
-            zip(self.members, self.stamps() if self.path.is_file() else read or self._checksums())
-        )
+        if self.path.is_file():
+            checksums = self._listed_checksums()
+        of_file = dict(zip(self.members, checksums or self._checksums()))
         for name in filter(None, (self.table_name, self.kit_name)):
-            data = read_member(self.path, name)
-            checksums[name] = f"{len(data)} {zlib.crc32(data)}"
+            of_file[name] = checksum(read_member(self.path, name))
         digest = hashlib.sha256()
-        for member in sorted(checksums):
-            digest.update(f"{self.name(member)} {checksums[member]}\n".encode())
+        for member in sorted(of_file):
+            digest.update(f"{self.name(member)} {of_file[member]}\n".encode())
         return digest.hexdigest()
 
     def _checksums(self):
@@ -73,13 +72,11 @@ class Corpus:
             except MidiError:
                 yield None
 
-    def stamps(self):
-        """Per member what changes when its contents do, without reading them: of a zip its checksums."""
-        if self.path.is_dir():
-            return [_stamp(self.path / member) for member in self.members]
+    def _listed_checksums(self):
+        """Those that a zip lists, so that nothing has to be read."""
         with zipfile.ZipFile(self.path) as archive:
             infos = [archive.getinfo(member) for member in self.members]
-            return [_checksum_text(info.file_size, info.CRC) for info in infos]
+        return [_checksum_text(info.file_size, info.CRC) for info in infos]
 
     def style_of_folder(self, member):
         """The style id that a folder around the member is named after, the innermost first; else 18."""
@@ -104,8 +101,9 @@ def open_corpus(path):
     """List a folder or zip of MIDI files, at any depth, and read its table where it has one.
 
     The table is a CSV with the column midi_filename (relative to the CSV), and any of style, split,
-    bpm, beat_type, time_signature. The kit is a file kit.yaml, see utils/midi/kits.py. Of several tables or kits the one
-    nearest to the top counts. Raises ValueError where there is nothing to read, or the table or kit is wrong.
+    bpm, beat_type, time_signature. The kit is a file kit.yaml, see utils/midi/kits.py. Of several tables or
+    kits the one nearest to the top counts. Raises ValueError where there is nothing to read, or the table or
+    kit is wrong.
     """
     path = Path(path)
     names = _list(path)
@@ -147,7 +145,8 @@ def read_member(path, member, at_most=None):
 
 
 def _read_zipped(archive, member, at_most):
-    """In small pieces, because how large a member becomes may be a lie: a piece is at most a thousandfold of it."""
+    """In small pieces, because how large a member becomes may be a lie: a piece is at most a thousandfold of
+    it."""
     pieces, size = [], 0
     with archive.open(member) as file:
         while (at_most is None or size < at_most) and (piece := file.read(4096)):
@@ -165,16 +164,9 @@ def _checksum_text(size, crc):
     return f"{size} {crc}" if size <= MAX_BYTES else "too large"
 
 
-def _stamp(path):
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
 def _printable(name):
-    """The name of a file as text that can be written, also where the file system has bytes that are no text."""
+    """The name of a file as text that can be written, also where the file system has bytes that are no
+    text."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -244,30 +236,24 @@ def download_place(place):
 def download_groove(target, url=GMD_URL, sha256=GMD_SHA256):
     """Download the Groove MIDI Dataset (3 MB) to `target`, which appears only when it is complete and
     its SHA-256 is right. Raises ValueError otherwise."""
-    target = Path(target)
-    aside = target.with_name(f"{target.name}.{os.getpid()}.part")
     digest = hashlib.sha256()
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=30) as response, open(aside, "wb") as file:
-            size = int(response.headers.get("Content-Length") or 0) or None
-            with tqdm(total=size, unit="B", unit_scale=True, desc=f"downloading {target.name}") as bar:
-                while chunk := response.read(1 << 16):
-                    file.write(chunk)
-                    digest.update(chunk)
-                    bar.update(len(chunk))
-        if digest.hexdigest() != sha256:
-            raise ValueError(
-                f"the download from {url} has SHA-256 {digest.hexdigest()}, not {sha256}; try again, "
-                "or name a copy in GROOVE_ZIP"
-            )
-        os.replace(aside, target)
-    except (OSError, urllib.error.URLError) as error:
+        with written_whole(target) as aside:
+            with urllib.request.urlopen(url, timeout=30) as response, open(aside, "wb") as file:
+                size = int(response.headers.get("Content-Length") or 0) or None
+                with tqdm(total=size, unit="B", unit_scale=True, desc=f"downloading {target.name}") as bar:
+                    while chunk := response.read(1 << 16):
+                        file.write(chunk)
+                        digest.update(chunk)
+                        bar.update(len(chunk))
+            if digest.hexdigest() != sha256:
+                raise ValueError(
+                    f"the download from {url} has SHA-256 {digest.hexdigest()}, not {sha256}; try again, "
+                    "or name a copy in GROOVE_ZIP"
+                )
+    except OSError as error:  # urllib's URLError is one
         raise ValueError(
             f"can't download {url} to {target} ({error}); name a copy in GROOVE_ZIP, "
             "or a MIDI folder with --midi-dir"
         ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink()
     return target

@@ -158,9 +158,9 @@ def _vary(drums, model, dials, strength=0.5):
     strength = number(strength, "strength", "a number from 0, the same drums, to 1, another groove", most=1)
     generator = make_generator(dials.seed, "cpu")
     mine = gist(drums, model)
-    other = torch.randn(mine.shape, generator=generator)
+    other = torch.randn(mine.shape, generator=generator, dtype=torch.float32)
     steps = len(drums[0])
-    beats = torch.rand(-(-steps // BEAT), N_VOICES, generator=generator)
+    beats = torch.rand(-(-steps // BEAT), N_VOICES, generator=generator, dtype=torch.float32)
     stays = (beats >= strength).repeat_interleave(BEAT, dim=0)[:steps]
     return Layout(steps, stays, latent=between(mine, other, strength))
 

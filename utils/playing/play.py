@@ -120,7 +120,7 @@ class Heard:
         if request.job == "tap":
             return {"steps": -(-self.steps // 4) * 4}
         bars = model.grid(self.drums[0].shape[-2]).n_bars
-        if request.bars_from_0 is not None and max(request.bars_from_0) >= bars:
+        if request.bars_from_0 and max(request.bars_from_0) >= bars:
             rule = f"it must name bars, as 2,5-7, of the {bars} there are"
             raise ArgumentError("bars_anew", request.bars_anew, rule)
         read = {"bars_anew": request.bars_from_0, "second": self.second}

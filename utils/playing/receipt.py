@@ -4,7 +4,6 @@ from; and which of several takes obey best.
 As a table for the terminal, as data for JSON; utils/playing/plots.py draws it on the piano roll.
 """
 
-import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +14,7 @@ from utils.files import json_text, write_text
 from utils.get_model import checkpoint_of
 from utils.midi.drums import VOICES
 from utils.playing.controls import NO_STYLE, NUMBERS, Bars, heading, measure, style_name
+from utils.warn import warn
 
 MET = 0.5  # hits: a whole number can't come nearer to what was asked than this
 ROUNDS = 4  # as many takes again are played so often, at most, where too few of them are different
@@ -197,8 +197,7 @@ def best_takes(draw, num_samples, best_of, asked, rhythm_onset, grid, onsets_kno
         if len(takes) >= num_samples:
             break
     else:
-        said = f"of {ROUNDS * best_of} takes only {len(takes)} differ, {num_samples} were asked for"
-        warnings.warn(said, stacklevel=3)
+        warn(f"of {ROUNDS * best_of} takes only {len(takes)} differ, {num_samples} were asked for")
     best = sorted(takes.values(), key=lambda take: distance_from_request(take, asked, rhythm_onset, grid))
     return tuple(torch.stack(roll) for roll in zip(*best[:num_samples]))
 

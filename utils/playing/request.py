@@ -160,7 +160,7 @@ class Request(Dials):
         _ = self.wishes, self.laid_song, self.bars_from_0  # they are read once, and kept
 
     def _check_job(self):
-        if self.job not in JOBS:
+        if self.job not in tuple(JOBS):
             raise ArgumentError("job", self.job, f"it must be one of {', '.join(JOBS)}")
         takes = {name: row.takes.values() for name, row in JOBS.items()}
         for field in {field: None for row in takes.values() for field in row}:
@@ -201,9 +201,7 @@ class Request(Dials):
             first, _, last = part.partition("-")
             first, last = first.strip(), last.strip() or first.strip()
             if not (first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last) <= MAX_BARS):
-                raise ArgumentError(
-                    "bars_anew", self.bars_anew, "it must name bars, counted from 1, as 2,5-7"
-                )
+                raise ArgumentError("bars_anew", self.bars_anew, "it must name bars from 1 on, as 2,5-7")
             bars += range(int(first) - 1, int(last))
         return bars
 

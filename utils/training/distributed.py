@@ -1,4 +1,5 @@
-"""The processes of a training run: one by itself, or as many as torchrun started, on one machine or several."""
+"""The processes of a training run: one by itself, or as many as torchrun started, on one machine or
+several."""
 
 import os
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from utils.device import pick_device
 class Processes:
     """This process (rank, from 0; local_rank among those on its machine) among all (count) of them.
 
-    Process 0 is the main one: it alone reads and writes the run folder and prints. What the processes tell each
-    other here are small tensors and Python values on the CPU; gradients are DistributedDataParallel's business.
-    With one process every method returns what it was given.
+    Process 0 is the main one: it alone reads and writes the run folder and prints. The methods exchange small
+    tensors and Python values on the CPU; gradients are DistributedDataParallel's business. With one process
+    every method returns what it was given.
     """
 
     rank: int = 0
@@ -40,35 +41,37 @@ class Processes:
         return flag if self.count == 1 else self.sum(torch.tensor(int(flag))).item() > 0
 
     def from_main(self, value):
-        """The main process's value, on all of them; what the others pass is not looked at."""
+        """The main process's value, on all of them; what the others pass is ignored."""
+        box = [value]
         if self.count > 1:
-            box = [value]
             dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
-            value = box[0]
-        return value
+        return box[0]
 
     def in_turn(self, work):
-        """work() on every process: first on the main one, then on one of every other machine, then on the rest.
-        So what it leaves on a disk is made once on each, whether the machines share the disk or not."""
+        """work() on every process: first on the main one, then on one of every other machine, then on the
+        rest. So what it leaves on a disk is made once on each, whether the machines share the disk or not."""
         turn = 0 if self.main else 1 if self.local_rank == 0 else 2
         for now in range(3):
             if now == turn:
                 result = work()
-            self.sum(torch.zeros(1))  # the others are through
+            self.sum(torch.zeros(1))  # waits for the others
         return result
 
 
+ALONE = Processes()
+
+
 def join_processes():
-    """The Processes that torchrun started this one among, ready to talk; by its environment variables.
+    """The Processes that torchrun started, this one among them, connected; by its environment variables.
 
     ValueError where torchrun was started so that a restart would hang.
     """
     if "LOCAL_RANK" not in os.environ:
-        return Processes()
+        return ALONE
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        # torchrun's own store outlives a restart, and with it the addresses of processes that are dead by now; the
-        # number of the attempt tells old from new, but each machine counts for itself
+        # torchrun's own store outlives a restart, and with it the addresses of processes that are dead by
+        # now; the number of the attempt tells old from new, but each machine counts for itself
         if int(os.environ["GROUP_WORLD_SIZE"]) > 1 and int(os.environ["TORCHELASTIC_MAX_RESTARTS"]) > 0:
             raise ValueError(
                 "--max-restarts: with several machines it needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the "
@@ -88,27 +91,29 @@ def leave_processes():
 
 
 def restarted():
-    """Whether torchrun started this process anew, after one of its machine had died."""
+    """Whether torchrun started this process again, after one of its machine had died."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
 
 
 def device_of(processes, name):
-    """The device to train on: what `name` says, for one process of several its own GPU. ValueError where several
-    processes would share one."""
+    """The torch.device of Training.device `name`; with several processes each has a GPU of its own.
+
+    ValueError where several would share one.
+    """
     if processes.count == 1:
         return pick_device(name)
-    if name.startswith("cuda:"):
+    if ":" in name or name == "mps":
         raise ValueError(
             f"Training.device: {name!r}; with {processes.count} processes it must be auto, cuda or cpu: "
             "each takes a GPU of its own"
         )
     device = pick_device(name)
-    if device.type == "mps":
-        raise ValueError("Training.device: mps; several processes train on cuda or cpu only")
+    if device.type == "mps":  # what auto finds
+        return torch.device("cpu")
     if device.type == "cuda":
         if processes.local_rank >= torch.cuda.device_count():
             raise ValueError(
-                f"--nproc-per-node: more than the {torch.cuda.device_count()} GPUs that are here"
+                f"--nproc-per-node: more than the {torch.cuda.device_count()} GPUs of this machine"
             )
         device = torch.device("cuda", processes.local_rank)
         torch.cuda.set_device(device)

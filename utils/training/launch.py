@@ -1,4 +1,5 @@
-"""Before a run: from the command line to a config, and everything that can be wrong with it, said at once."""
+"""Before a run: from the command line to a config, and everything that can be wrong with it, reported
+together."""
 
 from pathlib import Path
 
@@ -9,8 +10,11 @@ from utils.device import pick_device
 
 
 def run_config(config, overrides, resume=None, restarted=False):
-    """The Config of a run and whether it goes on with one; of the run folder `resume` where one is named, or where
-    torchrun started this process anew and the run had come so far as to save."""
+    """The Config of a run, and whether the run is resumed.
+
+    resume: the run folder that --resume names. restarted: torchrun started this process again, so that the
+    run is resumed where it has a checkpoint.
+    """
     if resume is None:
         cfg = load_config(config, overrides)
         if not (restarted and latest_checkpoint(Path(cfg.Training.run_dir) / "checkpoints")):
@@ -23,8 +27,16 @@ def run_config(config, overrides, resume=None, restarted=False):
 
 
 def check_run(cfg, n_processes=1, resume=False, init_from=None, midi_dir=None):
-    """Raises ConfigError with all that speaks against this run, as far as it can be told before data is read."""
+    """Raises ConfigError with all that speaks against this run, as far as it can be told before data is
+    read."""
     training, problems = cfg.Training, []
+
+    def attempt(prefix, work, *arguments):
+        try:
+            work(*arguments)
+        except ValueError as error:
+            problems.append(f"{prefix}{error}")
+
     last = latest_checkpoint(Path(training.run_dir) / "checkpoints")
     if resume and last is None:
         problems.append(
@@ -44,29 +56,22 @@ def check_run(cfg, n_processes=1, resume=False, init_from=None, midi_dir=None):
     if init_from is not None and resume:
         problems.append("--init-from: a run that is resumed has its own weights; leave one of the two out")
     elif init_from is not None:
-        problems += _said(lambda: load_checkpoint(init_from), "--init-from: ")
+        attempt("--init-from: ", load_checkpoint, init_from)
     for teacher in training.teachers:
-        problems += _said(lambda: load_checkpoint(teacher), "Training.teachers: ")
+        attempt("Training.teachers: ", load_checkpoint, teacher)
     if midi_dir is not None and not Path(midi_dir).exists():
         problems.append(f"--midi-dir: {midi_dir} does not exist")
-    problems += _said(lambda: pick_device(training.device), "Training.")
+    attempt("Training.", pick_device, training.device)
     if problems:
         raise ConfigError("this run", problems)
 
 
-def _said(work, prefix):
-    try:
-        work()
-    except ValueError as error:
-        return [f"{prefix}{error}"]
-    return []
-
-
 def check_corpus(cfg, cache):
-    """Raises ValueError where the config was made for another corpus than the cache is of: batches would differ."""
+    """Raises ValueError where the config was made for another corpus than the cache is of: batches would
+    differ."""
     wanted = cfg.Data.normalize_factor
     if wanted not in (None, cache.normalize_factor):
         raise ValueError(
-            f"Data.normalize_factor: the config has {wanted}, the corpus {cache.normalize_factor}: it is another corpus, "
-            "or it has changed; --set Data.normalize_factor=null takes the corpus as it is"
+            f"Data.normalize_factor: the config has {wanted}, the corpus {cache.normalize_factor}: it is "
+            "another corpus, or it has changed; --set Data.normalize_factor=null takes the corpus as it is"
         )

@@ -39,7 +39,7 @@ def likelihood(model, batches, device, settings=("given", "unset"), autocast=Non
     onset: per step, the nine voices summed; velocity, offset: per hit; total: all three per step. The latent
     is its mean. batches: iterable of batches as data_aug makes them; autocast: a dtype, or None for float32;
     gather: adds up a tensor of sums over the processes that share the batches, None where there is one
-    process. """
+    process."""
     sums = token_sums(model, batches, device, settings, autocast)
     sums = sums if gather is None else gather(sums)
     return {setting: _per_step_and_hit(*row) for setting, row in zip(settings, sums.tolist())}
@@ -48,14 +48,16 @@ def likelihood(model, batches, device, settings=("given", "unset"), autocast=Non
 @torch.no_grad()
 def token_sums(model, batches, device, settings, autocast=None):
     """The sums that `likelihood` divides, in the order of SUMS: (settings, 5) float64."""
-    sums = torch.zeros(len(settings), len(SUMS), dtype=torch.float64)
+    sums = [[] for _ in settings]  # kept on the device, so that it is waited for once
     for batch in batches:
         batch = to_device(batch, device)
         for row, setting in zip(sums, settings):
             with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
                 figures = model(SETTINGS[setting](batch))
-            row += torch.stack([figures[name].float() for name in SUMS]).cpu()
-    return sums
+            row.append(torch.stack([figures[name].float() for name in SUMS]))
+    if not sums[0]:
+        return torch.zeros(len(settings), len(SUMS), dtype=torch.float64)
+    return torch.stack([torch.stack(row) for row in sums]).cpu().double().sum(1)
 
 
 def _per_step_and_hit(onset, velocity, offset, steps, hits):
@@ -74,7 +76,7 @@ def training_figures(pieces, losses, gather=None):
     than ACTIVE).
 
     pieces: what DrumVAE.forward returned of each; losses: their losses, which add up; gather as in
-    `likelihood`. """
+    `likelihood`."""
     sums = 0
     for figures, loss in zip(pieces, losses):
         units = (figures["kl"] * figures["bars"].unsqueeze(-1)).sum((0, 1))

@@ -1,13 +1,41 @@
-"""Optimizer groups, learning rate and KL weight over the steps of a run."""
+"""Precision, optimizer, learning rate and loss weights over the steps of a run."""
 
 import math
 import time
-from collections import Counter
 
 import torch
 import torch.nn as nn
 
 AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16}  # Training.precision -> the dtype to autocast to
+PRODUCT = 256  # rows and columns of the matrices that choose_precision multiplies
+WORTH_IT = 1.5  # how many times as fast a product must be, as the rest of a step gains nothing
+
+
+def choose_precision(precision, device):
+    """ "float32" or "bfloat16" for Training.precision; "auto" asks the device.
+
+    A GPU before compute capability 8 and a CPU without bfloat16 instructions only emulate it, up to a hundred
+    times as slow as float32. The CPU multiplies two small matrices, which takes milliseconds either way.
+    """
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)
+    elif device.type == "cpu":
+        fast = _product_seconds(torch.float32) > WORTH_IT * _product_seconds(torch.bfloat16)
+    else:
+        fast = False
+    return "bfloat16" if fast else "float32"
+
+
+def _product_seconds(dtype, repeats=5):
+    a, b = torch.ones(2, PRODUCT, PRODUCT, dtype=dtype)
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        a @ b
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
 def make_optimizer(model, training):
@@ -21,24 +49,8 @@ def make_optimizer(model, training):
         {"params": decay, "weight_decay": training.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=training.learning_rate, betas=tuple(training.betas), fused=True)
-    check_groups(optimizer, model)
-    return optimizer
-
-
-def check_groups(optimizer, model):
-    """RuntimeError, naming them, unless the optimizer's groups hold every parameter that learns exactly once, and
-    nothing else."""
-    held = Counter(id(p) for group in optimizer.param_groups for p in group["params"])
-    names = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
-    problems = {
-        "in no group": [name for key, name in names.items() if not held[key]],
-        "held more than once": [name for key, name in names.items() if held[key] > 1],
-        "not the model's": [f"{count} of them" for key, count in held.items() if key not in names],
-    }
-    said = [f"{what}: {', '.join(found)}" for what, found in problems.items() if found]
-    if said:
-        raise RuntimeError(f"the optimizer's groups do not partition the parameters; {'; '.join(said)}")
+    # fused on every device: FiniteGuard leans on it
+    return torch.optim.AdamW(groups, lr=training.learning_rate, betas=tuple(training.betas), fused=True)
 
 
 def make_scheduler(optimizer, training):
@@ -65,32 +77,10 @@ def kl_weight(step, vae):
 def loss_weights(step, training):
     """The weight of each head in the loss of a step, {name: weight}.
 
-    Onsets are learnt the soonest, and after that by heart: over the third quarter of the run their weight, and that of
-    the encoder's own guess at them, falls in a line to late_onset_weight times what it was.
+    Onsets are learnt first, and after that by heart: in the third quarter of the run the weights of onset and
+    marginal decay linearly to late_onset_weight times what they were.
     """
-    fallen = min(max(4 * step / training.steps - 2, 0.0), 1.0)
-    onset = 1 - fallen * (1 - training.late_onset_weight)
+    decayed = min(max(4 * step / training.steps - 2, 0.0), 1.0)
+    onset = 1 - decayed * (1 - training.late_onset_weight)
     weights = training.loss_weight.model_dump()
     return weights | {name: onset * weights[name] for name in ("onset", "marginal")}
-
-
-def choose_precision(precision, model, batch, device):
-    """ "float32" or "bfloat16" for Training.precision; "auto" on the CPU times a few steps of both on a batch."""
-    if precision == "auto" and device.type == "cpu":
-        seconds = {name: _step_seconds(model, batch, dtype) for name, dtype in AUTOCAST.items()}
-        return min(seconds, key=seconds.get)
-    if precision == "auto":
-        return "bfloat16" if device.type == "cuda" else "float32"
-    return precision
-
-
-def _step_seconds(model, batch, dtype, repeats=3):
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
-            figures = model(batch)
-        sum(figures[f"{head}_nats"] for head in ("onset", "velocity", "offset")).backward()
-        seconds.append(time.perf_counter() - start)
-    model.zero_grad(set_to_none=True)
-    return min(seconds)

@@ -14,8 +14,8 @@ class RunLog:
     def __init__(self, folder, from_step, enabled=True):
         """Figures after `from_step` that an earlier, interrupted run wrote are cut off: they come again.
 
-        enabled: False for a log that touches no file and takes what it is given without a word, for all processes
-        of a distributed training but one.
+        enabled: False for a log that writes nothing, for all processes of a distributed training but the main
+        one.
         """
         self.enabled = enabled
         if not enabled:
@@ -32,10 +32,10 @@ class RunLog:
         """One line of figures, a dict of numbers; `kind` is "train" or "validation"."""
         if not self.enabled:
             return
-        figures = {name: _plain(value) for name, value in figures.items()}
-        self.file.write(json_text({"step": step, "kind": kind, **figures}) + "\n")
+        plain = {name: value.item() if hasattr(value, "item") else value for name, value in figures.items()}
+        self.file.write(json_text({"step": step, "kind": kind, **plain}) + "\n")
         self.file.flush()
-        for name, value in figures.items():
+        for name, value in plain.items():
             if value is not None:
                 self.events.add_scalar(f"{kind}/{name}", value, step)
 
@@ -48,8 +48,8 @@ class RunLog:
         self.events.add_image(f"samples/{name}", imread(path)[..., :3], step, dataformats="HWC")
 
     def flush(self):
-        """All that was logged is on the disk when this returns: called before a checkpoint is saved, so that
-        none outlives the figures of its steps."""
+        """Puts all that was logged on the disk: called before a checkpoint is saved, so that none outlives
+        the figures of its steps."""
         if self.enabled:
             os.fsync(self.file.fileno())
             self.events.flush()
@@ -59,8 +59,3 @@ class RunLog:
             self.flush()
             self.file.close()
             self.events.close()
-
-
-def _plain(value):
-    """A number of Python's own, from a tensor or NumPy too."""
-    return value.item() if hasattr(value, "item") else value

@@ -1,4 +1,5 @@
-"""What the model plays to fixed validation rhythms while it trains, as MIDI and as pictures, beside the real drums."""
+"""What the model plays to fixed validation rhythms while it trains, as MIDI and as pictures, beside the real
+drums."""
 
 from pathlib import Path
 
@@ -17,8 +18,8 @@ N_RHYTHMS = 4
 def write_samples(model, batch, folder, log=None, step=None):
     """Play rhythms out of a batch, controls unset, always the same ones and by the same chance.
 
-    For each, folder gets rhythm_0_played.mid, rhythm_0_real.mid and rhythm_0.png, which shows both below the rhythm
-    that was heard. log: a RunLog that gets the pictures as well, at `step`.
+    For each, folder gets rhythm_0_played.mid, rhythm_0_real.mid and rhythm_0.png, which shows both below the
+    rhythm that was heard. log: a RunLog that gets the pictures as well, at `step`.
     """
     device = next(model.parameters()).device
     chosen = _spread(batch["mask"])
@@ -43,7 +44,8 @@ def write_samples(model, batch, folder, log=None, step=None):
 
 
 def _spread(mask):
-    """Indices of N_RHYTHMS windows, evenly spaced over those of full length, or over all where those are too few."""
+    """Indices of N_RHYTHMS windows, evenly spaced over those of full length, or over all where those are too
+    few."""
     full = mask.all(1).nonzero()[:, 0]
     windows = full if len(full) >= N_RHYTHMS else torch.arange(len(mask))
     return windows[torch.linspace(0, len(windows) - 1, min(N_RHYTHMS, len(windows))).long()]

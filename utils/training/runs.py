@@ -1,4 +1,4 @@
-"""Run folders, read back: the figures they hold and the config they were made with. No torch, so that it is quick."""
+"""Run folders, read back: their figures and the config they were made with. No torch, so that it is quick."""
 
 import json
 import os
@@ -15,8 +15,9 @@ CONFIG_FILE = "config.yaml"
 class Run:
     """One run folder.
 
-    folder: as it was named. config: key -> value, flat, such as "Training.learning_rate": 0.001. lines: those of
-    metrics.jsonl in their order, dicts of step, kind ("train" or "validation") and the figures, null as None.
+    folder: as it was named. config: key -> value, flat, such as "Training.learning_rate": 0.001. lines: those
+    of metrics.jsonl in their order, dicts of step, kind ("train" or "validation") and the figures, null as
+    None.
     """
 
     folder: str
@@ -24,14 +25,13 @@ class Run:
     lines: list
 
     def curve(self, kind, figure):
-        """The steps at which a figure was logged, and what it was: two lists. None where it was not finite."""
-        points = [
-            (line["step"], line[figure]) for line in self.lines if line["kind"] == kind and figure in line
-        ]
-        return [step for step, _ in points], [value for _, value in points]
+        """The steps at which a figure was logged, and its values, None where it was not finite: two lists."""
+        lines = [line for line in self.lines if line["kind"] == kind and figure in line]
+        return [line["step"] for line in lines], [line[figure] for line in lines]
 
     def best(self, figure):
-        """The validation line in which a figure is lowest, the first of equal ones; None where there is none."""
+        """The validation line with the lowest value of a figure, the first of equal ones; None if there is
+        none."""
         lines = [line for line in self.lines if line["kind"] == "validation" and line.get(figure) is not None]
         return min(lines, key=lambda line: line[figure], default=None)
 
@@ -46,7 +46,7 @@ class Run:
 
 
 def read_metrics(path):
-    """The lines of a metrics.jsonl as dicts. What a killed process or a full disk left of a line is passed over.
+    """The lines of a metrics.jsonl as dicts. What a killed process or a full disk left of a line is skipped.
 
     Raises ValueError, naming the file, where it can't be read.
     """
@@ -54,8 +54,7 @@ def read_metrics(path):
         text = Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise ValueError(f"{path}: can't be read: {error.strerror}") from None
-    lines = (_parsed(line) for line in text.splitlines())
-    return [line for line in lines if line is not None]
+    return [line for line in map(_parsed, text.splitlines()) if line is not None]
 
 
 def _parsed(text):
@@ -70,7 +69,7 @@ def _parsed(text):
 def read_run(folder):
     """The Run in a folder. Raises ValueError, naming the folder or file, where there is none."""
     folder = os.fspath(folder)
-    metrics, config = Path(folder) / METRICS_FILE, Path(folder) / CONFIG_FILE
+    metrics = Path(folder) / METRICS_FILE
     if not Path(folder).is_dir():
         raise ValueError(f"{folder}: not a folder")
     if not metrics.is_file():
@@ -78,11 +77,11 @@ def read_run(folder):
     lines = read_metrics(metrics)
     if not lines:
         raise ValueError(f"{metrics}: holds no figures yet")
-    return Run(folder, flat(read_file(config)[0]), lines)
+    return Run(folder, flat(read_file(Path(folder) / CONFIG_FILE)[0]), lines)
 
 
 def read_runs(folders):
-    """The Runs in these folders, each folder once, and the reasons, a list of text, why others were left out.
+    """The Runs in these folders, each folder once, and a list of text, why others were left out.
 
     Raises ValueError where no run is among them.
     """
@@ -111,17 +110,15 @@ def flat(values, prefix=""):
 
 
 def names(runs):
-    """What tells the runs' folders apart: each as seen from the folder that they all lie in."""
+    """What tells the runs' folders apart: the path of each from the folder that they all lie in."""
     places = [os.path.abspath(run.folder) for run in runs]
     common = os.path.commonpath([os.path.dirname(place) for place in places])
     return [os.path.relpath(place, common) for place in places]
 
 
 def differences(runs):
-    """For each run, a dict of the config keys in which the runs differ; a key that a run lacks is None.
-
-    Training.run_dir, in which all differ, is left out.
-    """
+    """For each run, a dict of the config keys in which the runs differ, Training.run_dir aside; None for a
+    key that a run lacks."""
     keys = dict.fromkeys(key for run in runs for key in run.config if key != "Training.run_dir")
     differing = [key for key in keys if any(run.config.get(key) != runs[0].config.get(key) for run in runs)]
     return [{key: run.config.get(key) for key in differing} for run in runs]

@@ -1,4 +1,4 @@
-"""Models that were trained before, whose opinions are part of what a model learns."""
+"""Models that were trained before, whose probabilities are part of what a model learns."""
 
 from functools import reduce
 
@@ -17,21 +17,22 @@ ALIKE = (
 
 
 class Teachers:
-    """Knowledge distillation (Hinton, Vinyals and Dean 2015): the loss is measured against what was played and against
-    how likely each teacher thinks that is. A recording is one of many ways to play its rhythm, and several models know
-    more of them than one does; docs/experiments.md has what that gives."""
+    """Knowledge distillation (Hinton, Vinyals and Dean 2015): the targets mix what was played with the
+    probabilities of each teacher. A recording is one of many ways to play its rhythm, and several models know
+    more of them than one does; docs/experiments.md has the gain."""
 
     def __init__(self, cfg, device):
-        """cfg: the Config of the run, normalize_factor included; it names the checkpoints and their share in [0, 1].
-        Raises ValueError for one that can't be read, that draws other tokens or reads controls otherwise."""
+        """cfg: the Config of the run, normalize_factor included.
+
+        Raises ValueError for a checkpoint that can't be read, or whose tokens or controls mean something
+        else.
+        """
         self.share = cfg.Training.teachers_share
         self.models = [load_model(path, device) for path in cfg.Training.teachers]
         for path, teacher in zip(cfg.Training.teachers, self.models):
             for key in ALIKE:
-                its, wanted = (
-                    reduce(dict.__getitem__, key.split("."), config)
-                    for config in (teacher.config, cfg.to_dict())
-                )
+                configs = teacher.config, cfg.to_dict()
+                its, wanted = (reduce(dict.__getitem__, key.split("."), config) for config in configs)
                 if its != wanted:
                     raise ValueError(
                         f"Training.teachers: {path} has {key} {its}; it must be that of the run, {wanted}"
@@ -39,22 +40,19 @@ class Teachers:
 
     @torch.no_grad()
     def targets(self, batch):
-        """What DrumVAE.forward takes as `targets` for a batch with the keys of hit_index, None where there are no teachers.
+        """The `targets` of DrumVAE.forward for a batch with the keys of hit_index; None without teachers.
 
-        Each teacher hears what the student hears, but without dropout and with the mean of its latent.
+        Each teacher reads what the student reads, but without dropout and with the mean of its latent.
         """
         if not self.models:
             return None
-        heard = {name: tensor for name, tensor in batch.items() if name != "noise"}
-        spoken = [teacher.logits(heard)[:2] for teacher in self.models]
+        batch = {name: tensor for name, tensor in batch.items() if name != "noise"}
+        logits, played = zip(*(teacher.logits(batch)[:2] for teacher in self.models))
         targets = {}
-        for name, truth in spoken[0][1].items():
-            chance = torch.stack([probabilities(logits[name], truth) for logits, _ in spoken]).mean(0)
-            truth = truth if truth.is_floating_point() else F.one_hot(truth, chance.shape[-1]).float()
-            targets[name] = truth.lerp(chance, self.share)
+        for name, truth in played[0].items():
+            of_cells = truth.is_floating_point()  # a roll; else the token of each hit
+            normalize = torch.sigmoid if of_cells else lambda x: x.softmax(-1)
+            taught = torch.stack([normalize(each[name].float()) for each in logits]).mean(0)
+            truth = truth if of_cells else F.one_hot(truth, taught.shape[-1]).float()
+            targets[name] = truth.lerp(taught, self.share)
         return targets
-
-
-def probabilities(logits, truth):
-    """Of each cell for itself, where the truth is a roll; else of all tokens of each hit."""
-    return logits.float().sigmoid() if truth.is_floating_point() else logits.float().softmax(-1)

@@ -1,0 +1,95 @@
+"""What a user's own code sets around a call changes nothing that is played."""
+
+import contextlib
+import copy
+import itertools
+
+import pytest
+import torch
+
+from inference_bar_control import Jam, continue_drums, generate, humanise, infill, interpolate, vary
+from tests.helpers.inference_helpers import build_tiny_model, save_tiny_checkpoint
+from tests.helpers.model_batches import random_batch
+from utils.get_model import checkpoint_of, load_model
+
+
+@pytest.fixture(scope="module")
+def model(tiny_config):
+    return build_tiny_model(tiny_config)
+
+
+@pytest.fixture(scope="module")
+def drums():
+    batch = random_batch(B=1, T=32)
+    return [batch[name] for name in ("onset", "vel", "timeoffset")]
+
+
+def jam(drums, model):
+    bars = itertools.islice(Jam(*drums, model=model, seed=1, density=1.0), 3)
+    return [torch.cat(rolls, 1) for rolls in zip(*bars)]
+
+
+PLAYED = {
+    "generate": lambda drums, model: generate(
+        *drums, torch.ones(1, 32), None, None, "funk", None, 32, model=model, seed=1
+    ),
+    "humanise": lambda drums, model: humanise(drums, model=model, seed=1),
+    "infill": lambda drums, model: infill(drums, bars=1, lock="kick", model=model, seed=1),
+    "continue": lambda drums, model: continue_drums(drums, 1, model=model, seed=1),
+    "vary": lambda drums, model: vary(drums, 0.5, model=model, seed=1),
+    "interpolate": lambda drums, model: interpolate(drums, drums, 2, model=model, seed=1),
+    "jam": jam,
+}
+
+
+@contextlib.contextmanager
+def default_float64():
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+AROUND = {
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "inference mode": torch.inference_mode,
+    "float64": default_float64,
+    "gradients": torch.enable_grad,
+}
+
+
+@pytest.mark.parametrize("played", PLAYED.values(), ids=PLAYED)
+@pytest.mark.parametrize("around", AROUND.values(), ids=AROUND)
+def test_what_is_set_around_a_call_changes_nothing(model, drums, played, around):
+    expected = played(drums, model)
+    with around():
+        got = played(drums, copy.deepcopy(model))  # which keeps nothing yet
+    for a, b in zip(got, expected):
+        assert a.dtype == torch.float32 and not a.requires_grad and torch.equal(a, b)
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("played", PLAYED.values(), ids=PLAYED)
+def test_a_model_in_another_precision_plays(model, drums, played, precision):
+    rolls = played(drums, copy.deepcopy(model).to(precision))
+    assert all(roll.dtype == torch.float32 for roll in rolls) and rolls[0].sum() > 10
+
+
+def test_a_model_loaded_and_heard_in_inference_mode_serves_outside_as_well(tiny_config, tmp_path, drums):
+    path = save_tiny_checkpoint(tiny_config, tmp_path / "tiny.pt")
+    with torch.inference_mode():
+        model = load_model(path)
+        inside, known = PLAYED["generate"](drums, model), checkpoint_of(model)
+        playing = Jam(*drums, model=model, seed=1)
+        next(playing)
+    next(playing)
+    playing.change(style="funk")
+    next(playing)
+    outside = PLAYED["generate"](drums, model)
+    assert known["file"] == "tiny.pt" and checkpoint_of(model) == known
+    assert all(torch.equal(a, b) for a, b in zip(inside, outside))
+    model.decoder.start.sum().backward()
+    with torch.no_grad():
+        model.decoder.start.add_(1)
+    assert checkpoint_of(model)["file"] is None

@@ -1,8 +1,24 @@
 """Which device to run on."""
 
+import functools
+
 import torch
 
 from utils.warn import warn
+
+
+def on_cpu(function):
+    """A function that makes its tensors on the CPU unless it names a device, whatever the user has given to
+    torch.set_default_device."""
+
+    @functools.wraps(function)
+    def made_on_cpu(*arguments, **options):
+        if torch.get_default_device().type == "cpu":
+            return function(*arguments, **options)
+        with torch.device("cpu"):
+            return function(*arguments, **options)
+
+    return made_on_cpu
 
 
 def pick_device(name="auto"):

@@ -51,10 +51,21 @@ def default_float64():
         torch.set_default_dtype(torch.float32)
 
 
+@contextlib.contextmanager
+def default_device():
+    """Where nothing can be computed: what is made there by mistake is seen."""
+    torch.set_default_device("meta")
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
 AROUND = {
     "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
     "inference mode": torch.inference_mode,
     "float64": default_float64,
+    "another device": default_device,
     "gradients": torch.enable_grad,
 }
 

@@ -12,6 +12,7 @@ from model.bars import BarGrid
 from model.controls import CONTROLS
 from model.decoding.sampling import sample
 from utils.checks import ArgumentError, whole
+from utils.device import on_cpu
 from utils.get_model import given_model
 from utils.playing.controls import Bars, for_model, from_model_units, read_curves
 from utils.playing.receipt import best_takes
@@ -29,6 +30,7 @@ from utils.playing.rolls import (
 )
 
 
+@on_cpu
 @with_arguments_of(Dials, *CONTROLS)
 def generate(
     piano_roll_onset,

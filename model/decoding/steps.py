@@ -98,17 +98,33 @@ class Guide:
 
 def decoding_precision(model):
     """The precision in which the decoder's large matrices are multiplied fastest: 8 bits on a CPU, where
-    reading them takes the time, bfloat16 on CUDA, else float32. A model that is not in float32 keeps its
-    own."""
+    reading them takes the time, 16 on CUDA, else float32. A model that is not in float32 keeps its own."""
     weight = model.decoder.start
     if weight.dtype != torch.float32:
         return weight.dtype
-    return {"cpu": torch.int8, "cuda": torch.bfloat16}.get(weight.device.type, torch.float32)
+    return torch.int8 if weight.device.type == "cpu" else half_precision(weight.device) or torch.float32
+
+
+def half_precision(device):
+    """The precision of 16 bits that a GPU multiplies fast, None elsewhere. Before compute capability 8 CUDA
+    only emulates bfloat16."""
+    if device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+
+
+def encoding_autocast(model):
+    """Encoder, condition and their projection run in bfloat16 where that is fast on a GPU, for a model in
+    float32; docs/experiments.md has what it costs. float16 does not reach far enough for them."""
+    weight = model.decoder.start
+    if weight.dtype == torch.float32 and half_precision(weight.device) == torch.bfloat16:
+        return torch.autocast(weight.device.type, dtype=torch.bfloat16)
+    return nullcontext()
 
 
 def inference(function):
-    """A function of a model, or a method of an object that has one, without gradients and in the model's own
-    precision: under autocast it gives what it gives outside."""
+    """A function of a model, or a method of an object that has one, without gradients and in a precision that
+    the model chooses, see encoding_autocast: under the user's autocast it gives what it gives outside."""
 
     @functools.wraps(function)
     def in_own_precision(owner, *arguments, **options):

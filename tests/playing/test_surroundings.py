@@ -31,7 +31,7 @@ def jam(drums, model):
 
 PLAYED = {
     "generate": lambda drums, model: generate(
-        *drums, torch.ones(1, 32), None, None, "funk", None, 32, model=model, seed=1
+        *drums, torch.ones(1, 32, device="cpu"), None, None, "funk", None, 32, model=model, seed=1
     ),
     "humanise": lambda drums, model: humanise(drums, model=model, seed=1),
     "infill": lambda drums, model: infill(drums, bars=1, lock="kick", model=model, seed=1),

@@ -3,8 +3,6 @@
 Shapes: B batch, T steps, N bars, V voices (9), D width of the encoder, Z latent width, R rules.
 """
 
-import contextlib
-
 import torch
 
 from model.controls import CONTROLS
@@ -14,21 +12,7 @@ from model.heads import offset_to_bin, velocity_to_bin
 
 UNIFORMS_PER_VOICE = 5  # onset, velocity token, place in its bin, offset token, place in its bin
 KNOWN = "known_onset", "known_vel"
-SHORT = 128  # steps in all that one thread encodes sooner than two, see docs/experiments.md
 WINDOW_BARS, MARGIN_BARS = 16, 4  # of a long rhythm: encoded at once, and not kept of that at either end
-
-
-@contextlib.contextmanager
-def few_threads(little, device):
-    """One thread of the CPU where there is so little to multiply that waking another costs more."""
-    before = torch.get_num_threads()
-    if device.type == "cpu" and little:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        if torch.get_num_threads() != before:
-            torch.set_num_threads(before)
 
 
 def encode_rhythm(model, rhythm, mask, use_context, use_latent, grid, known=None, latent=None):
@@ -74,7 +58,7 @@ def encode(model, rhythm, mask, use_context, use_latent, grid, known=None):
         stop = min(first + WINDOW_BARS, grid.n_bars)
         end = stop if first == last else stop - MARGIN_BARS
         here, window = grid.steps_of(first, stop), grid.cut(first, stop)
-        with few_threads(mask.numel() <= SHORT, mask.device), encoding_autocast(model):
+        with encoding_autocast(model):
             context, mu, _, _ = model.encode(
                 [roll[:, here] for roll in rhythm],
                 [roll[:, here] for roll in rolls],

@@ -5,7 +5,7 @@ import math
 from model.controls import CONTROLS, controls_of
 from model.decoding.streaming import Stream
 from utils.checks import ArgumentError
-from utils.device import on_cpu
+from utils.device import few_threads, on_cpu
 from utils.get_model import given_model
 from utils.playing.controls import for_model, read_curves
 from utils.playing.generate import as_heard, check_lock, in_eval_mode, lock_voices, make_generator
@@ -155,7 +155,7 @@ class Jam:
             known = {name: self._rows(cells) for name, cells in known.items()}
         rolls, *use = as_heard(rolls, steps, self.dials, self.model.grid(steps), known is not None, False)
         rolls, use = [self._rows(roll) for roll in rolls], [part.to(self.device) for part in use]
-        with in_eval_mode(self.model):
+        with in_eval_mode(self.model), few_threads(rolls[0][..., 0].numel(), self.device):
             self.stream.set_rhythm(rolls, *use, known)
 
     def _rows(self, x):

@@ -55,16 +55,19 @@ def main():
     def report(name, autocast=None):
         figures = likelihood(model, in_batches(windows.batch), device, autocast=autocast)
         for setting, heads in figures.items():
-            print(f"{name:24} {setting:8}" + "".join(f"  {head} {nats:.5f}" for head, nats in heads.items()))
+            print(
+                f"{name:24} {setting:8}" + "".join(f"  {head} {nats:.5f}" for head, nats in heads.items()),
+                flush=True,
+            )
 
     n = len(windows.batch["mask"])
     print(f"nats of {n} windows on {device}: onset and total per step, velocity and offset per hit")
     report("float32")
-    report("all in bfloat16", torch.bfloat16)
     model.encode = in_bfloat16(model.encode, device)
     for part, name in ((model.condition, "forward"), (model.decoder, "project_condition")):
         setattr(part, name, in_bfloat16(getattr(part, name), device))
     report("encoder and condition")
+    report("all in bfloat16", torch.bfloat16)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,6 @@ def bar_of_meter(meter, steps_per_beat=4):
     return beats
 
 
-
 class StepIndex(NamedTuple):
     """Of every step, (T,) integers, or (B, T) of a BatchGrid."""
 
@@ -229,7 +228,7 @@ class BarGrid:
         return np.array(self.starts, np.int64)
 
     @cached_property
-    def _table(self):
+    def table(self):
         """(N, L): the step at each place of each bar, T where there is none."""
         place = np.arange(self.longest)
         step = np.array(self.starts, np.int64)[:, None] + place
@@ -253,7 +252,7 @@ class BarGrid:
         if self.even:
             shape = (*x.shape[:dim], self.n_bars, self.longest, *x.shape[dim + 1 :])
             return self.fill(x, dim=dim).reshape(shape)
-        return self._take(_extended(x, 1, 0, dim), "_table", dim)
+        return self._take(_extended(x, 1, 0, dim), "table", dim)
 
     def by_step(self, x, dim=1):
         """The way back from by_bar: x (..., N, L, ...) -> (..., T, ...)."""
@@ -293,7 +292,7 @@ class BarGrid:
         return torch.cat([bar.nanmean(0, keepdim=True).expand_as(bar) for bar in bars])
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def _shared(beats, n_steps):
     """Equal grids are one object, which makes its arrays and tensors once."""
     return BarGrid(beats, n_steps)

@@ -140,7 +140,9 @@ def test_what_is_no_meter_of_2_to_32_steps_is_refused_by_name(meter):
         BarGrid.of(meter)
 
 
-@given(st.lists(st.one_of(st.sampled_from(list(METERS)), st.integers(2, 32)), min_size=1), st.integers(0, 200))
+@given(
+    st.lists(st.one_of(st.sampled_from(list(METERS)), st.integers(2, 32)), min_size=1), st.integers(0, 200)
+)
 def test_a_grid_of_meters_has_their_bars_and_goes_on_with_the_last(meters, n_steps):
     grid, bars = BarGrid.of(meters), [bar_of_meter(meter) for meter in meters]
     assert grid.beats == tuple(bars) and grid.missing == 0

@@ -167,6 +167,14 @@ class BarGrid:
         here = self.steps_of(first, last)
         return _shared(self.beats[first:last], here.stop - here.start)
 
+    def up_to(self, n_steps, steps_per_beat=4):
+        """The grid of the first n_steps; beyond its last bar, whole there, come bars of 4/4."""
+        if n_steps > sum(self.lengths):
+            more = BarGrid.four_four(n_steps - sum(self.lengths), steps_per_beat).beats
+            return _shared(self.beats + more, n_steps)
+        n_bars = sum(start < n_steps for start in self.starts)
+        return _shared(self.beats[:n_bars], n_steps)
+
     def steps_of(self, first, last=None):
         """The steps of a bar, or of the bars from `first` up to, not including, `last`, as a slice."""
         last = first + 1 if last is None else last

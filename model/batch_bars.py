@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from model.bars import StepIndex
+from model.bars import BarGrid, StepIndex
 
 BAR_KEYS = "bar_index", "bar_table"
 
@@ -39,6 +39,10 @@ class BatchGrid:
 
     def as_batch(self):
         return dict(zip(BAR_KEYS, (self._index, self.table)))
+
+    def rows(self):
+        """The BarGrid of each row."""
+        return [_grid(StepIndex(*index)) for index in np.moveaxis(np.asarray(self._index.tolist()), -1, 1)]
 
     @property
     def n_bars(self):
@@ -113,3 +117,12 @@ class BatchGrid:
         """For each step the sum over the earlier steps of its bar: x (B, T, ...) -> (B, T, ...)."""
         bars = self.by_bar(x, dim)
         return self.by_step(bars.cumsum(2) - bars, dim)
+
+
+def _grid(index):
+    """The BarGrid of a StepIndex in NumPy arrays."""
+    begins = np.flatnonzero(index.place_in_beat == 0)
+    beats = [index.beat_length[begins][index.bar[begins] == bar].tolist() for bar in np.unique(index.bar)]
+    for bar, length in zip(beats, index.length[index.place == 0]):
+        bar += [int(length) - sum(bar)] if sum(bar) < length else []  # of a last bar that is cut short
+    return BarGrid.of_beats(beats, len(index.bar))

@@ -53,6 +53,8 @@ def test_each_row_of_a_batch_has_the_bars_of_its_own_grid(bars, as_tensors, n_st
         x = torch.from_numpy(x)
         keys = {name: torch.from_numpy(array) for name, array in grid.as_batch().items()}
         grid = BatchGrid.in_batch(keys | {"onset": x})
+    assert [own.lengths for own in grid.rows()] == [own.lengths for own in rows]
+    assert all(mine is own for mine, own in zip(grid.rows(), rows) if own.missing == 0)
     by_bar, sums, before = grid.by_bar(x), grid.sums(x), grid.sums_before(x)
     spread, steps = grid.spread(sums), grid.by_step(by_bar)
     np.testing.assert_array_equal(steps, x)

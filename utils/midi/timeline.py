@@ -110,6 +110,13 @@ class Timeline:
         grid = BarGrid.of_beats(_joined(bars))
         return grid.cut(0, int(np.searchsorted(grid.starts, n_steps)))
 
+    def fits(self, n_steps, down_sample_tpq=4):
+        """Whether the bars of the first n_steps are whole numbers of steps, SHORTEST_BAR to LONGEST_BAR, so
+        that the grid has them as they are."""
+        step = Fraction(self.tpq, down_sample_tpq)
+        lengths = [self._bar(n, d) / step for tick, n, d in self.meters if tick < n_steps * step]
+        return all(SHORTEST_BAR <= length <= LONGEST_BAR and length == int(length) for length in lengths)
+
     def loop_end(self, midi):
         """The end of the tracks of these notes (utils.midi.read.MidiNotes, with at least one), where it is a
         bar line after the last onset and within MAX_BARS; else None."""

@@ -137,6 +137,30 @@ def test_graphs_are_made_on_the_models_own_device_in_a_stream_of_their_own(model
     assert all(how["capture_error_mode"] == "thread_local" and "stream" in how for _, how in graphs)
 
 
+def test_a_bar_runs_once_in_the_stream_before_it_is_captured(model, pretended_gpu, monkeypatch):
+    """Libraries set themselves up in a first run, which can't be captured; and the state is as it was."""
+    where, runs, run_bar = [], [], Decoding.run_bar
+
+    def entered(name):
+        @contextlib.contextmanager
+        def manager(*_, **__):
+            where.append(name)
+            yield
+            where.pop()
+
+        return manager
+
+    for name in ("stream", "graph"):
+        monkeypatch.setattr(torch.cuda, name, entered(name))
+    monkeypatch.setattr(
+        Decoding, "run_bar", lambda self, *a: runs.append((*where, self.x.clone())) or run_bar(self, *a)
+    )
+    drawn(begin(model, 3, Guide(1.0), 1.0, torch.float32), model, random_batch(), Guide(1.0))
+    warm_up, captured, replayed = runs[:3]
+    assert (warm_up[0], captured[0], len(replayed)) == ("stream", "graph", 1)
+    assert torch.equal(warm_up[-1], replayed[-1])
+
+
 def test_only_a_gpu_is_made_the_current_device(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device", lambda device: device)
     assert on_device(torch.device("cuda", 1)) == torch.device("cuda", 1)

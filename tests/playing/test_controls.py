@@ -7,7 +7,7 @@ import torch
 from inference_bar_control import generate_control_params
 from model.bars import BarGrid
 from model.controls import CONTROLS, Control
-from tests.helpers.inference_helpers import FACTOR
+from tests.helpers.inference_helpers import FACTOR, build_tiny_model
 from utils.checks import ArgumentError
 from utils.midi.drums import STYLE_NONE
 from utils.playing.arguments import parse_guidance, parse_voices
@@ -178,7 +178,7 @@ def test_control_file_errors_name_file_key_and_rule(tmp_path):
         read_controls(tmp_path / "absent.yaml")
 
 
-def test_a_control_is_a_row_of_the_table(monkeypatch):
+def test_a_control_is_a_row_of_the_table(monkeypatch, tiny_config):
     """Another row is asked for, turned into the model's units and back, measured and shown, without a word
     about it."""
 
@@ -188,6 +188,7 @@ def test_a_control_is_a_row_of_the_table(monkeypatch):
     row = Control(
         "footwork", wish="steps_of_the_foot", unit="hits", measure=half, units=lambda length: length
     )
+    model = build_tiny_model(tiny_config)
     for table in (CONTROLS, NUMBERS):
         monkeypatch.setitem(table, "footwork", row)
     grid = BarGrid.four_four(32, 4)
@@ -199,7 +200,7 @@ def test_a_control_is_a_row_of_the_table(monkeypatch):
     np.testing.assert_allclose(back["footwork"], asked["footwork"])
     onset = np.zeros((32, 9), np.float32)
     onset[[0, 4, 8], 0] = 1
-    receipt = Receipt(asked, measure(onset, 0.5 * onset, grid), grid)
+    receipt = Receipt((onset, 0.5 * onset, 0 * onset), asked, model)
     assert misses(receipt.asked, receipt.got)["steps_of_the_foot"] == 0.25
     assert receipt.table().splitlines()[0].split()[-1] == "steps_of_the_foot"
     assert receipt.data()["bars"][0]["got"]["steps_of_the_foot"] == 3

@@ -91,7 +91,6 @@ def generate(
     curves = {"density": density, "intensity": intensity, "instrument": instrument, "style": style}
     curves |= {name: more.pop(name) for name in CONTROLS if name in more}
     dials = Dials(**more)
-    check_lock(drums, dials.lock)
     rhythm = piano_roll_onset, piano_roll_vel, piano_roll_timeoffset
     return draw(make_plan(given_model(model), dials, seq_len, rhythm, curves, masks, drums, known, latent))
 
@@ -127,6 +126,11 @@ def make_plan(model, dials, seq_len, rhythm, curves, masks=None, drums=None, kno
     steps = whole(seq_len, "seq_len")
     if steps % 4 or steps > MAX_RHYTHM_STEPS:
         raise ArgumentError("seq_len", steps, f"it must be a multiple of 4 steps, {MAX_RHYTHM_STEPS} at most")
+    if drums is None and dials.locked is not None:
+        raise ArgumentError("lock", dials.lock, "it needs `drums`, three rolls that have these voices")
+    if drums is not None and dials.locked is None:
+        rule = "lock is None; it must name the voices that are played as they are"
+        raise ArgumentError("drums", drums, rule, "three rolls")
     grid, factor = model.grid(steps), model.normalize_factor
     rhythm, reach = read_rhythm(rhythm, steps)
     known = None if known is None else known_cells(known, steps)
@@ -135,10 +139,10 @@ def make_plan(model, dials, seq_len, rhythm, curves, masks=None, drums=None, kno
     if latent is not None:
         latent = bar_latents(latent, grid.n_bars, model.config["Model"]["Intermediate"]["d_latent"])
     curves, mask = read_curves(curves, masks, steps, factor)
-    around, gist = known is not None, latent is not None
-    rhythm, use_context, use_latent = as_heard(rhythm, reach, dials, grid, around, gist)
-    inputs = {"rhythm": rhythm, "use_context": use_context, "use_latent": use_latent}
-    inputs |= {"controls": for_model(curves, mask, grid), "mask": mask, "known": known, "latent": latent}
+    around = known is not None
+    rhythm, use_context, use_latent = as_heard(rhythm, reach, dials, grid, around, latent is not None)
+    inputs = {"rhythm": rhythm, "use_context": use_context, "use_latent": use_latent, "latent": latent}
+    inputs |= {"controls": for_model(curves, mask, grid), "mask": mask, "known": known}
     inputs |= {"forbid": curves["instrument"] < 0, "limit": limits(dials.at_most, dials.playable, steps)}
     followed = rhythm[0][: reach if use_context.any() else 0]
     onsets_known = around and bool((known["known_onset"] | ~mask[:, None]).all())
@@ -149,11 +153,11 @@ def make_plan(model, dials, seq_len, rhythm, curves, masks=None, drums=None, kno
 def draw(plan):
     """Play the plan. Returns onset, vel, timeoffset, float32 (num_samples, T, 9), on the model's device."""
     dials, device = plan.dials, next(plan.model.parameters()).device
-    inputs = _batch_of_one(plan.inputs, device) | dials.for_model()
-    generator, wanted = make_generator(dials.seed, device), dials.num_samples
+    inputs = batch_of(plan.inputs, 1, device) | dials.for_model(device)
+    wanted = dials.num_samples
 
     def takes(number):
-        return sample(plan.model, **inputs, num_samples=number, generator=generator)
+        return sample(plan.model, **inputs, num_samples=number)
 
     with in_eval_mode(plan.model):
         if dials.best_of is None:
@@ -162,23 +166,13 @@ def draw(plan):
         return best_takes(takes, wanted, max(wanted, dials.best_of), *wishes)
 
 
-def _batch_of_one(x, device):
-    """A tensor with a leading 1 on the device; lists and dicts of them; None stays None."""
+def batch_of(x, n, device):
+    """A tensor n times, along a new first dimension, on the device; lists and dicts of them; None."""
     if isinstance(x, dict):
-        return {name: _batch_of_one(part, device) for name, part in x.items()}
+        return {name: batch_of(part, n, device) for name, part in x.items()}
     if isinstance(x, list):
-        return [_batch_of_one(part, device) for part in x]
-    return None if x is None else x[None].to(device)
-
-
-def check_lock(drums, lock):
-    """ArgumentError where of drums and the voices of them to lock one is given without the other."""
-    locks = lock is not None and lock != ()
-    if drums is None and locks:
-        raise ArgumentError("lock", lock, "it needs `drums`, three rolls that have these voices")
-    if drums is not None and not locks:
-        rule = "lock is None; it must name the voices that are played as they are"
-        raise ArgumentError("drums", drums, rule, "three rolls")
+        return [batch_of(part, n, device) for part in x]
+    return None if x is None else x.expand(n, *x.shape).to(device)
 
 
 def lock_voices(known, drums, locked, steps):
@@ -206,10 +200,6 @@ def as_heard(rhythm, reach, dials, grid, known, latent):
         return rhythm, step >= 0, step >= 0
     begun = torch.tensor(grid.starts)[torch.as_tensor(grid.index.bar)] < reach
     return rhythm, (step < reach) & bool(follow), (begun & (follow is not None)) | latent
-
-
-def make_generator(seed, device):
-    return torch.Generator(device=device).manual_seed(seed)
 
 
 @contextlib.contextmanager

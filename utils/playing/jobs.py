@@ -23,7 +23,7 @@ from utils.get_model import given_model
 from utils.midi.drums import N_VOICES
 from utils.midi.read import rhythm_roll
 from utils.playing.arguments import JOBS
-from utils.playing.generate import draw, in_eval_mode, make_generator, make_plan
+from utils.playing.generate import draw, in_eval_mode, make_plan
 from utils.playing.request import Dials
 from utils.playing.rolls import KNOWN, ROLLS, drum_rolls, indices, looped, three, voice_mask
 
@@ -99,6 +99,7 @@ def plan_layout(job, layout, drums, model, dials, rhythm, curves, known=None, la
         cells = layout.stays, layout.stays & (not layout.new_feeling)
         known = dict(zip((*ROLLS, *KNOWN), (*looped(drums, layout.steps), *cells)))
     latent = layout.latent if latent is None else latent
+    drums = None if job != "tap" and dials.locked is None else drums  # beside a lock alone they are checked
     return make_plan(model, dials, layout.steps, rhythm, curves, masks, drums, known, latent)
 
 
@@ -156,7 +157,7 @@ def _continue(drums, model, dials, bars=None):
 
 def _vary(drums, model, dials, strength=0.5):
     strength = number(strength, "strength", "a number from 0, the same drums, to 1, another groove", most=1)
-    generator = make_generator(dials.seed, "cpu")
+    generator = torch.Generator().manual_seed(dials.seed)
     mine = gist(drums, model)
     other = torch.randn(mine.shape, generator=generator, dtype=torch.float32)
     steps = len(drums[0])

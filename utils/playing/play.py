@@ -10,7 +10,7 @@ from utils.midi.hearing import HeardFile, drums_from_midi, hear, process_midi
 from utils.midi.read import MAX_BARS
 from utils.playing.arguments import JOBS
 from utils.playing.controls import to_model_units
-from utils.playing.generate import check_lock, draw
+from utils.playing.generate import draw
 from utils.playing.jobs import LAYOUTS, plan_layout
 from utils.playing.request import Request, with_arguments_of
 from utils.playing.rolls import drum_rolls
@@ -150,8 +150,6 @@ def lay_out(request, heard, model):
         raise error.named(_fields_of(request).get(first, first), *rest) from None
     steps = heard.steps if request.job == "tap" else layout.steps
     asked = request.asked(-(-steps // bar))
-    if request.job == "tap":
-        check_lock(drums, request.lock)
     silent = heard.rhythm is None or (request.job != "tap" and request.drums is None)  # it is the drums
     rhythm = (None,) * 3 if silent else heard.rhythm
     if song is None:

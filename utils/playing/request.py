@@ -11,6 +11,8 @@ import os
 from dataclasses import dataclass, fields
 from functools import cached_property
 
+import torch
+
 from model.controls import CONTROLS
 from utils.checks import ArgumentError, check_keys, check_switch, number, whole
 from utils.midi.read import MAX_BARS
@@ -101,10 +103,12 @@ class Dials:
         """The voices of `lock` as a mask (9,), or None."""
         return None if self.lock is None or self.lock == () else voice_mask(self.lock, "lock")
 
-    def for_model(self):
+    def for_model(self, device):
         """The dials as `sample` and `Stream` take them."""
         follow = 1.0 if self.followed is None else self.followed
-        return {"temperature": float(self.temperature), "guidance": self.strengths, "follow": follow}
+        generator = torch.Generator(device).manual_seed(self.seed)
+        dials = {"temperature": float(self.temperature), "guidance": self.strengths, "follow": follow}
+        return dials | {"generator": generator}
 
     def turned(self):
         """The dials as they were given, name -> value, without those that are off: for a receipt."""

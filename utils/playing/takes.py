@@ -72,7 +72,7 @@ class Take:
         if not isinstance(dials, (dict, type(None))):
             found = f"of type {type(dials).__name__}"
             raise ArgumentError("dials", dials, "it must be a dict, name -> value", found)
-        self.receipt = Receipt.of(rolls, asked, model, heard, seed, dials)
+        self.receipt = Receipt(rolls, asked, model, heard, seed, dials)
 
     def __iter__(self):
         return iter((self.onset, self.vel, self.time))

@@ -12,7 +12,7 @@ from utils.checks import ArgumentError
 from utils.midi.drums import STYLE_NONE
 from utils.playing.arguments import parse_guidance, parse_voices
 from utils.playing.command import read_controls
-from utils.playing.controls import NUMBERS, from_model_units, measure, read_curves, style_name, to_model_units
+from utils.playing.controls import NUMBERS, measure, read_curves, style_name, to_model_units
 from utils.playing.receipt import Receipt, misses
 from utils.playing.wishes import ask
 
@@ -196,7 +196,7 @@ def test_a_control_is_a_row_of_the_table(monkeypatch, tiny_config):
     assert asked["footwork"].tolist()[:1] == [4] and np.isnan(asked["footwork"][1])
     curves = to_model_units(asked, FACTOR, grid)
     assert curves["footwork"].shape == (1, 32) and curves["footwork"][0, 0] == 0.25
-    back = from_model_units(*read_curves(curves, None, 32, FACTOR), FACTOR, grid)
+    *_, back = read_curves(curves, None, grid, FACTOR)
     np.testing.assert_allclose(back["footwork"], asked["footwork"])
     onset = np.zeros((32, 9), np.float32)
     onset[[0, 4, 8], 0] = 1

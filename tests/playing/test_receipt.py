@@ -13,7 +13,7 @@ from utils.checkpoints import save_checkpoint
 from utils.get_model import checkpoint_of, load_model
 from utils.midi.drums import STYLE_NONE
 from utils.playing import plots
-from utils.playing.controls import from_model_units, measure, read_curves, to_model_units
+from utils.playing.controls import measure, read_curves, to_model_units
 from utils.playing.plots import ASKED, draw_result
 from utils.playing.receipt import Receipt, misses, tap_of
 from utils.playing.wishes import ask
@@ -113,8 +113,7 @@ def test_the_tap_counts_only_where_there_is_rhythm_and_drums():
 
 def test_what_generate_is_asked_comes_back_as_bars():
     asked = ask(2, hits_per_bar="12,-", velocity=80, voices={"kick": "4,0"}, forbid="ride", style="-,funk")
-    curves = read_curves(to_model_units(asked, FACTOR, GRID), None, 32, FACTOR)
-    again = from_model_units(*curves, FACTOR, GRID)
+    *_, again = read_curves(to_model_units(asked, FACTOR, GRID), None, GRID, FACTOR)
     assert again.keys() == asked.keys()
     for name in asked:
         np.testing.assert_allclose(again[name], asked[name], atol=1e-4)

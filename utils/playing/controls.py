@@ -11,7 +11,7 @@ from model.controls import CONTROLS
 from utils.checks import ArgumentError, whole, within
 from utils.device import pick_device
 from utils.midi.drums import STYLE_NONE, STYLES, style_id
-from utils.playing.rolls import as_floats
+from utils.playing.rolls import read_steps
 
 NUMBERS = {name: control for name, control in CONTROLS.items() if control.n_ids is None}
 FORBIDDEN = -1.0
@@ -29,11 +29,11 @@ class Bars(dict):
     @classmethod
     def unset(cls, n_bars):
         """Bars of which nothing is asked."""
-        shapes = {
-            name: (n_bars,) if control.width is None else (n_bars, control.width)
-            for name, control in CONTROLS.items()
-        }
-        return cls({name: np.full(shape, CONTROLS[name].unset) for name, shape in shapes.items()})
+        bars = cls()
+        for name, control in CONTROLS.items():
+            shape = n_bars if control.width is None else (n_bars, control.width)
+            bars[name] = np.full(shape, control.unset)
+        return bars
 
     @classmethod
     def joined(cls, parts):
@@ -43,7 +43,7 @@ class Bars(dict):
         return cls({name: np.concatenate([part[name] for part in parts]) for name in CONTROLS})
 
     def part(self, bars):
-        """Those of a slice; arrays are copies."""
+        """Copies of those in a slice."""
         return Bars({name: values[bars].copy() for name, values in self.items()})
 
     @property
@@ -122,27 +122,13 @@ def _units(control, grid):
 def to_model_units(asked, normalize_factor, grid):
     """Bars as the curves of `generate`: control name -> (1, T), or (1, T, 9), float32, NaN where unset and a
     negative value where a voice is forbidden; style int64 or, where there are blends, (1, T, 18) float32."""
-    curves = {"style": asked["style"] if asked["style"].ndim == 1 else asked["style"].astype(np.float32)}
-    for name, control in NUMBERS.items():
-        value = control.normalize(asked[name] / _units(control, grid), normalize_factor)
-        curves[name] = value.astype(np.float32)
-    return {name: grid.spread(curves[name], 0)[None] for name in CONTROLS}
-
-
-def from_model_units(curves, mask, normalize_factor, grid):
-    """The Bars that curves, as read_curves gives them, ask for: the way back from to_model_units. Of a bar of
-    several styles the first step's counts; a voice is forbidden in it where it is on all its steps."""
-    first = list(grid.starts)
-    asked = Bars()
-    for name, control in NUMBERS.items():
-        curve = curves[name] if control.normalized else curves[name].clamp(control.lowest, control.highest)
-        quantity = control.denormalize(grid.means(curve, mask)[first].double().numpy(), normalize_factor)
-        asked[name] = quantity * _units(control, grid)
-    forbidden = grid.means((curves["instrument"] < 0).float(), mask)[first] == 1
-    asked["instrument"] = np.where(forbidden.numpy(), FORBIDDEN, asked["instrument"])
-    style = curves["style"]
-    asked["style"] = (style if style.ndim == 1 else grid.means(style, mask))[first].numpy()
-    return asked
+    curves = {}
+    for name, control in CONTROLS.items():
+        value = asked[name]
+        if control.n_ids is None:
+            value = control.normalize(value / _units(control, grid), normalize_factor)
+        curves[name] = grid.spread(value if value.dtype.kind == "i" else value.astype(np.float32), 0)[None]
+    return curves
 
 
 def measure(onset, vel, grid):
@@ -196,63 +182,44 @@ def generate_control_params(control_points, values, seq_len, mode="linear", devi
     return torch.as_tensor(curve).to(dtype)[None].to(pick_device(device))
 
 
-def read_curves(curves, masks, seq_len, normalize_factor):
-    """Check curves, control name -> value as `generate` takes it, None for those left out. Returns tensors
-    (seq_len, ...) on the CPU, as near as they are possible, NaN where unset, a negative instrument where a
-    voice is forbidden; and the mask (seq_len,) bool."""
-    read = {}
+def read_curves(curves, masks, grid, normalize_factor):
+    """Check curves, control name -> value as `generate` takes it; a name left out is None. Returns
+    controls: name -> tensor (T, ...) as the model is given it, in each bar the mean of what is possible, NaN
+    where unset; forbid (T, 9) bool: the cells of forbidden voices; mask (T,) bool: the steps that are played;
+    asked: the Bars that all this asks for. A voice is forbidden in a bar where it is on all steps of it; of a
+    bar of several style ids the first step's counts."""
+    mask = torch.ones(grid.n_steps, dtype=torch.bool)
+    if masks is not None:
+        mask = control_curve(masks, "masks", grid.n_steps) > 0
+    controls, asked = {}, Bars()
     for name, control in CONTROLS.items():
         if control.n_ids is not None:
-            read[name] = style_steps(curves.get(name), seq_len)
+            style = style_steps(curves.get(name), grid.n_steps)
+            controls[name] = style if style.ndim == 1 else grid.means(style, mask)
+            asked[name] = grid.at_starts(controls[name], 0).numpy()
             continue
-        read[name] = control_curve(curves.get(name), name, seq_len, control.width)
-        if control.normalized:
-            read[name] = nearest_possible(read[name], control, normalize_factor)
-    if masks is None:
-        return read, torch.ones(seq_len, dtype=torch.bool)
-    return read, control_curve(masks, "masks", seq_len) > 0
+        curve = control_curve(curves.get(name), name, grid.n_steps, control.width)
+        if name == "instrument":
+            forbid = curve < 0
+        possible = control.denormalize(curve, normalize_factor).clamp(control.lowest, control.highest)
+        controls[name] = grid.means(control.normalize(possible, normalize_factor), mask)
+        means = grid.at_starts(controls[name], 0).double().numpy()
+        asked[name] = control.denormalize(means, normalize_factor) * _units(control, grid)
+    forbidden = grid.at_starts(grid.means(forbid.float(), mask), 0).numpy() == 1
+    asked["instrument"][forbidden] = FORBIDDEN
+    return controls, forbid, mask, asked
 
 
-def for_model(curves, mask, grid):
-    """Curves of read_curves as the model is given them: each bar its mean, of what a bar can have."""
-    means = {}
-    for name, curve in curves.items():
-        control = CONTROLS[name]
-        if control.n_ids is not None:
-            means[name] = curve if curve.ndim == 1 else grid.means(curve, mask)
-        else:
-            curve = curve if control.normalized else curve.clamp(control.lowest, control.highest)
-            means[name] = grid.means(curve, mask)
-    return means
-
-
-def control_curve(value, name, seq_len, dim=None):
-    """A control as the user gave it, as float32 (seq_len,), or (seq_len, dim), on the CPU; NaN where unset.
-
-    value: None (unset throughout), or a tensor or array of at least seq_len steps, with or without a leading
-    1 and, where dim is None, a trailing 1. Raises ArgumentError.
-    """
+def control_curve(value, name, seq_len, width=None):
+    """A control as the user gave it, a tensor or array of at least seq_len steps, or None: unset throughout.
+    Returns float32 (seq_len,), or (seq_len, width), NaN where unset."""
     if value is None:
-        return torch.full((seq_len,) if dim is None else (seq_len, dim), torch.nan)
-    curve = as_floats(value, name)
-    found = f"shape {tuple(curve.shape)}"
-    if dim is None and curve.ndim > 1 and curve.shape[-1] == 1:
-        curve = curve[..., 0]
-    rank = 1 if dim is None else 2
-    if curve.ndim == rank + 1 and len(curve) == 1:
-        curve = curve[0]
-    if curve.ndim != rank or (dim is not None and curve.shape[1] != dim):
-        raise ArgumentError(name, value, f"it must be (1, steps{f', {dim}' if dim else ''})", found)
+        return torch.full((seq_len,) if width is None else (seq_len, width), torch.nan)
+    curve = read_steps(value, name, width)
     if len(curve) < seq_len:
         rule = f"seq_len, {seq_len}, must be no longer than the controls"
         raise ArgumentError(name, value, rule, f"{len(curve)} steps")
     return curve[:seq_len]
-
-
-def nearest_possible(curve, control, normalize_factor):
-    """Bring values of the model to the nearest that a bar can have."""
-    quantity = control.denormalize(curve, normalize_factor).clamp(control.lowest, control.highest)
-    return control.normalize(quantity, normalize_factor)
 
 
 def style_steps(style, seq_len):

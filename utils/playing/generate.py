@@ -13,7 +13,7 @@ from model.controls import CONTROLS
 from model.decoding.sampling import sample
 from utils.checks import ArgumentError, whole
 from utils.get_model import given_model
-from utils.playing.controls import Bars, for_model, from_model_units, read_curves
+from utils.playing.controls import Bars, read_curves
 from utils.playing.receipt import best_takes
 from utils.playing.request import Dials, with_arguments_of
 from utils.playing.rolls import (
@@ -131,22 +131,21 @@ def make_plan(model, dials, seq_len, rhythm, curves, masks=None, drums=None, kno
     if drums is not None and dials.locked is None:
         rule = "lock is None; it must name the voices that are played as they are"
         raise ArgumentError("drums", drums, rule, "three rolls")
-    grid, factor = model.grid(steps), model.normalize_factor
+    grid = model.grid(steps)
     rhythm, reach = read_rhythm(rhythm, steps)
     known = None if known is None else known_cells(known, steps)
     if dials.locked is not None:
         known = lock_voices(known, drum_rolls(drums), dials.locked, steps)
     if latent is not None:
         latent = bar_latents(latent, grid.n_bars, model.config["Model"]["Intermediate"]["d_latent"])
-    curves, mask = read_curves(curves, masks, steps, factor)
+    controls, forbid, mask, asked = read_curves(curves, masks, grid, model.normalize_factor)
     around = known is not None
     rhythm, use_context, use_latent = as_heard(rhythm, reach, dials, grid, around, latent is not None)
     inputs = {"rhythm": rhythm, "use_context": use_context, "use_latent": use_latent, "latent": latent}
-    inputs |= {"controls": for_model(curves, mask, grid), "mask": mask, "known": known}
-    inputs |= {"forbid": curves["instrument"] < 0, "limit": limits(dials.at_most, dials.playable, steps)}
+    inputs |= {"controls": controls, "forbid": forbid, "mask": mask, "known": known}
+    inputs |= {"limit": limits(dials.at_most, dials.playable, steps)}
     followed = rhythm[0][: reach if use_context.any() else 0]
     onsets_known = around and bool((known["known_onset"] | ~mask[:, None]).all())
-    asked = from_model_units(curves, mask, factor, grid)
     return Plan(model, dials, grid, inputs, asked, followed, onsets_known)
 
 

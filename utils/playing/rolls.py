@@ -24,13 +24,24 @@ def as_floats(value, name):
         raise ArgumentError(name, value, "it must be a tensor, an array or a list of numbers") from None
 
 
+def read_steps(value, name, width=None):
+    """Values step by step, with or without a leading 1 and, where there is no width, a trailing 1, as float32
+    (steps,) or (steps, width)."""
+    steps = as_floats(value, name)
+    found = f"shape {tuple(steps.shape)}"
+    if width is None and steps.ndim > 1 and steps.shape[-1] == 1:
+        steps = steps[..., 0]
+    rank = 1 if width is None else 2
+    if steps.ndim == rank + 1 and len(steps) == 1:
+        steps = steps[0]
+    if steps.ndim != rank or (width is not None and steps.shape[1] != width):
+        raise ArgumentError(name, value, f"it must be (1, steps{f', {width}' if width else ''})", found)
+    return steps
+
+
 def read_roll(value, name, low, high, most=None):
-    """A roll as float32 (T, 9). Raises ArgumentError for another shape or a value out of range."""
-    roll = as_floats(value, name)
-    if roll.ndim == 3 and len(roll) == 1:
-        roll = roll[0]
-    if roll.ndim != 2 or roll.shape[1] != N_VOICES:
-        raise ArgumentError(name, value, f"it must be (1, steps, {N_VOICES})", f"shape {tuple(roll.shape)}")
+    """A roll as float32 (T, 9), of values in this range."""
+    roll = read_steps(value, name, N_VOICES)
     if most is not None and len(roll) > most:
         raise ArgumentError(name, value, f"a rhythm has at most {most}", f"{len(roll)} steps")
     if not ((roll >= low) & (roll <= high)).all():

@@ -18,7 +18,7 @@ from utils.midi.read import read_midi
 from utils.midi.sound import render
 from utils.midi.timeline import Timeline
 from utils.midi.write import early_hits, roll_to_midi
-from utils.playing.controls import Bars, from_model_units, read_curves
+from utils.playing.controls import Bars, read_curves
 from utils.playing.receipt import Receipt
 from utils.playing.rolls import as_floats, drum_rolls
 
@@ -144,8 +144,8 @@ def _bars_asked(asked, rolls, model):
         raise ArgumentError("asked", asked, rule, f"of type {type(asked).__name__}")
     with within("asked"):
         check_keys(asked, [*CONTROLS, "masks"], "control")
-    curves, mask = read_curves(asked, asked.get("masks"), len(rolls[0]), model.normalize_factor)
-    return from_model_units(curves, mask, model.normalize_factor, model.grid(len(rolls[0])))
+    *_, bars = read_curves(asked, asked.get("masks"), model.grid(len(rolls[0])), model.normalize_factor)
+    return bars
 
 
 def takes_of(drums, name="take", **about):

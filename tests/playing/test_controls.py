@@ -166,7 +166,7 @@ def test_control_file_errors_name_file_key_and_rule(tmp_path):
     path = tmp_path / "wishes.yaml"
     for text, named in (
         ("velocty: 3", "wishes.yaml: unknown key 'velocty'; did you mean velocity"),
-        ("- 3", "wishes.yaml: holds a list"),
+        ("- 3", r"wishes.yaml: \[3\]; it must hold keys out of hits_per_bar"),
         ("velocity: 3\nvelocity: 4", "wishes.yaml.*velocity.*twice"),
         ("voices: kick", "wishes.yaml: voices: 'kick'"),
         ("a: [", "wishes.yaml"),

@@ -79,7 +79,7 @@ class Heard:
 
     def __init__(self, request, bar):
         file, song, is_tap = request.file, request.laid_song, request.job == "tap"
-        bars = request.bars if song is None else song.n_bars
+        bars = request.bars if song is None else len(song)
         self.rhythm, self.drums, self.second = request.rhythm, request.drums, request.second
         self.file, self.own_steps = None, 0
         how = {"down_sample_tpq": bar // 4, "kit": request.kit_in}

@@ -1,8 +1,6 @@
 """Rhythms and drums as users give them, checked: three rolls, onset, vel and timeoffset, (1, T, 9) each, as
 float32 tensors (T, 9) on the CPU; voices by name; and the rules that limit a step."""
 
-import operator
-
 import numpy as np
 import torch
 
@@ -157,16 +155,18 @@ def voice_mask(voices, name):
         found = [voice_index(voice) if isinstance(voice, str) else voice for voice in voices]
     if not found:
         raise ArgumentError(name, voices, f"it must name a voice or several: {', '.join(VOICES)}")
-    return torch.isin(torch.arange(N_VOICES), indices(found, name, N_VOICES))
+    return one_of(found, name, N_VOICES)
 
 
-def indices(value, name, n):
-    """One number or several, from 0 to n - 1, as a tensor. Raises ArgumentError."""
+def one_of(value, name, n):
+    """One number or several, from 0 to n - 1, as a mask (n,) bool. Raises ArgumentError."""
     several = [value] if not hasattr(value, "__iter__") else list(value)
+    mask = torch.zeros(n, dtype=torch.bool)
     try:
-        found = [operator.index(number) for number in several if not isinstance(number, bool)]
-    except TypeError:
-        found = []
-    if len(found) < max(1, len(several)) or not all(0 <= number < n for number in found):
+        for number in several:
+            mask[whole(number, name, 0, n - 1)] = True
+    except ArgumentError:
+        mask[:] = False
+    if not mask.any():
         raise ArgumentError(name, value, f"it must be a number or several, from 0 to {n - 1}")
-    return torch.tensor(found)
+    return mask

@@ -61,20 +61,16 @@ def parse_voices(words):
 def parse_guidance(words):
     """Words "2", or "style=3 voice=2" with names of flags or controls, as `generate` takes guidance."""
     rule = "it must be a number, or read name=number for any of hits-per-bar, velocity, voice and style"
-    one = len(words) == 1 and "=" not in words[0]
     try:
-        named = {"": words[0]} if one else _named(words, "guidance", rule)
-        given = {name: float(number) for name, number in named.items()}
+        if len(words) == 1 and "=" not in words[0]:
+            return float(words[0])
+        given = {name: float(number) for name, number in _named(words, "guidance", rule).items()}
     except ValueError:
         raise ArgumentError("guidance", " ".join(words), rule) from None
-    if one:
-        return given[""]
     wishes = {row.wish: name for name, row in CONTROLS.items()}
-    names = {flag.name[2:]: wishes[flag.dest] for flag in FLAGS if flag.dest in wishes}
-    names |= {name: name for name in CONTROLS}
-    flags = [*names]
-    known = {name: flags[look_up(name, flags, "control of --guidance")] for name in given}
-    return {names[known[name]]: number for name, number in given.items()}
+    flags = {flag.name[2:]: wishes[flag.dest] for flag in FLAGS if flag.dest in wishes}
+    names, controls = [*flags, *CONTROLS], [*flags.values(), *CONTROLS]
+    return {controls[look_up(name, names, "control of --guidance")]: number for name, number in given.items()}
 
 
 def _named(words, argument, rule):
@@ -90,9 +86,10 @@ def _named(words, argument, rule):
 
 # Each row: flag, metavar, kind, help. A flag gives the field of a Request of its name, or of FIELDS; left
 # out, the field keeps its default.
-REQUEST_FLAGS = """
+JOBS_IN_WORDS = "; ".join(f"{name}: {job.does}" for name, job in JOBS.items())
+REQUEST_FLAGS = f"""
 --rhythm MIDI needed | the rhythm: taps, bass, guitar, drums, anything
---job NAME job | {jobs}. All but tap take the rhythm as drums, all voices of it (default: tap)
+--job NAME job | {JOBS_IN_WORDS}. All but tap take the rhythm as drums, all voices of it (default: tap)
 --voices NAME names | which voices to add, or to play anew
 --bars-anew N,N-N text | which bars to play anew, counted from 1: 2,5-7
 --strength X float | of a variation, from 0, the same drums, to 1, another groove (default: 0.5)
@@ -165,12 +162,11 @@ class Flag:
 
 
 def _rows(table):
-    jobs = "; ".join(f"{name}: {job.does}" for name, job in JOBS.items())
     for line in table.strip().splitlines():
         row, _, text = line.partition(" | ")
         name, metavar, kind = row.split()
         field = name[2:].replace("-", "_")
-        yield Flag(name, FIELDS.get(field, field), metavar, kind, text.replace("{jobs}", jobs))
+        yield Flag(name, FIELDS.get(field, field), metavar, kind, text)
 
 
 FLAGS, OWN_FLAGS = tuple(_rows(REQUEST_FLAGS)), tuple(_rows(OTHER_FLAGS))
@@ -183,8 +179,8 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see --help)\n")
 
 
-def parse_arguments(argv=None):
-    return build_parser().parse_args(argv)
+def parse_arguments(words=None):
+    return build_parser().parse_args(words)
 
 
 def build_parser():

@@ -4,29 +4,18 @@ Shapes: T steps of a sixteenth, 16 to a bar; nine voices in the order of utils/m
 """
 
 import contextlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
-from model.bars import BarGrid
 from model.controls import CONTROLS
 from model.decoding.sampling import sample
 from utils.checks import ArgumentError, whole
 from utils.get_model import given_model
-from utils.playing.controls import Bars, read_curves
+from utils.playing.controls import read_curves
 from utils.playing.receipt import best_takes
 from utils.playing.request import Dials, with_arguments_of
-from utils.playing.rolls import (
-    KNOWN,
-    MAX_RHYTHM_STEPS,
-    ROLLS,
-    bar_latents,
-    drum_rolls,
-    known_cells,
-    limits,
-    looped,
-    read_rhythm,
-)
+from utils.playing.rolls import MAX_RHYTHM_STEPS, as_floats, known_cells, limits, lock_voices, read_rhythm
 
 
 @with_arguments_of(Dials, *CONTROLS)
@@ -95,22 +84,14 @@ def generate(
     return draw(make_plan(given_model(model), dials, seq_len, rhythm, curves, masks, drums, known, latent))
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What the model plays, checked, and as long as it plays, T steps.
-
-    inputs: what `sample` takes, tensors (T, ...) on the CPU, and lists and dicts of them. To choose among
-    takes: asked, the Bars that the controls ask for; followed (steps, 9), the onsets of the rhythm as far as
-    it is followed hit by hit; onsets_known, whether takes can differ in velocity and timing alone.
-    """
+class Plan(NamedTuple):
+    """What the model plays. inputs: as `sample` takes them, tensors (T, ...) on the CPU, in lists and dicts.
+    wishes: by which best_takes chooses: asked, rhythm_onset, grid and onsets_known."""
 
     model: torch.nn.Module
     dials: Dials
-    grid: BarGrid
     inputs: dict
-    asked: Bars
-    followed: torch.Tensor
-    onsets_known: bool
+    wishes: tuple
 
 
 def make_plan(model, dials, seq_len, rhythm, curves, masks=None, drums=None, known=None, latent=None):
@@ -135,9 +116,14 @@ def make_plan(model, dials, seq_len, rhythm, curves, masks=None, drums=None, kno
     rhythm, reach = read_rhythm(rhythm, steps)
     known = None if known is None else known_cells(known, steps)
     if dials.locked is not None:
-        known = lock_voices(known, drum_rolls(drums), dials.locked, steps)
+        known = lock_voices(known, drums, dials.locked, steps)
     if latent is not None:
-        latent = bar_latents(latent, grid.n_bars, model.config["Model"]["Intermediate"]["d_latent"])
+        shape, given = (1, grid.n_bars, model.config["Model"]["Intermediate"]["d_latent"]), latent
+        latent = as_floats(given, "latent")
+        if latent.shape != shape or not latent.isfinite().all():
+            rule = f"it must be {shape}, finite numbers for each bar of seq_len"
+            raise ArgumentError("latent", given, rule, f"shape {tuple(latent.shape)}")
+        latent = latent[0]
     controls, forbid, mask, asked = read_curves(curves, masks, grid, model.normalize_factor)
     around = known is not None
     rhythm, use_context, use_latent = as_heard(rhythm, reach, dials, grid, around, latent is not None)
@@ -146,7 +132,7 @@ def make_plan(model, dials, seq_len, rhythm, curves, masks=None, drums=None, kno
     inputs |= {"limit": limits(dials.at_most, dials.playable, steps)}
     followed = rhythm[0][: reach if use_context.any() else 0]
     onsets_known = around and bool((known["known_onset"] | ~mask[:, None]).all())
-    return Plan(model, dials, grid, inputs, asked, followed, onsets_known)
+    return Plan(model, dials, inputs, (asked, followed, grid, onsets_known))
 
 
 def draw(plan):
@@ -161,8 +147,7 @@ def draw(plan):
     with in_eval_mode(plan.model):
         if dials.best_of is None:
             return takes(wanted)
-        wishes = plan.asked, plan.followed, plan.grid, plan.onsets_known
-        return best_takes(takes, wanted, max(wanted, dials.best_of), *wishes)
+        return best_takes(takes, wanted, max(wanted, dials.best_of), *plan.wishes)
 
 
 def batch_of(x, n, device):
@@ -174,30 +159,20 @@ def batch_of(x, n, device):
     return None if x is None else x.expand(n, *x.shape).to(device)
 
 
-def lock_voices(known, drums, locked, steps):
-    """The known cells, a dict or None, with the voices `locked` (9,) as in drums (T, 9), over and over."""
-    cells = locked.expand(steps, len(locked))
-    mine = known_cells(dict(zip((*ROLLS, *KNOWN), (*looped(drums, steps), cells, cells))), steps)
-    if known is None:
-        return mine
-    return {name: torch.where(cells, mine[name], known[name]) for name in known}
-
-
 def as_heard(rhythm, reach, dials, grid, known, latent):
     """The rhythm, and on which steps its context and its latent are used.
 
     Known drums reach the decoder through the context alone. So where there are any it is used throughout, and
     a rhythm that is not followed is silent, as in training.
     """
-    step = torch.arange(len(rhythm[0]))
-    follow = dials.followed
+    step, follow = torch.arange(len(rhythm[0])), dials.followed
     if known:
         if follow not in (1, None):
             rule = "beside known drums a rhythm is followed literally, or 'free', not at all"
             raise ArgumentError("follow", dials.follow, rule)
         rhythm = [torch.zeros_like(roll) for roll in rhythm] if follow is None else rhythm
         return rhythm, step >= 0, step >= 0
-    begun = torch.tensor(grid.starts)[torch.as_tensor(grid.index.bar)] < reach
+    begun = grid.spread(torch.tensor(grid.starts) < reach, 0)
     return rhythm, (step < reach) & bool(follow), (begun & (follow is not None)) | latent
 
 

@@ -123,13 +123,12 @@ def known_cells(known, seq_len):
     return cells
 
 
-def bar_latents(latent, bars, size):
-    """Latents (1, bars, size) as float32 (bars, size) on the CPU. Raises ArgumentError."""
-    read = as_floats(latent, "latent")
-    if read.shape != (1, bars, size) or not read.isfinite().all():
-        rule = f"it must be (1, {bars}, {size}), finite numbers for each bar of seq_len"
-        raise ArgumentError("latent", latent, rule, f"shape {tuple(read.shape)}")
-    return read[0]
+def lock_voices(known, drums, locked, steps):
+    """The known cells, a dict or None, with the voices `locked` (9,) as in drums, over and over."""
+    cells = locked.expand(steps, len(locked))
+    mine = dict(zip((*ROLLS, *KNOWN), (*looped(drum_rolls(drums), steps), cells, cells)))
+    mine = known_cells(mine, steps)
+    return {name: torch.where(cells, mine[name], known[name]) for name in mine} if known else mine
 
 
 def limits(at_most, playable, seq_len):

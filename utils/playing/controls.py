@@ -28,7 +28,7 @@ class Bars(dict):
 
     @classmethod
     def unset(cls, n_bars):
-        """Bars of which nothing is asked."""
+        """Bars that ask for nothing."""
         bars = cls()
         for name, control in CONTROLS.items():
             shape = n_bars if control.width is None else (n_bars, control.width)
@@ -61,11 +61,9 @@ def heading(control):
 
 def style_weights(style):
     """A style as users write it, None, a name or a blend, as weights (18,) that add up to 1; NaN for none."""
-    if style is None:
-        return np.full(STYLE_NONE, np.nan)
-    parts = style
+    parts = "none" if style is None else style
     if not isinstance(style, dict):
-        named = [part.partition("=") for part in str(style).split("+")]
+        named = [part.partition("=") for part in str(parts).split("+")]
         parts = {name.strip(): weight if equals else 1 for name, equals, weight in named}
     weights = np.zeros(STYLE_NONE + 1)
     for name, weight in parts.items():
@@ -74,21 +72,20 @@ def style_weights(style):
             weights[which] = float(weight)
         except (TypeError, ValueError):
             weights[which] = np.nan
-    if not parts or not ((weights >= 0) & (weights < np.inf)).all() or (weights > 0).sum() < len(parts):
+    if not parts or not np.isfinite(weights).all() or (weights > 0).sum() < len(parts):
         rule = "a blend names styles, each with a weight above 0, as funk=0.7+jazz=0.3"
         raise ArgumentError((), style, rule)
-    if weights[STYLE_NONE] and len(parts) > 1:
+    *styles, none = weights
+    if none and len(parts) > 1:
         raise ArgumentError((), style, "'none' is no style that could be blended")
-    styles = weights[:STYLE_NONE]
-    return style_weights(None) if weights[STYLE_NONE] else styles / styles.sum()
+    return np.full(STYLE_NONE, np.nan) if none else np.array(styles) / np.sum(styles)
 
 
 def as_ids(weights):
     """Weights (n, 18) as style ids (n,), where no row is a blend; otherwise as they are."""
     unset = np.isnan(weights[:, 0])
-    if (unset | (weights.max(1) == 1)).all():
-        return np.where(unset, STYLE_NONE, np.nan_to_num(weights).argmax(1))
-    return weights
+    ids = np.where(unset, STYLE_NONE, np.nan_to_num(weights).argmax(1))
+    return ids if (unset | (weights.max(1) == 1)).all() else weights
 
 
 def as_weights(styles):
@@ -101,12 +98,10 @@ def as_weights(styles):
 def style_name(style):
     """Of an id, or of the weights (18,) of a blend, "funk 0.7 + jazz 0.3"; NO_STYLE for none."""
     if np.ndim(style) == 0:
-        return NO_STYLE if style == STYLE_NONE else STYLES[style]
-    if np.isnan(style[0]):
-        return NO_STYLE
+        return [*STYLES, NO_STYLE][style]
     parts = [which for which in np.argsort(-style, kind="stable") if style[which] > 0]
-    if len(parts) == 1:
-        return STYLES[parts[0]]
+    if len(parts) < 2:
+        return STYLES[parts[0]] if parts else NO_STYLE
     return " + ".join(f"{STYLES[which]} {style[which]:.2g}" for which in parts)
 
 
@@ -158,8 +153,7 @@ def generate_control_params(control_points, values, seq_len, mode="linear", devi
         points = np.asarray(control_points, dtype=np.float64)
     except (TypeError, ValueError):
         points = np.empty(0)
-    inside = ((points >= 0) & (points <= 1)).all()
-    if points.ndim != 1 or not len(points) or not inside or (np.diff(points) < 0).any():
+    if points.ndim != 1 or not len(points) or not (np.diff(points, prepend=0, append=1) >= 0).all():
         rule = "they must be fractions of seq_len, rising from 0 to 1"
         raise ArgumentError("control_points", control_points, rule)
     try:
@@ -177,7 +171,7 @@ def generate_control_params(control_points, values, seq_len, mode="linear", devi
         curve = np.stack([np.interp(step, points, column) for column in table.T], axis=1)
     else:
         left = np.searchsorted(points, step, side="right") - 1
-        curve = table[np.clip(left + (mode == "right"), 0, len(points) - 1)]
+        curve = table.take(left + (mode == "right"), axis=0, mode="clip")
     dtype = torch.int64 if is_cat else torch.float32
     return torch.as_tensor(curve).to(dtype)[None].to(pick_device(device))
 
@@ -229,7 +223,7 @@ def style_steps(style, seq_len):
     if isinstance(style, (str, dict)):
         with within("style"):
             steps = torch.as_tensor(as_ids(style_weights(style)[None]))
-        steps = steps.to(torch.int64 if steps.ndim == 1 else torch.float32)
+        steps = steps.float() if steps.is_floating_point() else steps
         return steps.expand(seq_len, *steps.shape[1:])
     shape = np.shape(style)
     if len(shape) == 3 and shape[-1] > 1 or len(shape) == 2 and shape[0] > 1 and shape[-1] == STYLE_NONE:

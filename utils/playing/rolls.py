@@ -33,7 +33,8 @@ def read_steps(value, name, width=None):
     if steps.ndim == rank + 1 and len(steps) == 1:
         steps = steps[0]
     if steps.ndim != rank or (width is not None and steps.shape[1] != width):
-        raise ArgumentError(name, value, f"it must be (1, steps{f', {width}' if width else ''})", found)
+        rule = f"it must be (1, steps{f', {width}' if width else ''})"
+        raise ArgumentError(name, value, rule + ": one version at a time" * (steps.ndim > rank), found)
     return steps
 
 
@@ -60,8 +61,8 @@ def three(rolls, name):
 
 
 def read_rhythm(rhythm, seq_len):
-    """Check a rhythm, three rolls or None three times, and lay the loudest hit of each step into seq_len
-    steps. Returns three tensors (seq_len, 9) and how many of their steps the rhythm reaches."""
+    """Check a rhythm, three rolls or None three times. Returns it with the loudest hit of each step alone, as
+    three tensors (seq_len, 9), and how many of their steps it reaches."""
     if all(part is None for part in rhythm):
         return list(torch.zeros(3, seq_len, N_VOICES)), 0
     rolls = []
@@ -86,9 +87,9 @@ def drum_rolls(drums, name="drums", any_length=False):
     if len({len(part) for part in rolls}) > 1:
         found = f"{', '.join(str(len(part)) for part in rolls)} steps"
         raise ArgumentError(name, drums, "the three rolls must be equally long", found)
-    if not any_length and (not len(rolls[0]) or len(rolls[0]) % 4):
-        rule = "they must be a multiple of 4, and 4 at least"
-        raise ArgumentError(name, drums, rule, f"{len(rolls[0])} steps")
+    steps = len(rolls[0])
+    if not any_length and (not steps or steps % 4):
+        raise ArgumentError(name, drums, "they must be a multiple of 4, and 4 at least", f"{steps} steps")
     return rolls
 
 
@@ -132,8 +133,8 @@ def lock_voices(known, drums, locked, steps):
 
 
 def limits(at_most, playable, seq_len):
-    """What a step may hit: (seq_len, 3, 9), of the hats, of the voices for hands, and of all, the number of
-    voices that may be hit together, and 9 at the voices that this is not about; None without a limit."""
+    """How many of the hats, of the voices for hands and of all may be hit together on a step: (seq_len, 3, 9),
+    9 at the other voices; None without a limit."""
     check_switch(playable, "playable")
     if at_most is None and not playable:
         return None

@@ -5,11 +5,12 @@ examples/song.yaml shows what a song file looks like. A song ends up as what is 
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
-from utils.checks import ArgumentError, check_keys, check_switch, whole, within
+from utils.checks import ArgumentError, as_number, check_keys, check_switch, whole, within
 from utils.get_model import given_model
 from utils.midi.drums import N_VOICES, voice_index
 from utils.midi.read import MAX_BARS
@@ -44,10 +45,9 @@ CRASH = voice_index("crash")
 
 @dataclass
 class Song:
-    """What is asked of a song. sections: [(name, bars)] in the order they are played. asked: Bars. half
-    (bars,) bool: bars whose second half alone is a fill; crash (bars,) bool: bars that begin with a crash
-    after a fill. loops: whether a rhythm that is shorter comes round again; otherwise the model goes on by
-    itself."""
+    """What is asked of a song. sections: [(name, bars)] in the order they are played. asked: Bars. half,
+    crash (bars,) bool: bars whose second half alone is a fill, and that begin with a crash after one. loops:
+    whether a rhythm that is shorter comes round again; otherwise the model goes on by itself."""
 
     sections: list
     asked: Bars
@@ -79,8 +79,7 @@ class Song:
         return model.grid(len(self) * model.steps_per_bar)
 
     def rhythm(self, rolls, steps_per_bar, n_steps=0):
-        """The rolls (1, T, 9) of a rhythm; where it loops, whole bars of it, n_steps at least, over and over
-        to the end of the song."""
+        """The rolls (1, T, 9) of a rhythm; where it loops, whole bars of it, n_steps at least, to the end."""
         if not self.loops:
             return tuple(rolls)
         rolls = [torch.as_tensor(roll) for roll in rolls]
@@ -214,7 +213,7 @@ def _bend_curve(curve, control, name, value):
         ((how, amount),) = value.items()
         least = -np.inf if how == "add" else 0
     with within(*[name] * bool(how)):
-        wanted = Wish(how or name, amount, lambda item: read_number(item, least)).over(len(curve))
+        wanted = Wish(how or name, amount, partial(read_number, least=least)).over(len(curve))
     if not how:
         curve[:] = np.where(np.isnan(curve), wanted, curve)
         return
@@ -225,7 +224,15 @@ def _bend_curve(curve, control, name, value):
 def _fill(song, fill, bars, end):
     """Make a fill of the last bars of a section of so many bars, which ends before bar `end` (from 0), in
     place. A crash is noted, not yet asked for: its bar may become a fill itself."""
-    length, crash, wishes = _checked(fill, bars)
+    if not isinstance(fill, dict):
+        fill = {"bars": 0 if fill is None else fill}
+    check_keys(fill, FILL_KEYS)
+    length, crash = fill.get("bars", 1), fill.get("crash", True)
+    wishes = {name: fill.get(name) for name in ARC_KEYS}
+    if as_number(length) not in (0.5, *range(bars + 1)):
+        rule = f"it must be 0.5 or a whole number, and at most the {bars} of the section"
+        raise ArgumentError("bars", length, rule)
+    check_switch(crash, "crash", "true or false")
     if not length:
         return
     n, asked = -int(-length // 1), song.asked
@@ -246,20 +253,6 @@ def _fill(song, fill, bars, end):
         _halve(asked, was, here)
         song.half[end - 1] = True
     song.crash[end : end + 1] = crash
-
-
-def _checked(fill, bars):
-    """How long a fill is, whether a crash follows, and its wishes."""
-    if not isinstance(fill, dict):
-        fill = {"bars": 0 if fill is None else fill}
-    check_keys(fill, FILL_KEYS)
-    length, crash = fill.get("bars", 1), fill.get("crash", True)
-    number = isinstance(length, (int, float)) and not isinstance(length, bool)
-    if not number or not 0 <= length <= bars or (length % 1 and length != 0.5):
-        rule = f"it must be 0.5 or a whole number, and at most the {bars} of the section"
-        raise ArgumentError("bars", length, rule)
-    check_switch(crash, "crash", "true or false")
-    return length, crash, {name: fill.get(name) for name in ARC_KEYS}
 
 
 def _halve(asked, was, here):

@@ -87,10 +87,9 @@ def read_number(item, least, most=np.inf):
     """A number of a wish, NaN for None."""
     try:
         number = np.nan if item is None else float(item)
-        wrong = isinstance(item, bool) or np.isinf(number) or number < least or number > most
     except (TypeError, ValueError):
-        wrong = True
-    if wrong:
+        number = np.inf
+    if isinstance(item, bool) or np.isinf(number) or number < least or number > most:
         rule = "a number" if least == -np.inf else f"a number, {least:g} or more"
         rule = rule if most == np.inf else f"a number, {least:g} to {most:g}"
         raise ArgumentError((), item, f"it must be {rule}, or '-' to leave it to the model")

@@ -2,21 +2,20 @@
 
 import argparse
 import re
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from model.controls import CONTROLS
 from utils.checks import ArgumentError
 from utils.midi.drums import STYLES, VOICES, look_up
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """does: what, in a line. takes: the job's own arguments, as its function in jobs.py names them, each with
     the field of a Request that gives it. needs: fields, of which one must be given, and what they say."""
 
     does: str
-    takes: dict = field(default_factory=dict)
-    needs: dict = field(default_factory=dict)
+    takes: dict
+    needs: dict = {}
 
 
 JOBS = {
@@ -128,7 +127,7 @@ OTHER_FLAGS = """
 --out FOLDER out | for RHYTHM_1.mid, .json, .png, ..., which are replaced if there (default: output)
 """
 FIELDS = {"voice": "voices", "voices": "voices_anew"}
-_SEVERAL = {"nargs": "+", "action": "extend"}
+READ_WORDS = {"names": names_of, "voices": parse_voices, "guidance": parse_guidance}  # of several words
 KINDS = {  # options of argparse
     "text": {},
     "needed": {"required": True},
@@ -136,40 +135,27 @@ KINDS = {  # options of argparse
     "float": {"type": float},
     "number": {"type": number_or_word},
     "switch": {"action": "store_true"},
-    "names": _SEVERAL,
-    "voices": _SEVERAL,
-    "guidance": _SEVERAL,
     "job": {"choices": tuple(JOBS)},
     "plot": {"action": argparse.BooleanOptionalAction, "default": True},
     "device": {"default": "auto"},
     "out": {"default": "output"},
-}
-READ = {"names": names_of, "voices": parse_voices, "guidance": parse_guidance}  # of the words of several
+} | dict.fromkeys(READ_WORDS, {"nargs": "+", "action": "extend"})
 
 
-@dataclass(frozen=True)
 class Flag:
     """A row of a table. dest: the field of a Request, or the name, that it gives."""
 
-    name: str
-    dest: str
-    metavar: str
-    kind: str
-    help: str
+    def __init__(self, row):
+        words, _, self.help = row.partition(" | ")
+        self.name, self.metavar, self.kind = words.split()
+        self.dest = self.name[2:].replace("-", "_")
+        self.dest = FIELDS.get(self.dest, self.dest)
 
     def read(self, value):
-        return READ[self.kind](value) if self.kind in READ else value
+        return READ_WORDS[self.kind](value) if self.kind in READ_WORDS else value
 
 
-def _rows(table):
-    for line in table.strip().splitlines():
-        row, _, text = line.partition(" | ")
-        name, metavar, kind = row.split()
-        field = name[2:].replace("-", "_")
-        yield Flag(name, FIELDS.get(field, field), metavar, kind, text)
-
-
-FLAGS, OWN_FLAGS = tuple(_rows(REQUEST_FLAGS)), tuple(_rows(OTHER_FLAGS))
+FLAGS, OWN_FLAGS = ([*map(Flag, table.strip().splitlines())] for table in (REQUEST_FLAGS, OTHER_FLAGS))
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -10,7 +10,7 @@ from utils.midi.sound import find_fluidsynth
 from utils.playing.arguments import FLAGS, OWN_FLAGS
 from utils.playing.play import perform
 from utils.playing.request import Request
-from utils.playing.wishes import WISHES, check_voices, read_mapping
+from utils.playing.wishes import WISHES, check_voices, items_of, read_mapping
 
 
 def run(arguments):
@@ -34,13 +34,10 @@ def request_of(arguments, given):
     asked = read_controls(arguments.controls) if arguments.controls else {}
     for name, flag in given.items():
         value = flag.read(getattr(arguments, name))
-        match name, asked.get(name):
-            case "voices", dict(there):
-                value = there | value
-            case "forbid", str(there):
-                value = [*there.split(","), *value]
-            case "forbid", [*there]:
-                value = [*there, *value]
+        if name in asked and name == "voices":
+            value = asked[name] | value
+        if name in asked and name == "forbid":
+            value = [*items_of(asked[name]), *value]
         asked[name] = value
     return Request(**asked)
 

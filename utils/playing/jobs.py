@@ -1,12 +1,9 @@
 """The jobs of a drummer who is given drums: play them with feeling, add to them, mend, continue, vary, blend.
 
-Drums are three rolls, onset, vel and timeoffset (1, T, 9), as drums_from_midi and generate give them, of any
-length. Every job takes, by keyword, the controls of `generate`, as long as what it returns, and what else
-`generate` takes by keyword: seed, model, num_samples, playable... `rhythm`, three rolls as process_midi gives
-them, is heard beside the drums. lock: one or several voices of the drums that stay exactly as they are,
-whatever the job does to the others. Bars, steps and voices are counted from 0; voices may go by name. All
-return onset, vel, timeoffset, float32 (num_samples, T, 9), in which what was to stay is as it was, to the
-bit, and raise ValueError naming the argument.
+Drums are three rolls of any length, as drums_from_midi gives them. Every job takes by keyword what `generate`
+does, its controls as long as what comes back; rhythm, three rolls that are heard beside the drums; and lock,
+voices that stay as they are, whatever the job does to the others. Bars, steps and voices count from 0; voices
+may go by name. Returns as `generate`; what was to stay is as it was, to the bit.
 
 A job is a row of JOBS in arguments.py and a function of LAYOUTS here: what stays and what is played anew.
 """

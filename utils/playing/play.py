@@ -56,17 +56,11 @@ def perform(request, model, say=lambda line: None):
     plan, asked, steps = lay_out(request, heard, model)
     for line in heard.lines(request, steps, model.steps_per_bar):
         say(line)
-    return takes_of(
-        [roll[:, :steps] for roll in draw(plan)],
-        "take" if request.file is None else Path(request.file).stem,
-        asked=asked,
-        rhythm=heard.rhythm,
-        model=model,
-        seed=request.seed,
-        dials=request.turned() | ({} if request.job == "tap" else {"job": request.job}),
-        kit=request.kit_out,
-        **written,
-    )
+    name = "take" if request.file is None else Path(request.file).stem
+    about = {"asked": asked, "rhythm": heard.rhythm, "model": model, "seed": request.seed}
+    about |= {"dials": request.turned() | ({} if request.job == "tap" else {"job": request.job})}
+    rolls = [roll[:, :steps] for roll in draw(plan)]
+    return takes_of(rolls, name, kit=request.kit_out, **about, **written)
 
 
 class Heard:

@@ -133,8 +133,8 @@ def lock_voices(known, drums, locked, steps):
 
 
 def limits(at_most, playable, seq_len):
-    """How many of the hats, of the voices for hands and of all may be hit together on a step: (seq_len, 3, 9),
-    9 at the other voices; None without a limit."""
+    """How many of the hats, of the voices for hands and of all may be hit together on a step: (seq_len, 3,
+    9), 9 at the other voices; None without a limit."""
     check_switch(playable, "playable")
     if at_most is None and not playable:
         return None

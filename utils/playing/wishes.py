@@ -22,7 +22,7 @@ class Wish:
     def __init__(self, name, value, read_item):
         """value: as read_wishes takes it; read_item checks an item, or None, left to the model."""
         self.name, self.ramp = name, isinstance(value, dict) and value.keys() == {"from", "to"}
-        items = [value["from"], value["to"]] if self.ramp else _items(value) or [None]
+        items = [value["from"], value["to"]] if self.ramp else items_of(value) or [None]
         with within(name):
             self.items = [read_item(item) for item in items]
 
@@ -62,7 +62,7 @@ def read_wishes(forbid=(), **wishes):
             ]
     never = Wish("forbid", FORBIDDEN, float)
     with within("forbid"):
-        return read + [("instrument", voice_index(voice), never) for voice in filter(None, _items(forbid))]
+        return read + [("instrument", voice_index(voice), never) for voice in filter(None, items_of(forbid))]
 
 
 def lay_out(wishes, n_bars):
@@ -117,7 +117,7 @@ def read_mapping(path, keys):
         return check_mapping({} if values is None else values, keys)
 
 
-def _items(value):
+def items_of(value):
     """The items of a wish: of text with commas, of an array, of a list, or the one value."""
     if isinstance(value, str):
         value = value.split(",")

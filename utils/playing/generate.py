@@ -57,21 +57,18 @@ def generate(
         default. num_samples: versions.
     follow: "literal" or 1 follows the rhythm hit by hit, "loose" or 0 its gist bar by bar; numbers between
         lie between, and up to 2 beyond. "free": not at all.
-    drums, lock: three rolls, and one or several of their voices, names or indices, that are played exactly as
-        they are there; drums shorter than seq_len come round again. at_most: no step hits more voices than
-        this. playable: no step needs more than two hands and two feet, of which one plays the kick and the
-        other, unless the open hat sounds, the closed. Where too many are drawn the likelier ones stay; known
-        cells always do.
+    drums, lock: three rolls, and one or several of their voices, names or indices, that are played as they
+        are there; drums shorter than seq_len come round again. at_most: no step hits more voices than this.
+        playable: no step needs more than two hands and two feet, of which one plays the kick and the other,
+        unless the open hat sounds, the closed. The likelier hits stay; known cells always do.
     known: drums to play around, a dict of onset, vel, timeoffset (1, seq_len, 9) and of two masks of that
         shape: known_onset, the cells that are as `onset` has them, hit or not; known_vel, those of them whose
         hits have their velocity and offset, too. They come back as they are, unless `masks` silences them,
-        and are heard with the rhythm, which is then followed literally, or not at all. utils/playing/jobs.py
-        has the jobs that this is for.
-    latent: (1, bars, Z), used in place of the gist of each bar of the rhythm; see utils.playing.jobs.gist.
-
+        and are heard with the rhythm, which is then followed literally, or not at all; see the jobs of
+        utils/playing/jobs.py.
+    latent: (1, bars, Z), in place of the gist of each bar of the rhythm; see utils.playing.jobs.gist.
     best_of: so many takes are played, or num_samples if that is more, and the num_samples of them that obey
-        best come back, the best first and no two alike (see utils/playing/receipt.py); fewer, with a warning,
-        where there are no more different ones. None: num_samples takes as they are drawn.
+        best come back, see utils.playing.receipt.best_takes. None: num_samples takes as they are drawn.
 
     Returns onset, vel, timeoffset, float32 (num_samples, seq_len, 9) on the model's device.
     Leaves no trace: the model's train/eval mode and all global random numbers are as before.

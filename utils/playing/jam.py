@@ -23,14 +23,13 @@ class Jam:
             bars.change(density=1.5, instrument=None)  # from the next bar on; what is not named stays
 
     The rhythm, filled up to whole bars, is heard over and over; without one the model plays by itself. The
-    arguments are those of `generate`, but that a control is one for the whole bar: density and intensity a
-    z-score, instrument nine shares (below zero: forbidden), style a name, an id or a blend; None leaves it to
-    the model. Or a curve of the bar's 16 steps, of which the mean is asked for. Locked voices come round with
+    arguments are those of `generate`, but that a control is one value for the bar (style: a name, an id or a
+    blend), or a curve of the bar's 16 steps, of which the mean is asked for. Locked voices come round with
     the rhythm, both from their first bars. The same seed, rhythms and changes give the same bars; as long as
     the rhythm has not come round, those that `generate` plays under the same controls.
 
-    It keeps the decoder's window and no more, so it may run for days. Errors are ValueErrors that name the
-    argument, the value and the rule, and leave the jam as it was.
+    It keeps the decoder's window and no more, so it may run for days. Raises ValueError as `generate` does,
+    and is then as it was.
     """
 
     @with_arguments_of(Dials, *CONTROLS, without=["best_of"])

@@ -44,10 +44,11 @@ def draw_result(path, drums, rhythm, receipt, title):
     figure = _figure(bars, top + len(firsts) * line_height - LINE_GAP + BELOW)
     most_hits = 1.15 * np.nanmax([20, *got["density"], *asked["density"]])
     most = {"density": most_hits, "intensity": MIDI_VELOCITIES}
-    for number, first in enumerate(firsts):
+    for first in firsts:
         line = slice(first, min(first + BARS_IN_LINE, bars))
         here, steps = grid.cut(line.start, line.stop), grid.steps_of(line.start, line.stop)
-        above, roll, *charts = _panels(figure, top + number * line_height, PANELS, PANEL_GAP, here, first)
+        above, roll, *charts = _panels(figure, top, PANELS, PANEL_GAP, here, first)
+        top += line_height
         draw_roll(roll, *(part[steps] for part in drums))
         heard = None if rhythm is None else [part[steps] for part in rhythm]
         _draw_rhythm(above, heard, drums[0][steps], roll)
@@ -95,7 +96,7 @@ def draw_roll(axis, onset, vel, timeoffset):
         corner = step + timeoffset[step, voice] - 0.5, voice - height / 2
         axis.add_patch(Rectangle(corner, 0.82, height, facecolor=LOUDNESS(loud), linewidth=0, zorder=3))
     axis.set_ylim(-0.6, N_VOICES - 0.4)
-    _label(axis, range(N_VOICES), [name.replace("_", " ") for name in VOICES])
+    axis.set_yticks(range(N_VOICES), [name.replace("_", " ") for name in VOICES])
     for voice in range(N_VOICES):
         axis.axhline(voice, color=GRID, linewidth=0.8, zorder=1)
 
@@ -116,6 +117,7 @@ def _panels(figure, top, heights, gap, grid, first=0):
         axis = figure.add_axes((LEFT / width, 1 - (top + tall) / height, *size))
         axis.set_xlim(-0.75, grid.n_steps - 0.25)  # a step is centred on its whole number
         bare(axis)
+        axis.tick_params(labelsize=9, labelcolor=INK)
         for bar in range(0, grid.n_bars, 2):
             steps = grid.steps_of(bar)
             axis.axvspan(steps.start - 0.5, steps.stop - 0.5, color=BAND, zorder=0, linewidth=0)
@@ -129,20 +131,13 @@ def _panels(figure, top, heights, gap, grid, first=0):
         axis.set_xticks([])
     middles = [start + length / 2 - 0.5 for start, length in zip(grid.starts, grid.lengths)]
     axes[-1].set_xticks(middles, [f"bar {first + bar + 1}" for bar in range(grid.n_bars)])
-    axes[-1].tick_params(axis="x", labelsize=9, labelcolor=INK)
     return axes
-
-
-def _label(axis, places, labels):
-    """Names at the left of a panel."""
-    axis.set_yticks(places, labels)
-    axis.tick_params(axis="y", length=0, labelsize=9, labelcolor=INK)
 
 
 def _draw_rhythm(axis, rhythm, onset=None, roll=None):
     """onset (T, 9): of the drums; taps that they don't answer stand out, also in the roll."""
     axis.set_ylim(0, 1.05)
-    _label(axis, [0.5], ["no rhythm" if rhythm is None else "rhythm"])
+    axis.set_yticks([0.5], ["no rhythm" if rhythm is None else "rhythm"])
     if rhythm is None:
         return
     tap, vel, timeoffset = (np.asarray(part, dtype=np.float64) for part in rhythm)
@@ -184,7 +179,7 @@ def _draw_control(axis, name, got, asked, top, grid):
     left, lengths = np.array(grid.starts) - 0.5, np.array(grid.lengths)
     axis.bar(left + 0.5, np.nan_to_num(got), lengths - 1, align="edge", color=GOT, zorder=2)
     axis.set_ylim(-0.45 * top, top)
-    _label(axis, [top / 2], [name])
+    axis.set_yticks([top / 2], [name])
     look = {"transform": axis.get_xaxis_transform(), "fontsize": 9, "zorder": 5}
     for start, length, played, wish in zip(left, lengths, got, asked):
         text = "silent" if np.isnan(played) else f"{played:.0f}"

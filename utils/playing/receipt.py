@@ -81,17 +81,11 @@ class Receipt:
         seed, checkpoint, dials; tap: see tap_of; miss: see misses; bars: for each, asked and got, with hits,
         velocity, voices (hits of each of the nine), and asked also forbidden (names) and style.
         """
-        return {
-            "seed": self.seed,
-            "checkpoint": self.checkpoint,
-            "dials": self.dials,
-            "tap": self.tap and _plain(self.tap),
-            "miss": _plain(misses(self.asked, self.got)),
-            "bars": [
-                {"asked": _asked_of_bar(self.asked, bar), "got": _bar(self.got, bar)}
-                for bar in range(self.got.n_bars)
-            ],
-        }
+        data = {"seed": self.seed, "checkpoint": self.checkpoint, "dials": self.dials}
+        data |= {"tap": self.tap and _plain(self.tap), "miss": _plain(misses(self.asked, self.got))}
+        bars = range(self.got.n_bars)
+        pairs = [{"asked": _asked_of_bar(self.asked, bar), "got": _bar(self.got, bar)} for bar in bars]
+        return data | {"bars": pairs}
 
     def save(self, path):
         """Write the data as a JSON file, whole or not at all."""

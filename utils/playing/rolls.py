@@ -104,21 +104,23 @@ def known_cells(known, seq_len):
     if not isinstance(known, dict) or set(known) != {*names}:
         there = ", ".join(map(str, known)) or "empty" if isinstance(known, dict) else type(known).__name__
         raise ArgumentError("known", known, f"it must be a dict of {', '.join(names)}", there)
-    onset, vel, timeoffset = drum_rolls([known[name] for name in ROLLS], "known")
-    known_onset, known_vel = (read_roll(known[name], ("known", name), 0, 1) > 0 for name in KNOWN)
-    cells = dict(zip(names, (onset, vel, timeoffset, known_onset, known_vel)))
+    rolls = drum_rolls([known[name] for name in ROLLS], "known")
+    masks = [read_roll(known[name], ("known", name), 0, 1) > 0 for name in KNOWN]
+    cells = dict(zip(names, (*rolls, *masks)))
     for name, part in cells.items():
         if len(part) != seq_len:
             rule = f"it must be as long as seq_len, {seq_len}"
             raise ArgumentError(("known", name), known, rule, f"{len(part)} steps")
-    silent = onset == 0
-    odd = known_vel & (((vel > 0) == silent) | ((timeoffset != 0) & silent))
-    rules = {
-        "known_vel is set where known_onset is not; it needs the onset of its hit": known_vel & ~known_onset,
-        "onset: a known cell must be 0 or 1, hit or not": known_onset & ~silent & (onset != 1),
-        "a cell of known_vel must have a velocity above 0 if hit, velocity and offset 0 if not": odd,
-    }
-    for rule, wrong in rules.items():
+    onset, vel, timeoffset, known_onset, known_vel = cells.values()
+    odd = known_vel & (((vel > 0) != (onset > 0)) | ((timeoffset != 0) & (onset == 0)))
+    for wrong, rule in (
+        (
+            known_vel & ~known_onset,
+            "known_vel is set where known_onset is not; it needs the onset of its hit",
+        ),
+        (known_onset & (onset != 0) & (onset != 1), "onset: a known cell must be 0 or 1, hit or not"),
+        (odd, "a cell of known_vel must have a velocity above 0 if hit, velocity and offset 0 if not"),
+    ):
         if wrong.any():
             raise ArgumentError("known", known, rule, "")
     return cells

@@ -11,6 +11,7 @@ import torch
 from model.controls import CONTROLS
 from model.decoding.sampling import sample
 from utils.checks import ArgumentError, whole
+from utils.device import few_threads, on_cpu
 from utils.get_model import given_model
 from utils.playing.controls import read_curves
 from utils.playing.receipt import best_takes
@@ -18,6 +19,7 @@ from utils.playing.request import Dials, with_arguments_of
 from utils.playing.rolls import MAX_RHYTHM_STEPS, as_floats, known_cells, limits, lock_voices, read_rhythm
 
 
+@on_cpu
 @with_arguments_of(Dials, *CONTROLS)
 def generate(
     piano_roll_onset,
@@ -139,7 +141,9 @@ def draw(plan):
     wanted = dials.num_samples
 
     def takes(number):
-        return sample(plan.model, **inputs, num_samples=number)
+        one = number == 1  # several takes share the threads
+        with few_threads(len(plan.inputs["mask"]), device) if one else contextlib.nullcontext():
+            return sample(plan.model, **inputs, num_samples=number)
 
     with in_eval_mode(plan.model):
         if dials.best_of is None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from model.controls import CONTROLS, controls_of
 from model.decoding.streaming import Stream
 from utils.checks import ArgumentError
+from utils.device import few_threads, on_cpu
 from utils.get_model import given_model
 from utils.playing.generate import batch_of, in_eval_mode, make_plan
 from utils.playing.request import Dials, with_arguments_of
@@ -32,6 +33,7 @@ class Jam:
     and is then as it was.
     """
 
+    @on_cpu
     @with_arguments_of(Dials, *CONTROLS, without=["best_of"])
     def __init__(
         self,
@@ -59,11 +61,13 @@ class Jam:
     def __iter__(self):
         return self
 
+    @on_cpu
     def __next__(self):
         with in_eval_mode(self.model):
             rules = {name: self.controls[name] for name in ("forbid", "limit")}
             return self.stream.bar(controls_of(self.controls), **rules)
 
+    @on_cpu
     def change(self, rhythm=(), **changes):
         """From the next bar on: a new rhythm (onset, vel, timeoffset), which starts at its first bar, or None
         for none; density, intensity, instrument, style; at_most, playable; drums and lock, with which the
@@ -117,10 +121,9 @@ class Jam:
                 raise ArgumentError("drums", None, rule, found)
         rolls = looped([roll[:steps] for roll in rolls], again)
         inputs = self._inputs(dials, again, rolls, {}, drums=drums)
-        with in_eval_mode(self.model):
-            self.stream.set_rhythm(
-                *(inputs[name] for name in ("rhythm", "use_context", "use_latent", "known"))
-            )
+        heard = (inputs[name] for name in ("rhythm", "use_context", "use_latent", "known"))
+        with in_eval_mode(self.model), few_threads(again * dials.num_samples, self.device):
+            self.stream.set_rhythm(*heard)
 
     def _inputs(self, dials, *asked, **more):
         plan = make_plan(self.model, dials, *asked, **more)

@@ -39,11 +39,6 @@ class Windows:
         """onset, vel, timeoffset (W, T, V) of the real drums."""
         return tuple(self.batch[name].numpy() for name in ("onset", "vel", "timeoffset"))
 
-    @cached_property
-    def tapped(self):
-        """The steps (W, T) bool that the rhythm taps: those on which anything is hit."""
-        return (self.rolls[0] > 0).any(-1)
-
 
 def windows_of(name, cache, split, data, normalize_factor, bars=BARS, n_windows=None):
     """The Windows of a split, `bars` long; n_windows: an evenly spaced part of them.

@@ -6,7 +6,7 @@ N samples, W windows, T steps, V voices, P performances.
 
 import numpy as np
 
-from utils.evaluation.baselines import hit_guesses, loudest_voice, onset_guesses
+from utils.evaluation.baselines import hit_guesses, loudest_voice, onset_guesses, taps
 from utils.evaluation.bootstrap import f1, pair, per_performance, quotient
 
 SMOOTHINGS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -41,80 +41,71 @@ def measure_rhythm(player, sets):
 
 
 class Consensus:
-    """What N samples agree on, as a probability and as a guess; its parameters are chosen on tuning windows.
+    """What N samples agree on, chosen on tuning windows; played (N, ...), real (...): their onsets, all of
+    them or some of their cells.
 
     A cell that n of N samples hit has the probability (n + a) / (N + 2 a). `smoothing`, a of SMOOTHINGS,
-    gives the lowest cross-entropy, `threshold` (in samples) the highest F1. `calibration` (N + 1,): how often
-    a cell that n samples hit is a hit of the real drums.
+    gives the lowest cross-entropy, `threshold` (in samples) the highest F1. By n, (N + 1,): `chance`, these
+    probabilities, and `calibration`, how often such a cell is a hit of the real drums.
     """
 
     def __init__(self, played, real):
-        """played (N, ...), real (...): onsets of the tuning windows, all of them or some of their cells."""
-        self.n_samples = len(played)
-        count, real = self.count(played), real > 0
-        cells = np.bincount(count.ravel(), minlength=self.n_samples + 1)
-        hit = np.bincount(count[real], minlength=self.n_samples + 1)
+        count, n_samples, real = votes(played), len(played), real > 0
+        cells = np.bincount(count.ravel(), minlength=n_samples + 1)
+        hit = np.bincount(count[real], minlength=n_samples + 1)
         chosen, right = cells[::-1].cumsum()[::-1], hit[::-1].cumsum()[::-1]  # with at least so many samples
         self.threshold = 1 + int(np.argmax(2 * right[1:] / (chosen[1:] + real.sum())))
         self.calibration = (hit + 0.5) / (cells + 1)
-
-        def nats(a):
-            chance = self.smoothed(np.arange(self.n_samples + 1), a)
-            return -(hit * np.log(chance) + (cells - hit) * np.log(1 - chance)).sum()
-
-        self.smoothing = min(SMOOTHINGS, key=nats)
-
-    def count(self, played):
-        return (played > 0).sum(0)
-
-    def smoothed(self, count, a):
-        return (count + a) / (self.n_samples + 2 * a)
+        chances = {a: (np.arange(n_samples + 1) + a) / (n_samples + 2 * a) for a in SMOOTHINGS}
+        nats = {a: -(hit * np.log(p) + (cells - hit) * np.log(1 - p)).sum() for a, p in chances.items()}
+        self.smoothing = min(nats, key=nats.get)
+        self.chance = chances[self.smoothing]
 
     def guess(self, played):
-        return self.count(played) >= self.threshold
+        return votes(played) >= self.threshold
 
-    def probability(self, played):
-        return self.smoothed(self.count(played), self.smoothing)
 
-    def calibrated(self, played):
-        return self.calibration[self.count(played)]
+def votes(played):
+    """How many of the samples hit each cell."""
+    return (played > 0).sum(0)
 
 
 def onset_rows(player, windows, tuning, train, densities=True):
-    """{row: onset_sums} of one set: guesses without a model, then the model's. windows, tuning, train:
-    Windows of the set, of the validation and of the training split. densities: also with the true density
-    given."""
+    """{row: onset_sums} of one set: guesses without a model, then the model's; densities: also with the true
+    density given."""
     rows = {
         name: onset_sums(windows, guess[None], chance)
         for name, (guess, chance) in onset_guesses(train.rolls, tuning.rolls, windows.rolls).items()
     }
     rows["greedy"] = onset_sums(windows, player(windows, "unset", temperature=GREEDY)[0])
-    settings = {"unset": "", "density": ", density given"} if densities else {"unset": ""}
-    for setting, title in settings.items():
-        played = player(windows, setting)[0]
-        agreed = Consensus(player(tuning, setting)[0], tuning.rolls[0])
-        rows[f"sampled{title}"] = onset_sums(windows, played)
-        row = onset_sums(windows, agreed.guess(played)[None], agreed.probability(played))
-        row["calibrated"] = cross_entropy(windows, agreed.calibrated(played))
-        row |= {"threshold": agreed.threshold / agreed.n_samples, "smoothing": agreed.smoothing}
-        rows[f"consensus{title}"] = row
+    for setting, title in {"unset": "", "density": ", density given"}.items():
+        if setting == "unset" or densities:
+            played = player(windows, setting)[0]
+            tuned = Consensus(player(tuning, setting)[0], tuning.rolls[0])
+            rows[f"sampled{title}"] = onset_sums(windows, played)
+            rows[f"consensus{title}"] = {
+                **onset_sums(windows, tuned.guess(played)[None], tuned.chance[votes(played)]),
+                "calibrated": cross_entropy(windows, tuned.calibration[votes(played)]),
+                "threshold": tuned.threshold / len(played),
+                "smoothing": tuned.smoothing,
+            }
     return rows
 
 
 def onset_sums(windows, played, chance=None, cells=True):
-    """Of guesses at the onsets of Windows, played (N, W, T, V): cells that are hit in both, in the guess, in
-    the real drums, in all: "cells" (P, N, 3), by voice: "voices" (P, N, V, 3), by bar: "bars" (P, N, bars,
-    3); and for `mean` "taps answered": tapped steps with a hit of any voice, and tapped steps; "hits off the
-    taps": hits on a step without a tap, and hits. chance (W, T, V): the probability of a hit, see
-    cross_entropy. cells (W, T, V) bool: only these are scored."""
+    """Of guesses at the onsets of Windows, played (N, W, T, V): cells hit in both, in the guess, in the real
+    drums, in all: "cells" (P, N, 3), by voice: "voices" (P, N, V, 3), by bar: "bars" (P, N, bars, 3); and for
+    `mean` "taps answered": tapped steps with a hit of any voice, and tapped steps; "hits off the taps": hits
+    on a step without a tap, and hits. chance (W, T, V): probability of a hit, for "nats". cells (W, T, V)
+    bool: only these are scored."""
     hit, real, performance = (played > 0) & cells, (windows.rolls[0] > 0) & cells, windows.performance
     both = np.stack([hit & real, hit, np.broadcast_to(real, hit.shape)], -1)
     sums = per_performance(windows.grid.sums(both, 2).swapaxes(0, 1), performance)
-    answered = (hit.any(-1) & windows.tapped).sum((0, 2))
-    off = (hit & ~windows.tapped[..., None]).sum((0, 2, 3))
+    tapped = taps(windows.rolls[0])
+    answered = (hit.any(-1) & tapped).sum((0, 2)), len(hit) * tapped.sum(1)
+    off = (hit & ~tapped[..., None]).sum((0, 2, 3)), hit.sum((0, 2, 3))
     row = {"cells": sums.sum((2, 3)), "voices": sums.sum(2), "bars": sums.sum(3)}
-    row["taps answered"] = pair(answered, len(hit) * windows.tapped.sum(1), performance)
-    row["hits off the taps"] = pair(off, hit.sum((0, 2, 3)), performance)
+    row |= {"taps answered": pair(*answered, performance), "hits off the taps": pair(*off, performance)}
     return row if chance is None else row | {"nats": cross_entropy(windows, chance)}
 
 

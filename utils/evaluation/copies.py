@@ -1,8 +1,5 @@
-"""Is it new: how much of what is played stands in the training drums, repeats itself, or is the same every
-time.
-
-Only onsets are looked at. Onset arrays are (..., W, T, V), W windows of T steps, V voices.
-"""
+"""Is it new: how much of what is played stands in the training drums, repeats itself, or is always the same.
+Onsets alone are looked at: arrays are (..., W, T, V), W windows of T steps, V voices."""
 
 import numpy as np
 
@@ -61,13 +58,10 @@ def step_codes(onset):
 def training_bars(cache, steps_per_bar):
     """All bars of the training performances, fills too: step_codes (bars, S), and which bar is the first of a
     performance, (bars,) bool."""
-    codes, first = [], []
-    for file in cache.files:
-        if file["split"] == "train":
-            steps = step_codes(cache.vel[file["start"] : file["start"] + file["n_steps"]])
-            codes.append(steps.reshape(-1, steps_per_bar))
-            first.append(np.arange(len(codes[-1])) == 0)
-    return np.concatenate(codes), np.concatenate(first)
+    files = [file for file in cache.files if file["split"] == "train"]
+    steps = [cache.vel[file["start"] : file["start"] + file["n_steps"]] for file in files]
+    codes = [step_codes(vel).reshape(-1, steps_per_bar) for vel in steps]
+    return np.concatenate(codes), np.concatenate([np.arange(len(bars)) == 0 for bars in codes])
 
 
 def longest_copies(onset, grid, bars, first):

@@ -1,5 +1,5 @@
-"""What a model plays to windows, under settings that say what it knows. One seed gives one result on one kind
-of device; all is computed in float32."""
+"""What a model plays to windows, under settings that say what it knows, in float32. One seed gives one result
+on one kind of device."""
 
 from functools import partial
 
@@ -52,12 +52,8 @@ ANEW = {
 }
 
 
-def unset(windows):
-    return unset_controls(windows.batch)
-
-
 def onsets_known(windows):
-    return unset(windows) | {"known_onset": torch.ones_like(windows.batch["known_onset"])}
+    return unset_controls(windows.batch) | {"known_onset": torch.ones_like(windows.batch["known_onset"])}
 
 
 def without_rhythm(batch):
@@ -67,16 +63,18 @@ def without_rhythm(batch):
 def around(windows, job):
     """No rhythm, and every cell is known but those that are played anew."""
     known = torch.from_numpy(~ANEW[job](windows))
-    return without_rhythm(unset(windows)) | {"known_onset": known, "known_vel": known}
+    return without_rhythm(unset_controls(windows.batch)) | {"known_onset": known, "known_vel": known}
 
 
 # setting -> the batch that the model plays to
 SETTINGS = {
     "given": lambda windows: windows.batch,  # true controls
-    "unset": unset,
-    "density": lambda windows: unset(windows) | {"density": windows.batch["density"]},
+    "unset": lambda windows: unset_controls(windows.batch),
+    "density": lambda windows: unset_controls(windows.batch) | {"density": windows.batch["density"]},
     "onsets": onsets_known,
-    "swapped": lambda windows: swap_rhythm(unset(windows), torch.from_numpy(partners(windows.performance))),
+    "swapped": lambda windows: swap_rhythm(
+        unset_controls(windows.batch), torch.from_numpy(partners(windows.performance))
+    ),
     "humanise": lambda windows: without_rhythm(onsets_known(windows)),
     **{job: partial(around, job=job) for job in ANEW},
 }
@@ -84,12 +82,9 @@ MANY = ("unset", "density", "onsets", *ANEW)  # settings whose samples are also 
 
 
 class Player:
-    """What a model plays to windows, each thing played once.
-
-    guidance: strength of the controls where any is set, see utils.playing.generate.generate. player(windows,
-    setting): onset, vel, timeoffset, each (N, W, T, V), at temperature 1. setting: of SETTINGS; its N is
-    `samples` or, for settings outside MANY, at most FEW. Below temperature 1 one sample is drawn.
-    """
+    """What a model plays to windows, each thing once. player(windows, setting): onset, vel, timeoffset, each
+    (N, W, T, V). setting: of SETTINGS; its N is `samples` or, for settings outside MANY, at most FEW.
+    Below temperature 1 one sample is drawn. guidance: as of utils.playing.generate.generate."""
 
     def __init__(self, model, samples, seed, guidance=GUIDANCE):
         self.model, self.samples, self.seed, self.guidance = model, samples, seed, guidance
@@ -103,8 +98,7 @@ class Player:
         return self._played[title]
 
     def play(self, batch, samples, title, temperature=1.0):
-        """Drums drawn to the batch's rhythms, controls and known cells: onset, vel, timeoffset, (samples, W,
-        T, V)."""
+        """Drums drawn to the batch's rhythms, controls, known cells: three rolls, (samples, W, T, V)."""
         device = next(self.model.parameters()).device
         generator = torch.Generator(device).manual_seed(self.seed)
         dials = dict(

@@ -1,8 +1,5 @@
-"""From the tap to the drums on T2 and T4: which cells are hit, how loud and how early or late; and what a
-swapped rhythm changes.
-
-N samples, W windows, T steps, V voices, P performances.
-"""
+"""From the tap to the drums: which cells are hit, how loud and how early or late; what a swapped rhythm
+changes. N samples, W windows, T steps, V voices, P performances."""
 
 import numpy as np
 
@@ -23,16 +20,12 @@ def measure(player, sets):
 
 
 def measure_rhythm(player, sets):
-    """How the taps of T4 are answered, and how far the sampled F1 falls when another window's rhythm is
-    given."""
+    """How the taps of T4 are answered, and how far the sampled F1 falls with another window's rhythm."""
     windows = sets("T4")
-    played = {setting: player(windows, setting)[0] for setting in ("unset", "given", "swapped")}
-    drums = (windows.rolls[0][None], played["unset"], played["given"])
-    answers = {
-        row: onset_sums(windows, of) for row, of in zip(("real", "controls unset", "true controls"), drums)
-    }
-    right, wrong = played["unset"][: len(played["swapped"])], played["swapped"]
-    right, wrong = (onset_sums(windows, onset)["cells"] for onset in (right, wrong))
+    unset, given, swapped = (player(windows, setting)[0] for setting in ("unset", "given", "swapped"))
+    drums = {"real": windows.rolls[0][None], "controls unset": unset, "true controls": given}
+    answers = {row: onset_sums(windows, onset) for row, onset in drums.items()}
+    right, wrong = (onset_sums(windows, onset)["cells"] for onset in (unset[: len(swapped)], swapped))
     sampled = {"right": right, "swapped": wrong, "both": (right, wrong)}
     return {"answers": {"T4": answers}, "swapped rhythm": {"T4": {"sampled": sampled}}}
 
@@ -121,7 +114,7 @@ def mean_there(values):
     return quotient(np.where(there, values, 0).sum(-1), there.sum(-1))
 
 
-# Metrics of cells (..., N, 3) are means over the samples.
+# ------------------------------------------------------------------------- metrics, means over the samples
 
 
 def sampled_f1(cells):
@@ -159,43 +152,36 @@ def hit_rows(player, windows, train):
     tap; "tap alone": it knows the tap, and is scored in the cells that are really hit. One draw is the mean
     error of the single samples (of the tap alone: where the sample hits the cell); the median is the error of
     the samples' median, one guess a hit."""
-    where = np.nonzero(windows.rolls[0] > 0)
-    everywhere = slice(None), *where
-    known = [roll[everywhere] for roll in player(windows, "onsets")[1:]]
+    there = windows.rolls[0] > 0
+    known = [roll[:, there] for roll in player(windows, "onsets")[1:]]
     onset, *played = player(windows, "unset")
-    hit = onset[everywhere] > 0
-    guesses = {
-        name: [roll[where][None] for roll in guess]
-        for name, guess in hit_guesses(train.rolls, windows.rolls).items()
-    } | {
+    guesses = hit_guesses(train.rolls, windows.rolls).items()
+    guesses = {name: [roll[there][None] for roll in guess] for name, guess in guesses} | {
         "onsets known, one draw": known,
         "onsets known, median": [np.median(draws, 0)[None] for draws in known],
-        "tap alone, one draw": [np.where(hit, roll[everywhere], np.nan) for roll in played],
-        "tap alone, median": [median_at(roll, onset, where)[None] for roll in played],
+        "tap alone, one draw": [np.where(onset > 0, roll, np.nan)[:, there] for roll in played],
+        "tap alone, median": [median_at(roll, onset, np.nonzero(there))[None] for roll in played],
     }
     return {name: hit_sums(windows, *guess) for name, guess in guesses.items()}
 
 
 def median_at(roll, onset, where):
-    """The samples' median of a roll (N, W, T, V) in the cells `where` (a tuple of indices), (H,): of the
-    samples that hit the cell; where none does of all that is hit in its step; where nothing is, of all that
-    is hit anywhere."""
+    """The samples' median of a roll (N, W, T, V) in the cells `where` (a tuple of indices), (H,): of the hits
+    in the cell; where there are none, of those in its step; where there are none, of all."""
     hit = onset > 0
     guess = np.full(len(where[0]), np.median(roll[hit]) if hit.any() else 0.0)
     for i, (window, step, voice) in enumerate(zip(*where)):
-        cell = hit[:, window, step, voice]
-        if cell.any():
-            guess[i] = np.median(roll[cell, window, step, voice])
-        elif (of_step := hit[:, window, step]).any():
-            guess[i] = np.median(roll[:, window, step][of_step])
+        for of in ((slice(None), window, step, voice), (slice(None), window, step)):
+            if hit[of].any():
+                guess[i] = np.median(roll[of][hit[of]])
+                break
     return guess
 
 
 def hit_sums(windows, vel, timeoffset):
     """Of guesses at the real hits of Windows, (N, H) in the order of np.nonzero, NaN for no guess: absolute
     errors and how many, (P, 2), of "velocity" (0 to 1) and "offset" (ms); of all hits, of those that are the
-    tap themselves ("..., the tap itself") and of the others ("..., the others"). Every real hit lies on a
-    tapped step."""
+    tap ("..., the tap itself") and of the others ("..., the others")."""
     onset, real_vel, real_offset = windows.rolls
     where = np.nonzero(onset > 0)
     performance = windows.performance[where[0]]

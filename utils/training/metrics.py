@@ -10,12 +10,10 @@ def to_device(batch, device):
 
 
 def unset_context(batch):
-    """The same batch with the rhythm reaching the decoder through the bar's latent alone."""
     return batch | {"use_context": torch.zeros_like(batch["use_context"])}
 
 
 def unset_rhythm(batch):
-    """The same batch without the rhythm."""
     return unset_context(batch) | {"use_latent": torch.zeros_like(batch["use_latent"])}
 
 
@@ -38,8 +36,7 @@ def likelihood(model, batches, device, settings=("given", "unset"), autocast=Non
 
     onset: per step, the nine voices summed; velocity, offset: per hit; total: all three per step. The latent
     is its mean. batches: iterable of batches as data_aug makes them; autocast: a dtype, or None for float32;
-    gather: adds up a tensor of sums over the processes that share the batches, None where there is one
-    process."""
+    gather: adds up a tensor of sums over the processes that share the batches."""
     sums = token_sums(model, batches, device, settings, autocast)
     sums = sums if gather is None else gather(sums)
     return {setting: _per_step_and_hit(*row) for setting, row in zip(settings, sums.tolist())}

@@ -82,11 +82,13 @@ def _packages():
 def _commit():
     """The commit that the program is at and whether tracked files differ from it, as far as there is one."""
     try:
-        if Path(_git("rev-parse", "--show-toplevel")).resolve() != PROGRAM:
-            return {"commit": None}  # the program only lies somewhere in another repository
-        return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "-uno"))}
+        if (
+            Path(_git("rev-parse", "--show-toplevel")).resolve() == PROGRAM
+        ):  # not another repository around it
+            return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "-uno"))}
     except (OSError, subprocess.SubprocessError):
-        return {"commit": None}
+        pass
+    return {"commit": None}
 
 
 def _git(*words):

@@ -5,6 +5,8 @@ Whole numbers pass where a number is expected, text and truth values never do. E
 so that the config in a checkpoint rebuilds the same model anywhere.
 """
 
+import copy
+from functools import reduce
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -75,6 +77,7 @@ class Splits(Section):
 
 
 class Augmentation(Section):
+    meter: Probability
     bar_shuffle: Probability
     voice_shift: Probability
     voice_drop: Probability
@@ -219,6 +222,7 @@ class Output(Section):
 
 
 class Model(Section):
+    longest_bar: Annotated[int, Field(ge=16, le=32)]
     Encoder: Stack
     Intermediate: Intermediate
     Decoder: Decoder
@@ -286,6 +290,9 @@ class Config(Section):
 
 # ---- Loading
 
+# Keys that configs and checkpoints may lack, which were made before there were such: what they mean there
+ADDED = {"Data.augmentation.meter": 0.0, "Model.longest_bar": 16}
+
 
 def load_config(path="config.yaml", overrides=()):
     """The config of a YAML file, changed by overrides such as "Training.learning_rate=3e-4".
@@ -307,9 +314,22 @@ def config_from_dict(values, source="config"):
     return _validate(values, [], source)
 
 
+def _with_added(values):
+    """The nested dict with the keys of ADDED that it lacks; only dicts that change are copied."""
+    for name, value in ADDED.items():
+        *sections, key = name.split(".")
+        section = values
+        for part in sections:
+            section = section.get(part) if isinstance(section, dict) else None
+        if isinstance(section, dict) and key not in section:
+            values = copy.deepcopy(values)
+            reduce(dict.__getitem__, sections, values)[key] = copy.copy(value)
+    return values
+
+
 def _validate(values, problems, source):
     try:
-        config = Config.model_validate(values)
+        config = Config.model_validate(_with_added(values))
     except ValidationError as error:
         problems = problems + explain(error, Config)
     if problems:

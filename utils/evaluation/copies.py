@@ -56,9 +56,9 @@ def step_codes(onset):
 
 
 def training_bars(cache, steps_per_bar):
-    """All bars of the training performances, fills too: step_codes (bars, S), and which bar is the first of a
-    performance, (bars,) bool."""
-    files = [file for file in cache.files if file["split"] == "train"]
+    """All bars of the training performances in 4/4, fills too: step_codes (bars, S), and which bar is the
+    first of a performance, (bars,) bool."""
+    files = [file for file in cache.files if file["split"] == "train" and not file.get("bars")]
     steps = [cache.vel[file["start"] : file["start"] + file["n_steps"]] for file in files]
     codes = [step_codes(vel).reshape(-1, steps_per_bar) for vel in steps]
     return np.concatenate(codes), np.concatenate([np.arange(len(bars)) == 0 for bars in codes])

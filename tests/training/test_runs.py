@@ -93,10 +93,10 @@ def test_a_run_is_read_with_its_best_step(sweep):
         and run.best("onset_given")["step"] == 20
         and run.best("nothing") is None
     )
-    assert (run.steps_done, run.steps_planned) == (40, PLANNED)
+    assert (run.lines[-1]["step"], run.config["Training.steps"]) == (40, PLANNED)
     assert run.curve("train", "samples_per_second") == ([10, 30, 40], [100, 300, 100])
     assert read_run(sweep / "young").curve("train", "onset") == ([5], [None])
-    assert read_run(sweep / "killed").steps_done == 20  # half a line tells nothing
+    assert read_run(sweep / "killed").lines[-1]["step"] == 20  # half a line tells nothing
 
 
 def test_a_figure_that_was_not_finite_is_never_the_best(tmp_path):

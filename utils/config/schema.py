@@ -291,10 +291,7 @@ class Config(Section):
 # ---- Loading
 
 # Keys that configs and checkpoints may lack, which were made before there were such: what they mean there
-ADDED = {
-    "Data.augmentation.meter": 0.0,
-    "Model.longest_bar": 16,
-}
+ADDED = {"Data.augmentation.meter": 0.0, "Model.longest_bar": 16}
 
 
 def load_config(path="config.yaml", overrides=()):

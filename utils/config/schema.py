@@ -14,7 +14,6 @@ from pydantic import (
     Field,
     ValidationError,
     create_model,
-    field_validator,
     model_validator,
 )
 
@@ -31,9 +30,18 @@ def _of_one_kind(name, base, kind, *keys):
     return create_model(name, __base__=base, **{key: (kind, ...) for key in keys})
 
 
+# ---- Rules beyond a type and its limits. info.data: the keys before it in its section.
+
+
 def _ascending(pair):
     if pair[0] > pair[1]:
         raise ValueError("the lower end must come first")
+    return pair
+
+
+def _velocities(pair):
+    if pair[1] > 1:
+        raise ValueError("velocities are at most 1")
     return pair
 
 
@@ -43,10 +51,48 @@ def _sixteenths(steps):
     return steps
 
 
-def _velocities(pair):
-    if pair[1] > 1:
-        raise ValueError("velocities are at most 1")
-    return pair
+def _leaves_some_for_training(test, info):
+    if test + info.data.get("validation", 0) >= 1:
+        raise ValueError("the sum with validation must be less than 1, or nothing is left for training")
+    return test
+
+
+def _no_window_gets_both(half_time, info):
+    if half_time + info.data.get("double_time", 0) > 1:
+        raise ValueError("the sum with double_time must be at most 1, as a window gets one of the two")
+    return half_time
+
+
+def _half_a_window_is_whole_bars(halves, info):
+    bars = info.data.get("clip_bar")
+    if halves and bars and bars % 2:
+        raise ValueError(f"windows of clip_bar ({bars}) bars have no halves of whole bars; it must be 0")
+    return halves
+
+
+def _mean_and_deviation(factor):
+    if factor is None:
+        return None
+    if set(factor) != {"density", "intensity"} or any(len(v) != 2 or v[1] <= 0 for v in factor.values()):
+        raise ValueError(
+            "density and intensity, each [mean, deviation] with a deviation above 0, are expected"
+        )
+    return {name: [float(number) for number in pair] for name, pair in factor.items()}
+
+
+def _heads_share_the_width(n_head, info):
+    width = info.data.get("d_model")
+    if width and (width % n_head or width // n_head % 2):
+        raise ValueError(
+            f"d_model ({width}) / n_head must be a whole, even number (the rotary embedding turns pairs)"
+        )
+    return n_head
+
+
+def _cosine_falls(minimum, info):
+    if minimum > info.data.get("learning_rate", minimum):
+        raise ValueError(f"it must be at most learning_rate ({info.data['learning_rate']})")
+    return minimum
 
 
 Count = Annotated[int, Field(ge=1)]
@@ -64,14 +110,7 @@ Range = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValida
 
 class Splits(Section):
     validation: BelowOne
-    test: BelowOne
-
-    @field_validator("test")
-    @classmethod
-    def _leave_some_for_training(cls, test, info):
-        if test + info.data.get("validation", 0) >= 1:
-            raise ValueError("the sum with validation must be less than 1, or nothing is left for training")
-        return test
+    test: Annotated[BelowOne, AfterValidator(_leaves_some_for_training)]
 
 
 class Augmentation(Section):
@@ -80,7 +119,7 @@ class Augmentation(Section):
     voice_drop: Probability
     voice_mix: Probability
     double_time: Probability
-    half_time: Probability
+    half_time: Annotated[Probability, AfterValidator(_no_window_gets_both)]
     swing: Probability
     swing_max: Annotated[float, Field(ge=0, le=0.5)]
     tightness: Probability
@@ -98,13 +137,6 @@ class Augmentation(Section):
     flat_velocity_range: Annotated[Range, AfterValidator(_velocities)]
     rhythm_loudness: Probability
     rhythm_power_range: Range
-
-    @field_validator("half_time")
-    @classmethod
-    def _no_window_gets_both(cls, half_time, info):
-        if half_time + info.data.get("double_time", 0) > 1:
-            raise ValueError("the sum with double_time must be at most 1, as a window gets one of the two")
-        return half_time
 
 
 class Weights(Section):
@@ -135,13 +167,13 @@ class Data(Section):
     down_sample_tpq: Annotated[int, AfterValidator(_sixteenths)]
     clip_bar: Count
     hop_size: Count
-    normalize_factor: dict[str, list[float]] | None
+    normalize_factor: Annotated[dict[str, list[float]] | None, AfterValidator(_mean_and_deviation)]
     splits: Splits
     preprocess_workers: Count
     loader_workers: CountOrZero
     batch_size: Count
     validation_batch_size: Count
-    halves: Probability
+    halves: Annotated[Probability, AfterValidator(_half_a_window_is_whole_bars)]
     augmentation: Augmentation
     rhythm_source: RhythmSource
     task: Task
@@ -152,25 +184,6 @@ class Data(Section):
         """S, the grid steps of a 4/4 bar."""
         return 4 * self.down_sample_tpq
 
-    @field_validator("halves")
-    @classmethod
-    def _half_a_window_is_whole_bars(cls, halves, info):
-        bars = info.data.get("clip_bar")
-        if halves and bars and bars % 2:
-            raise ValueError(f"windows of clip_bar ({bars}) bars have no halves of whole bars; it must be 0")
-        return halves
-
-    @field_validator("normalize_factor")
-    @classmethod
-    def _mean_and_deviation(cls, factor):
-        if factor is None:
-            return None
-        if set(factor) != {"density", "intensity"} or any(len(v) != 2 or v[1] <= 0 for v in factor.values()):
-            raise ValueError(
-                "density and intensity, each [mean, deviation] with a deviation above 0, are expected"
-            )
-        return {name: [float(number) for number in pair] for name, pair in factor.items()}
-
 
 # ---- Model
 
@@ -178,19 +191,9 @@ class Data(Section):
 class Stack(Section):
     d_model: Count
     n_layer: Count
-    n_head: Count
+    n_head: Annotated[Count, AfterValidator(_heads_share_the_width)]
     d_ff: Count
     dropout: BelowOne
-
-    @field_validator("n_head")
-    @classmethod
-    def _heads_share_the_width(cls, n_head, info):
-        width = info.data.get("d_model")
-        if width and (width % n_head or width // n_head % 2):
-            raise ValueError(
-                f"d_model ({width}) / n_head must be a whole, even number (the rotary embedding turns pairs)"
-            )
-        return n_head
 
 
 class Intermediate(Section):
@@ -245,7 +248,7 @@ class Training(Section):
     accumulation_steps: Count
     plain_steps: CountOrZero
     learning_rate: Positive
-    minimum_learning_rate: NotNegative
+    minimum_learning_rate: Annotated[NotNegative, AfterValidator(_cosine_falls)]
     warmup_steps: CountOrZero
     weight_decay: NotNegative
     betas: Annotated[list[BelowOne], Field(min_length=2, max_length=2)]
@@ -265,13 +268,6 @@ class Training(Section):
     sample_every: Count
     keep_last: Count
     keep_every: CountOrZero
-
-    @field_validator("minimum_learning_rate")
-    @classmethod
-    def _cosine_falls(cls, minimum, info):
-        if minimum > info.data.get("learning_rate", minimum):
-            raise ValueError(f"it must be at most learning_rate ({info.data['learning_rate']})")
-        return minimum
 
 
 class Config(Section):
@@ -296,22 +292,18 @@ def load_config(path="config.yaml", overrides=()):
     values, problems = read_file(path)
     for override in overrides:
         problems += apply_override(values, override)
-    return _validate(values, problems, path)
+    return config_from_dict(values, path, problems)
 
 
-def config_from_dict(values, source="config"):
+def config_from_dict(values, source="config", problems=()):
     """The config of a plain dict, as a checkpoint carries it; `source` is named in errors.
 
-    Raises ConfigError, a ValueError, that lists all problems.
+    Raises ConfigError, a ValueError, that lists all problems, those known already first.
     """
-    return _validate(values, [], source)
-
-
-def _validate(values, problems, source):
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        problems = problems + explain(error, Config)
+        problems = [*problems, *explain(error, Config)]
     if problems:
         raise ConfigError(source, problems)
     return config

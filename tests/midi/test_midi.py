@@ -266,7 +266,7 @@ def test_an_early_first_hit_plays_on_the_beat_or_after_a_bar_of_rest():
         ({"keep_tracks": True}, "keep_tracks: True; it needs a source"),
         ({"source": midi_bytes(beat()), "tempo": 90}, "tempo: 90; it must be left out beside a source"),
         ({"source": b"no MIDI at all"}, "MIDI data: not a readable MIDI file"),
-        ({"path": "pytest.ini/drums.mid"}, "can't write pytest.ini/drums.mid: File exists"),
+        ({"path": "pytest.ini/drums.mid"}, "pytest.ini/drums.mid: can't be written: File exists"),
     ],
 )
 def test_bad_arguments_are_named(change, message):

@@ -126,12 +126,9 @@ def save_cache(cache, folder):
     Raises ValueError where the folder can't be written. Callers hold `locked(folder)`.
     """
     path = Path(folder) / CACHE_FILE
-    try:
-        remove_unfinished(path)
-        with written_whole(path) as aside, open(aside, "wb") as file:
-            _write_members(cache, file)
-    except OSError as error:
-        raise ValueError(f"can't write the cache to {path}: {error.strerror}") from error
+    remove_unfinished(path)
+    with written_whole(path) as aside, open(aside, "wb") as file:
+        _write_members(cache, file)
 
 
 def _write_members(cache, file):

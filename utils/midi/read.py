@@ -103,7 +103,7 @@ def read_midi(path_or_bytes, name=None):
 def read_events(path_or_bytes, name=None):
     """The file's tracks, event by event, as utils.midi.smf.SmfFile. Raises MidiError as read_midi does."""
     try:
-        data = read_bytes(path_or_bytes)
+        data = _read_bytes(path_or_bytes)
         if len(data) > MAX_BYTES:
             raise ValueError(f"larger than {MAX_BYTES >> 20} MiB, the most that is read")
         return smf.parse(data)
@@ -117,7 +117,7 @@ def name_of(path_or_bytes):
     return "MIDI data" if isinstance(path_or_bytes, (bytes, bytearray)) else str(path_or_bytes)
 
 
-def read_bytes(path_or_bytes):
+def _read_bytes(path_or_bytes):
     """The first MAX_BYTES + 1 bytes of a file, or those that are given. Raises ValueError or OSError."""
     if isinstance(path_or_bytes, (bytes, bytearray)):
         return path_or_bytes
@@ -131,11 +131,12 @@ def read_bytes(path_or_bytes):
 
 
 def _name(track):
-    raw = next((raw for _, raw in track.metas(smf.NAME)), b"")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
+    for _, raw in track.metas(smf.NAME):
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return raw.decode("latin-1")
+    return ""
 
 
 def _notes(file):

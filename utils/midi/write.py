@@ -72,7 +72,8 @@ def roll_to_midi(
         data = smf.serialize(_tracks(timeline, kept, hits, end + lead), timeline.tpq)
         _check_kept(data, kept, source)
         if path is not None:
-            _write(data, path)
+            with written_whole(path) as aside:
+                aside.write_bytes(data)
     start = timeline.seconds(tick)
     order = np.lexsort((pitch, tick))
     columns = start, timeline.seconds(tick + duration) - start, pitch, velocity
@@ -161,7 +162,7 @@ def _drums(tick, duration, pitch, velocity, kept):
     events = [(0, smf.meta(smf.NAME, b"Drums"))]
     if not any((track.status & 15 == DRUM_CHANNEL)[track.status < smf.SYSEX].any() for track in kept):
         events.append((0, bytes([0xC0 | DRUM_CHANNEL, 0])))  # a kit, unless the source has chosen one
-    hits = list(zip(*(column.tolist() for column in (tick, duration, pitch, velocity))))
+    hits = np.stack([tick, duration, pitch, velocity], 1).tolist()
     # ends come first, so that of two notes of a pitch that touch the first ends before the second begins
     events += [(start + length, bytes([0x80 | DRUM_CHANNEL, key, 64])) for start, length, key, _ in hits]
     events += [(start, bytes([0x90 | DRUM_CHANNEL, key, loudness])) for start, _, key, loudness in hits]
@@ -169,11 +170,8 @@ def _drums(tick, duration, pitch, velocity, kept):
 
 
 def _kept_tracks(source, tpq, lead_in):
-    """The source's tracks as smf.Events in ticks of `tpq`, without tempo and meter, which the timeline gives.
-
-    What a track says at its very beginning (name, programs, controllers) stays there; all else is lead_in
-    ticks later.
-    """
+    """The source's tracks as smf.Events in ticks of `tpq`, without tempo and meter, which the timeline gives;
+    lead_in ticks later, but for what a track says at its very beginning (name, programs, controllers)."""
     name, file = name_of(source), read_events(source)
     if file.kind == 2:
         raise MidiError(f"{name}: its tracks can't be kept (a file of type 2 holds several songs, not one)")
@@ -208,12 +206,3 @@ def _check_kept(data, kept, source):
         for get in (lambda e: e.tick, lambda e: e.status, lambda e: e.byte(0), lambda e: e.byte(1)):
             if not np.array_equal(get(ours), get(theirs)):
                 raise MidiError(f"{name_of(source)}: its tracks can't be kept (a note would move)")
-
-
-def _write(data, path):
-    """Write the file; folders are made, and a half-written one never shows."""
-    try:
-        with written_whole(path) as aside:
-            aside.write_bytes(data)
-    except OSError as error:
-        raise ValueError(f"can't write {path}: {error.strerror}") from error

@@ -185,7 +185,7 @@ def _common_folder(names):
 
 
 def find_corpus(place):
-    """The folder or zip at `place`, the zip beside it that a download left, or that which $GROOVE_ZIP names; or
+    """The folder or zip at `place`, or the zip that a download left beside it, or what $GROOVE_ZIP names; else
     None."""
     named = os.environ.get("GROOVE_ZIP")
     for path in (Path(place), download_place(place)):

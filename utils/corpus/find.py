@@ -185,8 +185,8 @@ def _common_folder(names):
 
 
 def find_corpus(place):
-    """The folder or zip at `place`, or the zip that a download left beside it, or what $GROOVE_ZIP names; else
-    None."""
+    """The folder or zip at `place`, or the zip that a download left beside it, or what $GROOVE_ZIP names.
+    None where there is none of them."""
     named = os.environ.get("GROOVE_ZIP")
     for path in (Path(place), download_place(place)):
         if path.exists():

@@ -26,10 +26,7 @@ _SCALARS = {  # tag -> the pattern, the characters that it may begin with
 }
 for _tag, (_pattern, _first) in _SCALARS.items():
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^{_pattern}$"), _first)
-for _tag, _kind in {"int": int, "float": float}.items():
-    _Loader.add_constructor(
-        f"tag:yaml.org,2002:{_tag}", lambda loader, node, kind=_kind: kind(loader.construct_scalar(node))
-    )
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
 
 
 def read_file(path):

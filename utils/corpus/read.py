@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from utils.corpus.cache import encode
 from utils.corpus.find import checksum, read_member
+from utils.midi.find_drums import DRUM_CHANNEL, find_drums
 from utils.midi.kits import voice_of_pitch
 from utils.midi.read import MAX_BYTES, MidiError, notes_to_roll, read_midi
 
@@ -96,7 +97,7 @@ def _read_file(path, down_sample_tpq, voices, member, name, time_signature):
         if 2 * notes.ended.sum() > len(notes.ended):
             # an onset without an end is a glitch, unless the file is of a machine
             notes = notes.select(notes.ended)
-        notes = notes.drums()
+        notes = notes.select(find_drums(notes))
     except MidiError as error:
         return skipped("unreadable", str(error))
     if not len(notes.tick):
@@ -118,7 +119,7 @@ def _read_file(path, down_sample_tpq, voices, member, name, time_signature):
         "n_hits": len(cell),
         "bpm": notes.tempos[0][1] if notes.tempos else 120.0,
         "lost": lost,
-        "has_drums": bool(notes.is_drum[notes.track].any()),
+        "has_drums": bool((notes.channel == DRUM_CHANNEL).any()),
     }
     return entry, (cell, vel[cell], offset[cell])
 

@@ -59,7 +59,7 @@ def hear(path, track=None, drums=False):
     if track is not None:
         index = _track_index(midi, track, path)
         remarks += _namesakes(midi, track, index)
-        notes = midi.of_tracks([index])
+        notes = midi.select(midi.track == index)
     elif drums:
         taken = find_drums(midi)
         notes = midi.select(taken)

@@ -13,7 +13,6 @@ import numpy as np
 
 from utils.midi import smf
 from utils.midi.drums import N_VOICES, RHYTHM_CHANNEL
-from utils.midi.find_drums import find_drums
 from utils.midi.kits import kit_in
 from utils.midi.timeline import MAX_BARS
 
@@ -32,11 +31,10 @@ class MidiNotes:
     """The notes of a MIDI file, one entry per note, in order of time. Times are ticks.
 
     tick, pitch (0..127), velocity (1..127), duration (>= 0), track, channel (0..15), program, bank (its
-    controller 0): int64 (n,). A track is the file's, whole, and counted as in the file. Per track: is_drum,
-    whether it has notes on channel 9 (shown to people as 10); track_names; ends, the tick of its end. tpq:
-    ticks per quarter note. tempos: [(tick, bpm)]; meters: [(tick, numerator, denominator)]; both in order of
-    time, empty where the file has none. ended (n,): whether the note has an end of its own. dropped: events
-    that no file may hold -> how many.
+    controller 0): int64 (n,); ended, bool (n,): whether the note has an end of its own. A track is the file's,
+    whole, and counted as in the file. Per track: track_names; ends, the tick of its end. tpq: ticks per quarter
+    note. tempos: [(tick, bpm)]; meters: [(tick, numerator, denominator)]; both in order of time, empty where
+    the file has none. dropped: events that no file may hold -> how many.
     """
 
     tick: np.ndarray
@@ -48,7 +46,6 @@ class MidiNotes:
     program: np.ndarray
     bank: np.ndarray
     ended: np.ndarray
-    is_drum: np.ndarray
     track_names: list
     ends: np.ndarray
     tpq: int
@@ -59,14 +56,6 @@ class MidiNotes:
     def select(self, keep):
         """The same file with only these notes (a mask)."""
         return replace(self, **{name: getattr(self, name)[keep] for name in _COLUMNS})
-
-    def of_tracks(self, tracks):
-        """The same file with only the notes of these tracks (indices)."""
-        return self.select(np.isin(self.track, tracks))
-
-    def drums(self):
-        """The notes of its drum kit, see utils/midi/find_drums.py; all notes where it has none."""
-        return self.select(find_drums(self))
 
 
 _COLUMNS = ("tick", "pitch", "velocity", "duration", "track", "channel", "program", "bank", "ended")
@@ -81,16 +70,13 @@ def read_midi(path_or_bytes, name=None):
     more than 2**31 ticks.
     """
     file = read_events(path_or_bytes, name)
-    notes = _notes(file)
     tempos, meters = (
         sorted((event for track in file.tracks for event in track.metas(kind)), key=lambda event: event[0])
         for kind in (smf.TEMPO, smf.METER)
     )  # of several at one tick the last one of the file holds, so their order stays
     tempos = [(tick, 60e6 / int.from_bytes(raw, "big")) for tick, raw in tempos]
-    is_drum = np.bincount(notes["track"], notes["channel"] == 9, len(file.tracks)) > 0
     return MidiNotes(
-        **notes,
-        is_drum=is_drum,
+        **_notes(file),
         track_names=[_name(track) for track in file.tracks],
         ends=np.array([track.end for track in file.tracks], np.int64),
         tpq=file.tpq,

@@ -96,10 +96,7 @@ def _check_roll(onset, vel, timeoffset, inverse_mapping):
         raise ValueError(
             f"inverse_mapping: {inverse_mapping!r}; it must be a dict, voice -> pitch, as that of kit_out"
         )
-    missing = [v for v in range(onset.shape[1]) if v not in inverse_mapping]
-    if missing:
-        raise ValueError(f"inverse_mapping must give a pitch to each voice; none for {missing}")
-    pitches = [inverse_mapping[v] for v in range(onset.shape[1])]
+    pitches = [inverse_mapping.get(v) for v in range(onset.shape[1])]
     if not all(pitch in range(128) for pitch in pitches) or len(set(pitches)) < len(pitches):
         raise ValueError(f"inverse_mapping must give each voice a pitch of its own, 0 to 127, not {pitches}")
 

@@ -7,15 +7,7 @@ so that the config in a checkpoint rebuilds the same model anywhere.
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    create_model,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from utils.config.errors import ConfigError, explain
 from utils.config.yaml_file import apply_override, read_file
@@ -25,9 +17,9 @@ class Section(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, validate_assignment=True)
 
 
-def _of_one_kind(name, base, kind, *keys):
+def _of_one_kind(name, kind, *keys):
     """A section whose keys are all of one kind. A class body could not have the key `continue`."""
-    return create_model(name, __base__=base, **{key: (kind, ...) for key in keys})
+    return create_model(name, __base__=Section, **{key: (kind, ...) for key in keys})
 
 
 # ---- Rules beyond a type and its limits. info.data: the keys before it in its section.
@@ -78,6 +70,12 @@ def _mean_and_deviation(factor):
             "density and intensity, each [mean, deviation] with a deviation above 0, are expected"
         )
     return {name: [float(number) for number in pair] for name, pair in factor.items()}
+
+
+def _some_weight(section):
+    if not any(weight for name, weight in section if name != "keep_rhythm"):
+        raise ValueError("one weight at least must be above 0")
+    return section
 
 
 def _heads_share_the_width(n_head, info):
@@ -139,26 +137,16 @@ class Augmentation(Section):
     rhythm_power_range: Range
 
 
-class Weights(Section):
-    """Relative weights of the names of one draw."""
-
-    @model_validator(mode="after")
-    def _some_weight(self):
-        if not any(weight for name, weight in self if name != "keep_rhythm"):
-            raise ValueError("one weight at least must be above 0")
-        return self
-
-
-RhythmSource = _of_one_kind(
-    "RhythmSource", Weights, NotNegative, "loudest", "kick_snare", "hats", "voice_subset"
-)
+# relative weights of the names of one draw
+_SOURCES = ("loudest", "kick_snare", "hats", "voice_subset")
+RhythmSource = _of_one_kind("RhythmSource", NotNegative, *_SOURCES)
 _TASKS = ("tap", "humanise", "add_voice", "infill", "continue")
 Task = create_model(
-    "Task", __base__=_of_one_kind("Tasks", Weights, NotNegative, *_TASKS), keep_rhythm=(Probability, ...)
+    "Task", __base__=_of_one_kind("Tasks", NotNegative, *_TASKS), keep_rhythm=(Probability, ...)
 )
 _CONTROLS = ("density", "intensity", "instrument", "voice", "style", "all_controls", "all_but_one")
 _RHYTHM = ("context", "latent", "rhythm", "rhythm_tail")
-Drop = _of_one_kind("Drop", Section, Probability, *_CONTROLS, *_RHYTHM)
+Drop = _of_one_kind("Drop", Probability, *_CONTROLS, *_RHYTHM)
 
 
 class Data(Section):
@@ -175,8 +163,8 @@ class Data(Section):
     validation_batch_size: Count
     halves: Annotated[Probability, AfterValidator(_half_a_window_is_whole_bars)]
     augmentation: Augmentation
-    rhythm_source: RhythmSource
-    task: Task
+    rhythm_source: Annotated[RhythmSource, AfterValidator(_some_weight)]
+    task: Annotated[Task, AfterValidator(_some_weight)]
     drop: Drop
 
     @property
@@ -238,7 +226,7 @@ class VAEParams(Section):
     free_bits: NotNegative
 
 
-LossWeight = _of_one_kind("LossWeight", Section, NotNegative, "onset", "velocity", "offset", "marginal")
+LossWeight = _of_one_kind("LossWeight", NotNegative, "onset", "velocity", "offset", "marginal")
 
 
 class Training(Section):

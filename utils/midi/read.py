@@ -31,10 +31,10 @@ class MidiNotes:
     """The notes of a MIDI file, one entry per note, in order of time. Times are ticks.
 
     tick, pitch (0..127), velocity (1..127), duration (>= 0), track, channel (0..15), program, bank (its
-    controller 0): int64 (n,); ended, bool (n,): whether the note has an end of its own. A track is the file's,
-    whole, and counted as in the file. Per track: track_names; ends, the tick of its end. tpq: ticks per quarter
-    note. tempos: [(tick, bpm)]; meters: [(tick, numerator, denominator)]; both in order of time, empty where
-    the file has none. dropped: events that no file may hold -> how many.
+    controller 0): int64 (n,); ended, bool (n,): whether the note has an end of its own. A track is the
+    file's, whole, and counted as in the file. track_names; ends: the tick at which each ends. tpq: ticks per
+    quarter note. tempos: [(tick, bpm)]; meters: [(tick, numerator, denominator)]; both in order of time,
+    empty where the file has none. dropped: events that no file may hold -> how many.
     """
 
     tick: np.ndarray

@@ -8,7 +8,7 @@ General MIDI keys.
 import numpy as np
 
 from utils.config.yaml_file import read_file, read_text
-from utils.midi.drums import N_VOICES, VOICE_PITCHES, VOICES, inverse_mapping, look_up, mapping, voice_index
+from utils.midi.drums import N_VOICES, VOICES, inverse_mapping, look_up, mapping, mapping_table, voice_index
 
 KITS = {
     "gm": {
@@ -47,7 +47,7 @@ def kit_in(kit=None):
     on all but 58 (the vibraslap of the one, the floor tom's rim of the other; a rim it is). Raises ValueError
     naming the file or the kit and all that is wrong with it.
     """
-    return voice_of_pitch({} if kit is None else _keys(kit))
+    return voice_of_pitch(_keys(kit))
 
 
 def kit_out(kit=None):
@@ -56,8 +56,8 @@ def kit_out(kit=None):
     kit: a name out of KITS, the path of a YAML file, or None: General MIDI. Raises ValueError as kit_in does,
     and where a key that the kit names is still that of a voice that it doesn't name.
     """
-    keys = {} if kit is None else _keys(kit)
-    pitches = {**inverse_mapping, **{voice: pitches[0] for voice, pitches in keys.items()}}
+    keys = _keys(kit)
+    pitches = inverse_mapping | {voice: pitches[0] for voice, pitches in keys.items()}
     owner = {pitch: voice for voice, named in keys.items() for pitch in named}
     for voice in set(range(N_VOICES)) - set(keys):
         if pitches[voice] in owner:
@@ -71,7 +71,7 @@ def kit_out(kit=None):
 
 def voice_of_pitch(keys):
     """keys: voice index -> pitches. Returns what kit_in does."""
-    voices = np.array([VOICE_PITCHES.index(mapping[pitch]) for pitch in range(128)])
+    voices = np.array([mapping_table[mapping[pitch]] for pitch in range(128)])
     for voice, pitches in keys.items():
         voices[pitches] = voice
     return voices
@@ -83,6 +83,8 @@ def parse_kit(data, name):
 
 
 def _keys(kit):
+    if kit is None:
+        return {}
     if str(kit).lower().endswith(SUFFIXES):
         return _checked(*read_file(kit), kit)
     try:

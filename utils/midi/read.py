@@ -71,8 +71,7 @@ def read_midi(path_or_bytes, name=None):
     """
     file = read_events(path_or_bytes, name)
     tempos, meters = (
-        sorted((event for track in file.tracks for event in track.metas(kind)), key=lambda event: event[0])
-        for kind in (smf.TEMPO, smf.METER)
+        sorted(file.events.metas(kind), key=lambda event: event[0]) for kind in (smf.TEMPO, smf.METER)
     )  # of several at one tick the last one of the file holds, so their order stays
     tempos = [(tick, 60e6 / int.from_bytes(raw, "big")) for tick, raw in tempos]
     return MidiNotes(
@@ -127,14 +126,10 @@ def _name(track):
 
 def _notes(file):
     """The columns of the notes of a file, in order of time."""
-    events = [track.select(track.status < smf.SYSEX) for track in file.tracks]
-    track = np.repeat(np.arange(len(events), dtype=np.int32), [len(some.tick) for some in events])
-    nothing = smf.Events.of([], 0)
-    tick, status, first, second = (
-        np.concatenate([get(nothing), *map(get, events)])
-        for get in (lambda e: e.tick, lambda e: e.status, lambda e: e.byte(0), lambda e: e.byte(1))
-    )
-    del events
+    heard = file.events.status < smf.SYSEX
+    track = np.repeat(np.arange(len(file.tracks)), [len(track.tick) for track in file.tracks])[heard]
+    events = file.events.select(heard)
+    tick, status, first, second = events.tick, events.status, events.byte(0), events.byte(1)
     channel, kind = status & 15, status & 0xF0
     note = np.flatnonzero((kind == 0x90) | (kind == 0x80))
     begins = (kind[note] == 0x90) & (second[note] > 0)

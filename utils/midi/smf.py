@@ -107,7 +107,8 @@ class Events:
 
 @dataclass
 class SmfFile:
-    """kind: 0, 1 or 2, the format that the header names. tpq: ticks per quarter note. tracks: Events of each.
+    """kind: 0, 1 or 2, the format that the header names. tpq: ticks per quarter note. tracks: Events of each;
+    events: theirs, one track after the other.
 
     tempo: microseconds per quarter note throughout, of a file that counts its time in frames; None: its tempo
     events hold. dropped: what was dropped -> how often.
@@ -116,6 +117,7 @@ class SmfFile:
     kind: int
     tpq: int
     tracks: list
+    events: Events
     tempo: int | None
     dropped: dict
 
@@ -140,7 +142,9 @@ def parse(data):
     tpq, tempo = (division, None) if division < 0x8000 else _of_frames(division, tracks)
     if not tpq:
         raise ValueError("0 ticks per quarter note")
-    return SmfFile(kind, tpq, tracks, tempo, {what: int(n) for what, n in zip(_DROPPED, dropped) if n})
+    events = Events(padded, ticks[:begin], *columns[:, :begin], 0)
+    dropped = {what: int(n) for what, n in zip(_DROPPED, dropped) if n}
+    return SmfFile(kind, tpq, tracks, events, tempo, dropped)
 
 
 def _start(data):

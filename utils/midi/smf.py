@@ -150,19 +150,18 @@ def parse(data):
 def _start(data):
     """Where the header begins: at 0, or past a wrapper."""
     head = bytes(data[:12])
+    places = [0, 128]  # MacBinary puts 128 bytes before the file
     if head[:4] == b"RIFF" and head[8:] == b"RMID":
-        at = data.find(b"MThd", 12)
-        if at >= 0:
-            return at
-    for at in (0, 128):  # MacBinary puts 128 bytes before the file
+        places.append(data.find(b"MThd", 12))
+    for at in places:
         if data[at : at + 4] == b"MThd":
             return at
     if not data:
         raise ValueError("is empty")
-    seems = next((what for begin, what in _LOOKS_LIKE.items() if head.startswith(begin)), None)
-    raise ValueError(
-        f"no MThd at its beginning; it seems to be {seems}" if seems else "no MThd at its beginning"
+    seems = next(
+        (f"; it seems to be {what}" for begin, what in _LOOKS_LIKE.items() if head.startswith(begin)), ""
     )
+    raise ValueError(f"no MThd at its beginning{seems}")
 
 
 def _track_chunks(data, place, announced):

@@ -37,7 +37,7 @@ def test_notes_come_in_order_of_time_with_all_that_the_file_says():
     assert notes.duration.tolist() == [60, 120, 60]
     names = [notes.track_names[track] for track in notes.track]
     assert names == ["Kit", "Bass", "Kit"]
-    assert (notes.channel == 9).tolist() == [True, False, True]
+    assert notes.is_drum[notes.track].tolist() == [True, False, True]
     assert [(tick, round(bpm, 3)) for tick, bpm in notes.tempos] == [(0, 100), (960, 150)]
     assert notes.meters == [(0, 4, 4)]
     assert notes.tpq == 480

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from utils.corpus.cache import encode
 from utils.corpus.find import checksum, read_member
-from utils.midi.find_drums import DRUM_CHANNEL, find_drums
+from utils.midi.find_drums import find_drums
 from utils.midi.kits import voice_of_pitch
 from utils.midi.read import MAX_BYTES, MidiError, notes_to_roll, read_midi
 
@@ -119,7 +119,7 @@ def _read_file(path, down_sample_tpq, voices, member, name, time_signature):
         "n_hits": len(cell),
         "bpm": notes.tempos[0][1] if notes.tempos else 120.0,
         "lost": lost,
-        "has_drums": bool((notes.channel == DRUM_CHANNEL).any()),
+        "has_drums": bool(notes.is_drum[notes.track].any()),
     }
     return entry, (cell, vel[cell], offset[cell])
 

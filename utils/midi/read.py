@@ -32,9 +32,10 @@ class MidiNotes:
 
     tick, pitch (0..127), velocity (1..127), duration (>= 0), track, channel (0..15), program, bank (its
     controller 0): int64 (n,); ended, bool (n,): whether the note has an end of its own. A track is the
-    file's, whole, and counted as in the file. track_names; ends: the tick at which each ends. tpq: ticks per
-    quarter note. tempos: [(tick, bpm)]; meters: [(tick, numerator, denominator)]; both in order of time,
-    empty where the file has none. dropped: events that no file may hold -> how many.
+    file's, whole, and counted as in the file. Per track: is_drum, whether it has notes on channel 9 (shown to
+    people as 10); track_names; ends, the tick of its end. tpq: ticks per quarter note. tempos: [(tick, bpm)];
+    meters: [(tick, numerator, denominator)]; both in order of time, empty where the file has none. dropped:
+    events that no file may hold -> how many.
     """
 
     tick: np.ndarray
@@ -46,6 +47,7 @@ class MidiNotes:
     program: np.ndarray
     bank: np.ndarray
     ended: np.ndarray
+    is_drum: np.ndarray
     track_names: list
     ends: np.ndarray
     tpq: int
@@ -70,12 +72,14 @@ def read_midi(path_or_bytes, name=None):
     more than 2**31 ticks.
     """
     file = read_events(path_or_bytes, name)
+    notes = _notes(file)
     tempos, meters = (
         sorted(file.events.metas(kind), key=lambda event: event[0]) for kind in (smf.TEMPO, smf.METER)
     )  # of several at one tick the last one of the file holds, so their order stays
     tempos = [(tick, 60e6 / int.from_bytes(raw, "big")) for tick, raw in tempos]
     return MidiNotes(
-        **_notes(file),
+        **notes,
+        is_drum=np.bincount(notes["track"], notes["channel"] == 9, len(file.tracks)) > 0,
         track_names=[_name(track) for track in file.tracks],
         ends=np.array([track.end for track in file.tracks], np.int64),
         tpq=file.tpq,

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from utils.checks import ArgumentError
 from utils.get_model import given_model, last_model_or_shipped
-from utils.midi.find_drums import DRUM_CHANNEL
 from utils.midi.hearing import HeardFile, drums_from_midi, hear, process_midi
 from utils.midi.read import MAX_BARS
 from utils.playing.arguments import JOBS
@@ -177,5 +176,5 @@ def remarks_on(midi, timeline, song, keep_tracks):
         more = ", ..." * (len(meters) > 4)
         kept = f"its meter is {', '.join(sorted(meters)[:4])}{more}, and the MIDI file keeps it"
         yield f"{kept}; but the model, the controls and the table count bars of 4/4"
-    if keep_tracks and (midi.channel == DRUM_CHANNEL).any():
+    if keep_tracks and midi.is_drum[midi.track].any():
         yield "its own drums are kept too, and sound beside the new ones"

@@ -1,8 +1,7 @@
 """Checkpoints: written whole or not at all, read without running code, exported for shipping.
 
-A checkpoint is a dict of tensors, numbers, text, lists and dicts, so that `torch.load` reads it with its
-defaults (weights only). Keys: config (plain dict), vae_model, vae_optimizer, scheduler, step; a training
-checkpoint adds `ema` (name -> tensor, the averaged weights) and what an exact resume needs.
+Its keys: config (plain dict), vae_model, vae_optimizer, scheduler, step; a training checkpoint adds `ema`
+(name -> tensor, the averaged weights) and what an exact resume needs.
 """
 
 import pickle

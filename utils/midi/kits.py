@@ -1,8 +1,7 @@
 """Kit maps: which keys of a drum kit sound which voice, on the way in and on the way out.
 
-A kit is a name out of KITS or a YAML file, as examples/kit.yaml: per voice a key, or a list of keys. All of
-them are heard as the voice, and the first is the one that is played. A voice that isn't named keeps its
-General MIDI keys.
+A kit is a name out of KITS or a YAML file, as examples/kit.yaml: per voice its keys. All are heard as the
+voice, the first is the one that is played. A voice that isn't named keeps its General MIDI keys.
 """
 
 import numpy as np
@@ -40,8 +39,7 @@ SUFFIXES = (".yaml", ".yml")
 
 
 def kit_in(kit=None):
-    """The voice of each pitch: int64 (128,), voice indices. Every pitch finds a voice, as
-    utils.midi.drums.mapping has it where the kit doesn't name it.
+    """The voice of each pitch: int64 (128,), voice indices; that of drums.mapping where the kit names none.
 
     kit: a name out of KITS, the path of a YAML file, or None: General MIDI and Roland TD alike, which agree
     on all but 58 (the vibraslap of the one, the floor tom's rim of the other; a rim it is). Raises ValueError

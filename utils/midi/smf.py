@@ -1,8 +1,8 @@
 """A Standard MIDI File, event by event: each with its tick and its bytes, as they stand in the file.
 
-One reader serves what is heard and what is kept. It takes files as programs write them: an event that no file
-may hold is dropped and counted, and its time stays; wrappers around the file are passed over. A track that
-ends within an event, or has data where an event should begin, makes the file unreadable.
+It takes files as programs write them: an event that no file may hold is dropped and counted, and its time
+stays; wrappers around the file are passed over. A track that ends within an event, or has data where an event
+should begin, makes the file unreadable.
 """
 
 import struct

@@ -4,11 +4,13 @@ Shapes: B batch, T steps, N bars, L steps of the longest bar, V voices (9), D wi
 width, C condition width, d control width.
 """
 
+import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 from model.controls import CONTROLS, cells
+from model.meter import MeterEmbedding
 
 
 class ScalarControl(nn.Module):
@@ -63,12 +65,14 @@ def embedding_of(control, d_control):
 class Condition(nn.Module):
     """One vector per step of everything that the decoder is conditioned on; each part can be unset."""
 
-    def __init__(self, d_context, d_latent, d_control, d_condition, longest_bar):
+    def __init__(self, d_context, d_latent, d_control, d_condition, longest_bar, meters=False):
+        """meters: whether the meter is told, beside the place in the bar."""
         super().__init__()
         self.d_control = d_control
         for name, control in CONTROLS.items():
             self.add_module(name, embedding_of(control, d_control))
         self.position = nn.Embedding(longest_bar, d_control)
+        self.meter = MeterEmbedding(d_control) if meters else None
         # a bar's latent has a projection of its own for each place in the bar
         self.unfold = nn.Linear(d_latent, longest_bar * d_control)
         self.unset_context = nn.Parameter(torch.zeros(d_context))
@@ -79,11 +83,15 @@ class Condition(nn.Module):
     def forward(self, context, latent, use_context, use_latent, controls, grid):
         """context (B, T, D), latent (B, N, Z), use_context and use_latent (B, T) bool, controls {name:
         values} as in DrumVAE.forward, grid: the BarGrid of the steps -> (B, T, C)."""
-        latent = self.unfold(latent).unflatten(-1, (-1, self.d_control))[:, :, : grid.longest]
-        position = self.position(grid.on(context.device).place)
+        # of as many places as the bars have: they sound the same whatever the longest bar of the model
+        rows, index = grid.longest * self.d_control, grid.on(context.device)
+        latent = F.linear(latent, self.unfold.weight[:rows], self.unfold.bias[:rows])
+        latent = latent.unflatten(-1, (-1, self.d_control))
+        position = self.position(index.place)
+        position = position if self.meter is None else position + self.meter(index)
         parts = (
             *(self.get_submodule(name)(controls[name]) for name in CONTROLS),
-            position.expand(context.shape[0], -1, -1),
+            position.expand(len(context), -1, -1),
             torch.where(use_context.unsqueeze(-1), context, self.unset_context.to(context.dtype)),
             torch.where(use_latent.unsqueeze(-1), grid.by_step(latent), self.unset_latent.to(latent.dtype)),
         )
@@ -98,10 +106,10 @@ class BarLatent(nn.Module):
     show which of them was hit.
     """
 
-    def __init__(self, d_model, d_latent, longest_bar):
+    def __init__(self, d_model, d_latent, longest_bar, usual_bar=16):
         super().__init__()
         self.fold = nn.Parameter(
-            torch.randn(longest_bar, d_model, 2 * d_latent) * (longest_bar / d_model) ** 0.5
+            torch.randn(longest_bar, d_model, 2 * d_latent) * (usual_bar / d_model) ** 0.5
         )
         # little noise at first, or the decoder never learns to use the latent and the KL switches it off
         self.bias = nn.Parameter(torch.cat((torch.zeros(d_latent), torch.full((d_latent,), -3.0))))
@@ -158,11 +166,13 @@ class Budget(nn.Module):
 
     def features(self, targets, played_onset, played_vel):
         """targets: see above; played_onset, played_vel (..., V): sums over the bar's earlier steps
-        -> (..., 7 + 3V)."""
+        -> (..., 7 + 3V). All are tensors, or all arrays: NumPy starts small operations sooner."""
         V = played_onset.shape[-1]
-        *scalars, wanted_voice, has_voice, share_left = targets.split((1,) * 6 + (V, V, 1), -1)
+        scalars = (targets[..., i : i + 1] for i in range(6))
         wanted_hits, wanted_vel, has_density, has_intensity, has_both, steps_left = scalars
-        hits, vel = played_onset.sum(-1, keepdim=True), played_vel.sum(-1, keepdim=True)
+        wanted_voice, has_voice = targets[..., 6 : 6 + V], targets[..., 6 + V : 6 + 2 * V]
+        share_left = targets[..., 6 + 2 * V :]
+        hits, vel = played_onset.sum(-1)[..., None], played_vel.sum(-1)[..., None]
 
         hits_over = wanted_hits - hits
         hits_left = hits_over * has_density
@@ -181,7 +191,7 @@ class Budget(nn.Module):
             voice_left / steps_left,
             has_voice,
         )
-        return torch.cat(features, -1)
+        return torch.cat(features, -1) if torch.is_tensor(targets) else np.concatenate(features, -1)
 
     def forward(self, features):
         return self.mlp(features)

@@ -1,4 +1,4 @@
-"""What every picture starts from and ends with: colours, an empty figure, a file that appears whole or not at all."""
+"""What every picture starts from and ends with: colours, an empty figure, a file that is whole or absent."""
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure

@@ -93,12 +93,18 @@ def _check_whole(path):
 def load_weights(model, state_dict, path):
     """Copies a checkpoint's `vae_model` into the model, cast to its dtypes; `path` is named in errors.
 
-    Raises ValueError that says what is missing, unexpected and misshapen.
+    Weights of a drummer of shorter bars grow, which is said (see model.meter). Raises ValueError that says
+    what is missing, unexpected and misshapen.
     """
+    grown = ""
+    if hasattr(model, "for_longer_bars"):
+        state_dict, grown = model.for_longer_bars(state_dict)
     try:
         model.load_state_dict(state_dict)
     except (RuntimeError, AttributeError) as error:  # AttributeError: a name that is no text
         raise ValueError(f"{path}: the weights do not fit the model: {_one_line(error)}") from None
+    if grown:
+        print(f"{path}: {grown}")
 
 
 def _one_line(error):

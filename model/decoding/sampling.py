@@ -3,32 +3,16 @@
 Shapes: B batch, T steps, N bars, V voices (9), D width of the encoder, Z latent width, R rules.
 """
 
-import contextlib
-
 import torch
 
 from model.controls import CONTROLS
 from model.decoding.capture import begin
-from model.decoding.steps import Guide, inference
+from model.decoding.steps import Guide, encoding_autocast, inference
 from model.heads import offset_to_bin, velocity_to_bin
 
 UNIFORMS_PER_VOICE = 5  # onset, velocity token, place in its bin, offset token, place in its bin
 KNOWN = "known_onset", "known_vel"
-SHORT = 128  # steps in all that one thread encodes sooner than two, see docs/experiments.md
 WINDOW_BARS, MARGIN_BARS = 16, 4  # of a long rhythm: encoded at once, and not kept of that at either end
-
-
-@contextlib.contextmanager
-def few_threads(little, device):
-    """One thread of the CPU where there is so little to multiply that waking another costs more."""
-    before = torch.get_num_threads()
-    if device.type == "cpu" and little:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        if torch.get_num_threads() != before:
-            torch.set_num_threads(before)
 
 
 def encode_rhythm(model, rhythm, mask, use_context, use_latent, grid, known=None, latent=None):
@@ -74,7 +58,7 @@ def encode(model, rhythm, mask, use_context, use_latent, grid, known=None):
         stop = min(first + WINDOW_BARS, grid.n_bars)
         end = stop if first == last else stop - MARGIN_BARS
         here, window = grid.steps_of(first, stop), grid.cut(first, stop)
-        with few_threads(mask.numel() <= SHORT, mask.device):
+        with encoding_autocast(model):
             context, mu, _, _ = model.encode(
                 [roll[:, here] for roll in rhythm],
                 [roll[:, here] for roll in rolls],
@@ -84,7 +68,7 @@ def encode(model, rhythm, mask, use_context, use_latent, grid, known=None):
         contexts.append(context[:, window.steps_of(kept - first, end - first)])
         latents.append(mu[:, kept - first : end - first])
         kept = end
-    return torch.cat(contexts, 1), torch.cat(latents, 1)
+    return torch.cat(contexts, 1).to(dtype), torch.cat(latents, 1).to(dtype)
 
 
 def read_tap(model, rhythm, heard):
@@ -116,17 +100,19 @@ def build_conditioning(model, encoded, controls, guide, grid):
         name: guide.controls(values, CONTROLS[name].unset_in(values), name)
         for name, values in controls.items()
     }
-    condition = model.condition(
-        guide.repeat_views(encoded["context"]),
-        guide.repeat_views(latent),
-        guide.heard(encoded["use_context"], torch.zeros_like(encoded["use_context"])),
-        guide.repeat_views(encoded["use_latent"]),
-        {name: x.to(latent.dtype) if x.is_floating_point() else x for name, x in controls.items()},
-        grid,
-    )
+    with encoding_autocast(model):
+        condition = model.condition(
+            guide.repeat_views(encoded["context"]),
+            guide.repeat_views(latent),
+            guide.heard(encoded["use_context"], torch.zeros_like(encoded["use_context"])),
+            guide.repeat_views(encoded["use_latent"]),
+            {name: x.to(latent.dtype) if x.is_floating_point() else x for name, x in controls.items()},
+            grid,
+        )
+        modulation = model.decoder.project_condition(condition)
     used_up = "context", "latent", "use_context", "use_latent"
     conditioning = {name: x for name, x in encoded.items() if name not in used_up}
-    conditioning["modulation"] = model.decoder.project_condition(condition)
+    conditioning["modulation"] = modulation.to(latent.dtype)
     tap = encoded["tap_tokens"]
     conditioning["tap_tokens"] = guide.heard(tap, model.tap.no_tap().expand_as(tap))
     if guide.follow != 1:  # the bias comes from the hits of the tap alone, so it counts as often as they do
@@ -153,6 +139,7 @@ def sample(
     follow=1.0,
     generator=None,
     precision=None,
+    grid=None,
 ):
     """Play drums to a rhythm, or to several.
 
@@ -166,7 +153,8 @@ def sample(
     controls turned up, where any is set; or a dict with a number for each control. follow: 1 = the rhythm's
     hits as trained, 0 = the latents of its bars alone, see Guide; known cells reach the decoder through the
     context too, so with them it must be 1. `generator`, on the model's device, is the only source of chance.
-    The model should be in eval mode; rolls are float32 whatever its precision.
+    The model should be in eval mode; rolls are float32 whatever its precision. grid: the BarGrid of the T
+    steps; None: bars of 4/4.
 
     Returns onset, vel, timeoffset: float32 (B * num_samples, T, V), the samples of a rhythm one after the
     other; zero outside the mask.
@@ -174,7 +162,7 @@ def sample(
     if not temperature > 0:
         raise ValueError(f"temperature: {temperature}; it must be above 0")
     B, T, V = rhythm[0].shape
-    device, grid = mask.device, model.grid(T)
+    device, grid = mask.device, grid or model.grid(T)
     everywhere = torch.ones(B, T, dtype=torch.bool, device=device)
     encoded = encode_rhythm(
         model,

@@ -5,6 +5,8 @@ Whole numbers pass where a number is expected, text and truth values never do. E
 so that the config in a checkpoint rebuilds the same model anywhere.
 """
 
+import copy
+from functools import reduce
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -112,6 +114,7 @@ class Splits(Section):
 
 
 class Augmentation(Section):
+    meter: Probability
     bar_shuffle: Probability
     voice_shift: Probability
     voice_drop: Probability
@@ -210,6 +213,7 @@ class Output(Section):
 
 
 class Model(Section):
+    longest_bar: Annotated[int, Field(ge=16, le=32)]
     Encoder: Stack
     Intermediate: Intermediate
     Decoder: Decoder
@@ -270,6 +274,9 @@ class Config(Section):
 
 # ---- Loading
 
+# Keys that configs and checkpoints may lack, which were made before there were such: what they mean there
+ADDED = {"Data.augmentation.meter": 0.0, "Model.longest_bar": 16}
+
 
 def load_config(path="config.yaml", overrides=()):
     """The config of a YAML file, changed by overrides such as "Training.learning_rate=3e-4".
@@ -289,9 +296,22 @@ def config_from_dict(values, source="config", problems=()):
     Raises ConfigError, a ValueError, that lists all problems, those known already first.
     """
     try:
-        config = Config.model_validate(values)
+        config = Config.model_validate(_with_added(values))
     except ValidationError as error:
         problems = [*problems, *explain(error, Config)]
     if problems:
         raise ConfigError(source, problems)
     return config
+
+
+def _with_added(values):
+    """The nested dict with the keys of ADDED that it lacks; only dicts that change are copied."""
+    for name, value in ADDED.items():
+        *sections, key = name.split(".")
+        section = values
+        for part in sections:
+            section = section.get(part) if isinstance(section, dict) else None
+        if isinstance(section, dict) and key not in section:
+            values = copy.deepcopy(values)
+            reduce(dict.__getitem__, sections, values)[key] = copy.copy(value)
+    return values

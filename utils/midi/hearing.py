@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from utils.checks import whole
+from utils.device import on_cpu
 from utils.midi.find_drums import describe_parts, find_drums, first_few
 from utils.midi.kits import kit_in
 from utils.midi.read import MidiError, MidiNotes, notes_to_roll, read_midi, rhythm_roll
@@ -74,6 +75,7 @@ def hear(path, track=None, drums=False):
     return HeardFile(path, midi, notes, timeline, end, tuple(remarks))
 
 
+@on_cpu
 def process_midi(path, track=None, down_sample_tpq=4, *, kit=None):
     """Read the rhythm of a MIDI file: per step the loudest note, whatever its pitch and instrument.
 
@@ -86,6 +88,7 @@ def process_midi(path, track=None, down_sample_tpq=4, *, kit=None):
     return _tensors(rhythm_roll(*hear(path, track).roll(down_sample_tpq, kit)))
 
 
+@on_cpu
 def drums_from_midi(path, track=None, down_sample_tpq=4, *, kit=None):
     """Read the drums of a MIDI file, all nine voices of them; of two hits in one cell the louder stays.
 

@@ -9,7 +9,7 @@ import torch
 
 from model.controls import CONTROLS
 from utils.checks import ArgumentError, whole, within
-from utils.device import pick_device
+from utils.device import on_cpu, pick_device
 from utils.midi.drums import STYLE_NONE, STYLES, style_id
 from utils.playing.rolls import as_floats
 
@@ -157,6 +157,7 @@ def measure(onset, vel, grid):
 # ---- curves
 
 
+@on_cpu
 def generate_control_params(control_points, values, seq_len, mode="linear", device="cpu", is_cat=False):
     """Draw a control curve through a few points.
 

@@ -12,6 +12,7 @@ from model.bars import BarGrid
 from model.controls import CONTROLS
 from model.decoding.sampling import sample
 from utils.checks import ArgumentError, whole
+from utils.device import few_threads, on_cpu
 from utils.get_model import given_model
 from utils.playing.controls import Bars, for_model, from_model_units, read_curves
 from utils.playing.receipt import best_takes
@@ -29,6 +30,7 @@ from utils.playing.rolls import (
 )
 
 
+@on_cpu
 @with_arguments_of(Dials, *CONTROLS)
 def generate(
     piano_roll_onset,
@@ -153,7 +155,9 @@ def draw(plan):
     generator, wanted = make_generator(dials.seed, device), dials.num_samples
 
     def takes(number):
-        return sample(plan.model, **inputs, num_samples=number, generator=generator)
+        one = number == 1  # several takes share the threads
+        with few_threads(plan.grid.n_steps, device) if one else contextlib.nullcontext():
+            return sample(plan.model, **inputs, num_samples=number, generator=generator)
 
     with in_eval_mode(plan.model):
         if dials.best_of is None:

@@ -5,6 +5,7 @@ import math
 from model.controls import CONTROLS, controls_of
 from model.decoding.streaming import Stream
 from utils.checks import ArgumentError
+from utils.device import few_threads, on_cpu
 from utils.get_model import given_model
 from utils.playing.controls import for_model, read_curves
 from utils.playing.generate import as_heard, check_lock, in_eval_mode, lock_voices, make_generator
@@ -43,6 +44,7 @@ class Jam:
     argument, the value and the rule, and leave the jam as it was.
     """
 
+    @on_cpu
     @with_arguments_of(Dials, *CONTROLS, without=["best_of"])
     def __init__(
         self,
@@ -73,11 +75,13 @@ class Jam:
     def __iter__(self):
         return self
 
+    @on_cpu
     def __next__(self):
         with in_eval_mode(self.model):
             rules = {name: self.controls.get(name) for name in ("forbid", "limit")}
             return self.stream.bar(controls_of(self.controls), **rules)
 
+    @on_cpu
     def change(self, rhythm=(), **changes):
         """From the next bar on: a new rhythm (onset, vel, timeoffset), which starts at its first bar, or None
         for none; density, intensity, instrument, style; at_most, playable; drums and lock, with which the
@@ -151,7 +155,7 @@ class Jam:
             known = {name: self._rows(cells) for name, cells in known.items()}
         rolls, *use = as_heard(rolls, steps, self.dials, self.model.grid(steps), known is not None, False)
         rolls, use = [self._rows(roll) for roll in rolls], [part.to(self.device) for part in use]
-        with in_eval_mode(self.model):
+        with in_eval_mode(self.model), few_threads(rolls[0][..., 0].numel(), self.device):
             self.stream.set_rhythm(rolls, *use, known)
 
     def _rows(self, x):

@@ -19,6 +19,7 @@ import torch
 from model.controls import CONTROLS
 from model.decoding.sampling import encode
 from utils.checks import ArgumentError, check_keys, number, whole
+from utils.device import on_cpu
 from utils.get_model import given_model
 from utils.midi.drums import N_VOICES
 from utils.midi.read import rhythm_roll
@@ -68,6 +69,7 @@ def vary(drums, strength, *, lock=(), seed=None, **playing):
     return _play("vary", drums, {"strength": strength}, lock=lock, seed=seed, **playing)
 
 
+@on_cpu
 def interpolate(first, second, bars, **playing):
     """Play so many bars that lead from the groove of the first drums to that of the second: in the first bar
     the gist of the first drums, in the last that of the second, hit by hit neither. Drums shorter than that
@@ -75,6 +77,7 @@ def interpolate(first, second, bars, **playing):
     return _play("interpolate", drum_rolls(first, "first"), {"second": second, "bars": bars}, **playing)
 
 
+@on_cpu
 def _play(job, drums, own=None, *, model=None, rhythm=None, masks=None, known=None, latent=None, **playing):
     """own: the arguments of the job alone. playing: controls and dials."""
     dials = [field.name for field in fields(Dials)]
@@ -185,6 +188,7 @@ LAYOUTS = {
 assert LAYOUTS.keys() == JOBS.keys()
 
 
+@on_cpu
 def gist(drums, model=None, name="drums"):
     """The gist of the rhythm of drums, bar by bar: the latents (1, bars, Z) that the model makes of it."""
     rolls, model = drum_rolls(drums, name), given_model(model)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.checks import ArgumentError
+from utils.device import on_cpu
 from utils.get_model import given_model, last_model_or_shipped
 from utils.midi.hearing import HeardFile, drums_from_midi, hear, process_midi
 from utils.midi.read import MAX_BARS
@@ -17,6 +18,7 @@ from utils.playing.rolls import drum_rolls
 from utils.playing.takes import check_written, takes_of
 
 
+@on_cpu
 @with_arguments_of(Request)
 def play(rhythm=None, *, num_samples=None, model=None, **asked):
     """Play drums to a rhythm.

@@ -235,8 +235,8 @@ sys.exit(status or "torch" in sys.modules)"""
         (["--runs", "RUNS/good", "--set", "Data.corpus=x"], "--set means nothing with --runs"),
         (["--sort", "score"], "--sort needs --runs"),
         (["--curves", "x.png"], "--curves needs --runs"),
-        (["--runs", "RUNS/good", "--json", "RUNS/notes.txt/x"], "--json: RUNS/notes.txt/x can't be written"),
-        (["--runs", "RUNS/good", "--curves", "RUNS/notes.txt/x"], "RUNS/notes.txt/x: cannot be written"),
+        (["--runs", "RUNS/good", "--json", "RUNS/notes.txt/x"], "RUNS/notes.txt/x: can't be written"),
+        (["--runs", "RUNS/good", "--curves", "RUNS/notes.txt/x"], "RUNS/notes.txt/x: can't be written"),
     ],
 )
 def test_errors_are_one_line(sweep, tmp_path, monkeypatch, capsys, arguments, words):
@@ -348,7 +348,7 @@ def test_a_crash_leaves_the_old_record(tmp_path, monkeypatch):
         raise OSError("no")
 
     monkeypatch.setattr(files.os, "replace", crash)
-    with pytest.raises(OSError):
+    with pytest.raises(ValueError, match="can't be written"):
         record_environment(tmp_path, 10)
     assert (tmp_path / "environment.json").read_text() == before
     assert [path.name for path in tmp_path.iterdir()] == ["environment.json"]

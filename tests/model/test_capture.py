@@ -155,6 +155,7 @@ def test_a_bar_runs_once_in_the_stream_before_it_is_captured(model, pretended_gp
     monkeypatch.setattr(
         Decoding, "run_bar", lambda self, *a: runs.append((*where, self.x.clone())) or run_bar(self, *a)
     )
+    model = copy.deepcopy(model)  # which keeps nothing yet
     drawn(begin(model, 3, Guide(1.0), 1.0, torch.float32), model, random_batch(), Guide(1.0))
     warm_up, captured, replayed = runs[:3]
     assert (warm_up[0], captured[0], len(replayed)) == ("stream", "graph", 1)

@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 
 from utils.config.errors import ConfigError
+from utils.config.schema import SPLITS, config_from_dict
 from utils.config.yaml_file import apply_override
-from utils.corpus.cache import SPLITS
 from utils.files import json_text, write_text
 
 # torch is imported where a checkpoint is evaluated, so that a table of runs comes at once.
@@ -105,8 +105,6 @@ def picture_folder(path):
 
 def changed_config(config, overrides, source):
     """A checkpoint's config (a plain dict) as utils.config.schema gives it, changed by overrides of Data."""
-    from utils.config.schema import config_from_dict
-
     config, problems = copy.deepcopy(config), []
     for override in overrides:
         if not override.strip().startswith("Data."):

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 from utils.config.errors import ConfigError
+from utils.config.schema import SPLITS, config_from_dict
 from utils.config.yaml_file import apply_override
 from utils.files import json_text, write_text
 
@@ -107,8 +108,6 @@ def picture_folder(path):
 
 def changed_config(config, overrides, source):
     """A checkpoint's config (a plain dict) as utils.config.schema gives it, changed by overrides of Data."""
-    from utils.config.schema import config_from_dict
-
     config, problems = copy.deepcopy(config), []
     for override in overrides:
         if not override.strip().startswith("Data."):

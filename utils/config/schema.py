@@ -108,6 +108,9 @@ Range = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValida
 # ---- Data
 
 
+SPLITS = ("train", "validation", "test")
+
+
 class Splits(Section):
     validation: BelowOne
     test: Annotated[BelowOne, AfterValidator(_leaves_some_for_training)]

@@ -20,16 +20,17 @@ import torch
 from torch.utils.data import Dataset
 
 from model.bars import BarGrid
-from model.controls import CONTROLS, controls_of
+from model.controls import CONTROLS, UNSET_KIND, controls_of
 from model.heads import hit_index
 from model.loss import count_tokens
-from utils.corpus import augment
+from utils.corpus import augment, rhythms
 from utils.corpus.attributes import bar_attributes
 from utils.corpus.cache import decode, windows
 from utils.corpus.tasks import known_cells
 from utils.midi.drums import N_VOICES, RHYTHM_CHANNEL, STYLE_NONE
 
 RHYTHM_KEYS = ("rhythm_onset", "rhythm_vel", "rhythm_timeoffset")
+ABOUT_RHYTHM = (*RHYTHM_KEYS, "rhythm_is")
 _ORDER, _BATCH, _NOISE = 0, 1, 2  # tags of the streams of random numbers
 
 
@@ -62,6 +63,7 @@ class DrumBatches(Dataset):
         by_start = np.argsort(file_starts)
         self.file = by_start[np.searchsorted(file_starts[by_start], self.start, side="right") - 1]
         self.style = np.array([file["style"] for file in cache.files], np.int64)[self.file]
+        self.bpm = np.array([file["bpm"] for file in cache.files], float)[self.file]
         self._epoch, self._order = None, None
 
     def __len__(self):
@@ -75,10 +77,10 @@ class DrumBatches(Dataset):
         varied = self.augment and (self.plain_from is None or n < self.plain_from)
         steps = [self._steps_of(window, rng if varied else None) for window in chosen]
         clips = [(self.cache.vel[there], self.cache.offset[there]) for there in steps]
-        rolls, style = collate(clips, self.n_steps), self.style[chosen]
+        rolls, style, bpm = collate(clips, self.n_steps), self.style[chosen], self.bpm[chosen]
         if self.augment and rng.random() < self.data.halves:
-            rolls, style = augment.halves(*rolls), style.repeat(2)
-        return make_batch(*rolls, style, self.data, self.cache.normalize_factor, rng, varied)
+            rolls, style, bpm = augment.halves(*rolls), style.repeat(2), bpm.repeat(2)
+        return make_batch(*rolls, style, self.data, self.cache.normalize_factor, rng, varied, bpm)
 
     def _steps_of(self, window, rng):
         """The steps of a window; with bar_shuffle half of its bars are others of the performance."""
@@ -163,17 +165,19 @@ def collate(clips, n_steps):
     return vel, offset, mask
 
 
-def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varied=True):
+def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varied=True, bpm=None):
     """A batch, as a dict of tensors, from padded windows; plain where rng is None.
 
     With varied=False the drums are as they were played and the rhythm is whole; tasks, drops and
-    shift_loudness stay.
+    shift_loudness stay, and rhythms of hands and parts. bpm (B,): the tempo, for the timing of hands and
+    parts; None: a usual one.
 
     vel, offset (B, T, V) and mask (B, T) as collate gives them, style (B,) int64 ids: they become the
     batch and may be changed in place. data: the config's Data.
 
     onset, vel, timeoffset (B, T, V) float32      what is played: the target
     rhythm_onset, rhythm_vel, rhythm_timeoffset   the same shape; the input, in channel 3
+    rhythm_is (B, T) int64                        its kind, a number of RHYTHM_KINDS; UNSET_KIND = unset
     known_onset, known_vel (B, T, V) bool         cells of the target that the encoder may see:
                                                   whether there is a hit; its velocity and timing
     mask (B, T) bool                              True = a valid step
@@ -188,10 +192,14 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varie
         vary_target(vel, offset, mask, style, data.augmentation, rng)
     batch = {"onset": (vel > 0).astype(np.float32), "vel": vel, "timeoffset": offset, "mask": mask}
     batch |= labels(vel, style, grid, normalize_factor)
+    made = None if rng is None else rhythms.draw(vel, offset, mask, grid, data.rhythm_source, bpm, rng)
+    kind = np.full(len(vel), rhythms.DRUMS) if made is None else made.kind
+    batch["rhythm_is"] = np.repeat(kind[:, None], vel.shape[1], 1)
     if varied:
-        batch |= rhythm_rolls(*take_rhythm(vel, offset, mask, data, rng))
+        batch |= rhythm_rolls(*take_rhythm(vel, offset, mask, data, rng, made))
     else:
         rhythm = augment.loudest(vel, offset)
+        rhythm = rhythm if made is None else made.over(*rhythm)
         batch |= rhythm_rolls(rhythm[0] > 0, *rhythm)
     if rng is None:
         batch |= {name: np.zeros(vel.shape, bool) for name in ("known_onset", "known_vel")}
@@ -258,15 +266,17 @@ def labels(vel, style, grid, normalize_factor):
     return batch | {"style": np.repeat(style[:, None], vel.shape[1], 1)}
 
 
-def take_rhythm(vel, offset, mask, data, rng):
+def take_rhythm(vel, offset, mask, data, rng, made=None):
     """The rhythm that the encoder reads: (onset bool, vel, offset), each (B, T), partly masked.
 
-    It comes from the voices of Data.rhythm_source and is changed and masked by Data.augmentation. The drums
-    stay as they are.
+    It comes from the voices of Data.rhythm_source, or was made (see utils.corpus.rhythms.Made), and is
+    changed and masked by Data.augmentation. The drums stay as they are.
     """
     chance, (n_rows, n_steps) = data.augmentation, mask.shape
-    voices = augment.heard_voices(rng, dict(data.rhythm_source), n_rows)
+    voices = augment.heard_voices(rng, dict(data.rhythm_source), n_rows)  # of hands and parts: all
     rhythm_vel, rhythm_offset = augment.loudest(vel, offset, voices)
+    if made is not None:
+        rhythm_vel, rhythm_offset = made.over(rhythm_vel, rhythm_offset)
 
     def happens(probability):
         return rng.random((n_rows, 1)) < probability
@@ -323,6 +333,8 @@ def drop_rhythm(batch, grid, data, rng):
     silent = (step >= cut[:, None]) | without_rhythm[:, None]
     for name in RHYTHM_KEYS:
         batch[name][silent] = 0
+    unknown = happens(drop.rhythm_is) if drop.rhythm_is else np.zeros(n_rows, bool)
+    batch["rhythm_is"][unknown | without_rhythm] = UNSET_KIND
 
 
 def drop_controls(batch, drop, rng):
@@ -381,4 +393,4 @@ def swap_rhythm(batch, other=None):
     """
     if other is None:
         other = torch.arange(len(batch["mask"])).roll(1)
-    return {**batch, **{name: batch[name][other] for name in RHYTHM_KEYS}}
+    return {**batch, **{name: batch[name][other] for name in ABOUT_RHYTHM}}

@@ -8,7 +8,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from model.controls import CONTROLS, cells
+from model.controls import CONTROLS, RHYTHM_KINDS, cells
+from model.layers import zero_embedding
 
 
 class ScalarControl(nn.Module):
@@ -63,7 +64,8 @@ def embedding_of(control, d_control):
 class Condition(nn.Module):
     """One vector per step of everything that the decoder is conditioned on; each part can be unset."""
 
-    def __init__(self, d_context, d_latent, d_control, d_condition, longest_bar):
+    def __init__(self, d_context, d_latent, d_control, d_condition, longest_bar, rhythm_is=False):
+        """rhythm_is: whether the kind of the rhythm is told."""
         super().__init__()
         self.d_control = d_control
         for name, control in CONTROLS.items():
@@ -75,10 +77,12 @@ class Condition(nn.Module):
         self.unset_latent = nn.Parameter(torch.zeros(d_control))
         # the controls, the position and the latent have d_control numbers each
         self.mix = nn.Linear((len(CONTROLS) + 2) * d_control + d_context, d_condition)
+        self.kind = zero_embedding(len(RHYTHM_KINDS) + 1, d_condition) if rhythm_is else None
 
-    def forward(self, context, latent, use_context, use_latent, controls, grid):
+    def forward(self, context, latent, use_context, use_latent, controls, grid, kind=None):
         """context (B, T, D), latent (B, N, Z), use_context and use_latent (B, T) bool, controls {name:
-        values} as in DrumVAE.forward, grid: the BarGrid of the steps -> (B, T, C)."""
+        values} as in DrumVAE.forward, grid: the BarGrid of the steps, kind (B, T) long, see RHYTHM_KINDS, or
+        None for a model that is not told -> (B, T, C)."""
         latent = self.unfold(latent).unflatten(-1, (-1, self.d_control))[:, :, : grid.longest]
         position = self.position(grid.on(context.device).place)
         parts = (
@@ -88,7 +92,8 @@ class Condition(nn.Module):
             torch.where(use_latent.unsqueeze(-1), grid.by_step(latent), self.unset_latent.to(latent.dtype)),
         )
         dtype = context.dtype
-        return F.silu(self.mix(torch.cat([part.to(dtype) for part in parts], dim=-1)))
+        mixed = self.mix(torch.cat([part.to(dtype) for part in parts], dim=-1))
+        return F.silu(mixed if self.kind is None else mixed + self.kind(kind).to(mixed.dtype))
 
 
 class BarLatent(nn.Module):

@@ -13,6 +13,8 @@ import numpy as np
 N_VOICES = 9
 N_STYLES = 19  # the last id, UNSET_STYLE, means that no style is asked for
 UNSET_STYLE = N_STYLES - 1
+RHYTHM_KINDS = ("drums", "hands", "part")  # what a rhythm is; one id more means unset
+UNSET_KIND = len(RHYTHM_KINDS)
 MIDI_VELOCITIES = 127
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_aug import RHYTHM_KEYS, DrumBatches, Pieces, collate, swap_rhythm, unset_controls
+from data_aug import ABOUT_RHYTHM, RHYTHM_KEYS, DrumBatches, Pieces, collate, swap_rhythm, unset_controls
 from model.controls import CONTROLS
 from tests.helpers.drum_windows import (
     CONFIG,
@@ -164,7 +164,7 @@ def test_every_batch_keeps_the_rules_of_a_roll(cache, seed):
         assert not late[onset == 0].any() and not onset[~mask.expand_as(onset)].any()
     kinds = {
         torch.float32: ("onset", "vel", "timeoffset", *RHYTHM_KEYS, *FLOAT_CONTROLS),
-        torch.int64: ("style",),
+        torch.int64: ("style", "rhythm_is"),
         torch.bool: ("mask", "known_onset", "known_vel", "use_context", "use_latent"),
     }
     assert {name: tensor.dtype for name, tensor in batch.items()} == {
@@ -313,7 +313,7 @@ def test_unset_controls_and_swap_rhythm_change_only_what_they_name():
     for name in batch:
         if name not in (*FLOAT_CONTROLS, "style"):
             assert torch.equal(bare[name], batch[name])
-        if name in RHYTHM_KEYS:
+        if name in ABOUT_RHYTHM:
             assert torch.equal(swapped[name][1:], batch[name][:-1]) and torch.equal(
                 swapped[name][0], batch[name][-1]
             )

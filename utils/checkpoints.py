@@ -93,12 +93,21 @@ def _check_whole(path):
         raise ValueError(f"{path}: damaged, the checksum of {damaged} does not fit")
 
 
-def load_weights(model, state_dict, path):
+def load_weights(model, state_dict, path, may_lack=()):
     """Copies a checkpoint's `vae_model` into the model, cast to its dtypes; `path` is named in errors.
 
+    may_lack: names of parts that the checkpoint may lack; they stay as they are. Returns those that it lacks.
     Raises ValueError, the model untouched, that lists missing, unexpected and misshapen weights.
     """
     own = model.state_dict()
+    lacking = [
+        part
+        for part in may_lack
+        if any(name.startswith(f"{part}.") for name in own)
+        and not any(name.startswith(f"{part}.") for name in state_dict)
+    ]
+    kept = {name: own[name] for name in own if name.startswith(tuple(f"{part}." for part in lacking))}
+    state_dict = state_dict | kept
     misfits = {
         "missing": [name for name in own if name not in state_dict],
         "unexpected": [name for name in state_dict if name not in own],
@@ -112,6 +121,7 @@ def load_weights(model, state_dict, path):
     if problems:
         raise ValueError(f"{path}: the weights do not fit the model; {'; '.join(problems)}")
     model.load_state_dict(state_dict)
+    return lacking
 
 
 def _shape(value):

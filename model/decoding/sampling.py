@@ -7,7 +7,7 @@ import contextlib
 
 import torch
 
-from model.controls import CONTROLS
+from model.controls import CONTROLS, UNSET_KIND
 from model.decoding.capture import begin
 from model.decoding.steps import Guide, inference
 from model.heads import offset_to_bin, velocity_to_bin
@@ -31,15 +31,18 @@ def few_threads(little, device):
             torch.set_num_threads(before)
 
 
-def encode_rhythm(model, rhythm, mask, use_context, use_latent, grid, known=None, latent=None):
+def encode_rhythm(
+    model, rhythm, mask, use_context, use_latent, grid, known=None, latent=None, rhythm_is=None
+):
     """Encode a rhythm: a dict of tensors (B, T, ...) of all that no control changes, so that bars can be cut
     out of it.
 
     rhythm: onset, vel, timeoffset (B, T, V); mask, use_context, use_latent (B, T) bool; grid: the BarGrid of
     the steps; known: dict of rolls and masks as in `sample`, or None; latent (B, N, Z): in place of the
-    encoder's, or None.
+    encoder's, or None. rhythm_is: (B, T) long, see RHYTHM_KINDS, or None, unset.
     """
-    context, mu = encode(model, rhythm, mask, use_context, use_latent, grid, known)
+    kind = model.kind_of_steps(rhythm_is, use_context, use_latent)
+    context, mu = encode(model, rhythm, mask, use_context, use_latent, grid, known, kind)
     latent = mu if latent is None else latent.to(mu.dtype)
     encoded = {
         "mask": mask,
@@ -49,12 +52,14 @@ def encode_rhythm(model, rhythm, mask, use_context, use_latent, grid, known=None
         "latent": grid.spread(latent),
         "onset_bias": model.onset_bias(model.marginal_head(context), use_context).float(),
     }
+    encoded |= {} if kind is None else {"kind": kind}
     return encoded | read_tap(model, rhythm, use_context & mask) | (known or {})
 
 
 @inference
-def encode(model, rhythm, mask, use_context, use_latent, grid, known=None):
-    """The context (B, T, D) and the mean of each bar's latent (B, N, Z); arguments as of encode_rhythm.
+def encode(model, rhythm, mask, use_context, use_latent, grid, known=None, kind=None):
+    """The context (B, T, D) and the mean of each bar's latent (B, N, Z); arguments as of encode_rhythm, kind
+    as kind_of_steps gives it.
 
     More than WINDOW_BARS are encoded in windows that overlap, without their margins, so that a long rhythm
     takes no more memory than a short one; docs/experiments.md has what that changes.
@@ -80,6 +85,7 @@ def encode(model, rhythm, mask, use_context, use_latent, grid, known=None):
                 [roll[:, here] for roll in rolls],
                 *(steps[:, here] for steps in masks),
                 window,
+                None if kind is None else kind[:, here],
             )
         contexts.append(context[:, window.steps_of(kept - first, end - first)])
         latents.append(mu[:, kept - first : end - first])
@@ -123,8 +129,9 @@ def build_conditioning(model, encoded, controls, guide, grid):
         guide.repeat_views(encoded["use_latent"]),
         {name: x.to(latent.dtype) if x.is_floating_point() else x for name, x in controls.items()},
         grid,
+        guide.repeat_views(encoded["kind"]) if "kind" in encoded else None,
     )
-    used_up = "context", "latent", "use_context", "use_latent"
+    used_up = "context", "latent", "use_context", "use_latent", "kind"
     conditioning = {name: x for name, x in encoded.items() if name not in used_up}
     conditioning["modulation"] = model.decoder.project_condition(condition)
     tap = encoded["tap_tokens"]
@@ -145,6 +152,7 @@ def sample(
     use_latent=None,
     known=None,
     latent=None,
+    rhythm_is=None,
     forbid=None,
     limit=None,
     num_samples=1,
@@ -160,7 +168,8 @@ def sample(
     mask (B, T) bool: steps that exist. use_context, use_latent (B, T) bool: whether a step may use the
     rhythm's context and its bar's latent (all by default). known: dict with onset, vel, timeoffset (B, T, V)
     and known_onset, known_vel (B, T, V) bool; those cells come back as they are. latent (B, N, Z): in place
-    of the latents of the rhythm's bars. forbid (B, T, V) bool: voices that stay silent. limit (B, T, R, V):
+    of the latents of the rhythm's bars. rhythm_is (B, T) long: what the rhythm is, see RHYTHM_KINDS; None:
+    unset. forbid (B, T, V) bool: voices that stay silent. limit (B, T, R, V):
     how many voices a step may hit, see keep_within; known cells stay, however many they are. num_samples: how
     often each rhythm is played; it is encoded once. temperature > 0. guidance: 1 = as trained, more = the
     controls turned up, where any is set; or a dict with a number for each control. follow: 1 = the rhythm's
@@ -185,6 +194,7 @@ def sample(
         grid.whole(),
         None if known is None else {name: grid.fill(x) for name, x in known.items()},
         latent,
+        None if rhythm_is is None else grid.fill(rhythm_is, UNSET_KIND),
     )
     for name, rule in (("forbid", forbid), ("limit", limit)):
         if rule is not None:

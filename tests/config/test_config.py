@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from model.controls import CONTROLS
 from utils.config.errors import shorten
-from utils.config.schema import Config, ConfigError, config_from_dict, load_config
+from utils.config.schema import ADDED, Config, ConfigError, config_from_dict, load_config
 
 
 def problems(repository, override):
@@ -286,8 +286,11 @@ def test_missing_file_is_named(tmp_path):
 
 
 def test_every_key_is_needed(config):
-    """A checkpoint's config never falls back on defaults that may have changed since."""
+    """A checkpoint's config never falls back on defaults that may have changed since; keys that came later
+    have the meaning of a program without them."""
     for *parents, name in leaves(config.to_dict()):
+        if ".".join([*parents, name]) in ADDED:
+            continue
         plain = config.to_dict()
         section = plain
         for parent in parents:
@@ -296,6 +299,21 @@ def test_every_key_is_needed(config):
         with pytest.raises(ConfigError) as caught:
             config_from_dict(plain, "mine.pt")
         assert str(caught.value) == f"mine.pt: missing key {'.'.join([*parents, name])}"
+
+
+def test_keys_that_came_later_may_be_missing(config):
+    """Then the config is that of config.yaml, in which they are off; what is given stays."""
+    plain = config.to_dict()
+    for key in ADDED:
+        *parents, name = key.split(".")
+        section = plain
+        for parent in parents:
+            section = section[parent]
+        del section[name]
+    assert config_from_dict(plain) == config
+    assert not ADDED.keys() & {".".join(path) for path in leaves(plain)}  # it is not changed
+    plain["Model"]["rhythm_is"] = True
+    assert config_from_dict(plain).Model.rhythm_is is True
 
 
 def test_no_key_takes_text_or_truth_for_a_number(config):

@@ -5,6 +5,8 @@ Whole numbers pass where a number is expected, text and truth values never do. E
 so that the config in a checkpoint rebuilds the same model anywhere.
 """
 
+import copy
+from functools import reduce
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -118,14 +120,14 @@ class Weights(Section):
 
 
 RhythmSource = _of_one_kind(
-    "RhythmSource", Weights, NotNegative, "loudest", "kick_snare", "hats", "voice_subset"
+    "RhythmSource", Weights, NotNegative, "loudest", "kick_snare", "hats", "voice_subset", "hands", "part"
 )
 _TASKS = ("tap", "humanise", "add_voice", "infill", "continue")
 Task = create_model(
     "Task", __base__=_of_one_kind("Tasks", Weights, NotNegative, *_TASKS), keep_rhythm=(Probability, ...)
 )
 _CONTROLS = ("density", "intensity", "instrument", "voice", "style", "all_controls", "all_but_one")
-_RHYTHM = ("context", "latent", "rhythm", "rhythm_tail")
+_RHYTHM = ("context", "latent", "rhythm", "rhythm_tail", "rhythm_is")
 Drop = _of_one_kind("Drop", Section, Probability, *_CONTROLS, *_RHYTHM)
 
 
@@ -219,6 +221,7 @@ class Output(Section):
 
 
 class Model(Section):
+    rhythm_is: bool
     Encoder: Stack
     Intermediate: Intermediate
     Decoder: Decoder
@@ -286,6 +289,14 @@ class Config(Section):
 
 # ---- Loading
 
+# Keys that configs and checkpoints may lack, which were made before there were such: what they mean there
+ADDED = {
+    "Data.rhythm_source.hands": 0.0,
+    "Data.rhythm_source.part": 0.0,
+    "Data.drop.rhythm_is": 0.0,
+    "Model.rhythm_is": False,
+}
+
 
 def load_config(path="config.yaml", overrides=()):
     """The config of a YAML file, changed by overrides such as "Training.learning_rate=3e-4".
@@ -307,9 +318,22 @@ def config_from_dict(values, source="config"):
     return _validate(values, [], source)
 
 
+def _with_added(values):
+    """The nested dict with the keys of ADDED that it lacks; only dicts that change are copied."""
+    for name, value in ADDED.items():
+        *sections, key = name.split(".")
+        section = values
+        for part in sections:
+            section = section.get(part) if isinstance(section, dict) else None
+        if isinstance(section, dict) and key not in section:
+            values = copy.deepcopy(values)
+            reduce(dict.__getitem__, sections, values)[key] = copy.copy(value)
+    return values
+
+
 def _validate(values, problems, source):
     try:
-        config = Config.model_validate(values)
+        config = Config.model_validate(_with_added(values))
     except ValidationError as error:
         problems = problems + explain(error, Config)
     if problems:

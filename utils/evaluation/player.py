@@ -5,8 +5,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data_aug import RHYTHM_KEYS, swap_rhythm, unset_controls
-from model.controls import CONTROLS, controls_of
+from data_aug import ABOUT_RHYTHM, RHYTHM_KEYS, swap_rhythm, unset_controls
+from model.controls import CONTROLS, UNSET_KIND, controls_of
 from model.decoding.sampling import sample
 from utils.evaluation.sets import partners
 from utils.playing.request import GUIDANCE
@@ -61,7 +61,8 @@ def onsets_known(batch):
 
 def without_rhythm(windows):
     batch = unset(windows)
-    return batch | {name: torch.zeros_like(batch[name]) for name in RHYTHM_KEYS}
+    batch = batch | {name: torch.zeros_like(batch[name]) for name in RHYTHM_KEYS}
+    return batch | {"rhythm_is": torch.full_like(batch["rhythm_is"], UNSET_KIND)}
 
 
 def around(windows, anew):
@@ -107,7 +108,7 @@ class Player:
         T, V)."""
         device = next(self.model.parameters()).device
         known = KNOWN if batch["known_onset"].any() else ()
-        batch = {name: batch[name] for name in (*RHYTHM_KEYS, *CONTROLS, "mask", *known)}
+        batch = {name: batch[name] for name in (*ABOUT_RHYTHM, *CONTROLS, "mask", *known)}
         dials = {
             "num_samples": samples,
             "temperature": temperature,
@@ -120,7 +121,8 @@ class Player:
         for part in in_batches(batch, samples):
             part = to_device(part, device)
             rhythm, cells = [part[name] for name in RHYTHM_KEYS], {name: part[name] for name in known} or None
-            rolls = sample(self.model, rhythm, controls_of(part), part["mask"], known=cells, **dials)
+            about = {"known": cells, "rhythm_is": part["rhythm_is"]}
+            rolls = sample(self.model, rhythm, controls_of(part), part["mask"], **about, **dials)
             played.append([roll.unflatten(0, (-1, samples)).cpu().numpy() for roll in rolls])
             progress.update(len(part["mask"]))
         progress.close()

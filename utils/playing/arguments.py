@@ -114,6 +114,8 @@ REQUEST_FLAGS = """
 as style=3 hits-per-bar=2 velocity=1 voice=2 (default: 1.5)
 --follow HOW number | literal or 1: the rhythm hit by hit; loose or 0: its gist alone; numbers between, or \
 up to 2; free: not at all (default: literal)
+--rhythm-is KIND text | drums; hands: taps, something of everything; part: to be played to, as a bass; \
+unset (default: as the file tells)
 --num-samples N int | how many versions, the best first (default: 1)
 --best-of N int | play so many, and keep those that come nearest to what was asked (default: 1)
 --kit-in KIT text | which keys are which voice where the rhythm is drums: gm, roland_td, or a YAML file, see \

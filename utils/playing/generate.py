@@ -15,7 +15,7 @@ from utils.checks import ArgumentError, whole
 from utils.get_model import given_model
 from utils.playing.controls import Bars, for_model, from_model_units, read_curves
 from utils.playing.receipt import best_takes
-from utils.playing.request import Dials, with_arguments_of
+from utils.playing.request import KINDS, Dials, with_arguments_of
 from utils.playing.rolls import (
     KNOWN,
     MAX_RHYTHM_STEPS,
@@ -27,6 +27,7 @@ from utils.playing.rolls import (
     looped,
     read_rhythm,
 )
+from utils.warn import warn
 
 
 @with_arguments_of(Dials, *CONTROLS)
@@ -68,6 +69,9 @@ def generate(
         default. num_samples: versions.
     follow: "literal" or 1 follows the rhythm hit by hit, "loose" or 0 its gist bar by bar; numbers between
         lie between, and up to 2 beyond. "free": not at all.
+    rhythm_is: "drums", a drummer's own hits or a loop; "hands", taps of a person, something of everything;
+        "part", what is played to, as a bass, a guitar, a clave or a click; None or "unset": not said. A model
+        that was not trained with it plays as ever.
     drums, lock: three rolls, and one or several of their voices, names or indices, that are played exactly as
         they are there; drums shorter than seq_len come round again. at_most: no step hits more voices than
         this. playable: no step needs more than two hands and two feet, of which one plays the kick and the
@@ -114,8 +118,11 @@ class Plan:
     onsets_known: bool
 
 
-def make_plan(model, dials, seq_len, rhythm, curves, masks=None, drums=None, known=None, latent=None):
-    """The Plan for arguments of `generate`; curves: control name -> curve, or None.
+def make_plan(
+    model, dials, seq_len, rhythm, curves, masks=None, drums=None, known=None, latent=None, told=None
+):
+    """The Plan for arguments of `generate`; curves: control name -> curve, or None. told: what the
+    file says that the rhythm is, where dials.rhythm_is does not.
 
     Each cell is decided by the first of these that speaks of it:
     1. a step that `masks` leaves out is silent;
@@ -139,6 +146,7 @@ def make_plan(model, dials, seq_len, rhythm, curves, masks=None, drums=None, kno
     rhythm, use_context, use_latent = as_heard(rhythm, reach, dials, grid, around, gist)
     inputs = {"rhythm": rhythm, "use_context": use_context, "use_latent": use_latent}
     inputs |= {"controls": for_model(curves, mask, grid), "mask": mask, "known": known, "latent": latent}
+    inputs |= {"rhythm_is": kind_of_rhythm(model, dials, told, steps)}
     inputs |= {"forbid": curves["instrument"] < 0, "limit": limits(dials.at_most, dials.playable, steps)}
     followed = rhythm[0][: reach if use_context.any() else 0]
     onsets_known = around and bool((known["known_onset"] | ~mask[:, None]).all())
@@ -206,6 +214,17 @@ def as_heard(rhythm, reach, dials, grid, known, latent):
         return rhythm, step >= 0, step >= 0
     begun = torch.tensor(grid.starts)[torch.as_tensor(grid.index.bar)] < reach
     return rhythm, (step < reach) & bool(follow), (begun & (follow is not None)) | latent
+
+
+def kind_of_rhythm(model, dials, told, steps):
+    """What the rhythm is, (steps,) long as `sample` takes it, or None for a model that is not told."""
+    if not model.told_kind:
+        if dials.rhythm_is is not None:
+            warn(
+                f"rhythm_is: {dials.rhythm_is}; this model does not know what a rhythm is, and plays as ever"
+            )
+        return None
+    return torch.full((steps,), KINDS.index(dials.rhythm_is or told or "unset"))
 
 
 def make_generator(seed, device):

@@ -7,7 +7,14 @@ from model.decoding.streaming import Stream
 from utils.checks import ArgumentError
 from utils.get_model import given_model
 from utils.playing.controls import for_model, read_curves
-from utils.playing.generate import as_heard, check_lock, in_eval_mode, lock_voices, make_generator
+from utils.playing.generate import (
+    as_heard,
+    check_lock,
+    in_eval_mode,
+    kind_of_rhythm,
+    lock_voices,
+    make_generator,
+)
 from utils.playing.request import Dials, with_arguments_of
 from utils.playing.rolls import (
     MAX_RHYTHM_STEPS,
@@ -151,8 +158,9 @@ class Jam:
             known = {name: self._rows(cells) for name, cells in known.items()}
         rolls, *use = as_heard(rolls, steps, self.dials, self.model.grid(steps), known is not None, False)
         rolls, use = [self._rows(roll) for roll in rolls], [part.to(self.device) for part in use]
+        kind = kind_of_rhythm(self.model, self.dials, None, steps)
         with in_eval_mode(self.model):
-            self.stream.set_rhythm(rolls, *use, known)
+            self.stream.set_rhythm(rolls, *use, known, None if kind is None else self._rows(kind))
 
     def _rows(self, x):
         return x.expand(self.dials.num_samples, *x.shape).to(self.device)

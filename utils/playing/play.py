@@ -32,6 +32,8 @@ def play(rhythm=None, *, num_samples=None, model=None, **asked):
     job: what is done, a name out of JOBS; all but "tap" are done to the drums in `rhythm` or to `drums`,
         three rolls. voices_anew, bars_anew (counted from 1: "2,5-7"), strength, second (a MIDI file or
         rolls): as the job needs them.
+    rhythm_is: what the rhythm is, see `generate`; None: as the file tells, of which most notes are drums, or
+        one or two pitches that are struck (hands), or neither (a part).
     track, kit_in: how the file is heard, see process_midi. kit_out, keep_tracks, lead_in: how the take is
         written, see convert_to_midi. tempo: beats per minute; None: tempo map and meters of the file, or 120.
     model: None: the one built last or, where there is none, that of checkpoints/drummer.pt. seed: the same
@@ -55,7 +57,7 @@ def perform(request, model, say=lambda line: None):
     check_written(request.kit_out, **written)
     heard = Heard.of(request, model.steps_per_bar)
     plan, asked, steps = lay_out(request, heard, model)
-    for line in heard.lines(request, steps, model.steps_per_bar):
+    for line in heard.lines(request, steps, model.steps_per_bar, model.told_kind):
         say(line)
     return takes_of(
         [roll[:, :steps] for roll in draw(plan)],
@@ -127,13 +129,19 @@ class Heard:
         own = {name: read.get(field, getattr(request, field)) for name, field in _fields_of(request).items()}
         return {name: value for name, value in own.items() if value is not None}
 
-    def lines(self, request, steps, bar):
-        """How the input was taken, in words."""
+    @property
+    def told(self):
+        """What the file says that the rhythm is; None without one."""
+        return None if self.file is None else self.file.kind()
+
+    def lines(self, request, steps, bar, told_kind=False):
+        """How the input was taken, in words. told_kind: whether the model is told what the rhythm is."""
         if self.file is None:
             return
         own = self.own_steps if request.job == "tap" else self.drums[0].shape[-2]
         length = f"{own / bar:g} bars at {self.file.timeline.bpm()} bpm; playing {steps / bar:g}"
-        yield f"{request.file}: {length}, seed {request.seed}"
+        kind = f", heard as {request.rhythm_is or self.told}" if told_kind and request.job == "tap" else ""
+        yield f"{request.file}: {length}, seed {request.seed}{kind}"
         remarks = remarks_on(self.file.midi, self.file.timeline, request.laid_song, request.keep_tracks)
         for remark in (*self.file.remarks, *remarks):
             yield f"  {remark}"
@@ -158,7 +166,7 @@ def lay_out(request, heard, model):
         curves = to_model_units(asked, model.normalize_factor, model.grid(asked.n_bars * bar))
     else:
         curves, known = song.curves(model), song.crashes(rhythm, model, request.follow) or known
-    more = {"known": known, "latent": request.latent}
+    more = {"known": known, "latent": request.latent, "told": None if silent else heard.told}
     return plan_layout(request.job, layout, drums, model, request, rhythm, curves, **more), asked, steps
 
 

@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass, fields
 from functools import cached_property
 
-from model.controls import CONTROLS
+from model.controls import CONTROLS, RHYTHM_KINDS
 from utils.checks import ArgumentError, check_keys, check_switch, number, whole
 from utils.midi.read import MAX_BARS
 from utils.playing.arguments import JOBS
@@ -22,6 +22,7 @@ from utils.playing.wishes import WISHES, lay_out, read_wishes
 GUIDANCE = 1.5  # where controls are set; chosen on the validation split, see docs/experiments.md
 FOLLOW = {"literal": 1.0, "loose": 0.0, "free": None}
 MOST_FOLLOW = 2
+KINDS = *RHYTHM_KINDS, "unset"  # by their numbers
 MOST_SEED = 2**63 - 1
 
 
@@ -55,6 +56,7 @@ class Dials:
     temperature: float = 1.0
     guidance: float | dict = GUIDANCE
     follow: float | str = "literal"
+    rhythm_is: str | None = None  # None: as the file tells
     lock: object = None
     at_most: int | None = None
     playable: bool = False
@@ -67,6 +69,8 @@ class Dials:
         whole(self.num_samples, "num_samples")
         if self.best_of is not None:
             whole(self.best_of, "best_of")
+        if self.rhythm_is not in (None, *KINDS):
+            raise ArgumentError("rhythm_is", self.rhythm_is, f"it must be one of {', '.join(KINDS)}")
         limits(self.at_most, self.playable, 1)
         seed = (
             int.from_bytes(os.urandom(4), "big") if self.seed is None else self.seed

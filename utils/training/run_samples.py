@@ -25,7 +25,9 @@ def write_samples(model, batch, folder, log=None, step=None):
     chosen = _spread(batch["mask"])
     batch = {name: tensor[chosen].to(device) for name, tensor in unset_controls(batch).items()}
     rhythms, chance = [batch[name] for name in RHYTHM_KEYS], torch.Generator(device).manual_seed(0)
-    played = sample(model, rhythms, controls_of(batch), batch["mask"], generator=chance)
+    played = sample(
+        model, rhythms, controls_of(batch), batch["mask"], rhythm_is=batch["rhythm_is"], generator=chance
+    )
     takes = {"played": played, "real": tuple(batch[name] for name in ("onset", "vel", "timeoffset"))}
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

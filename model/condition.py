@@ -190,3 +190,46 @@ class Budget(nn.Module):
 
     def forward(self, features):
         return self.mlp(features)
+
+
+class History(nn.Module):
+    """What each voice did at this place of the bars before: a groove repeats. Exact, causal, cheap: all of it
+    is known when a bar begins.
+
+    Features per step, for each of `lags` bars ago: onset, velocity and timing of each voice at the same place
+    of that bar, and whether that bar has this place; zeros where it has none, or where there is no such bar.
+    """
+
+    def __init__(self, lags, n_voice, d_hidden, d_out):
+        super().__init__()
+        self.lags = tuple(lags)
+        n_features = len(self.lags) * (3 * n_voice + 1)
+        self.mlp = nn.Sequential(nn.Linear(n_features, d_hidden), nn.SiLU(), nn.Linear(d_hidden, d_out))
+        nn.init.zeros_(self.mlp[2].weight)  # a model that was trained without it plays as before
+        nn.init.zeros_(self.mlp[2].bias)
+
+    def features(self, drums, grid):
+        """Of all steps of drums, three rolls (B, T, V): (B, T, F). grid: the BarGrid of the steps."""
+        bars = grid.by_bar(_with_presence(drums))
+        earlier = [F.pad(bars, (0, 0, 0, 0, lag, 0))[:, : bars.shape[1]] for lag in self.lags]
+        return grid.by_step(torch.cat(earlier, -1))
+
+    def features_of_bar(self, past, shape):
+        """The same of the bar that follows the bars `past`, each three rolls (B, n, V): (B, n, F) of its
+        steps. shape: (B, n, V) of the bar."""
+        parts = []
+        for lag in self.lags:
+            if lag > len(past):
+                parts.append(self.mlp[0].weight.new_zeros(*shape[:2], 3 * shape[2] + 1))
+                continue
+            bar = _with_presence(past[-lag])[:, : shape[1]]
+            parts.append(F.pad(bar, (0, 0, 0, shape[1] - bar.shape[1])))
+        return torch.cat([part.to(parts[0].device, parts[0].dtype) for part in parts], -1)
+
+    def forward(self, features):
+        return self.mlp(features)
+
+
+def _with_presence(drums):
+    """Three rolls (B, T, V) and a one for each step: (B, T, 3V + 1)."""
+    return torch.cat((*drums, torch.ones_like(drums[0][..., :1])), -1)

@@ -11,7 +11,7 @@ import torch
 import torch.nn as nn
 
 from model.bars import BEATS_PER_BAR, BarGrid
-from model.condition import BarLatent, Budget, Condition
+from model.condition import BarLatent, Budget, Condition, History
 from model.controls import N_VOICES, RHYTHM_KINDS, UNSET_KIND, controls_of
 from model.cpu_training import Dropout, RMSNorm
 from model.derived_cache import DerivedCache
@@ -67,7 +67,7 @@ class DrumVAE(nn.Module):
     """Encoder, latent, decoder and heads. Built from a checkpoint's config by utils.get_model."""
 
     # parts that a config may ask for, and that begin so that a model without them plays the same
-    NEW_PARTS = "encoder.kind", "condition.kind"
+    NEW_PARTS = "encoder.kind", "condition.kind", "history"
 
     def __init__(self, config):
         """config: the plain dict that a checkpoint carries, Data.normalize_factor included."""
@@ -101,9 +101,11 @@ class DrumVAE(nn.Module):
         self.decoder = Phi3Decoder(
             N_VOICES, **sizes, **shared, d_condition=condition["d_condition"], film=condition["film"]
         )
-        self.budget = None
+        self.budget = self.history = None
+        n_out = decoder["n_layer"] * self.decoder.d_modulation
+        if decoder.get("history"):
+            self.history = History(decoder["history"], N_VOICES, condition["d_condition"], n_out)
         if condition["remaining_budget"]:
-            n_out = decoder["n_layer"] * self.decoder.d_modulation
             self.budget = Budget(N_VOICES, self.normalize_factor, 2 * condition["d_control"], n_out)
         self.onset_head = OnsetChain(decoder["d_model"], N_VOICES, output["onset_chain"])
         self.tap = TapTokens(decoder["d_model"], self.velocity_bins, self.offset_bins)
@@ -136,10 +138,10 @@ class DrumVAE(nn.Module):
         (B, T) or (B, T, V), normalized where the control is, NaN = unset; ids (B, T) long, the last = unset,
         or weights, see IdControl. rhythm_is (B, T) long: what the rhythm is, see RHYTHM_KINDS; it may be
         missing, and is not read by a model that is not told. use_context, use_latent, mask (B, T).
-        noise (B, N, Z), standard normal, makes the latent a sample; without that key it is the mean. With the keys of hit_index the hits are
-        taken from there and the device is not waited for. targets: what the nats are measured against, by
-        head as `logits` returns them, or with probabilities (n_hit, K) in place of tokens; None: the drums
-        themselves.
+        noise (B, N, Z), standard normal, makes the latent a sample; without that key it is the mean. With
+        the keys of hit_index the hits are taken from there and the device is not waited for. targets: what
+        the nats are measured against, by head as `logits` returns them, or with probabilities (n_hit, K) in
+        place of tokens; None: the drums themselves.
 
         Returned: onset_nats, velocity_nats, offset_nats (sums), steps, hits (counts), each a 0-d tensor;
         marginal_nats: of the encoder's own guess at the onsets of the steps it attends to, without the chain;
@@ -215,7 +217,10 @@ class DrumVAE(nn.Module):
         """Hidden states (B, T, D) of the decoder over the drums; condition (B, T, C)."""
         targets = self.budget_targets(controls, grid)
         earlier = grid.sums_before(onset), grid.sums_before(vel)
-        modulation = self.add_budget(self.decoder.project_condition(condition), targets, *earlier)
+        modulation = self.decoder.project_condition(condition)
+        if self.history is not None:
+            modulation = self.add_history(modulation, self.history.features((onset, vel, timeoffset), grid))
+        modulation = self.add_budget(modulation, targets, *earlier)
         return self.decoder(self.decoder.embed_previous(onset, vel, timeoffset), modulation)
 
     def onset_bias(self, marginal_logits, use_context):
@@ -240,3 +245,7 @@ class DrumVAE(nn.Module):
             return modulation
         features = self.budget.features(targets, played_onset, played_vel).to(modulation.dtype)
         return modulation + self.budget(features).unflatten(-1, modulation.shape[-2:])
+
+    def add_history(self, modulation, features):
+        """modulation (..., L, P) of L layers plus that of the bars before; features of History (..., F)."""
+        return modulation + self.history(features.to(modulation.dtype)).unflatten(-1, modulation.shape[-2:])

@@ -7,7 +7,7 @@ import contextlib
 
 import torch
 
-from model.controls import CONTROLS, UNSET_KIND
+from model.controls import CONTROLS, N_VOICES, UNSET_KIND
 from model.decoding.capture import begin
 from model.decoding.steps import Guide, inference
 from model.heads import offset_to_bin, velocity_to_bin
@@ -142,6 +142,17 @@ def build_conditioning(model, encoded, controls, guide, grid):
     return conditioning if targets is None else conditioning | {"budget_targets": targets}
 
 
+def with_history(model, conditioning, past, guide):
+    """The conditioning of a bar, a dict, after the bars `past`, each three rolls (B, n, V): see History.
+    guide: the Guide of its rows."""
+    if model.history is None:
+        return conditioning
+    modulation = conditioning["modulation"]
+    shape = len(modulation) // len(guide.views), modulation.shape[1], N_VOICES
+    features = guide.repeat_views(model.history.features_of_bar(past, shape))
+    return conditioning | {"modulation": model.add_history(modulation, features)}
+
+
 @inference
 def sample(
     model,
@@ -208,5 +219,5 @@ def sample(
         shape = B * num_samples, steps.stop - steps.start, V, UNIFORMS_PER_VOICE
         uniform = torch.rand(shape, generator=generator, device=device, dtype=torch.float32)
         here = {name: x[:, steps].repeat_interleave(num_samples, dim=0) for name, x in conditioning.items()}
-        bars.append(decoding.bar(here, uniform))
+        bars.append(decoding.bar(with_history(model, here, bars, guide), uniform))
     return tuple(torch.cat(roll, 1) for roll in zip(*bars))

@@ -7,12 +7,19 @@ import torch
 
 from model.controls import CONTROLS, N_VOICES
 from model.decoding.capture import fresh
-from model.decoding.sampling import UNIFORMS_PER_VOICE, build_conditioning, encode_rhythm, given_controls
+from model.decoding.sampling import (
+    UNIFORMS_PER_VOICE,
+    build_conditioning,
+    encode_rhythm,
+    given_controls,
+    with_history,
+)
 from model.decoding.steps import Guide, inference
 
 
 class Stream:
-    """Plays bar after bar. It keeps the decoder's window and nothing else, so it can go on for days."""
+    """Plays bar after bar. It keeps the decoder's window and the few bars that History
+    looks back to, so it can go on for days."""
 
     def __init__(
         self, model, batch_size=1, temperature=1.0, guidance=1.0, follow=1.0, generator=None, precision=None
@@ -23,6 +30,7 @@ class Stream:
         self.guidance, self.follow = guidance, follow
         self.temperature, self.precision = temperature, precision
         self.guide = Guide(guidance, follow, given=())
+        self.past = []  # the bars that History looks back to
         self.decoding = fresh(model, batch_size, self.guide, temperature, precision)
 
     @inference
@@ -56,7 +64,11 @@ class Stream:
         shape = self.batch_size, bar.n_steps, N_VOICES, UNIFORMS_PER_VOICE
         device = encoded["mask"].device
         uniform = torch.rand(shape, generator=self.generator, device=device, dtype=torch.float32)
-        return self.decoding.bar(conditioning, uniform)
+        conditioning = with_history(self.model, conditioning, self.past, self.guide)
+        drums = self.decoding.bar(conditioning, uniform)
+        if self.model.history is not None:
+            self.past = [*self.past, drums][-max(self.model.history.lags) :]
+        return drums
 
     def adapt_guide(self, controls):
         """Have a view for every control that these set. A new view starts from what the nearest view has

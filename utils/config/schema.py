@@ -39,6 +39,12 @@ def _ascending(pair):
     return pair
 
 
+def _rising(bars):
+    if bars != sorted(set(bars)):
+        raise ValueError("how many bars ago must be named once each, the fewest first")
+    return bars
+
+
 def _sixteenths(steps):
     if steps != 4:
         raise ValueError("only 4 works: rhythms are read and MIDI files written on a grid of sixteenths")
@@ -209,6 +215,7 @@ class ConditionParams(Section):
 class Decoder(Stack):
     rope_theta: Positive
     window: Count
+    history: Annotated[list[Count], AfterValidator(_rising)]
     condition_params: ConditionParams
 
 
@@ -295,6 +302,7 @@ ADDED = {
     "Data.rhythm_source.part": 0.0,
     "Data.drop.rhythm_is": 0.0,
     "Model.rhythm_is": False,
+    "Model.Decoder.history": [],
 }
 
 

@@ -193,7 +193,8 @@ def report_compiled(plain, batches, cfg, precision, rounds):
         print(
             f"compiled         windows of {n_steps} steps: {first - taken['compiled']:.0f} s to compile, "
             f"then {taken['compiled'] * 1000:,.0f} ms a step beside "
-            f"{taken['plain'] * 1000:,.0f} ms uncompiled, {taken['plain'] / taken['compiled']:.2f} x the speed"
+            f"{taken['plain'] * 1000:,.0f} ms uncompiled, "
+            f"{taken['plain'] / taken['compiled']:.2f} x the speed"
         )
 
 

@@ -98,7 +98,7 @@ def test_a_run_that_is_stopped_leaves_the_old_cache_and_no_process(folder, cfg, 
         os.killpg(process.pid, how)  # a terminal's Ctrl-C reaches every process
     else:
         process.send_signal(how)
-    out, error = process.communicate(timeout=20)  # to its end only when no process of the pool is left
+    out, error = process.communicate(timeout=90)  # to its end only when no process of the pool is left
     assert process.returncode == (130 if how == signal.SIGINT else -how)
     said = "stopped: no cache was written; the same command starts again\n"
     assert error == (said if how == signal.SIGINT else "")
@@ -120,7 +120,7 @@ def test_a_terminal_is_shown_the_rate(folder, cfg, repository):
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))
     process = start(["preprocessing.py"], folder, cfg, 1, repository, stderr=its)
     os.close(its)
-    process.communicate(timeout=20)
+    process.communicate(timeout=90)
     assert "file/s" in os.read(ours, 1 << 16).decode()
     os.close(ours)
 
@@ -147,7 +147,7 @@ def test_memory_grows_with_the_rolls_alone(cfg, tmp_path):
 
 def test_two_processes_at_once_make_one_cache(folder, cfg, uninterrupted, repository):
     both = [start(["-c", SLOWLY], folder, cfg, workers, repository) for workers in (1, 2)]
-    said = [process.communicate(timeout=30) for process in both]
+    said = [process.communicate(timeout=90) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sum("is being made by another process; waiting for it" in out for out, _ in said) == 1
     assert sum("performances, made with --midi-dir" in out for out, _ in said) == 1

@@ -292,6 +292,7 @@ FILES = {
         [piano(), groove(10), SHAKER],
         "track 1 (channel 11), track 2 (channel 10)",
     ),
+    "its keys, beside a low organ": ([program(19) + groove(0), groove(4)], "track 1 (channel 5)"),
     "one track of all": ([piano() + groove(9)], "track 0 (channel 10)"),
     "steel drums and a kit": ([named("Steel Drums") + piano(), groove(5)], "track 1 (channel 6)"),
 }

@@ -13,6 +13,7 @@ from matplotlib.image import imread
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from model.bars import BarGrid
 from tests.helpers.model_batches import random_batch, small_model
 from utils import files
 from utils.midi.read import notes_to_roll, read_midi
@@ -212,7 +213,8 @@ def test_a_picture_shows_the_rhythm_and_below_it_played_and_real(monkeypatch):
     monkeypatch.setattr(plots, "save", lambda figure, path: pictures.append(figure))
     played, real = ([batch[name][i] for name in ("onset", "vel", "timeoffset")] for i in (0, 1))
     rhythm = [batch[f"rhythm_{name}"][1] for name in ("onset", "vel", "timeoffset")]
-    plots.draw_takes("unused.png", {"played": played, "real": real}, rhythm, 16, "a title")
+    grid = BarGrid.four_four(32, 4)
+    plots.draw_takes("unused.png", {"played": played, "real": real}, rhythm, grid, "a title")
     above, *rolls, scale = pictures[0].axes
     assert len(above.collections[-1].get_offsets()) == rhythm[0].sum()
     for axis, name, (onset, vel, _) in zip(rolls, ("played", "real"), (played, real)):

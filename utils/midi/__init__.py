@@ -1,4 +1,4 @@
-"""MIDI files in and out: voices and kits, notes to rolls and back, tempo and meter, sound.
+"""MIDI files in and out: events, voices and kits, notes to rolls and back, tempo and meter, sound.
 
-Not here: folders of files (corpus) and what is played (playing). Leans on config.
+Not here: folders of files (corpus) and what is played (playing). Leans on config and the modules of utils.
 """

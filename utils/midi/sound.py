@@ -18,9 +18,9 @@ def find_fluidsynth():
     program = shutil.which("fluidsynth")
     if program is None:
         raise ValueError(
-            "sound (--wav) needs the program FluidSynth, which isn't installed: 'sudo apt install fluidsynth' "
-            "on Debian and Ubuntu, 'brew install fluid-synth' on macOS, 'choco install fluidsynth' "
-            "on Windows"
+            "sound (--wav) needs the program FluidSynth, which isn't installed: "
+            "'sudo apt install fluidsynth' on Debian and Ubuntu, 'brew install fluid-synth' on macOS, "
+            "'choco install fluidsynth' on Windows"
         )
     return program
 

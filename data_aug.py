@@ -19,13 +19,15 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from model.bars import BarGrid
+from model.bars import LONGEST_BAR, BarGrid
+from model.batch_bars import BatchGrid
 from model.controls import CONTROLS, UNSET_KIND, controls_of
 from model.heads import hit_index
 from model.loss import count_tokens
 from utils.corpus import augment, rhythms
 from utils.corpus.attributes import bar_attributes
-from utils.corpus.cache import decode, windows
+from utils.corpus.cache import decode, grid_of, windows
+from utils.corpus.meters import SILENT, change_meter
 from utils.corpus.tasks import known_cells
 from utils.midi.drums import N_VOICES, RHYTHM_CHANNEL, STYLE_NONE
 
@@ -38,7 +40,8 @@ class DrumBatches(Dataset):
     """Item n is a whole batch (see `make_batch` for what is in it).
 
     cache: utils.corpus.cache.Cache; split: "train", "validation" or "test"; data: the config's Data.
-    hop_bars: bars between the starts of two windows, data.hop_size where None.
+    hop_bars: bars between the starts of two windows, data.hop_size where None. longest_bar: windows with a
+    longer bar are left out. A window has as many whole bars as the steps of clip_bar bars of 4/4 hold.
 
     With augment=True, n counts on over the epochs without end: epoch n // len(self) has its own
     order, every batch is full (the last of an epoch is filled from the epoch's beginning), and
@@ -50,13 +53,24 @@ class DrumBatches(Dataset):
     batch may be short.
     """
 
-    def __init__(self, cache, split, data, batch_size, seed=0, augment=True, hop_bars=None, plain_from=None):
+    def __init__(
+        self,
+        cache,
+        split,
+        data,
+        batch_size,
+        seed=0,
+        augment=True,
+        hop_bars=None,
+        plain_from=None,
+        longest_bar=LONGEST_BAR,
+    ):
         self.cache, self.data, self.batch_size = cache, data, batch_size
-        self.seed, self.augment, self.plain_from = seed, augment, plain_from
+        self.seed, self.augment, self.plain_from, self.longest_bar = seed, augment, plain_from, longest_bar
         self.n_steps = BarGrid.four_four_bars(data.clip_bar, data.down_sample_tpq).n_steps
         hop_bars = data.hop_size if hop_bars is None else hop_bars
         hop = BarGrid.four_four_bars(hop_bars, data.down_sample_tpq)
-        self.start, self.length = windows(cache, split, self.n_steps, hop.n_steps)
+        self.start, self.length = windows(cache, split, self.n_steps, hop.n_steps, longest_bar=longest_bar)
         if len(self.start) == 0:
             raise ValueError(f"split {split!r} of the cache has no windows: a split needs at least one file")
         file_starts = np.array([file["start"] for file in cache.files])
@@ -75,28 +89,53 @@ class DrumBatches(Dataset):
         chosen = self._windows_of(n)
         rng = np.random.default_rng([self.seed, n, _BATCH]) if self.augment else None
         varied = self.augment and (self.plain_from is None or n < self.plain_from)
-        steps = [self._steps_of(window, rng if varied else None) for window in chosen]
-        clips = [(self.cache.vel[there], self.cache.offset[there]) for there in steps]
+        clips, grids = zip(*(self._clip(window, rng if varied else None) for window in chosen))
         rolls, style, bpm = collate(clips, self.n_steps), self.style[chosen], self.bpm[chosen]
         if self.augment and rng.random() < self.data.halves:
-            rolls, style, bpm = augment.halves(*rolls), style.repeat(2), bpm.repeat(2)
-        return make_batch(*rolls, style, self.data, self.cache.normalize_factor, rng, varied, bpm)
+            *rolls, grids = augment.halves(*rolls, grids)
+            style, bpm = style.repeat(2), bpm.repeat(2)
+        return make_batch(*rolls, style, self.data, self.cache.normalize_factor, rng, varied, grids, bpm)
 
-    def _steps_of(self, window, rng):
-        """The steps of a window; with bar_shuffle half of its bars are others of the performance."""
-        start, stop = self.start[window], self.start[window] + self.length[window]
-        if rng is None or rng.random() >= self.data.augmentation.bar_shuffle:
-            return slice(start, stop)  # a view, where an array of steps would be a copy
-        file, steps = self.cache.files[self.file[window]], np.arange(start, stop)
-        mine, theirs = self.grid(stop - start), self.grid(file["n_steps"])
-        others = np.flatnonzero(rng.random(mine.n_bars) < 0.5)
+    def _clip(self, window, rng):
+        """The hits of a window as the cache stores them, vel and offset (t, V), and the BarGrid of a window's
+        n_steps: its own bars, and others after them."""
+        chance = self.data.augmentation
+        steps = slice(self.start[window], self.start[window] + self.length[window])
+        file = self.cache.files[self.file[window]]
+        own, start = grid_of(file), steps.start - file["start"]
+        first, last = np.searchsorted(own.lines, (start, start + self.length[window]))
+        grid = own.cut(first, last).up_to(self.n_steps)
+        if rng is not None and rng.random() < chance.bar_shuffle:
+            steps = self._shuffled(steps, own, grid, file["start"], rng)
+        if rng is not None and chance.meter and rng.random() < chance.meter and not file.get("bars"):
+            return self._in_another_meter(steps, start + self.length[window], file, rng)
+        return (self.cache.vel[steps], self.cache.offset[steps]), grid
+
+    def _shuffled(self, steps, theirs, mine, start, rng):
+        """The steps with about half of the bars replaced by others of the performance, of equal meter."""
+        steps = np.arange(steps.start, steps.stop)
+        n_bars = int(mine.index.bar[len(steps) - 1]) + 1
+        others = np.flatnonzero(rng.random(n_bars) < 0.5)
         for bar, other in zip(others, rng.integers(0, theirs.n_bars, len(others))):
-            there = theirs.steps_of(other)
-            steps[mine.steps_of(bar)] = file["start"] + np.arange(there.start, there.stop)
+            here, there = mine.steps_of(bar), theirs.steps_of(other)
+            if mine.beats[bar] == theirs.beats[other] and here.stop <= len(steps):
+                steps[here] = start + np.arange(there.start, there.stop)
         return steps
 
+    def _in_another_meter(self, steps, stop, file, rng):
+        """The hits and the BarGrid of a window of 4/4 in another meter. What it then lacks in length comes
+        from the bars after it, from step `stop` of the performance on."""
+        steps = np.arange(steps.start, steps.stop) if isinstance(steps, slice) else steps
+        more = np.arange(stop, min(stop + self.n_steps, file["n_steps"]))
+        steps = np.concatenate((steps, file["start"] + more))
+        there, beats = change_meter(self.cache.vel[steps], self.n_steps, rng, self.longest_bar)
+        sounds = (there != SILENT)[:, None]
+        rolls = self.cache.vel[steps[there]], self.cache.offset[steps[there]]
+        clip = tuple(np.where(sounds, roll, roll.dtype.type(0)) for roll in rolls)
+        return clip, BarGrid.of_beats(beats).up_to(self.n_steps)
+
     def grid(self, n_steps):
-        """The BarGrid of so many steps."""
+        """The BarGrid of so many steps of 4/4."""
         return BarGrid.four_four(n_steps, self.data.down_sample_tpq)
 
     def _windows_of(self, n):
@@ -135,7 +174,7 @@ class Pieces(Dataset):
         batch = self.batches[n]
         rng = np.random.default_rng([self.batches.seed, n, _NOISE])
         n_windows, n_steps = batch["mask"].shape
-        grid = self.batches.grid(n_steps)
+        grid = BatchGrid.in_batch(batch) or self.batches.grid(n_steps)
         shape = n_windows, grid.n_bars, self.d_latent
         batch["noise"] = torch.from_numpy(rng.standard_normal(shape, np.float32))
         tokens = count_tokens(batch, grid)
@@ -165,7 +204,7 @@ def collate(clips, n_steps):
     return vel, offset, mask
 
 
-def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varied=True, bpm=None):
+def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varied=True, grids=None, bpm=None):
     """A batch, as a dict of tensors, from padded windows; plain where rng is None.
 
     With varied=False the drums are as they were played and the rhythm is whole; tasks, drops and
@@ -173,7 +212,7 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varie
     parts; None: a usual one.
 
     vel, offset (B, T, V) and mask (B, T) as collate gives them, style (B,) int64 ids: they become the
-    batch and may be changed in place. data: the config's Data.
+    batch and may be changed in place. data: the config's Data. grids: the BarGrid of each window; None: 4/4.
 
     onset, vel, timeoffset (B, T, V) float32      what is played: the target
     rhythm_onset, rhythm_vel, rhythm_timeoffset   the same shape; the input, in channel 3
@@ -185,11 +224,15 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varie
     instrument (B, T, V) float32                  share of the bar's steps, NaN = unset
     style (B, T) int64                            STYLE_NONE = unset
     use_context, use_latent (B, T) bool           False = unset at that step
+    bar_index, bar_table                          only where a window is not 4/4: see model.batch_bars
     """
     grid = BarGrid.four_four(vel.shape[1], data.down_sample_tpq)
+    four_four = np.array([own == grid for own in grids or [grid] * len(vel)])
+    if not four_four.all():
+        grid = BatchGrid.of(grids)
     varied = varied and rng is not None
     if varied:
-        vary_target(vel, offset, mask, style, data.augmentation, rng)
+        vary_target(vel, offset, mask, style, data.augmentation, rng, four_four)
     batch = {"onset": (vel > 0).astype(np.float32), "vel": vel, "timeoffset": offset, "mask": mask}
     batch |= labels(vel, style, grid, normalize_factor)
     made = None if rng is None else rhythms.draw(vel, offset, mask, grid, data.rhythm_source, bpm, rng)
@@ -209,18 +252,21 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varie
         drop_rhythm(batch, grid, data, rng)
         drop_controls(batch, data.drop, rng)
         shift_loudness(batch, data.augmentation, rng)
+    if not four_four.all():
+        batch |= grid.as_batch()
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in batch.items()}
 
 
 # ------------------------------------------------------------------------- the stages of a batch
 
 
-def vary_target(vel, offset, mask, style, chance, rng):
+def vary_target(vel, offset, mask, style, chance, rng, four_four=True):
     """Augments the drums in place by the probabilities of Data.augmentation.
 
-    Double and half time leave clips shorter than the window alone.
+    Double and half time, and the mix of two windows, leave those alone that are shorter than a window or not
+    4/4, four_four (B,).
     """
-    n_rows = len(vel)
+    n_rows, full = len(vel), mask.all(1) & four_four
 
     def random_rows(probability):
         return np.flatnonzero(rng.random(n_rows) < probability)
@@ -229,7 +275,7 @@ def vary_target(vel, offset, mask, style, chance, rng):
     vel[rows], offset[rows] = augment.voice_shift(vel[rows], offset[rows], rng)
 
     rows = random_rows(chance.voice_mix)
-    rows = rows[mask[rows].all(1)]
+    rows = rows[full[rows]]
     partner = rng.permutation(rows)
     vel[rows], offset[rows] = augment.voice_mix(vel[rows], offset[rows], vel[partner], offset[partner])
     style[rows] = STYLE_NONE
@@ -237,7 +283,7 @@ def vary_target(vel, offset, mask, style, chance, rng):
     rows = random_rows(chance.voice_drop)
     vel[rows], offset[rows] = augment.voice_drop(vel[rows], offset[rows], mask[rows].sum(1), rng)
 
-    stretch = np.where(mask.all(1), rng.random(n_rows), 1)
+    stretch = np.where(full, rng.random(n_rows), 1)
     rows = np.flatnonzero(stretch < chance.double_time)
     vel[rows], offset[rows] = augment.double_time(vel[rows], offset[rows])
     stretch -= chance.double_time

@@ -15,11 +15,21 @@ from pathlib import Path
 
 import numpy as np
 
-from model.bars import BarGrid
+from model.bars import LONGEST_BAR, SHORTEST_BAR
 from model.controls import CONTROLS
 from utils.config.schema import load_config
 from utils.corpus.attributes import bar_attributes
-from utils.corpus.cache import CACHE_FILE, FORMAT, SPLITS, Cache, decode, load_cache, locked, save_cache
+from utils.corpus.cache import (
+    CACHE_FILE,
+    FORMAT,
+    SPLITS,
+    Cache,
+    decode,
+    grid_of,
+    load_cache,
+    locked,
+    save_cache,
+)
 from utils.corpus.find import download_groove, download_place, find_corpus, open_corpus
 from utils.corpus.read import read_corpus
 from utils.midi.drums import N_VOICES, STYLE_NONE, STYLES, mapping, style_id
@@ -132,6 +142,7 @@ def _assemble(corpus, parts, data, midi_dir):
             hits=about["n_hits"],
             lost=about["lost"],
             without_drums=not about["has_drums"],
+            inexact_bars=about["inexact_bars"],
         )
     if not files:
         raise ValueError(f"nothing is left of {corpus.path}: {_reasons(skipped)}")
@@ -141,6 +152,7 @@ def _assemble(corpus, parts, data, midi_dir):
         "skipped": skipped,
         "unknown_styles": dict(unknown_styles),
         "without_drums": totals["without_drums"],
+        "inexact_bars": totals["inexact_bars"],
         "kit": corpus.name(corpus.kit_name) if corpus.kit_name else "",
         "rows_without_file": len(corpus.table.keys() - set(corpus.members)),
         "hits": totals["hits"],
@@ -149,7 +161,7 @@ def _assemble(corpus, parts, data, midi_dir):
     _check_splits(corpus, report["splits"])
     settings = _settings(data, corpus, midi_dir, checksums)
     cache = Cache(*_fill(parts, totals["steps"]), files, {}, settings, report)
-    cache.normalize_factor = _normalize_factor(cache, data)
+    cache.normalize_factor = _normalize_factor(cache)
     return cache
 
 
@@ -190,6 +202,7 @@ def _describe(corpus, member, about, splits, unknown_styles):
         "bpm": _bpm(row.get("bpm"), about["bpm"]),
         "beat_type": row.get("beat_type") or None,
         "n_steps": about["n_steps"],
+        "bars": about["bars"],
     }
 
 
@@ -218,20 +231,22 @@ def _check_splits(corpus, sizes):
             )
 
 
-def _normalize_factor(cache, data):
-    """Mean and deviation of each normalized control over the train bars that have it."""
-    train = np.zeros(len(cache.vel), bool)
-    for file in cache.files:
-        train[file["start"] :][: file["n_steps"]] = file["split"] == "train"
+def _normalize_factor(cache):
+    """Mean and deviation of each normalized control over the train bars that have it: those of performances
+    in 4/4, if there are any, so that models of 4/4 and of all meters mean the same by a control."""
+    train = [file for file in cache.files if file["split"] == "train"]
+    in_four = [file for file in train if not file["bars"]]
     parts = {name: [] for name, control in CONTROLS.items() if control.normalized}
-    at_once = BARS_AT_ONCE * data.steps_per_bar  # every performance is of whole bars
-    for start in range(0, len(train), at_once):
-        here = slice(start, start + at_once)
-        onset, vel, _ = decode(cache.vel[here], np.zeros((), np.int16))
-        grid = BarGrid.four_four(len(vel), data.down_sample_tpq)
-        of_bars = bar_attributes(onset, vel, grid)
-        for name, part in parts.items():
-            part.append(of_bars[name][grid.at_starts(train[here], 0)])
+    for file in in_four or train:
+        grid = grid_of(file)
+        for first in range(0, grid.n_bars, BARS_AT_ONCE):
+            last = min(first + BARS_AT_ONCE, grid.n_bars)
+            here, bars = grid.steps_of(first, last), grid.cut(first, last)
+            steps = slice(file["start"] + here.start, file["start"] + here.stop)
+            onset, vel, _ = decode(cache.vel[steps], np.zeros((), np.int16))
+            of_bars = bar_attributes(onset, vel, bars)
+            for name, part in parts.items():
+                part.append(of_bars[name])
     factor = {}
     for name, part in parts.items():
         values = np.concatenate(part)
@@ -256,6 +271,11 @@ def report_text(cache):
         lines.append(f"  style {style!r} of {count} files isn't known and counts as none")
     if report["without_drums"]:
         lines.append(f"  {report['without_drums']} kept files have no drum track; all their notes were read")
+    if report.get("inexact_bars"):
+        lines.append(
+            f"  {report['inexact_bars']} files have bars that are no whole number of steps, or shorter than "
+            f"{SHORTEST_BAR} or longer than {LONGEST_BAR}: they were read as the nearest that are not"
+        )
     if report.get("kit"):
         lines.append(f"  the keys are those of {report['kit']}")
     if report["rows_without_file"]:

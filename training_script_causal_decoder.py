@@ -85,11 +85,20 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=ALONE):
     data.normalize_factor = cache.normalize_factor
     data.corpus = midi_dir or data.corpus
     plain_from = training.steps - training.plain_steps
-    batches = DrumBatches(cache, "train", data, data.batch_size, training.seed, plain_from=plain_from)
+    longest = cfg.Model.longest_bar
+    batches = DrumBatches(
+        cache, "train", data, data.batch_size, training.seed, plain_from=plain_from, longest_bar=longest
+    )
     d_latent = cfg.Model.Intermediate.d_latent
     pieces_of = Pieces(batches, d_latent, training.accumulation_steps, processes.rank, processes.count)
     validation = DrumBatches(
-        cache, "validation", data, data.validation_batch_size, augment=False, hop_bars=data.clip_bar
+        cache,
+        "validation",
+        data,
+        data.validation_batch_size,
+        augment=False,
+        hop_bars=data.clip_bar,
+        longest_bar=longest,
     )
     validation_loader = DataLoader(
         validation,

@@ -4,24 +4,78 @@ Shapes: T steps, N bars, L steps of the longest bar. `dim`: the dimension of the
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property, lru_cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 BEATS_PER_BAR = 4
+SHORTEST_BAR, LONGEST_BAR = 2, 32  # steps
+
+
+def beats_of(numerator, denominator):
+    """How the beats of a bar fall: the length of each in units of the denominator, which add up to the
+    numerator.
+
+    Halves and quarters are beats. Of shorter units three make a beat (6/8 = 3 + 3) where the numerator is a
+    multiple of three, else two, and of an odd number the last three (7/8 = 2 + 2 + 3).
+    """
+    if denominator <= 4 or numerator == 1:
+        return (1,) * numerator
+    if numerator % 3 == 0:
+        return (3,) * (numerator // 3)
+    return (2,) * (numerator // 2 - 1) + (2 + numerator % 2,)
+
+
+def beat_lines(lengths, first=0):
+    """The lines that beats begin and end on, at the nearest steps: lengths in steps, whole or fractions, the
+    first beat at `first`. Two beats may share a line."""
+    return [int(line + Fraction(1, 2)) for line in accumulate(lengths, initial=Fraction(first))]
+
+
+def bar_of_meter(meter, steps_per_beat=4):
+    """The lengths of the beats of one bar, in steps: of a meter ("3/4", or (3, 4)), or of a bar of so many
+    steps, whose beats are quarters and what is left, with the last one where that is a single step.
+
+    A meter that is no whole number of steps is read as the nearest that is. Raises ValueError, naming the
+    meter, where that is not SHORTEST_BAR to LONGEST_BAR steps long.
+    """
+    if isinstance(meter, (int, np.integer)):
+        whole, rest = divmod(int(meter), steps_per_beat)
+        beats = (steps_per_beat,) * whole + ((rest,) if rest else ())
+        if rest == 1 and whole:
+            beats = (*beats[:-2], steps_per_beat + 1)
+    else:
+        try:
+            numerator, denominator = map(int, meter.split("/") if isinstance(meter, str) else meter)
+            if numerator < 1 or denominator < 1 or denominator & (denominator - 1):
+                raise ValueError
+        except ValueError:
+            raise ValueError(
+                f"meter: {meter!r}; two numbers such as 3/4 are expected, the second 1, 2, 4, 8 ..."
+            ) from None
+        unit = Fraction(4 * steps_per_beat, denominator)
+        lines = beat_lines(unit * beat for beat in beats_of(numerator, denominator))
+        beats = tuple(end - start for start, end in pairwise(lines) if end > start)
+    if not SHORTEST_BAR <= sum(beats) <= LONGEST_BAR:
+        raise ValueError(
+            f"meter: {meter!r} has {sum(beats)} steps; a bar has {SHORTEST_BAR} to {LONGEST_BAR}"
+        )
+    return beats
 
 
 class StepIndex(NamedTuple):
-    """Of every step, (T,) integers."""
+    """Of every step, (T,) integers, or (B, T) of a BatchGrid."""
 
     bar: object  # which bar it is in, from 0
     place: object  # which step of the bar it is, from 0
     length: object  # how many steps the bar has
     beat: object  # which beat of the bar it is in, from 0
     place_in_beat: object  # 0 where a beat begins
+    beat_length: object  # how many steps the beat has
 
 
 @dataclass(frozen=True)
@@ -43,6 +97,25 @@ class BarGrid:
     def four_four_bars(cls, n_bars, steps_per_beat):
         """So many whole bars of four equal beats."""
         return cls.four_four(n_bars * BEATS_PER_BAR * steps_per_beat, steps_per_beat)
+
+    @classmethod
+    def of(cls, meters, n_steps=None, steps_per_beat=4):
+        """Bars of any meters, see bar_of_meter: one for all bars, or a list with one for each, of which the
+        last goes on to n_steps; without n_steps the bars are as many as the meters."""
+        meters = meters if isinstance(meters, list) else [meters]
+        bars = [bar_of_meter(meter, steps_per_beat) for meter in meters]
+        if n_steps is None:
+            return cls.of_beats(bars)
+        starts = list(accumulate(map(sum, bars), initial=0))
+        more = -(-max(0, n_steps - starts[-1]) // sum(bars[-1]))
+        used = [bar for bar, start in zip(bars, starts) if start < n_steps]
+        return cls.of_beats(used + bars[-1:] * more, n_steps)
+
+    @classmethod
+    def of_beats(cls, beats, n_steps=None):
+        """The grid of these bars, see `beats`, the last of them whole without n_steps."""
+        beats = tuple(map(tuple, beats))
+        return _shared(beats, sum(map(sum, beats)) if n_steps is None else n_steps)
 
     def __post_init__(self):
         most, least = sum(self.lengths), sum(self.lengths[:-1])
@@ -94,6 +167,14 @@ class BarGrid:
         here = self.steps_of(first, last)
         return _shared(self.beats[first:last], here.stop - here.start)
 
+    def up_to(self, n_steps, steps_per_beat=4):
+        """The grid of the first n_steps; beyond its last bar, whole there, come bars of 4/4."""
+        if n_steps > sum(self.lengths):
+            more = BarGrid.four_four(n_steps - sum(self.lengths), steps_per_beat).beats
+            return _shared(self.beats + more, n_steps)
+        n_bars = sum(start < n_steps for start in self.starts)
+        return _shared(self.beats[:n_bars], n_steps)
+
     def steps_of(self, first, last=None):
         """The steps of a bar, or of the bars from `first` up to, not including, `last`, as a slice."""
         last = first + 1 if last is None else last
@@ -124,7 +205,8 @@ class BarGrid:
         step, bar = np.arange(self.n_steps), bar_of_beat[beat]
         starts, bar_lengths = np.array(self.starts, np.int64), np.array(self.lengths, np.int64)
         place_in_beat = step - (np.cumsum(lengths) - lengths)[beat]
-        return StepIndex(bar, step - starts[bar], bar_lengths[bar], number[beat], place_in_beat)
+        of_step = bar, step - starts[bar], bar_lengths[bar], number[beat], place_in_beat, lengths[beat]
+        return StepIndex(*of_step)
 
     def on(self, device):
         """The StepIndex in tensors on a device. They are kept: a GPU is waited for only once."""
@@ -154,7 +236,7 @@ class BarGrid:
         return np.array(self.starts, np.int64)
 
     @cached_property
-    def _table(self):
+    def table(self):
         """(N, L): the step at each place of each bar, T where there is none."""
         place = np.arange(self.longest)
         step = np.array(self.starts, np.int64)[:, None] + place
@@ -178,7 +260,7 @@ class BarGrid:
         if self.even:
             shape = (*x.shape[:dim], self.n_bars, self.longest, *x.shape[dim + 1 :])
             return self.fill(x, dim=dim).reshape(shape)
-        return self._take(_extended(x, 1, 0, dim), "_table", dim)
+        return self._take(_extended(x, 1, 0, dim), "table", dim)
 
     def by_step(self, x, dim=1):
         """The way back from by_bar: x (..., N, L, ...) -> (..., T, ...)."""
@@ -218,7 +300,7 @@ class BarGrid:
         return torch.cat([bar.nanmean(0, keepdim=True).expand_as(bar) for bar in bars])
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def _shared(beats, n_steps):
     """Equal grids are one object, which makes its arrays and tensors once."""
     return BarGrid(beats, n_steps)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from model.controls import CONTROLS, RHYTHM_KINDS, cells
 from model.layers import zero_embedding
+from model.meter import MeterEmbedding
 
 
 class ScalarControl(nn.Module):
@@ -64,13 +65,17 @@ def embedding_of(control, d_control):
 class Condition(nn.Module):
     """One vector per step of everything that the decoder is conditioned on; each part can be unset."""
 
-    def __init__(self, d_context, d_latent, d_control, d_condition, longest_bar, rhythm_is=False):
-        """rhythm_is: whether the kind of the rhythm is told."""
+    def __init__(
+        self, d_context, d_latent, d_control, d_condition, longest_bar, meters=False, rhythm_is=False
+    ):
+        """meters: whether the meter is told, beside the place in the bar; rhythm_is: whether the kind of the
+        rhythm is."""
         super().__init__()
         self.d_control = d_control
         for name, control in CONTROLS.items():
             self.add_module(name, embedding_of(control, d_control))
         self.position = nn.Embedding(longest_bar, d_control)
+        self.meter = MeterEmbedding(d_control) if meters else None
         # a bar's latent has a projection of its own for each place in the bar
         self.unfold = nn.Linear(d_latent, longest_bar * d_control)
         self.unset_context = nn.Parameter(torch.zeros(d_context))
@@ -83,11 +88,15 @@ class Condition(nn.Module):
         """context (B, T, D), latent (B, N, Z), use_context and use_latent (B, T) bool, controls {name:
         values} as in DrumVAE.forward, grid: the BarGrid of the steps, kind (B, T) long, see RHYTHM_KINDS, or
         None for a model that is not told -> (B, T, C)."""
-        latent = self.unfold(latent).unflatten(-1, (-1, self.d_control))[:, :, : grid.longest]
-        position = self.position(grid.on(context.device).place)
+        # of as many places as the bars have: they sound the same whatever the longest bar of the model
+        rows, index = grid.longest * self.d_control, grid.on(context.device)
+        latent = F.linear(latent, self.unfold.weight[:rows], self.unfold.bias[:rows])
+        latent = latent.unflatten(-1, (-1, self.d_control))
+        position = self.position(index.place)
+        position = position if self.meter is None else position + self.meter(index)
         parts = (
             *(self.get_submodule(name)(controls[name]) for name in CONTROLS),
-            position.expand(context.shape[0], -1, -1),
+            position.expand(len(context), -1, -1),
             torch.where(use_context.unsqueeze(-1), context, self.unset_context.to(context.dtype)),
             torch.where(use_latent.unsqueeze(-1), grid.by_step(latent), self.unset_latent.to(latent.dtype)),
         )
@@ -103,10 +112,10 @@ class BarLatent(nn.Module):
     show which of them was hit.
     """
 
-    def __init__(self, d_model, d_latent, longest_bar):
+    def __init__(self, d_model, d_latent, longest_bar, usual_bar=16):
         super().__init__()
         self.fold = nn.Parameter(
-            torch.randn(longest_bar, d_model, 2 * d_latent) * (longest_bar / d_model) ** 0.5
+            torch.randn(longest_bar, d_model, 2 * d_latent) * (usual_bar / d_model) ** 0.5
         )
         # little noise at first, or the decoder never learns to use the latent and the KL switches it off
         self.bias = nn.Parameter(torch.cat((torch.zeros(d_latent), torch.full((d_latent,), -3.0))))

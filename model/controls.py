@@ -83,7 +83,8 @@ def cells(length):
 
 
 def _per_bar(grid):
-    return np.array(grid.lengths, np.float32)
+    """Of each bar its length, at least 1: a row of a batch may have fewer bars than another."""
+    return np.maximum(np.array(grid.lengths, np.float32), 1)
 
 
 def measure_density(onset, vel, grid):
@@ -100,7 +101,7 @@ def measure_intensity(onset, vel, grid):
 
 def measure_instrument(onset, vel, grid):
     """Of each voice the share of the bar's steps that are hit."""
-    return grid.sums(onset, -2) / _per_bar(grid)[:, None]
+    return grid.sums(onset, -2) / _per_bar(grid)[..., None]
 
 
 CONTROLS = {

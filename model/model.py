@@ -11,6 +11,7 @@ import torch
 import torch.nn as nn
 
 from model.bars import BEATS_PER_BAR, BarGrid
+from model.batch_bars import BatchGrid
 from model.condition import BarLatent, Budget, Condition, History
 from model.controls import N_VOICES, RHYTHM_KINDS, UNSET_KIND, controls_of
 from model.cpu_training import Dropout, RMSNorm
@@ -18,6 +19,7 @@ from model.derived_cache import DerivedCache
 from model.heads import HitChain, OnsetChain, TapTokens, hit_index, offset_to_bin, velocity_to_bin
 from model.layers import NORM_EPS, Block, RollEmbedding, rotary_table, zero_embedding
 from model.loss import kl_per_unit, nats_of
+from model.meter import MeterEmbedding, for_longer_bars
 from model.phi3_arch_model import Phi3Decoder, attention_band
 
 
@@ -25,24 +27,35 @@ class RhythmEncoder(nn.Module):
     """Bidirectional transformer over the rhythm and whatever drum cells are already known."""
 
     def __init__(
-        self, d_model, n_layer, n_head, d_ff, dropout, rope_theta, window, longest_bar, rhythm_is=False
+        self,
+        d_model,
+        n_layer,
+        n_head,
+        d_ff,
+        dropout,
+        rope_theta,
+        window,
+        longest_bar,
+        meters=False,
+        rhythm_is=False,
     ):
-        """rhythm_is: whether it is told of which kind the rhythm is."""
+        """meters, rhythm_is: whether it is told of the meter, and of which kind the rhythm is."""
         super().__init__()
         self.d_head, self.rope_theta, self.window = d_model // n_head, rope_theta, window
         self.embed = RollEmbedding(3 * N_VOICES, d_model)  # the rhythm, the known cells, and which are known
         self.position = nn.Embedding(longest_bar, d_model)
+        self.meter = MeterEmbedding(d_model) if meters else None
         self.layers = nn.ModuleList(Block(d_model, n_head, d_ff, dropout) for _ in range(n_layer))
         self.norm = RMSNorm(d_model, eps=NORM_EPS)
         self.dropout = Dropout(dropout)
         nn.init.normal_(self.position.weight, std=0.02)
         self.kind = zero_embedding(len(RHYTHM_KINDS) + 1, d_model) if rhythm_is else None
 
-    def forward(self, rhythm, known, known_onset, known_vel, attended, place, kind=None):
+    def forward(self, rhythm, known, known_onset, known_vel, attended, index, kind=None):
         """rhythm and known: three rolls (B, T, V) each, onset, vel and timeoffset; known_onset, known_vel
         (B, T, V) bool: the cells of `known` to read, their onsets (hit or not), their velocity and offset;
-        attended (B, T) bool: steps to attend to; place (T,): of each step in its bar; kind (B, T) long: what
-        the rhythm is, see RHYTHM_KINDS, where it is told. Returns (B, T, D)."""
+        attended (B, T) bool: steps to attend to; index: their StepIndex; kind (B, T) long: what the rhythm
+        is, see RHYTHM_KINDS, where it is told. Returns (B, T, D)."""
         read = known_onset.to(known[0].dtype), known_vel.to(known[0].dtype)
         x = self.embed(
             torch.cat((rhythm[0], known[0] * read[0], read[0]), dim=-1),
@@ -50,7 +63,8 @@ class RhythmEncoder(nn.Module):
             torch.cat((rhythm[2], known[2] * read[1], read[1]), dim=-1),
         )
         T = x.shape[1]
-        x = x + self.position(place)
+        position = self.position(index.place)
+        x = x + (position if self.meter is None else position + self.meter(index))
         x = self.dropout(x if self.kind is None else x + self.kind(kind).to(x.dtype))
         rotary = rotary_table(torch.arange(T, device=x.device), self.d_head, self.rope_theta)
         mask = attended[:, None, None, :]
@@ -82,20 +96,19 @@ class DrumVAE(nn.Module):
         self.config = config
         self.normalize_factor = config["Data"]["normalize_factor"]
         self.steps_per_beat = config["Data"]["down_sample_tpq"]
-        self.steps_per_bar = longest_bar = BEATS_PER_BAR * self.steps_per_beat
+        self.steps_per_bar = BEATS_PER_BAR * self.steps_per_beat
+        # a model that knows no longer bar than 4/4 is not told of meters: it was trained without
+        self.longest_bar = config["Model"].get("longest_bar", self.steps_per_bar)
+        bars = {"longest_bar": self.longest_bar, "meters": self.longest_bar > self.steps_per_bar}
         self.velocity_bins, self.offset_bins = output["velocity_bins"], output["offset_bins"]
 
         shared = {"rope_theta": decoder["rope_theta"], "window": decoder["window"]}
         self.told_kind = bool(config["Model"].get("rhythm_is", False))
-        self.encoder = RhythmEncoder(**encoder, **shared, longest_bar=longest_bar, rhythm_is=self.told_kind)
-        self.latent = BarLatent(encoder["d_model"], latent["d_latent"], longest_bar)
+        bars["rhythm_is"] = self.told_kind
+        self.encoder = RhythmEncoder(**encoder, **shared, **bars)
+        self.latent = BarLatent(encoder["d_model"], latent["d_latent"], self.longest_bar, self.steps_per_bar)
         self.condition = Condition(
-            encoder["d_model"],
-            latent["d_latent"],
-            condition["d_control"],
-            condition["d_condition"],
-            longest_bar,
-            self.told_kind,
+            encoder["d_model"], latent["d_latent"], condition["d_control"], condition["d_condition"], **bars
         )
         sizes = {key: decoder[key] for key in ("d_model", "n_layer", "n_head", "d_ff", "dropout")}
         self.decoder = Phi3Decoder(
@@ -131,6 +144,15 @@ class DrumVAE(nn.Module):
         """The BarGrid of so many steps."""
         return BarGrid.four_four(n_steps, self.steps_per_beat)
 
+    def for_longer_bars(self, state_dict):
+        """See model.meter: the weights of a model of shorter bars as this one takes them, and what was
+        done."""
+        return for_longer_bars(state_dict, self.state_dict(), self.longest_bar)
+
+    def grid_of(self, batch):
+        """The bars of a batch: those that its rows have of their own, else 4/4."""
+        return BatchGrid.in_batch(batch) or self.grid(batch["onset"].shape[1])
+
     def forward(self, batch, targets=None):
         """Teacher-forced pass over a batch (the dict that data_aug makes) -> dict of figures.
 
@@ -139,9 +161,10 @@ class DrumVAE(nn.Module):
         or weights, see IdControl. rhythm_is (B, T) long: what the rhythm is, see RHYTHM_KINDS; it may be
         missing, and is not read by a model that is not told. use_context, use_latent, mask (B, T).
         noise (B, N, Z), standard normal, makes the latent a sample; without that key it is the mean. With
-        the keys of hit_index the hits are taken from there and the device is not waited for. targets: what
-        the nats are measured against, by head as `logits` returns them, or with probabilities (n_hit, K) in
-        place of tokens; None: the drums themselves.
+        the keys of hit_index the hits are taken from there and the device is not waited for. With bar_index
+        and bar_table each row has bars of its own, see model.batch_bars; else all have bars of 4/4. targets:
+        what the nats are measured against, by head as `logits` returns them, or with probabilities (n_hit, K)
+        in place of tokens; None: the drums themselves.
 
         Returned: onset_nats, velocity_nats, offset_nats (sums), steps, hits (counts), each a 0-d tensor;
         marginal_nats: of the encoder's own guess at the onsets of the steps it attends to, without the chain;
@@ -164,7 +187,7 @@ class DrumVAE(nn.Module):
         onset, vel, timeoffset = drums = batch["onset"], batch["vel"], batch["timeoffset"]
         rhythm = batch["rhythm_onset"], batch["rhythm_vel"], batch["rhythm_timeoffset"]
         use_context, use_latent = batch["use_context"], batch["use_latent"]
-        known, grid = (batch["known_onset"], batch["known_vel"]), self.grid(onset.shape[1])
+        known, grid = (batch["known_onset"], batch["known_vel"]), self.grid_of(batch)
 
         kind = self.kind_of_steps(batch.get("rhythm_is"), use_context, use_latent)
         context, mu, logvar, bars = self.encode(
@@ -208,8 +231,8 @@ class DrumVAE(nn.Module):
         played yet. kind: of kind_of_steps.
         """
         attended = mask & (use_context | use_latent)
-        place = grid.on(mask.device).place
-        context = self.encoder(rhythm, known, known_onset, known_vel, attended, place, kind)
+        index = grid.on(mask.device)
+        context = self.encoder(rhythm, known, known_onset, known_vel, attended, index, kind)
         mu, logvar, bars = self.latent(context, attended, grid)
         return context, mu, logvar, bars
 

@@ -11,7 +11,7 @@ from model.bars import BarGrid
 from preprocessing import main, preprocess, report_text
 from tests.helpers.midi_files import beat, meter, midi_bytes, note, small_corpus, table, tempo, write, zipped
 from utils.corpus.attributes import bar_attributes
-from utils.corpus.cache import CACHE_FILE, decode, load_cache, windows
+from utils.corpus.cache import CACHE_FILE, decode, grid_of, load_cache, windows
 from utils.midi.drums import STYLE_NONE, style_id
 
 
@@ -112,11 +112,6 @@ def test_hits_lost_to_a_louder_one_are_counted(cfg, tmp_path, capsys):
         ("unreadable", b"MThd but no more than that"),
         ("no notes", midi_bytes(tempo(0, 100))),
         ("no notes", midi_bytes([])),
-        ("not 4/4", midi_bytes(meter(0, 3, 4) + beat())),
-        ("not 4/4", midi_bytes(meter(0, 2, 2) + beat())),
-        ("meter changes", midi_bytes(meter(0, 4, 4) + meter(1920, 7, 8) + beat(bars=3))),
-        ("meter changes", midi_bytes(meter(1920, 3, 4) + beat(bars=3))),  # 4/4 until then
-        ("meter changes", midi_bytes(meter(960, 4, 4) + beat(bars=3))),  # a bar of two quarters
         ("too long", midi_bytes(note(0, 36) + note(5000 * 1920, 36))),
     ],
 )
@@ -140,7 +135,38 @@ def test_a_file_that_does_not_fit_is_skipped_by_reason(cfg, tmp_path, capsys, re
 )
 def test_meter_events_that_leave_it_at_four_quarters_are_fine(cfg, tmp_path, events):
     small_corpus(tmp_path / "corpus", c=midi_bytes(events + beat(bars=3)))
-    assert preprocess(cfg).report["kept"] == 3
+    cache = preprocess(cfg)
+    assert cache.report["kept"] == 3 and all(file["bars"] is None for file in cache.files)
+
+
+@pytest.mark.parametrize(
+    "events, bars",
+    [
+        (meter(0, 3, 4), [[4, [4, 4, 4]]]),
+        (meter(0, 2, 2), [[3, [8, 8]]]),
+        (meter(0, 4, 4) + meter(1920, 7, 8), [[1, [4] * 4], [3, [4, 4, 6]]]),
+        (meter(1920, 3, 4), [[1, [4] * 4], [3, [4, 4, 4]]]),  # 4/4 until then
+        (meter(960, 4, 4), [[1, [4, 4]], [3, [4] * 4]]),  # a bar of two quarters
+    ],
+)
+def test_the_cache_has_a_file_in_its_own_bars(cfg, tmp_path, events, bars):
+    small_corpus(tmp_path / "corpus", c=midi_bytes(events + beat(bars=3)))
+    preprocess(cfg)
+    cache = load_cache(cfg.Data.cache_dir)
+    (file,) = [file for file in cache.files if file["name"] == "c.mid"]
+    grid = grid_of(file)
+    assert file["bars"] == bars and file["n_steps"] == grid.n_steps == 16 * 3 + (grid.n_steps - 48)
+    onset, *_ = cache.rolls(file["start"], file["start"] + file["n_steps"])
+    plain, *_ = cache.rolls(0, cache.files[0]["n_steps"])
+    last_bar = onset[grid.steps_of(grid.n_bars - 1)]
+    assert last_bar.any() and onset.sum() == 3 * plain[:16].sum()
+
+
+def test_bars_that_are_no_whole_number_of_steps_are_said(cfg, tmp_path, capsys):
+    small_corpus(tmp_path / "corpus", c=midi_bytes(meter(0, 5, 32) + beat()))
+    cache = preprocess(cfg)
+    assert cache.report["inexact_bars"] == 1
+    assert "1 files have bars that are no whole number of steps" in capsys.readouterr().out
 
 
 def test_the_table_may_tell_a_meter_that_the_file_does_not(cfg, tmp_path):
@@ -149,13 +175,19 @@ def test_the_table_may_tell_a_meter_that_the_file_does_not(cfg, tmp_path):
     info += "a.mid,train,4-4,77,beat\nb.mid,validation,4/4,inf,\nc.mid,train,6-8,,\n"
     write(tmp_path / "corpus", {"info.csv": info})
     cache = preprocess(cfg)
-    assert cache.report["skipped"] == {"not 4/4": ["c.mid"]}
-    assert [(file["bpm"], file["beat_type"]) for file in cache.files] == [(77.0, "beat"), (120.0, None)]
+    assert cache.report["skipped"] == {}
+    assert [(file["bpm"], file["beat_type"], file["bars"]) for file in cache.files] == [
+        (77.0, "beat", None),
+        (120.0, None, None),
+        (120.0, None, [[4, [6, 6]]]),
+    ]
+    write(tmp_path / "corpus", {"info.csv": info.replace("6-8", "six")})
+    assert preprocess(cfg).report["skipped"] == {"meter that can't be read": ["c.mid: six"]}
 
 
 def test_nothing_left_is_an_error_and_makes_no_cache(cfg, tmp_path):
-    write(tmp_path / "corpus", {"a.mid": b"junk", "b.mid": midi_bytes(meter(0, 3, 4) + beat())})
-    with pytest.raises(ValueError, match="nothing is left of .*corpus: 1 not 4/4; 1 unreadable"):
+    write(tmp_path / "corpus", {"a.mid": b"junk", "b.mid": midi_bytes(tempo(0, 100))})
+    with pytest.raises(ValueError, match="nothing is left of .*corpus: 1 no notes; 1 unreadable"):
         preprocess(cfg)
     assert not (tmp_path / "cache" / CACHE_FILE).exists()
 
@@ -387,17 +419,27 @@ def groove(groove_zip, config, tmp_path_factory):
 
 
 def test_groove_is_kept_by_the_official_split(groove):
-    assert groove.report["kept"] == 1138
-    assert {reason: len(files) for reason, files in groove.report["skipped"].items()} == {"not 4/4": 12}
-    assert groove.report["splits"] == {"train": 887, "validation": 122, "test": 129}
+    assert groove.report["kept"] == 1150 and groove.report["skipped"] == {}
+    assert groove.report["splits"] == {"train": 897, "validation": 124, "test": 129}
     assert groove.report["unknown_styles"] == {} and groove.report["rows_without_file"] == 0
     assert {file["style"] for file in groove.files} == set(range(18))
     assert 0.065 <= groove.report["lost"] / (groove.report["hits"] + groove.report["lost"]) <= 0.0705
 
 
+def test_groove_has_twelve_files_in_their_own_bars(groove):
+    own = [(file["split"], [beats for _, beats in file["bars"]]) for file in groove.files if file["bars"]]
+    assert groove.report["inexact_bars"] == 0
+    assert sorted(own) == sorted(
+        [("train", [beats]) for beats in ([4] * 5, *[[4] * 3] * 4, [4, 6], *[[6, 6]] * 4)]
+        + [("validation", [beats]) for beats in ([4] * 3, [6, 6])]
+    )
+
+
 @pytest.mark.parametrize("bars, n_windows", [(2, 1059), (4, 525)])
 def test_groove_has_the_published_evaluation_windows(groove, bars, n_windows):
-    start, length = windows(groove, "test", bars * 16, bars * 16, whole=True, beat_type="beat")
+    start, length = windows(
+        groove, "test", bars * 16, bars * 16, whole=True, beat_type="beat", four_four=True
+    )
     assert len(start) == n_windows and (length == bars * 16).all()
     hits = sum(int((groove.vel[a : a + n] > 0).sum()) for a, n in zip(start, length))
     of_files = np.searchsorted([file["start"] for file in groove.files], start, side="right")
@@ -409,7 +451,7 @@ def test_groove_has_the_published_evaluation_windows(groove, bars, n_windows):
 def test_groove_has_these_statistics(groove):
     assert groove.normalize_factor["density"] == pytest.approx([0.1287, 0.0432], abs=5e-5)
     assert groove.normalize_factor["intensity"] == pytest.approx([0.5698, 0.1433], abs=5e-5)
-    train = [file for file in groove.files if file["split"] == "train"]
+    train = [file for file in groove.files if file["split"] == "train" and not file["bars"]]
     rolls = [
         decode(groove.vel[f["start"] :][: f["n_steps"]], groove.offset[f["start"] :][: f["n_steps"]])
         for f in train

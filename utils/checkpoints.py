@@ -96,9 +96,13 @@ def _check_whole(path):
 def load_weights(model, state_dict, path, may_lack=()):
     """Copies a checkpoint's `vae_model` into the model, cast to its dtypes; `path` is named in errors.
 
-    may_lack: names of parts that the checkpoint may lack; they stay as they are. Returns those that it lacks.
-    Raises ValueError, the model untouched, that lists missing, unexpected and misshapen weights.
+    Weights of a drummer of shorter bars grow, which is said (see model.meter). may_lack: names of parts that
+    the checkpoint may lack; they stay as they are. Returns those that it lacks. Raises ValueError, the model
+    untouched, that lists missing, unexpected and misshapen weights.
     """
+    grown = ""
+    if hasattr(model, "for_longer_bars"):
+        state_dict, grown = model.for_longer_bars(state_dict)
     own = model.state_dict()
     lacking = [
         part
@@ -121,6 +125,8 @@ def load_weights(model, state_dict, path, may_lack=()):
     if problems:
         raise ValueError(f"{path}: the weights do not fit the model; {'; '.join(problems)}")
     model.load_state_dict(state_dict)
+    if grown:
+        print(f"{path}: {grown}")
     return lacking
 
 

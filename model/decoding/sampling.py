@@ -172,6 +172,7 @@ def sample(
     follow=1.0,
     generator=None,
     precision=None,
+    grid=None,
 ):
     """Play drums to a rhythm, or to several.
 
@@ -186,7 +187,8 @@ def sample(
     controls turned up, where any is set; or a dict with a number for each control. follow: 1 = the rhythm's
     hits as trained, 0 = the latents of its bars alone, see Guide; known cells reach the decoder through the
     context too, so with them it must be 1. `generator`, on the model's device, is the only source of chance.
-    The model should be in eval mode; rolls are float32 whatever its precision.
+    The model should be in eval mode; rolls are float32 whatever its precision. grid: the BarGrid of the T
+    steps; None: bars of 4/4.
 
     Returns onset, vel, timeoffset: float32 (B * num_samples, T, V), the samples of a rhythm one after the
     other; zero outside the mask.
@@ -194,7 +196,7 @@ def sample(
     if not temperature > 0:
         raise ValueError(f"temperature: {temperature}; it must be above 0")
     B, T, V = rhythm[0].shape
-    device, grid = mask.device, model.grid(T)
+    device, grid = mask.device, grid or model.grid(T)
     everywhere = torch.ones(B, T, dtype=torch.bool, device=device)
     encoded = encode_rhythm(
         model,

@@ -12,9 +12,10 @@ from utils.midi.drums import N_VOICES, RHYTHM_CHANNEL
 FACTOR = {"density": [0.13, 0.043], "intensity": [0.57, 0.14]}
 
 
-def small_model(config, seed=0):
+def small_model(config, seed=0, longest_bar=None):
     """An untrained model in eval mode, its zero-initialised parts stirred so that every path is felt."""
     config = config.to_dict()
+    config["Model"]["longest_bar"] = longest_bar or config["Model"]["longest_bar"]
     config["Data"]["normalize_factor"] = FACTOR
     torch.manual_seed(seed)
     model = DrumVAE(config)
@@ -55,10 +56,10 @@ def random_batch(B=3, T=64, seed=0):
     }
 
 
-def hidden_states(model, batch, condition_from=None):
+def hidden_states(model, batch, condition_from=None, grid=None):
     """The decoder's hidden states (B, T, D) over a batch, under the condition of another if given."""
     source = batch if condition_from is None else condition_from
-    controls, grid = controls_of(source), model.grid(source["onset"].shape[1])
+    controls, grid = controls_of(source), grid or model.grid_of(source)
     known = tuple(source[name] for name in ("onset", "vel", "timeoffset"))
     rhythm = tuple(source[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset"))
     context, mu, _, _ = model.encode(

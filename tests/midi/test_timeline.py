@@ -115,3 +115,57 @@ def test_a_rhythm_ends_on_the_bar_line_after_its_last_note(events, end):
     assert Timeline.of(midi).end_of(midi) == end
     low = read_midi(midi_bytes([(tick * 2, message) for tick, message in events], tpq=960))
     assert Timeline.of(low).end_of(low) == 2 * end
+
+
+def grid_of(*events, n_steps=64, tpq=480):
+    return timeline_of(sum(events, note(0, 36)), tpq=tpq).grid(n_steps)
+
+
+def test_bars_of_a_file_are_as_its_meters_say():
+    assert grid_of().beats == ((4, 4, 4, 4),) * 4
+    assert grid_of(meter(0, 3, 4)).beats == ((4, 4, 4),) * 6  # the last of them whole
+    assert grid_of(meter(0, 6, 8), n_steps=13).beats == ((6, 6),) * 2
+    assert grid_of(meter(0, 7, 8), n_steps=14).beats == ((4, 4, 6),)
+
+
+def test_pickups_and_odd_bars_are_bars():
+    pickup = grid_of(meter(0, 1, 4), meter(480, 4, 4), n_steps=20)
+    assert pickup.beats == ((4,), (4, 4, 4, 4))
+    short = grid_of(meter(240, 3, 4), n_steps=14)  # 4/4 until then, which an eighth cuts short
+    assert short.beats == ((2,), (4, 4, 4))
+    odd = grid_of(meter(1920, 2, 4), meter(2880, 4, 4), meter(4800, 12, 8), n_steps=64)
+    assert odd.beats == ((4,) * 4, (4, 4), (4,) * 4, (6,) * 4)
+
+
+def test_what_is_no_bar_of_2_to_32_steps_is_read_as_the_nearest():
+    assert grid_of(meter(0, 9, 4), n_steps=36).beats == ((4,) * 5, (4,) * 4)
+    thirds = grid_of(meter(0, 5, 32), n_steps=10)  # 2.5 steps: its lines stay the file's
+    assert thirds.lines == (0, 3, 5, 8, 10)
+    assert grid_of(meter(0, 1, 64), n_steps=8).lengths == (2,) * 4
+    assert grid_of(meter(120, 4, 4), n_steps=17).beats == ((5, 4, 4, 4),)  # a pickup of one step
+    assert grid_of(meter(1920, 3, 4), meter(2040, 4, 4), n_steps=17).lengths == (17,)
+
+
+meter_maps = st.lists(
+    st.tuples(st.integers(0, 40_000), st.integers(1, 255), st.sampled_from([1, 2, 4, 8, 16, 32, 2**40])),
+    max_size=6,
+)
+
+
+@settings(max_examples=200)
+@given(meter_maps, st.sampled_from([24, 96, 100, 480]), st.integers(1, 500))
+def test_bars_of_any_file_are_of_possible_lengths_and_its_lines_are_bar_lines(meters, tpq, n_steps):
+    meters = {0: (4, 4)} | {tick: (n, d) for tick, n, d in sorted(meters)}
+    timeline = Timeline(tpq, meters=tuple((tick, *meter) for tick, meter in meters.items()))
+    grid = timeline.grid(n_steps)
+    assert grid.n_steps >= n_steps > grid.starts[-1] and grid.missing == 0
+    assert all(1 <= length <= 32 for length in grid.lengths)
+    assert all(beat >= 1 for bar in grid.beats for beat in bar)
+    for length in grid.lengths[1:]:
+        assert length >= 2 or 32 in grid.lengths
+    for tick, (numerator, denominator) in meters.items():
+        line = (2 * tick * 4 + tpq) // (2 * tpq)
+        long = numerator * 16 / denominator >= 2  # shorter ones are joined
+        nearby = [other for other in meters if 0 < abs(other - tick) < tpq]
+        if line < n_steps and long and not nearby and line >= 2:
+            assert {line, line - 1} & set(grid.lines)

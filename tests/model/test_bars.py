@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from model.bars import BarGrid
+from model.bars import BarGrid, bar_of_meter
 
 EVEN = BarGrid.four_four(32, 4)
 CUT = BarGrid.four_four(41, 4)
@@ -21,12 +23,13 @@ def test_every_step_knows_its_bar_its_place_and_its_beat():
     grid = BarGrid(((4, 4, 4), (6, 6), (4, 4)), 31)  # 3/4, 6/8, and 2/4 that is one step short
     assert grid.n_bars == 3 and grid.lengths == (12, 12, 8) and grid.starts == (0, 12, 24)
     assert grid.missing == 1 and grid.whole().n_steps == 32 and grid.longest == 12
-    bar, place, length, beat, place_in_beat = grid.index
+    bar, place, length, beat, place_in_beat, beat_length = grid.index
     assert bar.tolist() == [0] * 12 + [1] * 12 + [2] * 7
     assert place.tolist() == [*range(12), *range(12), *range(7)]
     assert length.tolist() == [12] * 24 + [8] * 7
     assert beat.tolist() == [0] * 4 + [1] * 4 + [2] * 4 + [0] * 6 + [1] * 6 + [0] * 4 + [1] * 3
     assert np.flatnonzero(place_in_beat == 0).tolist() == [0, 4, 8, 12, 18, 24, 28]
+    assert beat_length.tolist() == [4] * 12 + [6] * 12 + [4] * 7
     for array, tensor in zip(grid.index, grid.on("cpu")):
         assert tensor.tolist() == array.tolist()
 
@@ -106,3 +109,51 @@ def test_an_index_made_while_playing_serves_in_training():
     x = torch.ones(1, 12, requires_grad=True)
     grid.by_bar(x).sum().backward()
     assert (x.grad == 1).all()
+
+
+METERS = {
+    "2/4": (4, 4),
+    "3/4": (4, 4, 4),
+    "4/4": (4, 4, 4, 4),
+    "5/4": (4,) * 5,
+    "6/4": (4,) * 6,
+    "2/2": (8, 8),
+    "3/8": (6,),
+    "5/8": (4, 6),
+    "6/8": (6, 6),
+    "7/8": (4, 4, 6),
+    "9/8": (6, 6, 6),
+    "12/8": (6, 6, 6, 6),
+    "7/16": (2, 2, 3),
+    "5/32": (1, 2),  # 2.5 steps
+}
+
+
+@pytest.mark.parametrize("meter", METERS)
+def test_the_beats_of_a_bar_are_those_of_its_meter(meter):
+    assert bar_of_meter(meter) == bar_of_meter(tuple(map(int, meter.split("/")))) == METERS[meter]
+
+
+@pytest.mark.parametrize("meter", ["9/4", "1/16", "1/32", 1, 33, "3", "3/5", "0/4", "x/4", (3, 4, 4)])
+def test_what_is_no_meter_of_2_to_32_steps_is_refused_by_name(meter):
+    with pytest.raises(ValueError, match="meter: "):
+        BarGrid.of(meter)
+
+
+@given(
+    st.lists(st.one_of(st.sampled_from(list(METERS)), st.integers(2, 32)), min_size=1), st.integers(0, 200)
+)
+def test_a_grid_of_meters_has_their_bars_and_goes_on_with_the_last(meters, n_steps):
+    grid, bars = BarGrid.of(meters), [bar_of_meter(meter) for meter in meters]
+    assert grid.beats == tuple(bars) and grid.missing == 0
+    assert [sum(bar) for bar, meter in zip(bars, meters) if isinstance(meter, int)] == [
+        meter for meter in meters if isinstance(meter, int)
+    ]
+    longer = BarGrid.of(meters, n_steps)
+    assert longer.n_steps == n_steps
+    for number, bar in enumerate(longer.beats):
+        assert bar == bars[min(number, len(bars) - 1)]
+
+
+def test_four_four_is_one_meter_of_many():
+    assert BarGrid.of("4/4", 41) is CUT

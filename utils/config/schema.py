@@ -83,6 +83,7 @@ class Splits(Section):
 
 
 class Augmentation(Section):
+    meter: Probability
     bar_shuffle: Probability
     voice_shift: Probability
     voice_drop: Probability
@@ -229,6 +230,7 @@ class Output(Section):
 
 class Model(Section):
     rhythm_is: bool
+    longest_bar: Annotated[int, Field(ge=16, le=32)]
     Encoder: Stack
     Intermediate: Intermediate
     Decoder: Decoder
@@ -303,6 +305,8 @@ ADDED = {
     "Data.drop.rhythm_is": 0.0,
     "Model.rhythm_is": False,
     "Model.Decoder.history": [],
+    "Data.augmentation.meter": 0.0,
+    "Model.longest_bar": 16,
 }
 
 

@@ -8,8 +8,12 @@ The first half of this file changes what is played (the target), the second what
 (the encoder's input). Every function returns new arrays and treats each window for itself.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
+from model.bars import BarGrid
+from utils.corpus.cache import STEPS_PER_BEAT
 from utils.midi.drums import N_VOICES, voice_index
 
 LATEST = np.nextafter(np.float32(0.5), np.float32(0))  # offsets lie in [-0.5, 0.5)
@@ -112,15 +116,34 @@ def half_time(vel, offset):
     return np.concatenate([vel[:, ::2]] * 2, 1), np.concatenate([offset[:, ::2]] * 2, 1)
 
 
-def halves(vel, offset, mask):
+def halves(vel, offset, mask, grids):
     """Twice as many windows of half the length, as a rhythm is not always as long as a window: the rolls of B
-    windows (B, T, ...) as those of 2B, (2B, T / 2, ...). Where the second half would be empty, the first
-    comes twice.
+    windows (B, T, ...) as those of 2B, (2B, T / 2, ...), and their BarGrids. Where the second half would be
+    empty, the first comes twice. A half has as many whole bars as it holds, or a part of one.
     """
-    first = np.arange(2 * len(mask)).reshape(-1, 2)
-    first[~mask[:, mask.shape[1] // 2], 1] -= 1
-    rolls = (roll.reshape(2 * len(roll), -1, *roll.shape[2:]) for roll in (vel, offset, mask))
-    return tuple(roll[first.ravel()] for roll in rolls)
+    parts = [part for grid in grids for part in _halves_of(grid)]
+    row, steps = np.repeat(np.arange(len(mask)), 2)[:, None], np.stack([steps for steps, _ in parts])
+    longer = [np.concatenate((roll, np.zeros_like(roll[:, :1])), 1) for roll in (vel, offset, mask)]
+    first = np.arange(len(parts)).reshape(-1, 2)
+    first[~longer[2][row[1::2, 0], steps[1::2, 0]], 1] -= 1
+    first = first.ravel()
+    return (*(roll[row, steps[first]] for roll in longer), [parts[number][1] for number in first])
+
+
+@lru_cache(maxsize=4096)
+def _halves_of(grid):
+    """The two halves of a window: the steps (T / 2,) of each, T where there is none, and its BarGrid."""
+    half, bar, parts = grid.n_steps // 2, 0, []
+    for _ in range(2):
+        start = grid.lines[min(bar, grid.n_bars)]
+        last = max(bar + 1, int(grid.bars_within(start + half)))
+        stop = min(grid.lines[min(last, grid.n_bars)], start + half, grid.n_steps)
+        steps = np.full(half, grid.n_steps)
+        steps[: max(0, stop - start)] = np.arange(start, stop)
+        own = BarGrid.of_beats(grid.beats[bar:last]).up_to(max(0, stop - start))
+        parts.append((steps, own.up_to(half, STEPS_PER_BEAT)))
+        bar = last
+    return parts
 
 
 def inside(offset):

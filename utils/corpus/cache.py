@@ -8,10 +8,12 @@ import json
 import zipfile
 import zlib
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
+from model.bars import BEATS_PER_BAR, LONGEST_BAR, BarGrid
 from utils.files import remove_unfinished, written_whole
 
 try:
@@ -21,9 +23,10 @@ except ImportError:  # Windows
 
 CACHE_FILE = "cache.npz"
 LOCK_FILE = "cache.lock"
-FORMAT = 1  # raised when a cache written before can't be read any more
+FORMAT = 2  # raised when a cache written before can't be read any more
 SPLITS = ("train", "validation", "test")
 DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+STEPS_PER_BEAT = 4  # of 4/4
 _OFFSET_UNIT = 65536  # int16 covers [-0.5, 0.5); finer than any MIDI resolution in use
 
 
@@ -33,7 +36,8 @@ class Cache:
 
     vel: uint8 (N, 9), MIDI velocity, 0 where there is no hit. offset: int16 (N, 9), 65536ths of a step.
     files: one dict per performance: name, split ("train", "validation", "test"), style (id), bpm,
-    beat_type (str or None), start (step in the arrays), n_steps (whole bars).
+    beat_type (str or None), start (step in the arrays), n_steps (whole bars), bars: None where all are 4/4,
+    else [[how many, [length of each of their beats]], ...] in steps.
     normalize_factor: {"density": [mean, deviation], "intensity": [mean, deviation]} of the train bars.
     settings: what the cache was made of. report: what preprocessing counted.
     """
@@ -63,16 +67,34 @@ def decode(velocity, offset):
     return onset, velocity / np.float32(127), offset / np.float32(_OFFSET_UNIT)
 
 
-def windows(cache, split, clip_steps, hop_steps, whole=False, beat_type=None):
-    """Windows of clip_steps, hop_steps apart, each within one performance of the split.
+def grid_of(file):
+    """The BarGrid of a performance, an entry of Cache.files."""
+    if not file.get("bars"):
+        return BarGrid.four_four(file["n_steps"], STEPS_PER_BEAT)
+    return BarGrid.of_beats([beats for n, beats in file["bars"] for _ in range(n)])
 
-    A window that would run over the end of its performance is left out. A performance that is itself
-    shorter than clip_steps gives one window of its own length, or none with whole=True.
-    beat_type: only performances of this kind ("beat", "fill").
+
+def bars_of(grid):
+    """What an entry of Cache.files holds as its bars."""
+    if all(tuple(beats) == (STEPS_PER_BEAT,) * BEATS_PER_BAR for beats in grid.beats):
+        return None
+    return [[len(list(same)), list(beats)] for beats, same in groupby(grid.beats)]
+
+
+def windows(
+    cache, split, clip_steps, hop_steps, whole=False, beat_type=None, four_four=False, longest_bar=LONGEST_BAR
+):
+    """Windows of whole bars, as many as clip_steps hold, each within one performance of the split.
+
+    They are hop_steps apart; in other meters as many whole bars as that, but one at least. A window that
+    would run over the end of its performance is left out. A performance that is itself shorter than clip_steps
+    gives one window of its own length, or none with whole=True. A bar that is longer than
+    clip_steps is cut. beat_type: only performances of this kind ("beat", "fill"). four_four: only those that
+    are 4/4 throughout. longest_bar: windows with a longer bar are left out.
 
     The usual evaluation sets (2 or 4 bars of the test split that don't overlap) are
-    windows(cache, "test", clip, clip, whole=True, beat_type="beat"): a performance reaches to the end
-    of the bar of its last hit, and a tail shorter than the window is dropped.
+    windows(cache, "test", clip, clip, whole=True, beat_type="beat", four_four=True): a performance reaches to
+    the end of the bar of its last hit, and a tail shorter than the window is dropped.
 
     Returns start (W,) and length (W,), int64, in steps of the cache's arrays.
     """
@@ -84,15 +106,36 @@ def windows(cache, split, clip_steps, hop_steps, whole=False, beat_type=None):
     for file in cache.files:
         if file["split"] != split or beat_type not in (None, file["beat_type"]):
             continue
-        if file["n_steps"] < clip_steps:
+        if file.get("bars"):
+            if four_four:
+                continue
+            inside, length = _windows_of_bars(grid_of(file), clip_steps, hop_steps, whole, longest_bar)
+        elif file["n_steps"] < clip_steps:
             if whole:
                 continue
             inside, length = np.zeros(1, np.int64), file["n_steps"]
         else:
             inside, length = np.arange(0, file["n_steps"] - clip_steps + 1, hop_steps), clip_steps
         starts.append(file["start"] + inside)
-        lengths.append(np.full(len(inside), length))
+        lengths.append(np.broadcast_to(length, inside.shape))
     return np.concatenate(starts).astype(np.int64), np.concatenate(lengths).astype(np.int64)
+
+
+def _windows_of_bars(grid, clip_steps, hop_steps, whole, longest_bar):
+    """The windows of one performance in any meters: where they start, and how long they are."""
+    lines, of_bar = np.array(grid.lines), np.array(grid.lengths)
+    first = [0]
+    while first[-1] < grid.n_bars:
+        within = int(np.searchsorted(lines, lines[first[-1]] + hop_steps, side="right")) - 1
+        first.append(max(first[-1] + 1, within))
+    first = np.array(first[:-1])
+    last = np.maximum(np.searchsorted(lines, lines[first] + clip_steps, side="right") - 1, first + 1)
+    # whether another bar like the last one would not have fit
+    full = (last < grid.n_bars) | (lines[last] - lines[first] + of_bar[-1] > clip_steps)
+    kept = full | ((first == 0) & (not whole))
+    kept &= [of_bar[start:stop].max() <= longest_bar for start, stop in zip(first, last)]
+    start, stop = lines[first[kept]], lines[last[kept]]
+    return start, np.minimum(stop - start, clip_steps)
 
 
 @contextlib.contextmanager

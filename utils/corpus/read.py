@@ -10,15 +10,18 @@ import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from tqdm import tqdm
 
-from utils.corpus.cache import encode
+from utils.corpus.cache import bars_of, encode
 from utils.corpus.find import checksum, read_member
+from utils.midi.drums import N_VOICES
 from utils.midi.kits import voice_of_pitch
 from utils.midi.read import MAX_BYTES, MidiError, notes_to_roll, read_midi
+from utils.midi.timeline import Timeline
 
 FILES_PER_PART = 100  # that one process reads in one go
 
@@ -30,7 +33,8 @@ def read_corpus(corpus, down_sample_tpq, workers):
     process.
 
     Returns a list of parts (about, cell, vel, offset). about: per file a dict of checksum and either skipped
-    (the reason) and why, or n_steps, n_hits, bpm, lost, has_drums. cell uint32 (index into the file's flat
+    (the reason) and why, or n_steps, bars (see Cache), inexact_bars, n_hits, bpm, lost,
+    has_drums. cell uint32 (index into the file's flat
     roll), vel uint8 and offset int16, as the cache stores them: the hits of all these files, one file after
     the other.
     """
@@ -136,9 +140,9 @@ def _read_file(path, down_sample_tpq, voices, member, name, time_signature, dead
         return skipped("unreadable", str(error))
     if not len(notes.tick):
         return skipped("no notes", name)
-    reason = _meter_problem(notes, time_signature)
-    if reason:
-        return skipped(reason, name)
+    timeline = _timeline(notes, time_signature)
+    if timeline is None:
+        return skipped("meter that can't be read", f"{name}: {time_signature}")
     try:
         *roll, lost = notes_to_roll(
             notes.tick, notes.pitch, notes.velocity, notes.tpq, down_sample_tpq, voices
@@ -147,9 +151,12 @@ def _read_file(path, down_sample_tpq, voices, member, name, time_signature, dead
         return skipped("too long", f"{name}: {error}")
     vel, offset = (stored.ravel() for stored in encode(*roll))
     cell = np.flatnonzero(vel).astype(np.uint32)
+    grid = timeline.grid(int(cell[-1]) // N_VOICES + 1, down_sample_tpq)
     entry = {
         "checksum": seen,
-        "n_steps": len(roll[0]),
+        "n_steps": grid.n_steps,
+        "bars": bars_of(grid),
+        "inexact_bars": not timeline.fits(grid.n_steps, down_sample_tpq),
         "n_hits": len(cell),
         "bpm": notes.tempos[0][1] if notes.tempos else 120.0,
         "lost": lost,
@@ -158,13 +165,17 @@ def _read_file(path, down_sample_tpq, voices, member, name, time_signature, dead
     return entry, (cell, vel[cell], offset[cell])
 
 
-def _meter_problem(notes, time_signature):
-    """Why the file isn't 4/4 throughout, by the corpus's table or by its own events; None if it is."""
-    if time_signature and time_signature.strip().replace("-", "/") != "4/4":
-        return "not 4/4"
-    # of several events at one tick the last holds; without one at 0 a file starts in 4/4
-    meters = {0: (4, 4)} | {tick: (n, d) for tick, n, d in notes.meters if tick <= notes.tick[-1]}
-    if set(meters.values()) == {(4, 4)}:
-        on_bar_lines = all(tick % (4 * notes.tpq) == 0 for tick in meters)
-        return None if on_bar_lines else "meter changes"
-    return "not 4/4" if len(set(meters.values())) == 1 else "meter changes"
+def _timeline(notes, time_signature):
+    """The file's Timeline; where its own events leave it at 4/4, in the meter of the corpus's table, if there
+    is one. None where that is no meter."""
+    timeline = Timeline.of(notes)
+    if not (time_signature or "").strip() or {meter[1:] for meter in timeline.meters} != {(4, 4)}:
+        return timeline
+    try:
+        numerator, denominator = map(int, time_signature.replace("-", "/").split("/"))
+    except ValueError:
+        return None
+    if (numerator, denominator) == (4, 4):
+        return timeline
+    known = numerator >= 1 and denominator in (1, 2, 4, 8, 16, 32, 64)
+    return replace(timeline, meters=((0, numerator, denominator),)) if known else None

@@ -54,7 +54,7 @@ def draw(vel, offset, mask, grid, weights, bpm, rng):
     for number, make in ((HANDS, hands), (PART, parts)):
         rows = np.flatnonzero(kind == number)
         if len(rows):
-            of_rows = Places.of(grid, (len(rows), mask.shape[1]))
+            of_rows = Places.of(grid, mask.shape).rows(rows)
             made[:, rows] = make(vel[rows], offset[rows], mask[rows], of_rows, step_ms[rows], rng)
     return Made(kind, *made)
 
@@ -72,6 +72,10 @@ class Places(NamedTuple):
         index = grid.index
         steps = (np.broadcast_to(x, shape) for x in (index.bar, index.place, index.place_in_beat))
         return cls(*steps, grid.longest)
+
+    def rows(self, rows):
+        """Those of some windows."""
+        return Places(*(steps[rows] for steps in self[:3]), self.longest)
 
     def again(self, rng, period, anew=0.0):
         """Random numbers (B, T) in [0, 1) that come again every `period` (B,) bars, 1 or 2, but for a share

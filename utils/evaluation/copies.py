@@ -64,11 +64,11 @@ def step_codes(onset):
 
 
 def training_bars(cache, steps_per_bar):
-    """All bars of the training performances, fills too: step_codes (bars, S), and which bar is the first of a
-    performance, (bars,) bool."""
+    """All bars of the training performances in 4/4, fills too: step_codes (bars, S), and which bar is the
+    first of a performance, (bars,) bool."""
     codes, first = [], []
     for file in cache.files:
-        if file["split"] == "train":
+        if file["split"] == "train" and not file.get("bars"):
             steps = step_codes(cache.vel[file["start"] : file["start"] + file["n_steps"]])
             codes.append(steps.reshape(-1, steps_per_bar))
             first.append(np.arange(len(codes[-1])) == 0)

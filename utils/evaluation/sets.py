@@ -1,6 +1,7 @@
 """The windows of a split that a model is evaluated on.
 
-T2 and T4 are the windows of two and of four bars of the performances of a beat (no fills), not overlapping.
+T2 and T4 are the windows of two and of four bars of the performances of a beat in 4/4 (no fills), not
+overlapping.
 """
 
 import functools
@@ -55,7 +56,7 @@ def windows_of(name, cache, split, data, normalize_factor, bars=BARS, n_windows=
     beat_type = "beat" if any(file["beat_type"] for file in of_split) else None
     n_steps = bars * data.steps_per_bar
     grid = BarGrid.four_four(n_steps, data.steps_per_bar // BEATS_PER_BAR)
-    start, _ = windows(cache, split, n_steps, n_steps, whole=True, beat_type=beat_type)
+    start, _ = windows(cache, split, n_steps, n_steps, whole=True, beat_type=beat_type, four_four=True)
     if not len(start):
         raise ValueError(
             f"split {split!r} of the cache holds no window of {bars} whole bars; it needs one at least"

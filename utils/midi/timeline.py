@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from math import ceil
 
 import numpy as np
 
+from model.bars import LONGEST_BAR, SHORTEST_BAR, BarGrid, beat_lines, beats_of
 from utils.midi.smf import STEADY
 
 MAX_BARS = 4096  # of what is read or played; more is a stray event far out, not music
@@ -81,6 +83,40 @@ class Timeline:
                 line = ceil(start + ceil((Fraction(tick) - start) / bar) * bar)
                 return line if end is None else min(line, end)
 
+    def grid(self, n_steps, down_sample_tpq=4):
+        """The BarGrid of the bars that the first n_steps (at least 1) fill or begin, the last of them whole.
+
+        Each line of a beat is at the nearest step. A new meter begins a bar, which may cut the one before it
+        short. A bar of more than LONGEST_BAR steps is divided between its beats; one of fewer than
+        SHORTEST_BAR belongs to the bar before it, or to the one after it.
+        """
+        bars, n_read = [], 0
+        step = Fraction(self.tpq, down_sample_tpq)
+        ends = [start for start, _, _ in self.meters[1:]] + [None]
+        for (tick, numerator, denominator), end in zip(self.meters, ends):
+            unit = self._bar(1, denominator) / step
+            beats = [unit * beat for beat in beats_of(numerator, denominator)]
+            if sum(beats) < SHORTEST_BAR:  # as many of its bars as make one
+                beats = [ceil(SHORTEST_BAR / sum(beats)) * sum(beats)]
+            begin, end = tick / step, None if end is None else end / step
+            while n_read < n_steps and (end is None or begin < end):
+                lines = beat_lines(beats, begin)
+                if end is not None:
+                    lines = [min(line, *beat_lines((), end)) for line in lines]
+                bar = [after - before for before, after in pairwise(lines) if after > before]
+                bars += _divided(bar) if bar else []
+                n_read = lines[-1]
+                begin += sum(beats)
+        grid = BarGrid.of_beats(_joined(bars))
+        return grid.cut(0, int(np.searchsorted(grid.starts, n_steps)))
+
+    def fits(self, n_steps, down_sample_tpq=4):
+        """Whether the bars of the first n_steps are whole numbers of steps, SHORTEST_BAR to LONGEST_BAR, so
+        that the grid has them as they are."""
+        step = Fraction(self.tpq, down_sample_tpq)
+        lengths = [self._bar(n, d) / step for tick, n, d in self.meters if tick < n_steps * step]
+        return all(SHORTEST_BAR <= length <= LONGEST_BAR and length == int(length) for length in lengths)
+
     def loop_end(self, midi):
         """The end of the tracks of these notes (utils.midi.read.MidiNotes, with at least one), where it is a
         bar line after the last onset and within MAX_BARS; else None."""
@@ -101,3 +137,33 @@ class Timeline:
         last_step = (2 * int(midi.tick.max()) * down_sample_tpq + self.tpq) // (2 * self.tpq)
         held_until = int((midi.tick + midi.duration).max())
         return self.bar_line(max(held_until, (last_step + 1) * step) - step / 2)
+
+
+def _divided(beats):
+    """A bar, as the lengths of its beats, in as many bars of at most LONGEST_BAR steps as it takes."""
+    beats = [part for beat in beats for part in _equal_parts(beat, -(-beat // LONGEST_BAR))]
+    n_bars = -(-sum(beats) // LONGEST_BAR)
+    bars = [[]]
+    for beat in beats:
+        if sum(bars[-1]) * n_bars >= sum(beats) or sum(bars[-1]) + beat > LONGEST_BAR:
+            bars.append([])
+        bars[-1].append(beat)
+    return bars
+
+
+def _equal_parts(length, n):
+    return [(length * (i + 1)) // n - (length * i) // n for i in range(n)]
+
+
+def _joined(bars):
+    """The bars, those of fewer than SHORTEST_BAR steps joined with the last beat of the bar before them, or
+    the first one of all with the first beat of the bar after it."""
+    joined = []
+    for bar in bars:
+        if len(joined) == 1 and sum(joined[0]) < SHORTEST_BAR and sum(bar) < LONGEST_BAR:
+            joined[-1] = [joined[-1][0] + bar[0], *bar[1:]]
+        elif joined and sum(bar) < SHORTEST_BAR and sum(joined[-1]) < LONGEST_BAR:
+            joined[-1] = [*joined[-1][:-1], joined[-1][-1] + sum(bar)]
+        else:
+            joined.append(list(bar))
+    return joined

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from data_aug import RHYTHM_KEYS, unset_controls
+from model.batch_bars import BatchGrid
 from model.controls import controls_of
 from model.decoding.sampling import sample
 from utils.midi.drums import inverse_mapping
@@ -25,9 +26,18 @@ def write_samples(model, batch, folder, log=None, step=None):
     chosen = _spread(batch["mask"])
     batch = {name: tensor[chosen].to(device) for name, tensor in unset_controls(batch).items()}
     rhythms, chance = [batch[name] for name in RHYTHM_KEYS], torch.Generator(device).manual_seed(0)
-    played = sample(
-        model, rhythms, controls_of(batch), batch["mask"], rhythm_is=batch["rhythm_is"], generator=chance
-    )
+    grids = [model.grid(batch["mask"].shape[1])] * len(chosen)
+    if own := BatchGrid.in_batch(batch):
+        grids = own.rows()
+    played = [torch.zeros_like(roll) for roll in rhythms]
+    for grid in dict.fromkeys(grids):  # windows whose bars are alike together
+        rows = [i for i, other in enumerate(grids) if other == grid]
+        controls = {name: values[rows] for name, values in controls_of(batch).items()}
+        heard = [roll[rows] for roll in rhythms]
+        mask, rhythm_is = batch["mask"][rows], batch["rhythm_is"][rows]
+        drums = sample(model, heard, controls, mask, rhythm_is=rhythm_is, generator=chance, grid=grid)
+        for roll, part in zip(played, drums):
+            roll[rows] = part
     takes = {"played": played, "real": tuple(batch[name] for name in ("onset", "vel", "timeoffset"))}
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,8 +49,9 @@ def write_samples(model, batch, folder, log=None, step=None):
             roll_to_midi(*rolls, inverse_mapping, folder / f"rhythm_{i}_{kind}.mid")
         picture = folder / f"rhythm_{i}.png"
         at_step = "" if step is None else f", step {step}"
-        grid = model.grid(len(rhythm[0]))
-        draw_takes(picture, drums, rhythm, grid, f"validation rhythm {i}{at_step}, controls unset")
+        draw_takes(
+            picture, drums, rhythm, grids[i].up_to(length), f"validation rhythm {i}{at_step}, controls unset"
+        )
         if log is not None:
             log.image(step, f"rhythm_{i}", picture)
 

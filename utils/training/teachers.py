@@ -37,6 +37,11 @@ class Teachers:
                     raise ValueError(
                         f"Training.teachers: {path} has {key} {its}; it must be that of the run, {wanted}"
                     )
+            if teacher.longest_bar < cfg.Model.longest_bar:
+                raise ValueError(
+                    f"Training.teachers: {path} has Model.longest_bar {teacher.longest_bar}; it must be at "
+                    f"least that of the run, {cfg.Model.longest_bar}"
+                )
 
     @torch.no_grad()
     def targets(self, batch):

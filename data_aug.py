@@ -396,8 +396,12 @@ def drop_controls(batch, drop, rng):
         return rng.random(n_rows) < probability
 
     everything, alone = happens(drop.all_controls), happens(drop.all_but_one)
-    left = rng.choice([*CONTROLS, "voice", "voice"], n_rows)
-    for name, control in CONTROLS.items():
+    # a control that is never given takes no part, nor any random number
+    given = {name: control for name, control in CONTROLS.items() if getattr(drop, name) < 1}
+    for name in CONTROLS.keys() - given.keys():
+        batch[name][:] = CONTROLS[name].unset
+    left = rng.choice([*given, "voice", "voice"], n_rows)
+    for name, control in given.items():
         gone = np.where(alone, left != name, happens(getattr(drop, name)))
         if name == "instrument":
             gone &= ~(alone & (left == "voice"))

@@ -66,14 +66,23 @@ class Condition(nn.Module):
     """One vector per step of everything that the decoder is conditioned on; each part can be unset."""
 
     def __init__(
-        self, d_context, d_latent, d_control, d_condition, longest_bar, meters=False, rhythm_is=False
+        self,
+        d_context,
+        d_latent,
+        d_control,
+        d_condition,
+        longest_bar,
+        meters=False,
+        rhythm_is=False,
+        steady=False,
     ):
         """meters: whether the meter is told, beside the place in the bar; rhythm_is: whether the kind of the
-        rhythm is."""
+        rhythm is; steady: whether that control is known."""
         super().__init__()
         self.d_control = d_control
-        for name, control in CONTROLS.items():
-            self.add_module(name, embedding_of(control, d_control))
+        self.names = [name for name, control in CONTROLS.items() if not control.optional]
+        for name in self.names:
+            self.add_module(name, embedding_of(CONTROLS[name], d_control))
         self.position = nn.Embedding(longest_bar, d_control)
         self.meter = MeterEmbedding(d_control) if meters else None
         # a bar's latent has a projection of its own for each place in the bar
@@ -81,7 +90,12 @@ class Condition(nn.Module):
         self.unset_context = nn.Parameter(torch.zeros(d_context))
         self.unset_latent = nn.Parameter(torch.zeros(d_control))
         # the controls, the position and the latent have d_control numbers each
-        self.mix = nn.Linear((len(CONTROLS) + 2) * d_control + d_context, d_condition)
+        self.mix = nn.Linear((len(self.names) + 2) * d_control + d_context, d_condition)
+        self.steady = None
+        if steady:
+            self.steady = embedding_of(CONTROLS["steady"], d_condition)
+            nn.init.zeros_(self.steady.mlp[2].weight)
+            nn.init.zeros_(self.steady.mlp[2].bias)
         self.kind = zero_embedding(len(RHYTHM_KINDS) + 1, d_condition) if rhythm_is else None
 
     def forward(self, context, latent, use_context, use_latent, controls, grid, kind=None):
@@ -95,14 +109,19 @@ class Condition(nn.Module):
         position = self.position(index.place)
         position = position if self.meter is None else position + self.meter(index)
         parts = (
-            *(self.get_submodule(name)(controls[name]) for name in CONTROLS),
+            *(self.get_submodule(name)(controls[name]) for name in self.names),
             position.expand(len(context), -1, -1),
             torch.where(use_context.unsqueeze(-1), context, self.unset_context.to(context.dtype)),
             torch.where(use_latent.unsqueeze(-1), grid.by_step(latent), self.unset_latent.to(latent.dtype)),
         )
         dtype = context.dtype
         mixed = self.mix(torch.cat([part.to(dtype) for part in parts], dim=-1))
-        return F.silu(mixed if self.kind is None else mixed + self.kind(kind).to(mixed.dtype))
+        mixed = mixed if self.kind is None else mixed + self.kind(kind).to(mixed.dtype)
+        if self.steady is not None:
+            value = controls.get("steady")
+            value = torch.full_like(controls["density"], torch.nan) if value is None else value
+            mixed = mixed + self.steady(value).to(mixed.dtype)
+        return F.silu(mixed)
 
 
 class BarLatent(nn.Module):

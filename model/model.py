@@ -13,7 +13,7 @@ import torch.nn as nn
 from model.bars import BEATS_PER_BAR, BarGrid
 from model.batch_bars import BatchGrid
 from model.condition import BarLatent, Budget, Condition, History
-from model.controls import N_VOICES, RHYTHM_KINDS, UNSET_KIND, controls_of
+from model.controls import CONTROLS, N_VOICES, RHYTHM_KINDS, UNSET_KIND, controls_of
 from model.cpu_training import Dropout, RMSNorm
 from model.derived_cache import DerivedCache
 from model.heads import HitChain, OnsetChain, TapTokens, hit_index, offset_to_bin, velocity_to_bin
@@ -81,7 +81,7 @@ class DrumVAE(nn.Module):
     """Encoder, latent, decoder and heads. Built from a checkpoint's config by utils.get_model."""
 
     # parts that a config may ask for, and that begin so that a model without them plays the same
-    NEW_PARTS = "encoder.kind", "condition.kind", "history"
+    NEW_PARTS = "encoder.kind", "condition.kind", "history", "condition.steady"
 
     def __init__(self, config):
         """config: the plain dict that a checkpoint carries, Data.normalize_factor included."""
@@ -105,10 +105,17 @@ class DrumVAE(nn.Module):
         shared = {"rope_theta": decoder["rope_theta"], "window": decoder["window"]}
         self.told_kind = bool(config["Model"].get("rhythm_is", False))
         bars["rhythm_is"] = self.told_kind
+        steady = bool(condition.get("steady", False))
+        self.controls = tuple(name for name, control in CONTROLS.items() if steady or not control.optional)
         self.encoder = RhythmEncoder(**encoder, **shared, **bars)
         self.latent = BarLatent(encoder["d_model"], latent["d_latent"], self.longest_bar, self.steps_per_bar)
         self.condition = Condition(
-            encoder["d_model"], latent["d_latent"], condition["d_control"], condition["d_condition"], **bars
+            encoder["d_model"],
+            latent["d_latent"],
+            condition["d_control"],
+            condition["d_condition"],
+            **bars,
+            steady=steady,
         )
         sizes = {key: decoder[key] for key in ("d_model", "n_layer", "n_head", "d_ff", "dropout")}
         self.decoder = Phi3Decoder(

@@ -133,7 +133,11 @@ _TASKS = ("tap", "humanise", "add_voice", "infill", "continue")
 Task = create_model(
     "Task", __base__=_of_one_kind("Tasks", Weights, NotNegative, *_TASKS), keep_rhythm=(Probability, ...)
 )
-_CONTROLS = ("density", "intensity", "instrument", "voice", "style", "all_controls", "all_but_one")
+_CONTROLS = (
+    *("density", "intensity", "instrument", "voice", "style", "steady"),
+    "all_controls",
+    "all_but_one",
+)
 _RHYTHM = ("context", "latent", "rhythm", "rhythm_tail", "rhythm_is")
 Drop = _of_one_kind("Drop", Section, Probability, *_CONTROLS, *_RHYTHM)
 
@@ -211,6 +215,7 @@ class ConditionParams(Section):
     d_control: Count
     film: bool
     remaining_budget: bool
+    steady: bool
 
 
 class Decoder(Stack):
@@ -305,6 +310,8 @@ ADDED = {
     "Data.drop.rhythm_is": 0.0,
     "Model.rhythm_is": False,
     "Model.Decoder.history": [],
+    "Model.Decoder.condition_params.steady": False,
+    "Data.drop.steady": 1.0,
     "Data.augmentation.meter": 0.0,
     "Model.longest_bar": 16,
 }

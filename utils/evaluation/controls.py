@@ -7,9 +7,11 @@ from utils.evaluation.bootstrap import mean, pair, per_performance, quotient
 from utils.evaluation.sets import BARS
 from utils.evaluation.style_classifier import StyleClassifier
 from utils.evaluation.sweeps import (
+    ALWAYS,
     MEASURED,
     ask,
     column,
+    known_to,
     measure_bars,
     own_bars,
     play_sweeps,
@@ -31,10 +33,11 @@ def measure(player, sets):
     real = own["style"], classifier(windows.rolls, windows.grid), place
     bars, styles = {}, {}
     for length in (length for length in LENGTHS if length <= len(place)):
-        played, grid = play_sweeps(player, windows, own, drawn, length)
+        asked_for = known_to(player.model, drawn, length)
+        played, grid = play_sweeps(player, windows, own, asked_for, length)
         rows, heard = {}, {"real bars": real}
         for (name, mode), rolls in played.items():
-            asked = drawn[name][: len(rolls[0]) * length]
+            asked = asked_for[name][: len(rolls[0]) * length]
             if name not in MEASURED:
                 heard[f"others {mode}"] = asked, classifier(rolls, grid), place[: len(asked)]
                 continue
@@ -63,8 +66,8 @@ def attributes(sweep, bars):
     """What the sweep asks for (n,), and every other attribute (n, K), NaN where a bar has none: of density
     the others are the voices' shares of the hits in place of the hits, of a voice all but density (they go
     together)."""
-    columns = {name: column(bars, name) for name in MEASURED}
-    own = columns.pop(sweep)
+    columns = {name: column(bars, name) for name in ALWAYS}
+    own = columns.pop(sweep) if sweep in columns else column(bars, sweep)
     if sweep == "density":
         columns |= {voice: quotient(columns[voice], own) for voice in VOICES}
     if sweep in VOICES:
@@ -90,7 +93,7 @@ def adherence(windows, played):
     got = measure_bars(played, windows.grid)
     asked = measure_bars([np.broadcast_to(roll, played[0].shape) for roll in windows.rolls], windows.grid)
     place = np.tile(place_of(windows), len(played[0]))
-    return {name: sums_of(column(asked, name), column(got, name), place) for name in MEASURED}
+    return {name: sums_of(column(asked, name), column(got, name), place) for name in ALWAYS}
 
 
 def sums_of(asked, got, place, length=BARS, others=None, wished=None):

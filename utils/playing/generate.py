@@ -61,6 +61,8 @@ def generate(
         (1, >= seq_len, 18), of which only the ratios count. A bar is asked for the mean of its steps, as
         nearly as it is possible. NaN (style: 18 and above, or no weight at all) is unset, and None leaves the
         control to the model.
+    steady: (1, >= seq_len), share of a bar's hits that are as in the bar before, 0 to 1; for models that know
+        it.
     masks: (1, >= seq_len), 1 = play, 0 = stay silent; None plays throughout.
     seq_len: steps to write, a multiple of 4.
     model: default: the one built last by get_model. seed: same seed, same drums; None: new ones each time.
@@ -142,6 +144,7 @@ def make_plan(
     if latent is not None:
         latent = bar_latents(latent, grid.n_bars, model.config["Model"]["Intermediate"]["d_latent"])
     curves, mask = read_curves(curves, masks, steps, factor)
+    check_known(model, curves)
     around, gist = known is not None, latent is not None
     rhythm, use_context, use_latent = as_heard(rhythm, reach, dials, grid, around, gist)
     inputs = {"rhythm": rhythm, "use_context": use_context, "use_latent": use_latent}
@@ -214,6 +217,14 @@ def as_heard(rhythm, reach, dials, grid, known, latent):
         return rhythm, step >= 0, step >= 0
     begun = torch.tensor(grid.starts)[torch.as_tensor(grid.index.bar)] < reach
     return rhythm, (step < reach) & bool(follow), (begun & (follow is not None)) | latent
+
+
+def check_known(model, curves):
+    """ArgumentError where a control is set that the model does not know."""
+    for name, curve in curves.items():
+        if name not in model.controls and CONTROLS[name].is_set(curve).any():
+            rule = f"this model was trained without it; it knows {', '.join(model.controls)}"
+            raise ArgumentError(name, None, rule, "")
 
 
 def kind_of_rhythm(model, dials, told, steps):

@@ -9,6 +9,7 @@ from utils.get_model import given_model
 from utils.playing.controls import for_model, read_curves
 from utils.playing.generate import (
     as_heard,
+    check_known,
     check_lock,
     in_eval_mode,
     kind_of_rhythm,
@@ -115,6 +116,7 @@ class Jam:
         """A control of one bar, as arguments for Stream.bar."""
         value = value if isinstance(value, (str, dict)) else self._curve(value, name)
         curves, every = read_curves({name: value}, None, self.grid.n_steps, self.model.normalize_factor)
+        check_known(self.model, curves)
         asked = {name: self._rows(for_model({name: curves[name]}, every, self.grid)[name])}
         return asked | ({"forbid": self._rows(curves[name] < 0)} if name == "instrument" else {})
 

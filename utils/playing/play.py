@@ -24,7 +24,8 @@ def play(rhythm=None, *, num_samples=None, model=None, **asked):
         take = play("rhythm.mid", hits_per_bar=[12, 18, 18, 26], voices={"kick": 4}, style="funk")
 
     rhythm: a MIDI file; or three rolls, as process_midi gives them; or None.
-    hits_per_bar, velocity (1 to 127), voices (a dict, name -> hits per bar), style: one value for all bars or
+    hits_per_bar, velocity (1 to 127), voices (a dict, name -> hits per bar), style, steady (percent of the
+        hits that are as in the bar before; for models that know it): one value for all bars or
         several, a list or text with commas, stretched evenly over the bars; None or "-" leaves bars to the
         model. forbid: names of voices that never sound.
     bars: how many to play, of 4/4; None: as many as the rhythm has. Without a rhythm it must be given.

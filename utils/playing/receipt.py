@@ -117,6 +117,8 @@ class Receipt:
         columns = []  # (heading, asked, got)
         for name, control in NUMBERS.items():
             asked, got = self.asked[name], self.got[name]
+            if control.optional and np.isnan(asked).all():
+                continue
             if control.width is None:
                 columns.append((heading(control), asked, got))
             else:
@@ -167,6 +169,8 @@ def misses(asked, got):
     found = {}
     for name, control in NUMBERS.items():
         there = asked[name] >= 0
+        if control.optional:  # a bar may have none of it, as the first has no bar before it
+            there &= ~np.isnan(got[name])
         if there.any():
             wish, played = asked[name][there], np.nan_to_num(got[name])[there]
             found[heading(control)] = float(np.mean(np.abs(played - wish) / np.maximum(wish, 1)))
@@ -233,6 +237,8 @@ def _bar(bars, bar):
     values = {}
     for name, control in NUMBERS.items():
         value = bars[name][bar]
+        if control.optional and np.isnan(value):
+            continue
         wide = control.width is not None
         values[heading(control)] = dict(zip(VOICES, map(_plain, value))) if wide else _plain(value)
     return values

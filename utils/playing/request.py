@@ -134,6 +134,7 @@ class Request(Dials):
     velocity: object = None
     voices: dict | None = None
     style: object = None
+    steady: object = None
     forbid: object = ()
     song: object = None
     bars: int | None = None

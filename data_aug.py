@@ -33,6 +33,7 @@ from utils.midi.drums import N_VOICES, RHYTHM_CHANNEL, STYLE_NONE
 
 RHYTHM_KEYS = ("rhythm_onset", "rhythm_vel", "rhythm_timeoffset")
 ABOUT_RHYTHM = (*RHYTHM_KEYS, "rhythm_is")
+STEPS_PER_BAR = 16  # of 4/4
 _ORDER, _BATCH, _NOISE = 0, 1, 2  # tags of the streams of random numbers
 
 
@@ -263,13 +264,22 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varie
 def vary_target(vel, offset, mask, style, chance, rng, four_four=True):
     """Augments the drums in place by the probabilities of Data.augmentation.
 
-    Double and half time, and the mix of two windows, leave those alone that are shorter than a window or not
+    Double and half time, the mix of two windows and repeated bars leave those alone that are shorter than a window or not
     4/4, four_four (B,).
     """
     n_rows, full = len(vel), mask.all(1) & four_four
 
     def random_rows(probability):
         return np.flatnonzero(rng.random(n_rows) < probability)
+
+    if chance.repeat_bar:
+        rows = random_rows(chance.repeat_bar)
+        rows = rows[full[rows]]
+        vel[rows], offset[rows] = augment.repeat_bars(vel[rows], offset[rows], STEPS_PER_BAR, rng)
+    if chance.plain:
+        rows = random_rows(chance.plain)
+        softest = rng.uniform(*chance.plain_range, len(rows)).astype(np.float32)
+        vel[rows], offset[rows] = augment.plain(vel[rows], offset[rows], softest)
 
     rows = random_rows(chance.voice_shift)
     vel[rows], offset[rows] = augment.voice_shift(vel[rows], offset[rows], rng)

@@ -215,3 +215,38 @@ def test_a_part_comes_again_in_every_bar_or_two():
         return 2 * (a & b).sum() / (a.sum() + b.sum())
 
     assert f1(2) > 0.7 and f1(1) > 0.6
+
+
+def test_plain_drums_keep_their_kicks_and_their_loudest_hits():
+    vel, offset, mask = windows_of_hits(50)
+    softest = np.full(50, 0.5, np.float32)
+    softest[0] = 1
+    new_vel, new_offset = augment.plain(vel, offset, softest)
+    kick = np.arange(9) == KICK
+    stays = (vel >= 0.5) | kick
+    assert np.array_equal(new_vel[1:] > 0, (stays & (vel > 0))[1:]) and new_vel[0].any()
+    assert np.array_equal(new_vel[new_vel > 0], vel[new_vel > 0]) and not new_offset[new_vel == 0].any()
+
+
+def test_repeated_bars_are_one_or_two_of_the_window():
+    vel, offset, _ = windows_of_hits(60)
+    new_vel, new_offset = augment.repeat_bars(vel, offset, 16, np.random.default_rng(0))
+    bars, new = vel.reshape(60, 4, 16, 9), new_vel.reshape(60, 4, 16, 9)
+    assert np.array_equal(new[:, 2:], new[:, :2])
+    one = (new[:, 0] == new[:, 1]).all((1, 2))
+    assert 0.3 < one.mean() < 0.7
+    for row in range(60):
+        found = [n for n in range(4) if np.array_equal(bars[row, n], new[row, 0])]
+        assert found and (one[row] or np.array_equal(bars[row, found[0] + 1], new[row, 1]))
+    assert np.array_equal(new_offset > 0, (new_offset > 0) & (new_vel > 0))
+
+
+def test_plain_and_repeated_bars_are_what_the_controls_say():
+    """They are augmentations of the drums: controls and rhythm are made of what is left."""
+    plain = data_config(augmentation={"plain": 1.0, "repeat_bar": 1.0})
+    batch = batch_of(plain, windows_of_hits(40))
+    usual = batch_of(data_config(), windows_of_hits(40))
+    assert batch["density"].mean() < usual["density"].mean()
+    steady = batch["steady"][:, ::16]
+    assert 0.3 < (steady[:, 1:] == 1).all(1).float().mean() < 0.7  # of one bar repeated
+    assert np.array_equal(rhythm_of(batch)[0], batch["onset"].any(2).float().numpy())

@@ -85,6 +85,9 @@ class Splits(Section):
 class Augmentation(Section):
     meter: Probability
     bar_shuffle: Probability
+    repeat_bar: Probability
+    plain: Probability
+    plain_range: Annotated[Range, AfterValidator(_velocities)]
     voice_shift: Probability
     voice_drop: Probability
     voice_mix: Probability
@@ -309,6 +312,9 @@ ADDED = {
     "Data.rhythm_source.part": 0.0,
     "Data.drop.rhythm_is": 0.0,
     "Model.rhythm_is": False,
+    "Data.augmentation.repeat_bar": 0.0,
+    "Data.augmentation.plain": 0.0,
+    "Data.augmentation.plain_range": [0.25, 0.5],
     "Model.Decoder.history": [],
     "Model.Decoder.condition_params.steady": False,
     "Data.drop.steady": 1.0,

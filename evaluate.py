@@ -4,8 +4,8 @@ folders and one picture of their curves, no checkpoint needed.
 
 python evaluate.py                                                the shipped checkpoint on the test split
 python evaluate.py --checkpoint runs/default/checkpoints/best.pt --split validation --windows 100 --samples 8
-python evaluate.py --parts likelihood,tap                         only these parts of it python evaluate.py
---runs runs/*                                  the runs of a sweep, the best first
+python evaluate.py --parts likelihood,tap                         only these parts of it
+python evaluate.py --runs runs/*                                  the runs of a sweep, the best first
 
 The windows are two and four bars long, see utils/evaluation/sets.py. It prints tables and writes the same
 figures as JSON, and beside it, under its name, the tables in Markdown for a model card, and a folder of
@@ -139,10 +139,7 @@ def compare_runs(args):
 
 def write_json(figures, path):
     """The figures, NaN as null; the file appears whole or not at all."""
-    try:
-        write_text(path, json_text(figures, indent=1) + "\n")
-    except OSError as error:
-        raise ValueError(f"--json: {path} can't be written: {error.strerror}") from error
+    write_text(path, json_text(figures, indent=1) + "\n")
 
 
 def parse_arguments(arguments=None):

@@ -68,11 +68,8 @@ def main(arguments):
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: say(message)
             run(arguments)
-    except OSError as error:
-        say(f"{error.filename}: {error.strerror}")
-        return 2
-    except ValueError as error:
-        say(error)
+    except (OSError, ValueError) as error:
+        say(f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error)
         return 2
     return 0
 

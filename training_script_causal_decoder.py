@@ -45,10 +45,10 @@ from utils.training.loop import (
     EMA,
     Clock,
     FiniteGuard,
-    StopSignals,
     compile_model,
     ignore_stop_signals,
     keep_freed_memory,
+    stop_signals,
 )
 from utils.training.metrics import likelihood, to_device, training_figures
 from utils.training.optim import (
@@ -197,7 +197,7 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=ALONE):
     )
     vae, started_at = training.VAE_params, step
     model.train()
-    with StopSignals() as signals:
+    with stop_signals() as signals:
         for pieces, tokens in progress:
             # the random numbers of a step depend on its number alone, so a resumed run goes on exactly
             chance = np.random.SeedSequence([training.seed, step, processes.rank])
@@ -238,7 +238,7 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=ALONE):
                     progress.write(f"step {step}: {seconds:.3g} s a step; {rest} to go, validation aside")
 
             last_step = step == training.steps
-            stopping = processes.any(signals.requested)
+            stopping = processes.any(bool(signals))
             with clock.stopped():
                 if step % training.validate_every == 0 or last_step:
                     with ema.swapped_in(model):

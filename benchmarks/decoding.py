@@ -15,6 +15,7 @@ the corpus: what it plays to is a rhythm of examples/.
 
 import argparse
 import contextlib
+import functools
 import resource
 import statistics
 import sys
@@ -159,8 +160,9 @@ def report_calls(model, n_steps, calls, device):
     taken, by_bar = [], []
     for seed in range(calls):
         generator = torch.Generator(device).manual_seed(seed)
+        call = functools.partial(sample, model, *inputs, generator=generator)
         with beginnings(device) as begun:
-            taken.append(seconds(lambda: sample(model, *inputs, generator=generator), device))
+            taken.append(seconds(call, device))
             begun.append(time.perf_counter())
         by_bar.append([after - before for before, after in zip(begun, begun[1:])])
     print(
@@ -171,8 +173,8 @@ def report_calls(model, n_steps, calls, device):
     bars = [statistics.median(times) / model.steps_per_bar * 1000 for times in zip(*by_bar[1:])]
     furthest = max(abs(bar / statistics.mean(bars) - 1) for bar in bars)
     print(
-        f"a step by bar    {', '.join(f'{bar:.2f}' for bar in bars)} ms, at most {furthest:.1%} from their mean; "
-        f"medians of {calls - 1} calls"
+        f"a step by bar    {', '.join(f'{bar:.2f}' for bar in bars)} ms, "
+        f"at most {furthest:.1%} from their mean; medians of {calls - 1} calls"
     )
 
 
@@ -183,7 +185,8 @@ def in_turn(works, runs, device):
     for run in range(runs):
         for name, (work, most) in works.items():
             if run < most:
-                taken[name].append(seconds(lambda: given.update({name: work()}), device))
+                keep = functools.partial(lambda name, work: given.update({name: work()}), name, work)
+                taken[name].append(seconds(keep, device))
     return {name: (min(taken[name]), given[name]) for name in works}
 
 
@@ -234,10 +237,11 @@ def report_speed(model, batches, lengths, runs, device):
     weights, _ = bytes_read(model, 1, 1, decoding_precision(model))
     again = bandwidth(weights, device)
     print(
-        f"memory           {memory / 1e9:.1f} GB/s; a buffer of the {weights / 1e6:.1f} MB of weights that a step at "
-        f"batch 1 reads {again / 1e9:.1f} GB/s, again and again\n\n"
+        f"memory           {memory / 1e9:.1f} GB/s; a buffer of the {weights / 1e6:.1f} MB of weights that "
+        f"a step at batch 1 reads {again / 1e9:.1f} GB/s, again and again\n\n"
         "                                     without a cache, float32, takes    times the\n"
-        "steps  batch  precision  ms a step    growing prefix    all steps       floor    steps/s   x first   hits"
+        "steps  batch  precision  ms a step    growing prefix    all steps       floor    "
+        "steps/s   x first   hits"
     )
     for n_steps in lengths:
         first = None  # steps per second at the first batch size
@@ -307,7 +311,8 @@ def main(arguments=None):
     decoder = model.decoder
     n_parameters = sum(p.numel() for p in model.parameters())
     print(
-        f"model            {n_parameters / 1e6:.2f} M parameters, decoder {decoder.d_model} x {decoder.n_layer}, "
+        f"model            {n_parameters / 1e6:.2f} M parameters, "
+        f"decoder {decoder.d_model} x {decoder.n_layer}, "
         f"looking back {decoder.window} steps; {decoder.start.dtype} on {device}"
         + (f", {torch.get_num_threads()} threads" if device.type == "cpu" else "")
     )

@@ -51,8 +51,9 @@ def main():
         begin = time.perf_counter()
     first, rest = taken[0], taken[1:]
     print(
-        f"{args.bars} bars on {next(model.parameters()).device}: {first * 1000:.0f} ms the first, then median "
-        f"{statistics.median(rest) * 1000:.0f} ms, worst {max(rest) * 1000:.0f} ms; a bar at {TEMPO} BPM lasts "
+        f"{args.bars} bars on {next(model.parameters()).device}: {first * 1000:.0f} ms the first, "
+        f"then median {statistics.median(rest) * 1000:.0f} ms, worst {max(rest) * 1000:.0f} ms; "
+        f"a bar at {TEMPO} BPM lasts "
         f"{BAR_SECONDS * 1000:.0f} ms: worst ratio {max(taken) / BAR_SECONDS:.3f}, median "
         f"{statistics.median(taken) / BAR_SECONDS:.3f}"
     )

@@ -15,7 +15,7 @@ STEPS_PER_BAR = 16
 
 
 def play(bars, tempo, name, program, is_drum, length, looseness, seed):
-    """Turn bars of (step, pitch, velocity) into MIDI. length in steps; looseness: deviation of timing, in steps."""
+    """Turn bars of (step, pitch, velocity) into MIDI. length and looseness (of timing): in steps."""
     chance = random.Random(seed)
     midi = pretty_midi.PrettyMIDI(resolution=480, initial_tempo=tempo)
     midi.time_signature_changes.append(pretty_midi.TimeSignature(4, 4, 0))
@@ -51,7 +51,7 @@ def bass_line():
 
 
 def guitar_strum():
-    """Strummed quavers with a push: chords as several notes at a time, up-strokes lighter, the strings a little apart."""
+    """Strummed quavers with a push: chords of several notes, up-strokes lighter, strings a little apart."""
     chords = [(52, 59, 64, 67), (48, 55, 60, 64), (55, 59, 62, 67), (50, 57, 62, 66)]
     strokes = [(0, 100), (4, 84), (6, 62), (8, 94), (10, 58), (12, 86), (14, 66)]
     push = strokes[:-1] + [(15, 92)]

@@ -2,8 +2,8 @@
 
     python examples/run_notebook.py
 
-On one machine every run writes the same bytes: no times, no counts of a session, no version of Python. Sound is left out,
-which would make the file ten times as large.
+On one machine every run writes the same bytes: no times, no counts of a session, no version of Python. Sound,
+which would make the file ten times as large, is left out.
 """
 
 import re
@@ -17,7 +17,7 @@ PLAYER = re.compile(r"<audio .*?</audio>", re.S)
 
 
 def run(notebook, folder):
-    """Run its cells in the folder, in a kernel of this Python. Raises nbclient's CellExecutionError where one fails."""
+    """Run its cells in the folder, in a kernel of this Python. Raises nbclient's CellExecutionError."""
     how = {"kernel_name": "python3", "timeout": 600, "record_timing": False, "coalesce_streams": True}
     NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, **how).execute()
 

@@ -4,6 +4,7 @@ Shapes: B batch, T steps, N bars, L steps of the longest bar, V voices (9), D wi
 width, C condition width, d control width.
 """
 
+import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -191,11 +192,13 @@ class Budget(nn.Module):
 
     def features(self, targets, played_onset, played_vel):
         """targets: see above; played_onset, played_vel (..., V): sums over the bar's earlier steps
-        -> (..., 7 + 3V)."""
+        -> (..., 7 + 3V). All are tensors, or all arrays: NumPy starts small operations sooner."""
         V = played_onset.shape[-1]
-        *scalars, wanted_voice, has_voice, share_left = targets.split((1,) * 6 + (V, V, 1), -1)
+        scalars = (targets[..., i : i + 1] for i in range(6))
         wanted_hits, wanted_vel, has_density, has_intensity, has_both, steps_left = scalars
-        hits, vel = played_onset.sum(-1, keepdim=True), played_vel.sum(-1, keepdim=True)
+        wanted_voice, has_voice = targets[..., 6 : 6 + V], targets[..., 6 + V : 6 + 2 * V]
+        share_left = targets[..., 6 + 2 * V :]
+        hits, vel = played_onset.sum(-1)[..., None], played_vel.sum(-1)[..., None]
 
         hits_over = wanted_hits - hits
         hits_left = hits_over * has_density
@@ -214,7 +217,7 @@ class Budget(nn.Module):
             voice_left / steps_left,
             has_voice,
         )
-        return torch.cat(features, -1)
+        return torch.cat(features, -1) if torch.is_tensor(targets) else np.concatenate(features, -1)
 
     def forward(self, features):
         return self.mlp(features)

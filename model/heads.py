@@ -121,7 +121,8 @@ class StepHeads:
     """OnsetChain and HitChain laid out for one step in eval mode: few operations, the weights as they are
     now."""
 
-    def __init__(self, onset_chain, hit_chain):
+    def __init__(self, onset_chain, hit_chain, of_voice=None):
+        """of_voice: the class of its voices; None: VoiceHits."""
         V, base, pair = onset_chain.n_voice, onset_chain.base, onset_chain.pair
         weight, bias = base.weight.new_zeros(1 + V, V, base.in_features), base.bias.new_zeros(1 + V, V)
         weight[0], bias[0] = base.weight.detach(), base.bias.detach()
@@ -130,8 +131,8 @@ class StepHeads:
             weight[1:] = (pair.weight.detach().unflatten(0, (V, V)) * below[..., None]).transpose(0, 1)
             bias[1:] = (pair.bias.detach().unflatten(0, (V, V)) * below).T
         self.onset_weight, self.onset_bias = weight.flatten(0, 1).T, bias.flatten()
-        self.n_voice, self.d_head = V, hit_chain.velocity.d_head
-        self.voices = [VoiceHits(hit_chain, voice) for voice in range(V)]
+        self.n_voice = V
+        self.voices = [(of_voice or VoiceHits)(hit_chain, voice) for voice in range(V)]
 
     def onset_parts(self, hidden):
         """hidden (n, D) -> (n, 1 + V, V): the voices' logits without any hit, then, row by row, what a hit of
@@ -164,18 +165,17 @@ class VoiceHits:
         self.velocity_token, self.offset_token = of_voice(chain.velocity_token), of_voice(chain.offset_token)
         self.own_velocity = of_voice(chain.own_velocity)
 
-    def prepare(self, x, past):
-        """x (n, D + V), hidden state and onsets, and past (n, 2 d_head), None before the first hit: what the
-        heads of velocity and of offset read of them, (n, d_head) each."""
+    def velocity_logits(self, x, past):
+        """x (n, D + V), hidden state and onsets, and past (n, 2 d_head), None before the first hit -> the
+        logits (n, K), and what the head of offset reads of x and past, (n, d_head)."""
         prepared = torch.addmm(self.bias, x, self.into)
-        return (prepared if past is None else prepared + past).chunk(2, 1)
+        prepared = prepared if past is None else prepared + past
+        for_velocity, for_offset = prepared.chunk(2, 1)
+        return bin_logits(for_velocity, *self.layers[0]), for_offset
 
-    def velocity_logits(self, prepared):
-        return bin_logits(prepared, *self.layers[0])
-
-    def offset_logits(self, prepared, velocity_bin):
+    def offset_logits(self, for_offset, velocity_bin):
         """With the hit's own velocity (n,)."""
-        return bin_logits(prepared + self.own_velocity.index_select(0, velocity_bin), *self.layers[1])
+        return bin_logits(for_offset + self.own_velocity.index_select(0, velocity_bin), *self.layers[1])
 
     def embed_hit(self, velocity_bin, offset_bin):
         """See HitChain.embed_hit."""

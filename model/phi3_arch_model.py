@@ -83,18 +83,19 @@ class Phi3Decoder(nn.Module):
         the ring, and what is added to the scores of the ring's slots: 0, or minus infinity where no step has
         been written yet."""
         d_head = self.d_model // self.n_head
-        position = torch.arange(first, first + n)
-        cos, sin = rotary_table(position.double(), d_head, self.rope_theta)  # a stream may run for days
+        device = self.start.device  # where all is made: a GPU is not waited for
+        position = torch.arange(first, first + n, device=device)
+        exact = torch.float32 if device.type == "mps" else torch.float64  # a stream may run for days
+        cos, sin = rotary_table(position.to(exact), d_head, self.rope_theta)
         cos, sin = (table.view(n, 1, 1, 2, d_head // 2) for table in (cos, sin))
         sin = torch.cat((-sin[..., :1, :], sin[..., 1:, :]), dim=-2)
         scale = d_head**-0.5
         cos = torch.cat((scale * cos, cos, torch.ones_like(cos)), dim=1)
         sin = torch.cat((scale * sin, sin, torch.zeros_like(sin)), dim=1)
-        unseen = torch.zeros(n, self.window).masked_fill(
-            torch.arange(self.window) > position[:, None], -torch.inf
-        )
-        cos, sin, unseen = (table.to(self.start) for table in (cos, sin, unseen))
-        return cos, sin, (position % self.window)[:, None].to(self.start.device), unseen
+        ahead = torch.arange(self.window, device=device) > position[:, None]
+        unseen = torch.zeros(n, self.window, device=device).masked_fill(ahead, -torch.inf)
+        cos, sin, unseen = (table.to(self.start.dtype) for table in (cos, sin, unseen))
+        return cos, sin, (position % self.window)[:, None], unseen
 
     def step(self, x, modulation, weights, cache, position):
         """forward for one step: x (B, D), modulation (B, L, P), weights: Block.weights of each layer, cache:

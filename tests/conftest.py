@@ -1,4 +1,4 @@
-"""What the tests share: the repository, its config, a small model's config, the real corpus where there is one."""
+"""What the tests share: the repository, its config, a small model's config, and the real corpus."""
 
 import os
 from pathlib import Path
@@ -65,7 +65,7 @@ def tiny_config():
 
 @pytest.fixture(scope="session")
 def groove_zip():
-    """Path of groove-v1.0.0-midionly.zip, from the environment variable GROOVE_ZIP; skips where there is none."""
+    """Path of groove-v1.0.0-midionly.zip, from the environment variable GROOVE_ZIP; skips without it."""
     named = os.environ.get("GROOVE_ZIP")
     if not named:
         pytest.skip("real data: GROOVE_ZIP does not name a copy of groove-v1.0.0-midionly.zip")

@@ -83,7 +83,7 @@ def test_crash_while_writing_leaves_the_old_file(training, tmp_path, monkeypatch
         raise OSError("disk full")
 
     monkeypatch.setattr(torch, "save", half_written)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ValueError, match="last.pt: can't be written: disk full"):
         save_checkpoint({**training, "step": 8}, path)
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["last.pt"]
 
@@ -180,32 +180,34 @@ def test_weights_that_fit_are_cast(training):
     assert torch.allclose(model[0].weight, training["vae_model"]["0.weight"], atol=1e-3)
 
 
-def test_weights_that_do_not_fit_are_listed_and_leave_the_model(training):
-    model = make_model()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
+def test_weights_that_do_not_fit_are_listed(training):
     weights = {**training["vae_model"], "2.weight": torch.zeros(1), "0.bias": torch.zeros(3)}
     del weights["1.weight"]
     with pytest.raises(ValueError) as caught:
-        load_weights(model, weights, "a.pt")
-    assert str(caught.value) == (
-        "a.pt: the weights do not fit the model; 1 missing: 1.weight; 1 unexpected: 2.weight; "
-        "1 of another shape: 0.bias (3,), (8,) is expected"
-    )
-    assert same(dict(model.state_dict()), before)
+        load_weights(make_model(), weights, "a.pt")
+    message = str(caught.value)
+    assert message.startswith("a.pt: the weights do not fit the model: ") and "\n" not in message
+    for problem in (
+        'Missing key(s) in state_dict: "1.weight"',
+        'Unexpected key(s) in state_dict: "2.weight"',
+    ):
+        assert problem in message
+    assert "size mismatch for 0.bias" in message and "[3]" in message and "[8]" in message
 
 
 def test_long_lists_are_cut():
-    with pytest.raises(ValueError, match="6 unexpected: a, b, c, d and 2 more$"):
-        load_weights(torch.nn.Identity(), dict.fromkeys("abcdef", torch.zeros(1)), "a.pt")
+    many = {f"weight {i}": torch.zeros(1) for i in range(1000)}
+    with pytest.raises(ValueError, match="Unexpected key.*weight 0") as caught:
+        load_weights(torch.nn.Identity(), many, "a.pt")
+    assert len(str(caught.value)) < 500
 
 
 # ---- Export
 
 
-@pytest.mark.parametrize("half, dtype", [(True, torch.float16), (False, torch.float32)])
-def test_export_ships_the_averaged_weights(training, tmp_path, half, dtype):
+def test_export_ships_the_averaged_weights(training, tmp_path):
     save_checkpoint(training, tmp_path / "best.pt")
-    export_checkpoint(tmp_path / "best.pt", tmp_path / "shipped.pt", half=half)
+    export_checkpoint(tmp_path / "best.pt", tmp_path / "shipped.pt")
     shipped = load_checkpoint(tmp_path / "shipped.pt")
     assert list(shipped) == ["config", "vae_model", "vae_optimizer", "scheduler", "step", "figures"]
     assert shipped["vae_optimizer"] == shipped["scheduler"] == {}
@@ -213,7 +215,7 @@ def test_export_ships_the_averaged_weights(training, tmp_path, half, dtype):
     assert shipped["step"] == 7
     assert shipped["vae_model"].keys() == training["vae_model"].keys()
     for name, average in training["ema"].items():
-        assert same(shipped["vae_model"][name], average.to(dtype)), name
+        assert same(shipped["vae_model"][name], average.half()), name
     assert same(shipped["vae_model"]["1.num_batches_tracked"], training["vae_model"]["1.num_batches_tracked"])
     make_model().load_state_dict(shipped["vae_model"])
 

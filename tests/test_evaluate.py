@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from data_aug import RHYTHM_KEYS, swap_rhythm
 from evaluate import main
@@ -211,6 +212,7 @@ def evaluated(home, checkpoint, capsys, monkeypatch):
 
 def test_the_command_prints_and_writes_every_figure_and_repeats_itself(evaluated, home, monkeypatch):
     monkeypatch.setattr(evaluation_pictures, "ROLLS", 1)
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda *_: None)  # half the time of a picture
     data, text = evaluated("--samples", "2", pictures=True)
     figures = json.loads(data)
     assert (figures["split"], figures["step"], figures["floor"]) == ("test", 3, "validation")

@@ -1,4 +1,4 @@
-"""What every picture starts from and ends with: colours, an empty figure, a file that appears whole or not at all."""
+"""What every picture starts from and ends with: colours, an empty figure, a file that is whole or absent."""
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -24,8 +24,5 @@ def bare(axis):
 
 def save(figure, path):
     """Write a PNG, whole or not at all. Raises ValueError that names the file."""
-    try:
-        with written_whole(path) as aside:
-            figure.savefig(aside, format="png")
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be written: {error.strerror}") from error
+    with written_whole(path) as aside:
+        figure.savefig(aside, format="png")

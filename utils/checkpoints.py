@@ -1,8 +1,7 @@
 """Checkpoints: written whole or not at all, read without running code, exported for shipping.
 
-A checkpoint is a dict of tensors, numbers, text, lists and dicts, so that `torch.load` reads it with its
-defaults (weights only). Keys: config (plain dict), vae_model, vae_optimizer, scheduler, step; a training
-checkpoint adds `ema` (name -> tensor, the averaged weights) and what an exact resume needs.
+Its keys: config (plain dict), vae_model, vae_optimizer, scheduler, step; a training checkpoint adds `ema`
+(name -> tensor, the averaged weights) and what an exact resume needs.
 """
 
 import pickle
@@ -25,8 +24,7 @@ def checkpoint_path(folder, step):
 
 
 def save_checkpoint(checkpoint, path):
-    """Writes a dict to `path`, whole or not at all, its tensors moved to the CPU so that it loads on any
-    machine.
+    """Writes a dict to `path`, whole or not at all, its tensors moved to the CPU.
 
     Raises ValueError, before anything is written, for a value that a weights-only load would refuse.
     """
@@ -72,8 +70,7 @@ def load_checkpoint(path, map_location="cpu"):
             "when loaded; refused"
         ) from None
     except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path}: can't be read as a checkpoint: {reason}") from None
+        raise ValueError(f"{path}: can't be read as a checkpoint: {_one_line(error)}") from None
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{path}: holds a {type(checkpoint).__name__}, a dict is expected")
     lacking = [key for key in ("config", "vae_model") if not isinstance(checkpoint.get(key), dict)]
@@ -97,8 +94,8 @@ def load_weights(model, state_dict, path, may_lack=()):
     """Copies a checkpoint's `vae_model` into the model, cast to its dtypes; `path` is named in errors.
 
     Weights of a drummer of shorter bars grow, which is said (see model.meter). may_lack: names of parts that
-    the checkpoint may lack; they stay as they are. Returns those that it lacks. Raises ValueError, the model
-    untouched, that lists missing, unexpected and misshapen weights.
+    the checkpoint may lack; they stay as they are. Returns those that it lacks. Raises ValueError that says
+    what is missing, unexpected and misshapen.
     """
     grown = ""
     if hasattr(model, "for_longer_bars"):
@@ -108,61 +105,39 @@ def load_weights(model, state_dict, path, may_lack=()):
         part
         for part in may_lack
         if any(name.startswith(f"{part}.") for name in own)
-        and not any(name.startswith(f"{part}.") for name in state_dict)
+        and not any(str(name).startswith(f"{part}.") for name in state_dict)
     ]
     kept = {name: own[name] for name in own if name.startswith(tuple(f"{part}." for part in lacking))}
-    state_dict = state_dict | kept
-    misfits = {
-        "missing": [name for name in own if name not in state_dict],
-        "unexpected": [name for name in state_dict if name not in own],
-        "of another shape": [
-            f"{name} {_shape(state_dict[name])}, {_shape(own[name])} is expected"
-            for name in own
-            if name in state_dict and _shape(state_dict[name]) != _shape(own[name])
-        ],
-    }
-    problems = [f"{len(names)} {kind}: {_some(names)}" for kind, names in misfits.items() if names]
-    if problems:
-        raise ValueError(f"{path}: the weights do not fit the model; {'; '.join(problems)}")
-    model.load_state_dict(state_dict)
+    try:
+        model.load_state_dict(state_dict | kept)
+    except (RuntimeError, AttributeError) as error:  # AttributeError: a name that is no text
+        raise ValueError(f"{path}: the weights do not fit the model: {_one_line(error)}") from None
     if grown:
         print(f"{path}: {grown}")
     return lacking
 
 
-def _shape(value):
-    return tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+def _one_line(error):
+    return " ".join(str(error).split())[:400]
 
 
-def _some(names, limit=4):
-    rest = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
+def export_checkpoint(source, target):
+    """Writes what is shipped of a checkpoint: config, averaged weights (`ema`) in float16, step, figures.
 
-
-def export_checkpoint(source, target, half=True):
-    """Writes what is shipped of a training checkpoint: config, averaged weights, step, figures.
-
-    vae_model in the target is that of the source with the averaged weights (`ema`) in place; floating
-    tensors become float16 where `half` is set. `figures` is passed through. The keys vae_optimizer and
-    scheduler stay, empty. Raises ValueError for a source that can't be read or holds no averaged weights
-    that fit, and for a weight that float16 can't hold.
+    The keys vae_optimizer and scheduler stay, empty. Raises ValueError for a source that can't be read or
+    holds no averaged weights that fit, and for a weight that float16 can't hold.
     """
     checkpoint = load_checkpoint(source)
-    weights, average = dict(checkpoint["vae_model"]), checkpoint.get("ema")
+    weights, average = checkpoint["vae_model"], checkpoint.get("ema")
     if not average:
         raise ValueError(f"{source}: holds no averaged weights (key ema) to export")
-    misfits = [
-        name for name in average if name not in weights or _shape(average[name]) != _shape(weights[name])
-    ]
+    misfits = [name for name in average if name not in weights or weights[name].shape != average[name].shape]
     if misfits:
-        raise ValueError(f"{source}: averaged weights that do not fit the model: {_some(misfits)}")
-    weights.update(average)
-    if half:
-        weights = {name: _halved(tensor, name, source) for name, tensor in weights.items()}
+        raise ValueError(f"{source}: averaged weights that do not fit the model: {', '.join(misfits[:4])}")
     save_checkpoint(
         {
             "config": checkpoint["config"],
-            "vae_model": weights,
+            "vae_model": {name: _halved(x, name, source) for name, x in (weights | average).items()},
             "vae_optimizer": {},
             "scheduler": {},
             "step": checkpoint.get("step", 0),
@@ -183,15 +158,13 @@ def _halved(tensor, name, source):
 
 def latest_checkpoint(folder):
     """The checkpoint of the last step in a folder, or None where there is none."""
-    steps = _step_files(folder)
-    return steps[-1] if steps else None
+    return next(reversed(_step_files(folder)), None)
 
 
 def load_latest(folder, map_location="cpu"):
-    """(path, checkpoint) of the last step in a folder whose file is whole; a damaged one is named in a
-    warning.
+    """(path, checkpoint) of the last step in a folder whose file is whole; a warning names damaged ones.
 
-    Raises ValueError, naming the last, where none can be read.
+    Raises ValueError where none can be read.
     """
     problem = ValueError(f"{folder}: holds no checkpoint")
     for path in reversed(_step_files(folder)):
@@ -209,14 +182,18 @@ def prune_checkpoints(folder, keep_last, keep_every=0):
     if keep_last < 1:
         raise ValueError(f"keep_last: {keep_last}, but at least 1 is expected")
     for path in _step_files(folder)[:-keep_last]:
-        step = int(_STEP_FILE.fullmatch(path.name)[1])
-        if not keep_every or step % keep_every:
+        if not keep_every or _step(path) % keep_every:
             path.unlink()
     for path in Path(folder).glob(f"*.pt.*{UNFINISHED}"):
         path.unlink()
 
 
 def _step_files(folder):
-    matches = [_STEP_FILE.fullmatch(path.name) for path in Path(folder).glob("step_*.pt")]
-    steps = sorted((int(match[1]), match.string) for match in matches if match)
-    return [Path(folder) / name for _, name in steps]
+    paths = Path(folder).glob("step_*.pt")
+    return sorted((path for path in paths if _step(path) is not None), key=_step)
+
+
+def _step(path):
+    """The step in a checkpoint's name, or None where the name is another."""
+    match = _STEP_FILE.fullmatch(path.name)
+    return match and int(match[1])

@@ -1,8 +1,42 @@
 """Which device to run on."""
 
+import contextlib
+import functools
+
 import torch
 
 from utils.warn import warn
+
+SHORT = 128  # steps that one thread encodes sooner than two, see docs/experiments.md
+
+
+def on_cpu(function):
+    """A function that makes its tensors on the CPU unless it names a device, whatever the user has given to
+    torch.set_default_device."""
+
+    @functools.wraps(function)
+    def made_on_cpu(*arguments, **options):
+        if torch.get_default_device().type == "cpu":
+            return function(*arguments, **options)
+        with torch.device("cpu"):
+            return function(*arguments, **options)
+
+    return made_on_cpu
+
+
+@contextlib.contextmanager
+def few_threads(n_steps, device):
+    """One thread of the CPU where one plays so few steps that waking another costs more. It holds for this
+    thread, and for those that use torch for the first time meanwhile."""
+    before = torch.get_num_threads()
+    few = device.type == "cpu" and n_steps <= SHORT and before > 1
+    if few:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if few:
+            torch.set_num_threads(before)
 
 
 def pick_device(name="auto"):

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 UNFINISHED = ".part"  # the end of the name of a file that is still being written
@@ -14,19 +14,22 @@ def written_whole(path):
     """Yields a path beside `path` to write to, which replaces `path` at the end; folders are made.
 
     The new file is on the disk before it gets its name, so a crash leaves the old file or the new one. An
-    exception leaves the old file as it was.
+    exception leaves the old file as it was. Raises ValueError, naming the file, where it can't be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # two processes that write the same file at once have one each
     aside = path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield aside
         with open(aside, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(aside, path)
+    except OSError as error:
+        raise ValueError(f"{path}: can't be written: {error.strerror or error}") from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()
     if os.name == "posix":  # elsewhere a folder can't be opened, and the rename is all there is
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -42,15 +45,13 @@ def remove_unfinished(path):
 
 
 def write_text(path, text):
-    """Writes text to `path`, whole or not at all; folders are made. Raises OSError, the old file
-    untouched."""
+    """Writes text to `path` as written_whole does."""
     with written_whole(path) as aside:
         aside.write_text(text, encoding="utf-8")
 
 
 def json_text(value, indent=None):
-    """Nested dicts, lists, text and numbers as JSON. NaN and infinity, which JSON does not know, become
-    null."""
+    """Nested dicts, lists, text and numbers as JSON; NaN and infinity, unknown to it, become null."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 

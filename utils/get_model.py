@@ -11,12 +11,14 @@ from model.model import DrumVAE
 from utils.checkpoints import load_checkpoint, load_weights
 from utils.checks import shorten
 from utils.config.schema import config_from_dict
+from utils.device import on_cpu
 
 _last_model = None
 SHIPPED = Path(__file__).parent.parent / "checkpoints" / "drummer.pt"
 DIGITS = 12  # of a SHA-256, in a receipt
 
 
+@on_cpu
 @torch.inference_mode(False)
 def get_model(config):
     """Build the model (untrained, on the CPU) that `config` describes: a checkpoint's plain dict.
@@ -55,6 +57,7 @@ def last_model_or_shipped():
     return load_model(SHIPPED) if _last_model is None else _last_model
 
 
+@on_cpu
 @torch.inference_mode(False)  # so that the model can be trained, and its weights changed, outside of it
 def load_model(path, device="cpu"):
     """The model of a checkpoint file, in eval mode on the device, in float32.

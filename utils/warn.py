@@ -12,7 +12,7 @@ _TORCH = os.path.join(os.path.dirname(torch.__file__), "")  # whose decorators s
 
 
 def warn(message):
-    """A UserWarning at the line that called into the program; at its own line where the program called itself."""
+    """A UserWarning at the line that called into the program; at its own line where that was the program."""
     frame, level = sys._getframe(1), 2
     while frame and _is_inside(frame.f_code.co_filename):
         frame, level = frame.f_back, level + 1

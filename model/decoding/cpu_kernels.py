@@ -201,6 +201,48 @@ def run_layers(weights, eps, x, modulation, features, position, cache, first_row
 
 
 @compiled
+def bin_logits(prepared, between, between_bias, out, out_bias):
+    """See model.heads.bin_logits: prepared (n, d_head), changed in place; between (d_head, d_head) and out
+    (K, d_head) -> logits (n, K)."""
+    activate(prepared)
+    inner, logits = np.empty(len(between), np.float32), np.empty((len(prepared), len(out)), np.float32)
+    for r in range(len(prepared)):
+        for i in range(len(between)):
+            inner[i] = silu(dot(between[i], prepared[r]) + between_bias[i])
+        for k in range(len(out)):
+            logits[r, k] = dot(out[k], inner) + out_bias[k]
+    return logits
+
+
+@compiled
+def velocity_logits(x, past, into, bias, head):
+    """See model.heads.VoiceHits: x (n, D + V), past (n, 2 d_head) or of no rows, into (2 d_head, D + V),
+    head: the matrices and biases that bin_logits takes -> logits (n, K), for_offset (n, d_head)."""
+    n, d_head = len(x), len(bias) // 2
+    for_velocity, for_offset = np.empty((n, d_head), np.float32), np.empty((n, d_head), np.float32)
+    for r in range(n):
+        for i in range(2 * d_head):
+            prepared = dot(into[i], x[r]) + bias[i]
+            if len(past):
+                prepared += past[r, i]
+            if i < d_head:
+                for_velocity[r, i] = prepared
+            else:
+                for_offset[r, i - d_head] = prepared
+    return bin_logits(for_velocity, *head), for_offset
+
+
+@compiled
+def offset_logits(for_offset, own_velocity, velocity_bin, head):
+    """See model.heads.VoiceHits: for_offset (n, d_head), own_velocity (K, d_head), velocity_bin (n)."""
+    prepared = for_offset.copy()
+    for r in range(len(prepared)):
+        for i in range(prepared.shape[1]):
+            prepared[r, i] += own_velocity[velocity_bin[r], i]
+    return bin_logits(prepared, *head)
+
+
+@compiled
 def embed(rolls, rolls_bias, mix, mix_bias, onset, vel, timeoffset, out):
     """RollEmbedding: rolls (3, V, D), the matrices of onset, vel and timeoffset, rolls_bias (3, D), mix a
     Matrix; onset, vel, timeoffset (B, V) -> out (R, D), the same for every view."""

@@ -14,7 +14,7 @@ from model.decoding import cpu_kernels
 from model.decoding.steps import Decoding
 from model.decoding.weights import fingerprint
 from model.derived_cache import DerivedCache
-from model.heads import StepHeads
+from model.heads import StepHeads, VoiceHits
 from model.layers import NORM_EPS
 
 COMPILED = torch.int8, torch.float32  # the precisions of the large matrices
@@ -97,6 +97,34 @@ def weights_in(model, precision):
     )
 
 
+class CpuVoiceHits(VoiceHits):
+    """A VoiceHits whose logits are compiled where there are few rows, as for a single item."""
+
+    FEW = 4
+
+    def __init__(self, chain, voice):
+        super().__init__(chain, voice)
+        self.into_rows = array(self.into.T), array(self.bias)
+        self.heads = [
+            (array(between.T), array(between_bias), array(out.T), array(out_bias))
+            for between_bias, between, out_bias, out in self.layers
+        ]
+        self.own_array, self.no_past = array(self.own_velocity), np.empty((0, 0), np.float32)
+
+    def velocity_logits(self, x, past):
+        if x.shape[0] > self.FEW:
+            return super().velocity_logits(x, past)
+        past = self.no_past if past is None else past.numpy()
+        logits, for_offset = cpu_kernels.velocity_logits(x.numpy(), past, *self.into_rows, self.heads[0])
+        return torch.from_numpy(logits), for_offset
+
+    def offset_logits(self, for_offset, velocity_bin):
+        if for_offset.shape[0] > self.FEW:
+            return super().offset_logits(for_offset, velocity_bin)
+        inputs = for_offset, self.own_array, velocity_bin.numpy()
+        return torch.from_numpy(cpu_kernels.offset_logits(*inputs, self.heads[1]))
+
+
 class CpuDecoding(Decoding):
     """A Decoding of a model in float32 on a CPU, precision torch.float32 or int8, its layers compiled. Each
     thread runs rows of its own through them."""
@@ -106,6 +134,10 @@ class CpuDecoding(Decoding):
         self.cache = torch.stack(self.cache)
         self.cache_array = self.cache.unflatten(2, (len(self.x), model.decoder.n_head)).numpy()
         n_part = min(batch_size, torch.get_num_threads())
+        # written anew in every step
+        self.hidden = torch.empty_like(self.x)
+        self.x_array, self.hidden_array = self.x.numpy(), self.hidden.numpy()
+        self.no_features = np.empty((len(self.x), 0), np.float32)
         self.parts = [slice(part[0], part[-1] + 1) for part in np.array_split(range(len(self.x)), n_part)]
 
     def derive(self):
@@ -115,7 +147,7 @@ class CpuDecoding(Decoding):
         weights = [p for part in parts if part is not None for p in part.parameters()]
         cache = DerivedCache.of(model, "derived", fingerprint(weights))
         if self.precision not in cache:
-            heads = StepHeads(model.onset_head, model.hit_head)
+            heads = StepHeads(model.onset_head, model.hit_head, CpuVoiceHits)
             cache[self.precision] = weights_in(model, self.precision), heads
         return cache[self.precision]
 
@@ -125,24 +157,24 @@ class CpuDecoding(Decoding):
         with workers(len(self.parts) - 1) as self.run_all:
             return super().run_bar(conditioning, uniform, (cos, sin, slot, unseen))
 
+    def features(self, *rolls):
+        return self.model.budget.features(*(roll.numpy() for roll in rolls))
+
     def step(self, x, modulation, features, position):
-        hidden = torch.empty_like(x)
-        features = x.new_empty(len(x), 0) if features is None else features
-        inputs = x.numpy(), modulation.contiguous().numpy(), features.numpy()
-        out = hidden.numpy()
+        features = self.no_features if features is None else features
+        inputs, out = (self.x_array, modulation.contiguous().numpy(), features), self.hidden_array
 
         def run(rows):
-            mine = (rolls[rows] for rolls in inputs)
+            mine = (array[rows] for array in inputs)
             where = position, self.cache_array, rows.start
             cpu_kernels.run_layers(self.weights[0], EPS, *mine, *where, out[rows])
 
         self.run_all(run, *self.parts)
-        return hidden
+        return self.hidden
 
     def embed(self, *drums):
-        x = torch.empty_like(self.x)
-        cpu_kernels.embed(*self.weights[1], *(roll.numpy() for roll in drums), x.numpy())
-        return x
+        cpu_kernels.embed(*self.weights[1], *(roll.numpy() for roll in drums), self.x_array)
+        return self.x
 
 
 @contextlib.contextmanager

@@ -3,32 +3,16 @@
 Shapes: B batch, T steps, N bars, V voices (9), D width of the encoder, Z latent width, R rules.
 """
 
-import contextlib
-
 import torch
 
 from model.controls import CONTROLS, N_VOICES, UNSET_KIND
 from model.decoding.capture import begin
-from model.decoding.steps import Guide, inference
+from model.decoding.steps import Guide, encoding_autocast, inference
 from model.heads import offset_to_bin, velocity_to_bin
 
 UNIFORMS_PER_VOICE = 5  # onset, velocity token, place in its bin, offset token, place in its bin
 KNOWN = "known_onset", "known_vel"
-SHORT = 128  # steps in all that one thread encodes sooner than two, see docs/experiments.md
 WINDOW_BARS, MARGIN_BARS = 16, 4  # of a long rhythm: encoded at once, and not kept of that at either end
-
-
-@contextlib.contextmanager
-def few_threads(little, device):
-    """One thread of the CPU where there is so little to multiply that waking another costs more."""
-    before = torch.get_num_threads()
-    if device.type == "cpu" and little:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        if torch.get_num_threads() != before:
-            torch.set_num_threads(before)
 
 
 def encode_rhythm(
@@ -79,7 +63,7 @@ def encode(model, rhythm, mask, use_context, use_latent, grid, known=None, kind=
         stop = min(first + WINDOW_BARS, grid.n_bars)
         end = stop if first == last else stop - MARGIN_BARS
         here, window = grid.steps_of(first, stop), grid.cut(first, stop)
-        with few_threads(mask.numel() <= SHORT, mask.device):
+        with encoding_autocast(model):
             context, mu, _, _ = model.encode(
                 [roll[:, here] for roll in rhythm],
                 [roll[:, here] for roll in rolls],
@@ -90,7 +74,7 @@ def encode(model, rhythm, mask, use_context, use_latent, grid, known=None, kind=
         contexts.append(context[:, window.steps_of(kept - first, end - first)])
         latents.append(mu[:, kept - first : end - first])
         kept = end
-    return torch.cat(contexts, 1), torch.cat(latents, 1)
+    return torch.cat(contexts, 1).to(dtype), torch.cat(latents, 1).to(dtype)
 
 
 def read_tap(model, rhythm, heard):
@@ -122,18 +106,20 @@ def build_conditioning(model, encoded, controls, guide, grid):
         name: guide.controls(values, CONTROLS[name].unset_in(values), name)
         for name, values in controls.items()
     }
-    condition = model.condition(
-        guide.repeat_views(encoded["context"]),
-        guide.repeat_views(latent),
-        guide.heard(encoded["use_context"], torch.zeros_like(encoded["use_context"])),
-        guide.repeat_views(encoded["use_latent"]),
-        {name: x.to(latent.dtype) if x.is_floating_point() else x for name, x in controls.items()},
-        grid,
-        guide.repeat_views(encoded["kind"]) if "kind" in encoded else None,
-    )
+    with encoding_autocast(model):
+        condition = model.condition(
+            guide.repeat_views(encoded["context"]),
+            guide.repeat_views(latent),
+            guide.heard(encoded["use_context"], torch.zeros_like(encoded["use_context"])),
+            guide.repeat_views(encoded["use_latent"]),
+            {name: x.to(latent.dtype) if x.is_floating_point() else x for name, x in controls.items()},
+            grid,
+            guide.repeat_views(encoded["kind"]) if "kind" in encoded else None,
+        )
+        modulation = model.decoder.project_condition(condition)
     used_up = "context", "latent", "use_context", "use_latent", "kind"
     conditioning = {name: x for name, x in encoded.items() if name not in used_up}
-    conditioning["modulation"] = model.decoder.project_condition(condition)
+    conditioning["modulation"] = modulation.to(latent.dtype)
     tap = encoded["tap_tokens"]
     conditioning["tap_tokens"] = guide.heard(tap, model.tap.no_tap().expand_as(tap))
     if guide.follow != 1:  # the bias comes from the hits of the tap alone, so it counts as often as they do

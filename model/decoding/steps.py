@@ -98,17 +98,33 @@ class Guide:
 
 def decoding_precision(model):
     """The precision in which the decoder's large matrices are multiplied fastest: 8 bits on a CPU, where
-    reading them takes the time, bfloat16 on CUDA, else float32. A model that is not in float32 keeps its
-    own."""
+    reading them takes the time, 16 on CUDA, else float32. A model that is not in float32 keeps its own."""
     weight = model.decoder.start
     if weight.dtype != torch.float32:
         return weight.dtype
-    return {"cpu": torch.int8, "cuda": torch.bfloat16}.get(weight.device.type, torch.float32)
+    return torch.int8 if weight.device.type == "cpu" else half_precision(weight.device) or torch.float32
+
+
+def half_precision(device):
+    """The precision of 16 bits that a GPU multiplies fast, None elsewhere. Before compute capability 8 CUDA
+    only emulates bfloat16."""
+    if device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+
+
+def encoding_autocast(model):
+    """Encoder, condition and their projection run in bfloat16 where that is fast on a GPU, for a model in
+    float32; docs/experiments.md has what it costs. float16 does not reach far enough for them."""
+    weight = model.decoder.start
+    if weight.dtype == torch.float32 and half_precision(weight.device) == torch.bfloat16:
+        return torch.autocast(weight.device.type, dtype=torch.bfloat16)
+    return nullcontext()
 
 
 def inference(function):
-    """A function of a model, or a method of an object that has one, without gradients and in the model's own
-    precision: under autocast it gives what it gives outside."""
+    """A function of a model, or a method of an object that has one, without gradients and in a precision that
+    the model chooses, see encoding_autocast: under the user's autocast it gives what it gives outside."""
 
     @functools.wraps(function)
     def in_own_precision(owner, *arguments, **options):
@@ -178,13 +194,17 @@ class Decoding:
             features = None
             if budget is not None:
                 played = guide.repeat_views(played_onset), guide.repeat_views(played_vel)
-                features = budget.features(here["budget_targets"], *played)
+                features = self.features(here["budget_targets"], *played)
             hidden = self.step(x, here["modulation"], features, position)
             drums.append(draw_step(self.heads, hidden, here, guide, self.temperature))
             x = self.embed(*drums[-1])
             played_onset, played_vel = played_onset + drums[-1][0], played_vel + drums[-1][1]
         self.x.copy_(x)
         return tuple(torch.stack(roll, 1) for roll in zip(*drums))
+
+    def features(self, *rolls):
+        """Budget.features, as `step` takes them."""
+        return self.model.budget.features(*rolls)
 
     def step(self, x, modulation, features, position):
         """Through the decoder's layers: x (R, D), modulation (R, L, P), features of the budget (R, F) or
@@ -206,16 +226,17 @@ class Decoding:
 
 def bar_steps(conditioning, uniform, temperature, model):
     """The conditioning of each step of a bar, a list of dicts, with all that its draws need and that does not
-    depend on what is drawn: the values TAP as (B, 1); threshold (B, V) of the onsets; chances, four (B, V):
-    of the velocity token, where in its bin, of the offset token, where in its bin; velocity_bin and
-    offset_bin of known cells."""
+    depend on what is drawn: the values TAP as (B, 1); threshold (B, V) of the onsets; chance (2, V, B, 1) of
+    the tokens of velocity and offset, within (2, B, V): where in their bins; velocity_bin and offset_bin of
+    known cells."""
     tap = {name: roll.unsqueeze(-1) for name, roll in conditioning.items() if name in TAP}
     bar = conditioning | tap | {"threshold": onset_threshold(uniform[..., 0], temperature, conditioning)}
     if "known_vel" in conditioning:
         bar["velocity_bin"] = velocity_to_bin(conditioning["vel"], model.velocity_bins)
         bar["offset_bin"] = offset_to_bin(conditioning["timeoffset"], model.offset_bins)
     by_name = {name: roll.unbind(1) for name, roll in bar.items()}
-    by_name["chances"] = uniform[..., 1:].permute(1, 3, 0, 2).contiguous().unbind()
+    by_name["chance"] = uniform[..., 1::2, None].permute(1, 3, 2, 0, 4).contiguous().unbind()
+    by_name["within"] = uniform[..., 2::2].permute(1, 3, 0, 2).contiguous().unbind()
     return [{name: steps[t] for name, steps in by_name.items()} for t in range(uniform.shape[1])]
 
 
@@ -253,13 +274,12 @@ def rows_hit(onset):
 def draw_onsets(parts, here):
     """The chain of nine voices: parts (B, 1 + V, V) as StepHeads.onset_parts gives them, float32 -> onset (B,
     V) float32."""
-    base, *pairs = parts.unbind(1)
-    above = base - here["threshold"]
+    above = parts[:, 0] - here["threshold"]
     onset = torch.zeros_like(above)
     hits = rows_hit(torch.gt(above, 0, out=onset))
-    for v, pair in enumerate(pairs[:-1]):
+    for v in range(onset.shape[1] - 1):
         if hits[v]:
-            above = torch.addcmul(above, pair, onset.narrow(1, v, 1))
+            above = torch.addcmul(above, parts[:, 1 + v], onset.narrow(1, v, 1))
             hits = rows_hit(torch.gt(above, 0, out=onset))
     return keep_within(onset, above, here) if "limit" in here else onset
 
@@ -295,26 +315,26 @@ def draw_hits(voices, hidden, onset, here, guide, temperature):
     hits = rows_hit(onset)
     if not any(hits):
         return torch.zeros_like(onset), torch.zeros_like(onset)
-    velocity_chance, velocity_within, offset_chance, offset_within = here["chances"]
+    velocity_chance, offset_chance = here["chance"].unbind()
+    within = here["within"].unbind()
     known, past = here.get("known_vel"), None
     x = torch.cat((hidden + here["tap_tokens"], guide.repeat_views(onset).to(hidden.dtype)), 1)
-    velocity_bins, offset_bins = onset.new_zeros(2, B, V, dtype=torch.long)
+    velocity_bins, offset_bins = onset.new_zeros(2, B, V, dtype=torch.long).unbind()
     last = max(v for v in range(V) if hits[v])
     for v, voice in enumerate(voices):
         if not hits[v]:
             continue
         some = None if hits[v] == B else onset[:, v].nonzero().squeeze(1)
         rows = guide.rows(some, B)
-        for_velocity, for_offset = voice.prepare(of_rows(x, rows), of_rows(past, rows))
 
-        logits = guide.blend(voice.velocity_logits(for_velocity))
-        velocity_bin = pick(logits, of_rows(velocity_chance[:, v], some), temperature)
+        logits, for_offset = voice.velocity_logits(of_rows(x, rows), of_rows(past, rows))
+        velocity_bin = pick(guide.blend(logits), of_rows(velocity_chance[v], some), temperature)
         if known is not None:
             known_bin = of_rows(here["velocity_bin"][:, v], some)
             velocity_bin = torch.where(of_rows(known[:, v], some), known_bin, velocity_bin)
         bin_of_rows = guide.repeat_views(velocity_bin)
         logits = guide.blend(voice.offset_logits(for_offset, bin_of_rows))
-        offset_bin = pick(logits, of_rows(offset_chance[:, v], some), temperature)
+        offset_bin = pick(logits, of_rows(offset_chance[v], some), temperature)
         if known is not None:
             known_bin = of_rows(here["offset_bin"][:, v], some)
             offset_bin = torch.where(of_rows(known[:, v], some), known_bin, offset_bin)
@@ -331,8 +351,8 @@ def draw_hits(voices, hidden, onset, here, guide, temperature):
 
     is_tap = velocity_bins == here["tap_velocity_bin"]
     is_tap &= offset_bins == here["tap_offset_bin"]
-    vel = bin_to_velocity(velocity_bins, velocity_within, len(voices[0].velocity_token))
-    timeoffset = bin_to_offset(offset_bins, offset_within, len(voices[0].offset_token))
+    vel = bin_to_velocity(velocity_bins, within[0], voices[0].velocity_token.shape[0])
+    timeoffset = bin_to_offset(offset_bins, within[1], voices[0].offset_token.shape[0])
     vel = torch.where(is_tap, here["tap_vel"], vel)
     timeoffset = torch.where(is_tap, here["tap_timeoffset"], timeoffset)
     if known is not None:
@@ -355,9 +375,8 @@ def put_rows(x, rows, values):
 
 
 def pick(logits, uniform, temperature):
-    """Draw a token from logits (B, K) by inverting the distribution at uniform (B,), with no host
+    """Draw a token (B,) from logits (B, K) by inverting the distribution at uniform (B, 1), with no host
     synchronisation."""
     logits = logits.float() if temperature == 1 else logits.float() / temperature
-    cumulative = logits.softmax(-1).cumsum(-1)
-    token = torch.searchsorted(cumulative, uniform.unsqueeze(-1).contiguous()).squeeze(-1)
-    return token.clamp_(max=logits.shape[-1] - 1)
+    token = torch.searchsorted(logits.softmax(-1).cumsum(-1), uniform)
+    return token.clamp_(max=logits.shape[-1] - 1).squeeze(-1)

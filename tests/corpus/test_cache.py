@@ -95,7 +95,7 @@ def test_an_interrupted_save_leaves_the_old_cache_and_nothing_else(tmp_path, mon
 
 def test_a_folder_that_cannot_be_is_an_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ValueError, match="can't write the cache to .*file"):
+    with pytest.raises(ValueError, match="file/cache.npz: can't be written"):
         save_cache(make_cache(), tmp_path / "file")
 
 

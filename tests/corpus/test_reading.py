@@ -1,4 +1,4 @@
-"""Preprocessing a large folder: stopped, with flat memory, past files that kill processes, two at once."""
+"""Preprocessing a large folder: stopped, with flat memory, two at once."""
 
 import fcntl
 import json
@@ -152,26 +152,6 @@ def test_two_processes_at_once_make_one_cache(folder, cfg, uninterrupted, reposi
     assert sum("is being made by another process; waiting for it" in out for out, _ in said) == 1
     assert sum("performances, made with --midi-dir" in out for out, _ in said) == 1
     assert cache_bytes(cfg) == uninterrupted
-
-
-@needs_fork
-def test_a_file_that_kills_its_process_is_named_and_passed_over(folder, cfg, monkeypatch, capsys):
-    here, deadly = os.getpid(), {"0000.mid", "0529.mid", "0528.mid"}
-
-    def crash(data, name, read=reading.read_midi):
-        if name in deadly and os.getpid() != here:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return read(data, name)
-
-    monkeypatch.setattr(reading, "read_midi", crash)
-    cfg.Data.preprocess_workers = 2
-    cache = preprocess(cfg, folder)
-    died = [f"{name}: the process that reads it dies" for name in sorted(deadly)]
-    assert [why for why in cache.report["skipped"]["unreadable"] if "dies" in why] == died
-    assert cache.report["kept"] == N_FILES - 2 - len(deadly)
-    preprocess(cfg, folder)
-    # it fits: no file is read, none kills
-    assert capsys.readouterr().out.endswith("goes back to Data.corpus)\n")
 
 
 @needs_fork

@@ -239,6 +239,7 @@ def test_repeated_bars_are_one_or_two_of_the_window():
         found = [n for n in range(4) if np.array_equal(bars[row, n], new[row, 0])]
         assert found and (one[row] or np.array_equal(bars[row, found[0] + 1], new[row, 1]))
     assert np.array_equal(new_offset > 0, (new_offset > 0) & (new_vel > 0))
+    assert len(augment.repeat_bars(vel[:0], offset[:0], 16, np.random.default_rng(0))[0]) == 0
 
 
 def test_plain_and_repeated_bars_are_what_the_controls_say():

@@ -35,6 +35,7 @@ from utils.evaluation.tap import (
     median_at,
     onset_rows,
     onset_sums,
+    votes,
 )
 
 # ------------------------------------------------------------------------- without a model
@@ -107,7 +108,7 @@ def test_the_consensus_is_chosen_on_the_tuning_windows():
     assert consensus.threshold == 3  # F1 .8 against .67 from two samples on
     assert consensus.guess(played)[0, 0].tolist() == [True] * 5 + [False] * 5
     assert consensus.calibration[[2, 3]] == pytest.approx([1.5 / 6, 4.5 / 6])
-    assert consensus.calibrated(played)[0, 0, [0, 9]] == pytest.approx([4.5 / 6, 1.5 / 6])
+    assert consensus.calibration[votes(played)][0, 0, [0, 9]] == pytest.approx([4.5 / 6, 1.5 / 6])
 
     def nats(a):
         high = (3 + a) / (4 + 2 * a)  # the other five are even
@@ -115,12 +116,12 @@ def test_the_consensus_is_chosen_on_the_tuning_windows():
 
     best = min((0.05, 0.1, 0.2, 0.5, 1.0, 2.0), key=nats)
     assert consensus.smoothing == best
-    assert consensus.probability(played)[0, 0, 0] == pytest.approx((3 + best) / (4 + 2 * best))
+    assert consensus.chance[votes(played)][0, 0, 0] == pytest.approx((3 + best) / (4 + 2 * best))
 
 
 def test_nobody_but_the_silent_is_right_where_nothing_is_hit():
     consensus = Consensus(np.ones((3, 2, 4, 9)), np.zeros((2, 4, 9)))
-    assert 0 < consensus.calibration[3] < 0.01 and 0 < consensus.probability(np.ones((3, 2, 4, 9))).min() < 1
+    assert 0 < consensus.calibration[3] < 0.01 and 0 < consensus.chance[3] < 1
 
 
 # ------------------------------------------------------------------------- scores

@@ -220,15 +220,15 @@ def test_figures_of_an_obedient_drummer_and_of_one_that_is_not():
     rng = np.random.default_rng(3)
     asked, place = rng.integers(0, 9, 400).astype(float), np.repeat(np.arange(20), 20)
     others = np.column_stack([asked + rng.normal(0, 1e-3, 400), rng.normal(size=400)])
-    obedient = values(OBEDIENCE, sums_of(asked, asked + 1, place, others=others))
+    obedient = values(OBEDIENCE, sums_of(asked, asked + 1, place, cross=others))
     assert obedient["rho"] == pytest.approx(1) and obedient["mean error"] == pytest.approx(1)
     assert obedient["cross"] == pytest.approx(0.5, abs=0.06)
-    deaf = figures(OBEDIENCE, sums_of(asked, rng.normal(size=400), place, others=others[:, 1:]))
+    deaf = figures(OBEDIENCE, sums_of(asked, rng.normal(size=400), place, cross=others[:, 1:]))
     assert abs(deaf["rho"]["value"]) < 0.15 and deaf["rho"]["low"] < 0 < deaf["rho"]["high"]
     chance, cross = deaf["cross by chance"]["value"], deaf["cross"]["value"]
     assert cross < 4 * chance == pytest.approx(4 * 0.0399, abs=1e-3) and "obeyed" not in deaf
     assert obedience((asked, asked, place), (asked, -asked, place)) == pytest.approx(0)
-    leaky = values(OBEDIENCE, sums_of(asked, asked, place, others=others**3, wished=others[:, 1:]))
+    leaky = values(OBEDIENCE, sums_of(asked, asked, place, cross=others**3, obeyed=others[:, 1:]))
     assert leaky["obeyed"] == pytest.approx(cross)
     assert leaky["cross"] == pytest.approx(obedient["cross"])  # ranks don't see a power
     assert leaky["linear cross"] < leaky["cross"]
@@ -258,7 +258,7 @@ def test_obedience_is_told_apart_along_the_window():
 def test_chance_is_what_independent_values_correlate():
     rng = np.random.default_rng(0)
     asked, others = rng.integers(0, 9, 500).astype(float), rng.normal(size=(500, 200))
-    of = values(OBEDIENCE, sums_of(asked, asked, np.repeat(np.arange(50), 10), others=others))
+    of = values(OBEDIENCE, sums_of(asked, asked, np.repeat(np.arange(50), 10), cross=others))
     assert of["cross"] == pytest.approx(of["cross by chance"], rel=0.15)
 
 

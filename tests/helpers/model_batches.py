@@ -83,11 +83,11 @@ def sampling_inputs(batch):
 
 
 def record_steps(monkeypatch, compiled=True):
-    """A list that gets the hidden states (rows, D) of every step from here on, one view after the other."""
+    """A list that gets copies of the hidden states (rows, D) of every step from here on, view after view."""
     states = []
 
     def recorded(step):
-        return lambda *arguments: states.append(step(*arguments)) or states[-1]
+        return lambda *arguments: states.append(step(*arguments).clone()) or states[-1]
 
     if not compiled:
         monkeypatch.setattr(capture, "COMPILED", ())

@@ -184,10 +184,6 @@ def test_a_note_that_is_held_for_long_is_remarked(file):
     assert remark.startswith("its last onset is in bar 2, but it ends after bar 40")
 
 
-def test_silence_before_the_first_note_is_told(file):
-    assert hear(file(midi_bytes(note(2 * 1920, 36)))).silent_steps() == 32
-
-
 # ---- notes without ends
 
 

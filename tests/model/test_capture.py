@@ -7,9 +7,11 @@ import pickle
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from model.controls import controls_of
-from model.decoding import capture
+from model.decoding import capture, steps
 from model.decoding.capture import KEPT, CapturedDecoding, begin, on_device
 from model.decoding.sampling import UNIFORMS_PER_VOICE, build_conditioning, encode_rhythm, sample
 from model.decoding.steps import Decoding, Guide
@@ -76,6 +78,27 @@ def test_a_bar_asks_its_device_nothing(model):
     assert all(roll.shape == (3, 16, 9) and roll.dtype == torch.float32 for roll in rolls)
 
 
+class Made(TorchDispatchMode):
+    """The devices of all tensors that are made."""
+
+    def __init__(self):
+        super().__init__()
+        self.devices = set()
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        made = function(*arguments, **(options or {}))
+        self.devices |= {x.device.type for x in tree_leaves(made) if torch.is_tensor(x)}
+        return made
+
+
+def test_positions_are_made_where_the_model_is(model):
+    """Not on the CPU and copied from there, for which a GPU would be waited for at every bar."""
+    decoder = copy.deepcopy(model.decoder).to("meta")
+    with Made() as made:
+        decoder.positions(16, 16)
+    assert made.devices == {"meta"}
+
+
 def test_graphs_are_kept_from_call_to_call_and_read_the_weights_as_they_are(model, pretended_gpu):
     model = copy.deepcopy(model)
     first = begin(model, 2, Guide(1.0), 1.0)
@@ -114,11 +137,80 @@ def test_graphs_are_made_on_the_models_own_device_in_a_stream_of_their_own(model
     assert all(how["capture_error_mode"] == "thread_local" and "stream" in how for _, how in graphs)
 
 
+def test_a_bar_runs_once_in_the_stream_before_it_is_captured(model, pretended_gpu, monkeypatch):
+    """Libraries set themselves up in a first run, which can't be captured; and the state is as it was."""
+    where, runs, run_bar = [], [], Decoding.run_bar
+
+    def entered(name):
+        @contextlib.contextmanager
+        def manager(*_, **__):
+            where.append(name)
+            yield
+            where.pop()
+
+        return manager
+
+    for name in ("stream", "graph"):
+        monkeypatch.setattr(torch.cuda, name, entered(name))
+    monkeypatch.setattr(
+        Decoding, "run_bar", lambda self, *a: runs.append((*where, self.x.clone())) or run_bar(self, *a)
+    )
+    drawn(begin(model, 3, Guide(1.0), 1.0, torch.float32), model, random_batch(), Guide(1.0))
+    warm_up, captured, replayed = runs[:3]
+    assert (warm_up[0], captured[0], len(replayed)) == ("stream", "graph", 1)
+    assert torch.equal(warm_up[-1], replayed[-1])
+
+
 def test_only_a_gpu_is_made_the_current_device(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device", lambda device: device)
     assert on_device(torch.device("cuda", 1)) == torch.device("cuda", 1)
     with on_device(torch.device("cpu")):
         pass
+
+
+@pytest.mark.parametrize("capability, expected", [((7, 5), torch.float16), ((8, 0), torch.bfloat16)])
+def test_a_gpu_multiplies_in_the_16_bits_that_it_has(monkeypatch, capability, expected):
+    asked = []
+    monkeypatch.setattr(
+        torch.cuda, "get_device_capability", lambda device: asked.append(device) or capability
+    )
+    assert steps.half_precision(torch.device("cuda", 1)) == expected and asked == [torch.device("cuda", 1)]
+    assert steps.half_precision(torch.device("cpu")) is None is steps.half_precision(torch.device("mps"))
+
+
+@pytest.mark.parametrize("half, expected", [(torch.bfloat16, torch.bfloat16), (torch.float16, torch.float32)])
+def test_encoder_and_condition_run_in_bfloat16_where_a_gpu_has_it(model, monkeypatch, half, expected):
+    """Around the steps, which keep their own precision, and whatever autocast the user has set; for as good
+    as the same drums."""
+    model, batch, seen = copy.deepcopy(model), random_batch(), {}
+    exact, decode = drawn_by_sample(model, batch), Decoding.bar
+    monkeypatch.setattr(steps, "half_precision", lambda device: half)
+    parts = model.encoder.layers[0].mlp, model.condition.mix, model.decoder.in_attention
+    for name, part in zip(("encoder", "condition", "projection"), parts):
+        part.register_forward_hook(lambda _, __, out, name=name: seen.update({name: out.dtype}))
+    monkeypatch.setattr(
+        capture.CpuDecoding,
+        "bar",
+        lambda self, conditioning, *more: (
+            seen.update({name: x.dtype for name, x in conditioning.items()})
+            or decode(self, conditioning, *more)
+        ),
+    )
+    for around in (contextlib.nullcontext(), torch.autocast("cpu", dtype=torch.float16)):
+        with around:
+            low = drawn_by_sample(model, batch)
+        assert {seen[name] for name in ("encoder", "condition", "projection")} == {expected}
+        assert {seen[name] for name in ("modulation", "onset_bias", "tap_tokens")} == {torch.float32}
+        assert (exact[0] == low[0]).float().mean() > 0.97 and exact[0].sum() > 50
+    half_model = copy.deepcopy(model).double()
+    drawn_by_sample(half_model, batch)
+    assert seen["encoder"] == torch.float64  # a model that is not in float32 keeps its own
+
+
+def drawn_by_sample(model, batch):
+    precision = model.decoder.start.dtype
+    generator = torch.Generator().manual_seed(1)
+    return sample(model, *sampling_inputs(batch), generator=generator, precision=precision)
 
 
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.int8])

@@ -51,20 +51,6 @@ def test_cached_steps_give_the_hidden_states_of_the_full_forward(tiny_config, T,
     torch.testing.assert_close(torch.stack(cached, dim=1), torch.cat((given, unset)), atol=1e-5, rtol=1e-5)
 
 
-def test_what_is_little_is_heard_by_one_thread_and_the_others_are_given_back(model, monkeypatch):
-    heard, encode = [], model.encode
-    monkeypatch.setattr(model, "encode", lambda *a: heard.append(torch.get_num_threads()) or encode(*a))
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        for B, T in ((2, 64), (3, 48)):
-            sample(model, *sampling_inputs(random_batch(B=B, T=T)))
-            assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-    assert heard == [1, 2]
-
-
 def test_same_seed_same_drums_and_no_other_source_of_chance(model):
     batch = random_batch()
     draws = []

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.decoding.cpu_steps import CpuVoiceHits
 from model.decoding.steps import Guide, bar_steps, draw_hits, draw_onsets, draw_step, keep_within, pick
-from model.heads import StepHeads, offset_to_bin, velocity_to_bin
+from model.heads import StepHeads, VoiceHits, offset_to_bin, velocity_to_bin
 from tests.helpers.model_batches import small_model
 
 V = 9
@@ -34,15 +35,15 @@ def test_a_token_inverts_the_distribution(logits, uniform, temperature):
     if (cumulative - uniform).abs().min() < 1e-5:  # rounding may decide
         return
     expected = min(int((cumulative < uniform).sum()), len(logits) - 1)
-    assert pick(logits[None], torch.tensor([uniform]), temperature).item() == expected
+    assert pick(logits[None], torch.tensor([[uniform]]), temperature).item() == expected
 
 
 def test_chance_next_to_one_picks_the_last_token():
     torch.manual_seed(0)
     logits, chance = torch.randn(1000, 32), 1 - 2**-24
-    token = pick(logits, torch.full((1000,), chance), 1.0)
+    token = pick(logits, torch.full((1000, 1), chance), 1.0)
     assert token.max() == 31 and (token == 31).float().mean() > 0.99
-    assert pick(torch.full((1, 32), -1e9), torch.ones(1), 1.0) == 31
+    assert pick(torch.full((1, 32), -1e9), torch.ones(1, 1), 1.0) == 31
 
 
 def keep_by_hand(onset, above, limit, known):
@@ -90,21 +91,26 @@ def test_each_voice_is_drawn_given_the_voices_before_it(model):
     assert not torch.equal(onset, (alone > threshold).float())
 
 
-def test_a_hit_is_read_as_in_training(model):
+@pytest.mark.parametrize("n", [1, 2, 5])
+@pytest.mark.parametrize("of_voice", [VoiceHits, CpuVoiceHits])
+def test_a_hit_is_read_as_in_training(model, of_voice, n):
     torch.manual_seed(0)
-    chain, heads = model.hit_head, StepHeads(model.onset_head, model.hit_head)
-    hidden, onset = torch.randn(5, model.decoder.d_model), (torch.rand(5, V) < 0.5).float()
-    past, tokens = torch.randn(5, 2 * chain.velocity.d_head), torch.randint(20, (5,))
+    chain, heads = model.hit_head, StepHeads(model.onset_head, model.hit_head, of_voice)
+    hidden, onset = torch.randn(n, model.decoder.d_model), (torch.rand(n, V) < 0.5).float()
+    past, tokens = torch.randn(n, 2 * chain.velocity.d_head), torch.randint(20, (n,))
     for v, voice in enumerate(heads.voices):
         with torch.no_grad():
-            for_velocity, for_offset = voice.prepare(torch.cat((hidden, onset), 1), past)
+            x = torch.cat((hidden, onset), 1)
+            velocity, for_offset = voice.velocity_logits(x, past)
             of_velocity, of_offset = past.chunk(2, 1)
             of_offset = of_offset + chain.embed_velocity(tokens, v)
             expected = [
                 head.read(head.prepare(hidden, onset)[:, v], of_head, v)
                 for head, of_head in ((chain.velocity, of_velocity), (chain.offset, of_offset))
             ]
-            got = voice.velocity_logits(for_velocity), voice.offset_logits(for_offset, tokens)
+            got = velocity, voice.offset_logits(for_offset, tokens)
+            without_past = voice.velocity_logits(x, None)[0]
+            torch.testing.assert_close(without_past, voice.velocity_logits(x, torch.zeros_like(past))[0])
             torch.testing.assert_close(voice.embed_hit(tokens, tokens), chain.embed_hit(tokens, tokens, v))
         for a, b in zip(got, expected):
             torch.testing.assert_close(a, b)
@@ -145,7 +151,9 @@ def draw_values(model, hidden, onset, tap, uniform, guide):
     """draw_hits of the onsets (B, V) of a step with this tap."""
     voices = StepHeads(model.onset_head, model.hit_head).voices
     here = {name: x if name == "tap_tokens" else x[:, None] for name, x in tap.items()}
-    return draw_hits(voices, hidden, onset, here | {"chances": uniform[..., 1:].unbind(-1)}, guide, 1.0)
+    here["chance"] = uniform[..., 1::2, None].permute(2, 1, 0, 3).contiguous()
+    here["within"] = uniform[..., 2::2].permute(2, 0, 1)
+    return draw_hits(voices, hidden, onset, here, guide, 1.0)
 
 
 def test_samples_have_the_probabilities_of_the_heads(model):
@@ -278,6 +286,6 @@ def test_a_value_lies_anywhere_in_its_bin(model):
 
 def test_pick_inverts_the_distribution():
     logits = torch.log(torch.tensor([[0.2, 0.5, 0.3]])).expand(4, -1)
-    assert pick(logits, torch.tensor([0.1, 0.3, 0.69, 0.99]), 1.0).tolist() == [0, 1, 1, 2]
-    assert pick(logits, torch.full((4,), 1.0), 1.0).max() == 2
-    assert pick(logits, torch.tensor([0.01, 0.2, 0.8, 0.99]), 0.01).tolist() == [1, 1, 1, 1]
+    assert pick(logits, torch.tensor([0.1, 0.3, 0.69, 0.99])[:, None], 1.0).tolist() == [0, 1, 1, 2]
+    assert pick(logits, torch.full((4, 1), 1.0), 1.0).max() == 2
+    assert pick(logits, torch.tensor([0.01, 0.2, 0.8, 0.99])[:, None], 0.01).tolist() == [1, 1, 1, 1]

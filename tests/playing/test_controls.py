@@ -7,12 +7,12 @@ import torch
 from inference_bar_control import generate_control_params
 from model.bars import BarGrid
 from model.controls import CONTROLS, Control
-from tests.helpers.inference_helpers import FACTOR
+from tests.helpers.inference_helpers import FACTOR, build_tiny_model
 from utils.checks import ArgumentError
 from utils.midi.drums import STYLE_NONE
 from utils.playing.arguments import parse_guidance, parse_voices
 from utils.playing.command import read_controls
-from utils.playing.controls import NUMBERS, from_model_units, measure, read_curves, style_name, to_model_units
+from utils.playing.controls import NUMBERS, measure, read_curves, style_name, to_model_units
 from utils.playing.receipt import Receipt, misses
 from utils.playing.wishes import ask
 
@@ -166,7 +166,7 @@ def test_control_file_errors_name_file_key_and_rule(tmp_path):
     path = tmp_path / "wishes.yaml"
     for text, named in (
         ("velocty: 3", "wishes.yaml: unknown key 'velocty'; did you mean velocity"),
-        ("- 3", "wishes.yaml: holds a list"),
+        ("- 3", r"wishes.yaml: \[3\]; it must hold keys out of hits_per_bar"),
         ("velocity: 3\nvelocity: 4", "wishes.yaml.*velocity.*twice"),
         ("voices: kick", "wishes.yaml: voices: 'kick'"),
         ("a: [", "wishes.yaml"),
@@ -178,7 +178,7 @@ def test_control_file_errors_name_file_key_and_rule(tmp_path):
         read_controls(tmp_path / "absent.yaml")
 
 
-def test_a_control_is_a_row_of_the_table(monkeypatch):
+def test_a_control_is_a_row_of_the_table(monkeypatch, tiny_config):
     """Another row is asked for, turned into the model's units and back, measured and shown, without a word
     about it."""
 
@@ -188,6 +188,7 @@ def test_a_control_is_a_row_of_the_table(monkeypatch):
     row = Control(
         "footwork", wish="steps_of_the_foot", unit="hits", measure=half, units=lambda length: length
     )
+    model = build_tiny_model(tiny_config)
     for table in (CONTROLS, NUMBERS):
         monkeypatch.setitem(table, "footwork", row)
     grid = BarGrid.four_four(32, 4)
@@ -195,11 +196,11 @@ def test_a_control_is_a_row_of_the_table(monkeypatch):
     assert asked["footwork"].tolist()[:1] == [4] and np.isnan(asked["footwork"][1])
     curves = to_model_units(asked, FACTOR, grid)
     assert curves["footwork"].shape == (1, 32) and curves["footwork"][0, 0] == 0.25
-    back = from_model_units(*read_curves(curves, None, 32, FACTOR), FACTOR, grid)
+    *_, back = read_curves(curves, None, grid, FACTOR)
     np.testing.assert_allclose(back["footwork"], asked["footwork"])
     onset = np.zeros((32, 9), np.float32)
     onset[[0, 4, 8], 0] = 1
-    receipt = Receipt(asked, measure(onset, 0.5 * onset, grid), grid)
+    receipt = Receipt((onset, 0.5 * onset, 0 * onset), asked, model)
     assert misses(receipt.asked, receipt.got)["steps_of_the_foot"] == 0.25
     assert receipt.table().splitlines()[0].split()[-1] == "steps_of_the_foot"
     assert receipt.data()["bars"][0]["got"]["steps_of_the_foot"] == 3

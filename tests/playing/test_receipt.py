@@ -13,9 +13,9 @@ from utils.checkpoints import save_checkpoint
 from utils.get_model import checkpoint_of, load_model
 from utils.midi.drums import STYLE_NONE
 from utils.playing import plots
-from utils.playing.controls import from_model_units, measure, read_curves, to_model_units
+from utils.playing.controls import measure, read_curves, to_model_units
 from utils.playing.plots import ASKED, draw_result
-from utils.playing.receipt import Receipt, Tap, misses
+from utils.playing.receipt import Receipt, misses, tap_of
 from utils.playing.wishes import ask
 
 
@@ -44,7 +44,7 @@ WISHES = {"hits_per_bar": 12.5, "voices": {"kick": 4, "snare": "-,2"}, "forbid":
 
 
 def test_the_table_sets_what_came_out_beside_what_was_asked(model):
-    receipt = Receipt.of(
+    receipt = Receipt(
         few_hits(), ask(2, **WISHES), model, taps(0, 1, 8), 7, {"temperature": 0.9, "best_of": 8}
     )
     *rows, off, tap, origin = receipt.table().splitlines()[2:]
@@ -57,7 +57,7 @@ def test_the_table_sets_what_came_out_beside_what_was_asked(model):
 
 
 def test_the_data_are_plain_and_whole(model, tmp_path):
-    receipt = Receipt.of(few_hits(), ask(2, **WISHES), model, taps(0, 1, 8), 7, {"follow": "literal"})
+    receipt = Receipt(few_hits(), ask(2, **WISHES), model, taps(0, 1, 8), 7, {"follow": "literal"})
     receipt.save(tmp_path / "receipt.json")
     data = json.loads((tmp_path / "receipt.json").read_text())
     assert data == receipt.data() and (data["seed"], data["dials"]) == (7, {"follow": "literal"})
@@ -82,7 +82,7 @@ def test_the_data_are_plain_and_whole(model, tmp_path):
 
 
 def test_without_wishes_and_rhythm_the_receipt_says_what_is_there(model):
-    receipt = Receipt.of(few_hits(), None, model)
+    receipt = Receipt(few_hits(), None, model)
     assert (
         receipt.data()["tap"] is None
         and receipt.data()["miss"] == {}
@@ -102,19 +102,18 @@ def test_misses_are_relative_to_what_was_asked_and_silence_is_a_whole_one():
 
 def test_the_tap_counts_only_where_there_is_rhythm_and_drums():
     onset = few_hits()[0]
-    tap = Tap.of(onset, taps(0, 2, 4, length=5)[0])
-    assert (len(tap.steps), tap.answered.tolist(), tap.hits, tap.off) == (3, [True, True, False], 3, 1)
-    assert Tap.of(onset[:2], taps(0, 9, length=200)[0]).hits == 2
-    short = Tap.of(onset, taps(0, length=2)[0])
-    assert (short.hits, short.off) == (2, 1)
-    silent = Tap.of(onset * 0, taps(length=16)[0])
-    assert np.isnan(silent.share_answered) and np.isnan(silent.share_off)
+    tap = tap_of(onset, taps(0, 2, 4, length=5)[0])
+    assert [*tap.values()] == [3, 2, 3, 1, 2 / 3, 1 / 3]
+    assert tap_of(onset[:2], taps(0, 9, length=200)[0])["hits"] == 2
+    short = tap_of(onset, taps(0, length=2)[0])
+    assert (short["hits"], short["off the taps"]) == (2, 1)
+    silent = tap_of(onset * 0, taps(length=16)[0])
+    assert np.isnan([silent["share answered"], silent["share off"]]).all()
 
 
 def test_what_generate_is_asked_comes_back_as_bars():
     asked = ask(2, hits_per_bar="12,-", velocity=80, voices={"kick": "4,0"}, forbid="ride", style="-,funk")
-    curves = read_curves(to_model_units(asked, FACTOR, GRID), None, 32, FACTOR)
-    again = from_model_units(*curves, FACTOR, GRID)
+    *_, again = read_curves(to_model_units(asked, FACTOR, GRID), None, GRID, FACTOR)
     assert again.keys() == asked.keys()
     for name in asked:
         np.testing.assert_allclose(again[name], asked[name], atol=1e-4)
@@ -158,7 +157,7 @@ def test_the_same_weights_have_one_identity_however_they_were_loaded(tiny_config
 
 def draw(model, drums, asked=None, rhythm=None):
     bars = len(drums[0]) // 16
-    return draw_result(None, drums, rhythm, Receipt.of(drums, asked, model, rhythm, 7), "a title"), bars
+    return draw_result(None, drums, rhythm, Receipt(drums, asked, model, rhythm, 7), "a title"), bars
 
 
 def test_the_picture_says_asked_and_got_seed_and_checkpoint_and_marks_taps(model):

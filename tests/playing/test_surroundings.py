@@ -31,7 +31,7 @@ def jam(drums, model):
 
 PLAYED = {
     "generate": lambda drums, model: generate(
-        *drums, torch.ones(1, 32), None, None, "funk", None, 32, model=model, seed=1
+        *drums, torch.ones(1, 32, device="cpu"), None, None, "funk", None, 32, model=model, seed=1
     ),
     "humanise": lambda drums, model: humanise(drums, model=model, seed=1),
     "infill": lambda drums, model: infill(drums, bars=1, lock="kick", model=model, seed=1),
@@ -51,10 +51,21 @@ def default_float64():
         torch.set_default_dtype(torch.float32)
 
 
+@contextlib.contextmanager
+def default_device():
+    """Where nothing can be computed: what is made there by mistake is seen."""
+    torch.set_default_device("meta")
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
 AROUND = {
     "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
     "inference mode": torch.inference_mode,
     "float64": default_float64,
+    "another device": default_device,
     "gradients": torch.enable_grad,
 }
 
@@ -93,3 +104,20 @@ def test_a_model_loaded_and_heard_in_inference_mode_serves_outside_as_well(tiny_
     with torch.no_grad():
         model.decoder.start.add_(1)
     assert checkpoint_of(model)["file"] is None
+
+
+def test_what_is_little_is_played_by_one_thread_and_the_others_are_given_back(model, drums, monkeypatch):
+    threads, encode = [], model.encode
+    monkeypatch.setattr(model, "encode", lambda *a: threads.append(torch.get_num_threads()) or encode(*a))
+    before, silent = torch.get_num_threads(), [torch.zeros(1, 8 * 16 + 16, 9)] * 3
+    torch.set_num_threads(2)
+    try:
+        for rhythm, number in ((drums, 1), (drums, 2), (silent, 1)):
+            steps = rhythm[0].shape[1]
+            generate(*rhythm, None, None, None, None, None, steps, model=model, num_samples=number, seed=1)
+        next(Jam(*drums, model=model))
+        Jam(*silent, model=model)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [1, 2, 2, 1, 2]

@@ -1,6 +1,7 @@
 """Problems of a configuration in words: key, value, rule."""
 
 import difflib
+import json
 
 from utils.checks import shorten
 
@@ -25,7 +26,15 @@ _RULES = {
     "string_pattern_mismatch": "auto, cpu, mps, cuda or cuda:N is expected",
     "value_error": "{error}",
 }
-_YAML_NAMES = {None: "null", True: "true", False: "false"}
+_KINDS = {
+    type(None): "empty",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "a section",
+}
 
 
 class ConfigError(ValueError):
@@ -33,10 +42,8 @@ class ConfigError(ValueError):
 
     def __init__(self, source, problems):
         self.problems = list(problems)
-        if len(self.problems) == 1:
-            super().__init__(f"{source}: {self.problems[0]}")
-        else:
-            super().__init__("\n  ".join([f"{source}: {len(self.problems)} problems", *self.problems]))
+        several = [f"{len(self.problems)} problems"] if len(self.problems) > 1 else []
+        super().__init__(f"{source}: " + "\n  ".join(several + self.problems))
 
 
 def explain(error, model):
@@ -62,48 +69,26 @@ def explain(error, model):
 
 def _rule(detail):
     kind, value = detail["type"], detail["input"]
+    shown = shorten(json.dumps(value) if value is None or isinstance(value, bool) else repr(value))
+    found = _KINDS.get(type(value), f"a {type(value).__name__}")
     if kind == "invalid_key":
-        return f"the key is {_kind(value)}, text is expected"
+        return f"the key is {found}, text is expected"
     if kind in _WANTED:
-        return f"{_shown(detail)} is {_kind(value)}, {_WANTED[kind]} is expected"
-    rule = _RULES.get(kind)
-    return f"{_shown(detail)}, but {rule.format(**detail.get('ctx', {})) if rule else detail['msg']}"
+        return f"{shown} is {found}, {_WANTED[kind]} is expected"
+    return f"{shown}, but {_RULES[kind].format(**detail.get('ctx', {})) if kind in _RULES else detail['msg']}"
 
 
 def _dotted(loc):
     return ".".join(str(part) for part in loc)
 
 
-def _shown(detail):
-    value = detail["input"]
-    text = _YAML_NAMES[value] if value is None or isinstance(value, bool) else repr(value)
-    return shorten(text)
-
-
-def _kind(value):
-    for types, name in (
-        (type(None), "empty"),
-        (bool, "true or false"),
-        (int, "a whole number"),
-        (float, "a number"),
-        (str, "text"),
-        (list, "a list"),
-        (dict, "a section"),
-    ):
-        if isinstance(value, types):
-            return name
-    return f"a {type(value).__name__}"
-
-
 def _nearest(loc, model):
-    """The key that an unknown one was meant to be: a neighbour, or else the same name elsewhere, dotted; or
-    empty."""
+    """The key that an unknown one was meant to be: a neighbour, the same name elsewhere, or ""."""
     for part in loc[:-1]:
         model = model.model_fields[part].annotation
     names = {name.lower(): name for name in model.model_fields}
-    close = difflib.get_close_matches(str(loc[-1]).lower(), names, n=1)
-    if close:
-        return names[close[0]]
+    for close in difflib.get_close_matches(str(loc[-1]).lower(), names, n=1):
+        return names[close]
     return " or ".join(_dotted(loc[:-1] + path) for path in _paths(model) if path[-1] == loc[-1])
 
 

@@ -9,16 +9,7 @@ import copy
 from functools import reduce
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    create_model,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from utils.config.errors import ConfigError, explain
 from utils.config.yaml_file import apply_override, read_file
@@ -28,9 +19,12 @@ class Section(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, validate_assignment=True)
 
 
-def _of_one_kind(name, base, kind, *keys):
+def _of_one_kind(name, kind, *keys):
     """A section whose keys are all of one kind. A class body could not have the key `continue`."""
-    return create_model(name, __base__=base, **{key: (kind, ...) for key in keys})
+    return create_model(name, __base__=Section, **{key: (kind, ...) for key in keys})
+
+
+# ---- Rules beyond a type and its limits. info.data: the keys before it in its section.
 
 
 def _ascending(pair):
@@ -45,16 +39,66 @@ def _rising(bars):
     return bars
 
 
+def _velocities(pair):
+    if pair[1] > 1:
+        raise ValueError("velocities are at most 1")
+    return pair
+
+
 def _sixteenths(steps):
     if steps != 4:
         raise ValueError("only 4 works: rhythms are read and MIDI files written on a grid of sixteenths")
     return steps
 
 
-def _velocities(pair):
-    if pair[1] > 1:
-        raise ValueError("velocities are at most 1")
-    return pair
+def _leaves_some_for_training(test, info):
+    if test + info.data.get("validation", 0) >= 1:
+        raise ValueError("the sum with validation must be less than 1, or nothing is left for training")
+    return test
+
+
+def _no_window_gets_both(half_time, info):
+    if half_time + info.data.get("double_time", 0) > 1:
+        raise ValueError("the sum with double_time must be at most 1, as a window gets one of the two")
+    return half_time
+
+
+def _half_a_window_is_whole_bars(halves, info):
+    bars = info.data.get("clip_bar")
+    if halves and bars and bars % 2:
+        raise ValueError(f"windows of clip_bar ({bars}) bars have no halves of whole bars; it must be 0")
+    return halves
+
+
+def _mean_and_deviation(factor):
+    if factor is None:
+        return None
+    if set(factor) != {"density", "intensity"} or any(len(v) != 2 or v[1] <= 0 for v in factor.values()):
+        raise ValueError(
+            "density and intensity, each [mean, deviation] with a deviation above 0, are expected"
+        )
+    return {name: [float(number) for number in pair] for name, pair in factor.items()}
+
+
+def _some_weight(section):
+    if not any(weight for name, weight in section if name != "keep_rhythm"):
+        raise ValueError("one weight at least must be above 0")
+    return section
+
+
+def _heads_share_the_width(n_head, info):
+    width = info.data.get("d_model")
+    if width and (width % n_head or width // n_head % 2):
+        raise ValueError(
+            f"d_model ({width}) / n_head must be a whole, even number (the rotary embedding turns pairs)"
+        )
+    return n_head
+
+
+def _cosine_falls(minimum, info):
+    if minimum > info.data.get("learning_rate", minimum):
+        raise ValueError(f"it must be at most learning_rate ({info.data['learning_rate']})")
+    return minimum
 
 
 Count = Annotated[int, Field(ge=1)]
@@ -72,14 +116,7 @@ Range = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValida
 
 class Splits(Section):
     validation: BelowOne
-    test: BelowOne
-
-    @field_validator("test")
-    @classmethod
-    def _leave_some_for_training(cls, test, info):
-        if test + info.data.get("validation", 0) >= 1:
-            raise ValueError("the sum with validation must be less than 1, or nothing is left for training")
-        return test
+    test: Annotated[BelowOne, AfterValidator(_leaves_some_for_training)]
 
 
 class Augmentation(Section):
@@ -92,7 +129,7 @@ class Augmentation(Section):
     voice_drop: Probability
     voice_mix: Probability
     double_time: Probability
-    half_time: Probability
+    half_time: Annotated[Probability, AfterValidator(_no_window_gets_both)]
     swing: Probability
     swing_max: Annotated[float, Field(ge=0, le=0.5)]
     tightness: Probability
@@ -111,38 +148,17 @@ class Augmentation(Section):
     rhythm_loudness: Probability
     rhythm_power_range: Range
 
-    @field_validator("half_time")
-    @classmethod
-    def _no_window_gets_both(cls, half_time, info):
-        if half_time + info.data.get("double_time", 0) > 1:
-            raise ValueError("the sum with double_time must be at most 1, as a window gets one of the two")
-        return half_time
 
-
-class Weights(Section):
-    """Relative weights of the names of one draw."""
-
-    @model_validator(mode="after")
-    def _some_weight(self):
-        if not any(weight for name, weight in self if name != "keep_rhythm"):
-            raise ValueError("one weight at least must be above 0")
-        return self
-
-
-RhythmSource = _of_one_kind(
-    "RhythmSource", Weights, NotNegative, "loudest", "kick_snare", "hats", "voice_subset", "hands", "part"
-)
+# relative weights of the names of one draw
+_SOURCES = ("loudest", "kick_snare", "hats", "voice_subset", "hands", "part")
+RhythmSource = _of_one_kind("RhythmSource", NotNegative, *_SOURCES)
 _TASKS = ("tap", "humanise", "add_voice", "infill", "continue")
 Task = create_model(
-    "Task", __base__=_of_one_kind("Tasks", Weights, NotNegative, *_TASKS), keep_rhythm=(Probability, ...)
+    "Task", __base__=_of_one_kind("Tasks", NotNegative, *_TASKS), keep_rhythm=(Probability, ...)
 )
-_CONTROLS = (
-    *("density", "intensity", "instrument", "voice", "style", "steady"),
-    "all_controls",
-    "all_but_one",
-)
+_CONTROLS = ("density", "intensity", "instrument", "voice", "style", "steady", "all_controls", "all_but_one")
 _RHYTHM = ("context", "latent", "rhythm", "rhythm_tail", "rhythm_is")
-Drop = _of_one_kind("Drop", Section, Probability, *_CONTROLS, *_RHYTHM)
+Drop = _of_one_kind("Drop", Probability, *_CONTROLS, *_RHYTHM)
 
 
 class Data(Section):
@@ -151,41 +167,22 @@ class Data(Section):
     down_sample_tpq: Annotated[int, AfterValidator(_sixteenths)]
     clip_bar: Count
     hop_size: Count
-    normalize_factor: dict[str, list[float]] | None
+    normalize_factor: Annotated[dict[str, list[float]] | None, AfterValidator(_mean_and_deviation)]
     splits: Splits
     preprocess_workers: Count
     loader_workers: CountOrZero
     batch_size: Count
     validation_batch_size: Count
-    halves: Probability
+    halves: Annotated[Probability, AfterValidator(_half_a_window_is_whole_bars)]
     augmentation: Augmentation
-    rhythm_source: RhythmSource
-    task: Task
+    rhythm_source: Annotated[RhythmSource, AfterValidator(_some_weight)]
+    task: Annotated[Task, AfterValidator(_some_weight)]
     drop: Drop
 
     @property
     def steps_per_bar(self):
         """S, the grid steps of a 4/4 bar."""
         return 4 * self.down_sample_tpq
-
-    @field_validator("halves")
-    @classmethod
-    def _half_a_window_is_whole_bars(cls, halves, info):
-        bars = info.data.get("clip_bar")
-        if halves and bars and bars % 2:
-            raise ValueError(f"windows of clip_bar ({bars}) bars have no halves of whole bars; it must be 0")
-        return halves
-
-    @field_validator("normalize_factor")
-    @classmethod
-    def _mean_and_deviation(cls, factor):
-        if factor is None:
-            return None
-        if set(factor) != {"density", "intensity"} or any(len(v) != 2 or v[1] <= 0 for v in factor.values()):
-            raise ValueError(
-                "density and intensity, each [mean, deviation] with a deviation above 0, are expected"
-            )
-        return {name: [float(number) for number in pair] for name, pair in factor.items()}
 
 
 # ---- Model
@@ -194,19 +191,9 @@ class Data(Section):
 class Stack(Section):
     d_model: Count
     n_layer: Count
-    n_head: Count
+    n_head: Annotated[Count, AfterValidator(_heads_share_the_width)]
     d_ff: Count
     dropout: BelowOne
-
-    @field_validator("n_head")
-    @classmethod
-    def _heads_share_the_width(cls, n_head, info):
-        width = info.data.get("d_model")
-        if width and (width % n_head or width // n_head % 2):
-            raise ValueError(
-                f"d_model ({width}) / n_head must be a whole, even number (the rotary embedding turns pairs)"
-            )
-        return n_head
 
 
 class Intermediate(Section):
@@ -255,7 +242,7 @@ class VAEParams(Section):
     free_bits: NotNegative
 
 
-LossWeight = _of_one_kind("LossWeight", Section, NotNegative, "onset", "velocity", "offset", "marginal")
+LossWeight = _of_one_kind("LossWeight", NotNegative, "onset", "velocity", "offset", "marginal")
 
 
 class Training(Section):
@@ -265,7 +252,7 @@ class Training(Section):
     accumulation_steps: Count
     plain_steps: CountOrZero
     learning_rate: Positive
-    minimum_learning_rate: NotNegative
+    minimum_learning_rate: Annotated[NotNegative, AfterValidator(_cosine_falls)]
     warmup_steps: CountOrZero
     weight_decay: NotNegative
     betas: Annotated[list[BelowOne], Field(min_length=2, max_length=2)]
@@ -285,13 +272,6 @@ class Training(Section):
     sample_every: Count
     keep_last: Count
     keep_every: CountOrZero
-
-    @field_validator("minimum_learning_rate")
-    @classmethod
-    def _cosine_falls(cls, minimum, info):
-        if minimum > info.data.get("learning_rate", minimum):
-            raise ValueError(f"it must be at most learning_rate ({info.data['learning_rate']})")
-        return minimum
 
 
 class Config(Section):
@@ -332,15 +312,21 @@ def load_config(path="config.yaml", overrides=()):
     values, problems = read_file(path)
     for override in overrides:
         problems += apply_override(values, override)
-    return _validate(values, problems, path)
+    return config_from_dict(values, path, problems)
 
 
-def config_from_dict(values, source="config"):
+def config_from_dict(values, source="config", problems=()):
     """The config of a plain dict, as a checkpoint carries it; `source` is named in errors.
 
-    Raises ConfigError, a ValueError, that lists all problems.
+    Raises ConfigError, a ValueError, that lists all problems, those known already first.
     """
-    return _validate(values, [], source)
+    try:
+        config = Config.model_validate(_with_added(values))
+    except ValidationError as error:
+        problems = [*problems, *explain(error, Config)]
+    if problems:
+        raise ConfigError(source, problems)
+    return config
 
 
 def _with_added(values):
@@ -354,13 +340,3 @@ def _with_added(values):
             values = copy.deepcopy(values)
             reduce(dict.__getitem__, sections, values)[key] = copy.copy(value)
     return values
-
-
-def _validate(values, problems, source):
-    try:
-        config = Config.model_validate(_with_added(values))
-    except ValidationError as error:
-        problems = problems + explain(error, Config)
-    if problems:
-        raise ConfigError(source, problems)
-    return config

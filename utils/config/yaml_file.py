@@ -9,27 +9,20 @@ from utils.config.errors import ConfigError, shorten
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads plain scalars by the rules of YAML 1.2.
-
-    PyYAML's own rules are those of YAML 1.1, where 1e-4 is text, 010 is eight, 1:30 is ninety and no is
-    false.
-    """
+    """Reads plain scalars by the rules of YAML 1.2; by PyYAML's own, those of YAML 1.1, 1e-4 is text, 010 is
+    eight, 1:30 is ninety and no is false."""
 
     yaml_implicit_resolvers = {}
 
 
-_SCALARS = {  # tag -> the pattern, the characters that it may begin with
-    "null": (r"(~|null|Null|NULL|)", ["~", "n", "N", ""]),
-    "bool": (r"(true|True|TRUE|false|False|FALSE)", "tTfF"),
-    "int": (r"[-+]?[0-9]+", "-+0123456789"),
-    "float": (r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
-}
-for _tag, (_pattern, _first) in _SCALARS.items():
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^{_pattern}$"), _first)
-for _tag, _kind in {"int": int, "float": float}.items():
-    _Loader.add_constructor(
-        f"tag:yaml.org,2002:{_tag}", lambda loader, node, kind=_kind: kind(loader.construct_scalar(node))
-    )
+for _tag, _pattern in {
+    "null": r"~|null|Null|NULL|",
+    "bool": r"true|True|TRUE|false|False|FALSE",
+    "int": r"[-+]?[0-9]+",
+    "float": r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?",
+}.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^({_pattern})$"), None)
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
 
 
 def read_file(path):

@@ -1,11 +1,8 @@
 """Variations of drum windows, vectorised over a batch.
 
-Shapes: B windows, T steps, V = 9 voices. `vel` (B, T, V) is float32 in (0, 1] where there is a
-hit and 0 elsewhere, so it says where the hits are as well; `offset` (B, T, V) is float32 in
-[-0.5, 0.5) of a step, 0 where there is no hit. A rhythm is the same with one voice, (B, T).
-
-The first half of this file changes what is played (the target), the second what is heard of it
-(the encoder's input). Every function returns new arrays and treats each window for itself.
+B windows, T steps, V = 9 voices. `vel` (B, T, V) is float32 in (0, 1] where there is a hit, else 0; `offset`
+(B, T, V) is float32 in [-0.5, 0.5) of a step, 0 where there is no hit. A rhythm is the same with one voice,
+(B, T). Every function returns new arrays and treats each window for itself.
 """
 
 from functools import lru_cache
@@ -52,7 +49,7 @@ RHYTHM_VOICES = {"kick_snare": _which("kick", "snare"), "hats": _which("closed_h
 CYMBALS = _which("closed_hat", "open_hat", "crash", "ride")
 
 
-# ---------------------------------------------------------------------------- what is played
+# ---- what is played (the target)
 
 
 def voice_shift(vel, offset, rng):
@@ -132,7 +129,7 @@ def repeat_bars(vel, offset, steps_per_bar, rng):
     period = rng.integers(1, min(2, n_bars) + 1, n_rows)
     first = rng.integers(0, n_bars - period + 1)
     bar = first[:, None] + np.arange(n_bars) % period[:, None]
-    step = (bar[..., None] * steps_per_bar + np.arange(steps_per_bar)).reshape(n_rows, -1)
+    step = (bar[..., None] * steps_per_bar + np.arange(steps_per_bar)).reshape(n_rows, n_bars * steps_per_bar)
     return tuple(np.take_along_axis(roll, step[..., None], 1) for roll in (vel, offset))
 
 
@@ -191,21 +188,16 @@ def scale_velocity(vel, power):
     return scaled
 
 
-# ---------------------------------------------------------------------------- what is heard
+# ---- what is heard of it (the encoder's input)
 
 
 def loudest(vel, offset, heard=None):
     """The rhythm (vel, offset), each (B, T): the loudest hit of every step.
 
-    `heard` (B, V) bool limits it to some voices. A window in which none of them plays would be
-    silent: there all nine are heard.
+    `heard` (B, V) bool limits it to some voices; in a window in which none of them plays all are heard.
     """
-    if heard is not None:
-        audible = vel * heard[:, None]
-        silent = ~audible.any((1, 2))
-        audible[silent] = vel[silent]
-    else:
-        audible = vel
+    audible = vel if heard is None else vel * heard[:, None]
+    audible = np.where(audible.any((1, 2), keepdims=True), audible, vel)
     voice = audible.argmax(2)[..., None]
     rhythm_vel = np.take_along_axis(audible, voice, 2)[..., 0]
     rhythm_offset = np.take_along_axis(offset, voice, 2)[..., 0]
@@ -219,8 +211,7 @@ def choose(rng, weights, n):
 
 
 def one_of(weight, rng):
-    """A column of each row of weight (B, N), as (B,) int: each in proportion to its weight, which is
-    positive."""
+    """A column of each row of weight (B, N), as (B,) int, in proportion to its weight, which is positive."""
     return (rng.exponential(size=weight.shape) / weight).argmin(1)
 
 

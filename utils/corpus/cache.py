@@ -87,8 +87,8 @@ def windows(
     """Windows of whole bars, as many as clip_steps hold, each within one performance of the split.
 
     They are hop_steps apart; in other meters as many whole bars as that, but one at least. A window that
-    would run over the end of its performance is left out. A performance that is itself shorter than clip_steps
-    gives one window of its own length, or none with whole=True. A bar that is longer than
+    would run over the end of its performance is left out. A performance that is itself shorter than
+    clip_steps gives one window of its own length, or none with whole=True. A bar that is longer than
     clip_steps is cut. beat_type: only performances of this kind ("beat", "fill"). four_four: only those that
     are 4/4 throughout. longest_bar: windows with a longer bar are left out.
 
@@ -169,12 +169,9 @@ def save_cache(cache, folder):
     Raises ValueError where the folder can't be written. Callers hold `locked(folder)`.
     """
     path = Path(folder) / CACHE_FILE
-    try:
-        remove_unfinished(path)
-        with written_whole(path) as aside, open(aside, "wb") as file:
-            _write_members(cache, file)
-    except OSError as error:
-        raise ValueError(f"can't write the cache to {path}: {error.strerror}") from error
+    remove_unfinished(path)
+    with written_whole(path) as aside, open(aside, "wb") as file:
+        _write_members(cache, file)
 
 
 def _write_members(cache, file):

@@ -2,13 +2,16 @@
 
 import csv
 import hashlib
+import http.client
 import io
+import itertools
 import os
 import urllib.request
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
@@ -23,8 +26,7 @@ GMD_SHA256 = "651cbc524ffb891be1a3e46d89dc82a1cecb09a57c748c7b45b844c4841dcc1e"
 
 KIT_FILE = "kit.yaml"
 _MIDI_SUFFIXES = (".mid", ".midi")
-# damaged, encrypted, packed in a way that isn't known, cut short, without the member: zipfile has one for
-# each
+# damaged, encrypted, packed in an unknown way, cut short, without the member: zipfile has one for each
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, KeyError)
 
 
@@ -32,10 +34,10 @@ _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError
 class Corpus:
     """The MIDI files in a folder or a zip, and what a table among them says of each.
 
-    members: sorted paths inside the folder or zip. table: member -> its row (a dict) of the CSV, which
-    is the member table_name ("" where there is none). kit: the keys of the drum kit that the files are played
-    on, voice index -> pitches, from the member kit_name ({} and "" where there is none). top: the one folder
-    that all lie in, with its slash, or "".
+    members: sorted paths inside the folder or zip. table: member -> its row (a dict) of the CSV table_name.
+    kit: the keys of the drum kit that the files are played on, voice index -> pitches, from the member
+    kit_name. Both are empty, and their names "", where there is none. top: the one folder that all lie in,
+    with its slash, or "".
     """
 
     path: Path
@@ -56,7 +58,9 @@ class Corpus:
         checksums: of the members of a folder, in their order, where they have been read before.
         """
         if self.path.is_file():
-            checksums = self._listed_checksums()
+            with zipfile.ZipFile(self.path) as archive:  # which lists them, so nothing has to be read
+                infos = [archive.getinfo(member) for member in self.members]
+            checksums = [_checksum_text(info.file_size, info.CRC) for info in infos]
         of_file = dict(zip(self.members, checksums or self._checksums()))
         for name in filter(None, (self.table_name, self.kit_name)):
             of_file[name] = checksum(read_member(self.path, name))
@@ -72,12 +76,6 @@ class Corpus:
             except MidiError:
                 yield None
 
-    def _listed_checksums(self):
-        """Those that a zip lists, so that nothing has to be read."""
-        with zipfile.ZipFile(self.path) as archive:
-            infos = [archive.getinfo(member) for member in self.members]
-        return [_checksum_text(info.file_size, info.CRC) for info in infos]
-
     def style_of_folder(self, member):
         """The style id that a folder around the member is named after, the innermost first; else 18."""
         return _first_style((*PurePosixPath(member).parent.parts[::-1], self.path.stem))
@@ -90,10 +88,8 @@ class Corpus:
 @lru_cache(maxsize=1024)  # a folder has many files, and a name that is no style takes long to be told
 def _first_style(names):
     for name in names:
-        try:
+        with suppress(ValueError):
             return style_id(name)
-        except ValueError:
-            continue
     return STYLE_NONE
 
 
@@ -111,24 +107,13 @@ def open_corpus(path):
     members = tuple(n for n in visible if n.lower().endswith(_MIDI_SUFFIXES))
     if not members:
         raise ValueError(f"no MIDI files (.mid, .midi) in {path}")
-    table, table_name = _find_table(path, visible)
-    kit_name = next((n for n in _from_the_top(visible) if PurePosixPath(n).name.lower() == KIT_FILE), "")
+    visible.sort(key=lambda name: (name.count("/"), name))  # from the top
+    tables = ((_read_table(path, name), name) for name in visible if name.lower().endswith(".csv"))
+    table, table_name = next(((rows, name) for rows, name in tables if rows is not None), ({}, ""))
+    kit_name = next((n for n in visible if PurePosixPath(n).name.lower() == KIT_FILE), "")
     kit = parse_kit(read_member(path, kit_name), f"{kit_name} in {path}") if kit_name else {}
     top = _common_folder([name for name in (*members, table_name, kit_name) if name])
     return Corpus(path, members, table, table_name, kit, kit_name, top)
-
-
-def _from_the_top(names):
-    return sorted(names, key=lambda name: (name.count("/"), name))
-
-
-def _find_table(path, names):
-    """The table nearest to the top, and its name; ({}, "") where there is none."""
-    for name in _from_the_top(n for n in names if n.lower().endswith(".csv")):
-        rows = _read_table(path, name)
-        if rows is not None:
-            return rows, name
-    return {}, ""
 
 
 def read_member(path, member, at_most=None):
@@ -138,21 +123,14 @@ def read_member(path, member, at_most=None):
         if path.is_dir():
             with open(path / member, "rb") as file:
                 return file.read(at_most)
-        return _read_zipped(_open_zip(path, path.stat().st_mtime_ns, os.getpid()), member, at_most)
+        with _open_zip(path, path.stat().st_mtime_ns, os.getpid()).open(member) as file:
+            # in small pieces, because how large a member becomes may be a lie: a piece is at most a
+            # thousandfold of it
+            pieces = iter(partial(file.read, 4096), b"")
+            return b"".join(itertools.islice(pieces, at_most and at_most // 4096 + 1))[:at_most]
     except (OSError, *_ZIP_ERRORS) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise MidiError(f"{_printable(member)} in {path}: can't be read ({reason})") from None
-
-
-def _read_zipped(archive, member, at_most):
-    """In small pieces, because how large a member becomes may be a lie: a piece is at most a thousandfold of
-    it."""
-    pieces, size = [], 0
-    with archive.open(member) as file:
-        while (at_most is None or size < at_most) and (piece := file.read(4096)):
-            pieces.append(piece)
-            size += len(piece)
-    return b"".join(pieces)[:at_most]
 
 
 def checksum(data):
@@ -165,8 +143,7 @@ def _checksum_text(size, crc):
 
 
 def _printable(name):
-    """The name of a file as text that can be written, also where the file system has bytes that are no
-    text."""
+    """The name of a file as text that can be written, also where its bytes are no text."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -178,7 +155,7 @@ def _open_zip(path, modified, process):
 
 def _list(path):
     if path.is_dir():
-        return sorted(_files_under(path))
+        return sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if os.path.isfile(file))
     if not path.exists():
         raise ValueError(f"no folder or zip of MIDI files at {path}")
     try:
@@ -186,14 +163,6 @@ def _list(path):
             return sorted({info.filename for info in archive.infolist() if not info.is_dir()})
     except (OSError, *_ZIP_ERRORS) as error:
         raise ValueError(f"{path} is neither a folder nor a readable zip ({error})") from None
-
-
-def _files_under(path):
-    for folder, _, names in os.walk(path):
-        inside = Path(folder).relative_to(path).as_posix()
-        for name in names:
-            if os.path.isfile(os.path.join(folder, name)):
-                yield name if inside == "." else f"{inside}/{name}"
 
 
 def _read_table(path, name):
@@ -216,8 +185,8 @@ def _common_folder(names):
 
 
 def find_corpus(place):
-    """The corpus at hand: the folder or zip at `place`, the zip beside it that a download left, or the
-    zip that $GROOVE_ZIP names. None where there is none of them."""
+    """The folder or zip at `place`, or the zip that a download left beside it, or what $GROOVE_ZIP names.
+    None where there is none of them."""
     named = os.environ.get("GROOVE_ZIP")
     for path in (Path(place), download_place(place)):
         if path.exists():
@@ -234,24 +203,21 @@ def download_place(place):
 
 
 def download_groove(target, url=GMD_URL, sha256=GMD_SHA256):
-    """Download the Groove MIDI Dataset (3 MB) to `target`, which appears only when it is complete and
-    its SHA-256 is right. Raises ValueError otherwise."""
-    digest = hashlib.sha256()
+    """Download the Groove MIDI Dataset (3 MB) to `target`. Raises ValueError, and writes nothing, where that
+    fails or its SHA-256 is another."""
+    print(f"downloading {url}", flush=True)
     try:
+        with urllib.request.urlopen(url, timeout=30) as response:
+            data = response.read()
+        found = hashlib.sha256(data).hexdigest()
+        if found != sha256:
+            raise ValueError(
+                f"the download from {url} has SHA-256 {found}, not {sha256}; try again, or name a copy in "
+                "GROOVE_ZIP"
+            )
         with written_whole(target) as aside:
-            with urllib.request.urlopen(url, timeout=30) as response, open(aside, "wb") as file:
-                size = int(response.headers.get("Content-Length") or 0) or None
-                with tqdm(total=size, unit="B", unit_scale=True, desc=f"downloading {target.name}") as bar:
-                    while chunk := response.read(1 << 16):
-                        file.write(chunk)
-                        digest.update(chunk)
-                        bar.update(len(chunk))
-            if digest.hexdigest() != sha256:
-                raise ValueError(
-                    f"the download from {url} has SHA-256 {digest.hexdigest()}, not {sha256}; try again, "
-                    "or name a copy in GROOVE_ZIP"
-                )
-    except OSError as error:  # urllib's URLError is one
+            aside.write_bytes(data)
+    except (OSError, http.client.HTTPException) as error:
         raise ValueError(
             f"can't download {url} to {target} ({error}); name a copy in GROOVE_ZIP, "
             "or a MIDI folder with --midi-dir"

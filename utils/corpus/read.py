@@ -1,7 +1,6 @@
 """The files of a corpus read to the hits of their rolls, by several processes.
 
-What is kept of a file are its hits alone, about half of what its roll takes, so that memory grows with the
-rolls of the cache and with nothing else.
+What is kept of a file are its hits alone, so that memory grows with the rolls of the cache and nothing else.
 """
 
 import multiprocessing
@@ -19,6 +18,7 @@ from tqdm import tqdm
 from utils.corpus.cache import bars_of, encode
 from utils.corpus.find import checksum, read_member
 from utils.midi.drums import N_VOICES
+from utils.midi.find_drums import find_drums
 from utils.midi.kits import voice_of_pitch
 from utils.midi.read import MAX_BYTES, MidiError, notes_to_roll, read_midi
 from utils.midi.timeline import Timeline
@@ -27,16 +27,12 @@ FILES_PER_PART = 100  # that one process reads in one go
 
 
 def read_corpus(corpus, down_sample_tpq, workers):
-    """Reads all members of the corpus, in their order.
-
-    workers: processes to read in, so that a file that crashes the reader costs that file alone; 1: this
-    process.
+    """Reads all members of the corpus, in their order, in so many processes; 1 worker: in this one.
 
     Returns a list of parts (about, cell, vel, offset). about: per file a dict of checksum and either skipped
-    (the reason) and why, or n_steps, bars (see Cache), inexact_bars, n_hits, bpm, lost,
-    has_drums. cell uint32 (index into the file's flat
-    roll), vel uint8 and offset int16, as the cache stores them: the hits of all these files, one file after
-    the other.
+    (the reason) and why, or n_steps, bars (see Cache), inexact_bars, n_hits, bpm, lost, has_drums. cell
+    uint32 (index into the file's flat roll), vel uint8 and offset int16, as the cache stores them: the hits
+    of all these files, one file after the other.
     """
     jobs = [
         (member, corpus.name(member), corpus.table.get(member, {}).get("time_signature"))
@@ -44,7 +40,7 @@ def read_corpus(corpus, down_sample_tpq, workers):
     ]
     parts = [jobs[start : start + FILES_PER_PART] for start in range(0, len(jobs), FILES_PER_PART)]
     read = partial(read_part, corpus.path, down_sample_tpq, voice_of_pitch(corpus.kit))
-    reading = _in_processes(read, parts, min(workers, len(parts))) if workers > 1 else map(read, parts)
+    reading = _in_processes(read, parts, workers) if workers > 1 else map(read, parts)
     found = []
     with tqdm(total=len(jobs), desc="reading MIDI", unit="file", disable=None) as bar:
         for part in reading:
@@ -53,42 +49,17 @@ def read_corpus(corpus, down_sample_tpq, workers):
     return found
 
 
-# ---- several processes
-
-
 def _in_processes(read, parts, workers):
-    """read(part) of each part, in order. A file that kills the process that reads it is skipped."""
-    done = 0
-    while done < len(parts):
-        pool = ProcessPoolExecutor(workers, initializer=_follow_parent)
-        try:
-            for future in [pool.submit(read, part) for part in parts[done:]]:
-                yield future.result()
-                done += 1
-        except BrokenProcessPool:  # by this part, or by another, whose turn will come
-            yield _past_deadly_files(read, parts[done])
-            done += 1
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _past_deadly_files(read, part):
-    """read(part), one file after the other: the first without a result is the one that killed the process."""
-    jobs, found = [[], *([job] for job in part)], []  # none first, to see whether a process can be had at all
-    while len(found) < len(jobs):
-        with ProcessPoolExecutor(1, initializer=_follow_parent) as pool:
-            try:
-                for future in [pool.submit(read, job) for job in jobs[len(found) :]]:
-                    found.append(future.result())
-            except BrokenProcessPool:
-                if not found:
-                    raise ValueError(
-                        "the processes that read MIDI are killed, or can't start; "
-                        "try Data.preprocess_workers=1"
-                    ) from None
-                found.append(read(jobs[len(found)], deadly=True))
-    about, *hits = zip(*found)
-    return [entry for entries in about for entry in entries], *map(np.concatenate, hits)
+    """read(part) of each part, in order."""
+    pool = ProcessPoolExecutor(min(workers, len(parts)), initializer=_follow_parent)
+    try:
+        yield from pool.map(read, parts)
+    except BrokenProcessPool:
+        raise ValueError(
+            "the processes that read MIDI are killed, or can't start; try Data.preprocess_workers=1"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _follow_parent():
@@ -102,24 +73,20 @@ def _follow_parent():
     threading.Thread(target=wait, daemon=True).start()
 
 
-# ---- some files
-
-
-def read_part(path, down_sample_tpq, voices, jobs, deadly=False):
+def read_part(path, down_sample_tpq, voices, jobs):
     """(about, cell, vel, offset) of some files of the corpus at `path`; see read_corpus.
 
     voices: the voice of each pitch, (128,). jobs: per file its member, name, and meter by the table or None.
-    deadly: the files are not parsed, as that kills the process.
     """
     about, hits = [], [(np.empty(0, np.uint32), np.empty(0, np.uint8), np.empty(0, np.int16))]
     for job in jobs:
-        entry, *found = _read_file(path, down_sample_tpq, voices, *job, deadly)
+        entry, *found = _read_file(path, down_sample_tpq, voices, *job)
         about.append(entry)
         hits += found
     return about, *map(np.concatenate, zip(*hits))
 
 
-def _read_file(path, down_sample_tpq, voices, member, name, time_signature, deadly):
+def _read_file(path, down_sample_tpq, voices, member, name, time_signature):
     """The file's entry in `about`, and, unless it's skipped, its hits (cell, vel, offset)."""
     seen = None
 
@@ -129,13 +96,11 @@ def _read_file(path, down_sample_tpq, voices, member, name, time_signature, dead
     try:
         data = read_member(path, member, MAX_BYTES + 1)
         seen = checksum(data)
-        if deadly:
-            raise MidiError(f"{name}: the process that reads it dies")
         notes = read_midi(data, name=name)
         if 2 * notes.ended.sum() > len(notes.ended):
             # an onset without an end is a glitch, unless the file is of a machine
             notes = notes.select(notes.ended)
-        notes = notes.drums()
+        notes = notes.select(find_drums(notes))
     except MidiError as error:
         return skipped("unreadable", str(error))
     if not len(notes.tick):

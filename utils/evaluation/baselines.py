@@ -13,12 +13,11 @@ THRESHOLDS = np.arange(1, 100) / 100
 
 def onset_guesses(train, validation, real):
     """Four guesses at the onsets of `real` from its tap, {name: (guess (W, T, V) bool, probability (W, T, V)
-    or None)}.
+    or None)}; train, validation, real: rolls.
 
-    train, validation, real: rolls. silence: nothing. training mean: how often a voice is hit on a step of the
-    window in `train`, hit where that is above the threshold that is best on `validation`. training mean given
-    the tap: the same among the tapped steps, silent elsewhere. nearest training tap: the drums of the
-    training window whose tap is the nearest.
+    training mean: how often a voice is hit on a step of the window in `train`, hit where that is above the
+    threshold that is best on `validation`; given the tap: among the tapped steps, silent elsewhere. nearest
+    training tap: the drums of the training window whose tap is the nearest.
     """
     guesses = {"silence": (np.zeros(real[0].shape, bool), None)}
     rarest = 0.5 / len(train[0])  # what is never seen in n windows is given half a window's chance
@@ -31,14 +30,11 @@ def onset_guesses(train, validation, real):
 
 
 def hit_guesses(train, real):
-    """Two guesses at the velocity and offset of the real hits, {name: (vel, timeoffset), each (W, T, V)}.
-
-    training mean: of the hits of that voice on that step of the window in `train`. copy of the tap: every hit
-    as loud and as early or late as the loudest of its step.
-    """
+    """Two guesses at the velocity and offset of the real hits, {name: (vel, timeoffset), each (W, T, V)}:
+    the mean of the hits of that voice on that step of the window in `train`, and the loudest of its step."""
     hits = np.maximum(train[0].sum(0), 1)
     means = [np.broadcast_to((roll * train[0]).sum(0) / hits, real[0].shape) for roll in train[1:]]
-    return {"training mean": tuple(means), "copy of the tap": copy_of_the_tap(real)}
+    return {"training mean": means, "copy of the tap": copy_of_the_tap(real)}
 
 
 def taps(onset):
@@ -54,7 +50,7 @@ def loudest_voice(vel):
 def copy_of_the_tap(rolls):
     """The tap's velocity and offset in every cell of its step, each (W, T, V)."""
     loudest = loudest_voice(rolls[1])
-    return tuple(np.repeat(np.take_along_axis(roll, loudest, -1), roll.shape[-1], -1) for roll in rolls[1:])
+    return [np.take_along_axis(roll, loudest, -1).repeat(roll.shape[-1], -1) for roll in rolls[1:]]
 
 
 def training_means(onset):
@@ -85,8 +81,5 @@ def nearest_tap(train, real, at_once=256):
     """For each window of `real` the index of the training window whose tap's velocities, 0 where there is
     none, are the nearest (Euclidean)."""
     known, asked = (rolls[1].max(-1).astype(np.float64) for rolls in (train, real))
-    length = (known**2).sum(1)
-    nearest = [
-        (length - 2 * asked[i : i + at_once] @ known.T).argmin(1) for i in range(0, len(asked), at_once)
-    ]
-    return np.concatenate(nearest)
+    length, starts = (known**2).sum(1), range(0, len(asked), at_once)
+    return np.concatenate([(length - 2 * asked[i : i + at_once] @ known.T).argmin(1) for i in starts])

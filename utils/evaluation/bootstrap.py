@@ -33,9 +33,8 @@ def pair(part, whole, performance):
 def estimate(function, *sums):
     """{"value", "low", "high"}: a figure and its interval.
 
-    sums: arrays (P, ...); those of equally many performances are drawn together. function: takes the totals
-    of each, (...,), with any leading axes kept in front, and gives one number for each of these; NaN where it
-    is undefined.
+    sums: arrays (P, ...); those of equally many performances are drawn together. function: of the totals of
+    each, (...,), with any leading axes in front; gives one number for each of these, NaN where undefined.
     """
     value = function(*(part.sum(0) for part in sums))
     with warnings.catch_warnings():  # a figure that is NaN in every draw has no interval

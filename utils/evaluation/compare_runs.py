@@ -1,5 +1,4 @@
-"""Many runs in one short table, the best first, and their curves in one picture. No torch, so that it comes
-at once."""
+"""Many runs in a short table, the best first, and their curves in a picture; at once, as without torch."""
 
 import json
 import math
@@ -18,12 +17,11 @@ LINES = {"train {}": "-", "validation {}": "-o", "validation {}_given": "-o", "v
 
 
 def summary(runs, sort=SCORE):
-    """The runs as dicts for JSON, those with the lowest validation figure `sort` first, those without any
-    last.
+    """The runs as dicts for JSON, those with the lowest validation figure `sort` first, those without last.
 
-    run: name; folder; best_step: where `sort` was lowest; figures: all validation figures there; steps_done;
-    steps_planned; samples_per_second: the median; config: the keys in which the runs differ. None where a run
-    does not have it. Raises ValueError for a figure that no run has.
+    best_step: where `sort` was lowest; figures: all validation figures there; samples_per_second: the median;
+    config: the keys in which the runs differ. None where a run does not have it. Raises ValueError for a
+    figure that no run has.
     """
     lines = [line for run in runs for line in run.lines if line["kind"] == "validation"]
     known = dict.fromkeys(name for line in lines for name in line if name not in ("step", "kind"))
@@ -39,8 +37,8 @@ def summary(runs, sort=SCORE):
                 "folder": run.folder,
                 "best_step": best.get("step"),
                 "figures": {name: best[name] for name in known if name in best},
-                "steps_done": run.steps_done,
-                "steps_planned": run.steps_planned,
+                "steps_done": max(line["step"] for line in run.lines),
+                "steps_planned": run.config.get("Training.steps"),
                 "samples_per_second": median(speeds) if speeds else None,
                 "config": config,
             }
@@ -51,22 +49,20 @@ def summary(runs, sort=SCORE):
 def table(rows, sort=SCORE):
     """The rows of `summary` as text, one line for each, with the config keys in which they differ where they
     are few; nats with true controls / unset."""
-    scores, differing = list(dict.fromkeys((sort, SCORE))), list(rows[0]["config"])
-    keys, note = differing, ""
-    if len(differing) > MOST_KEYS:
-        few = ", ".join(differing[:MOST_KEYS])
-        keys, note = [], f"\nthe configs differ in {len(differing)} keys, too many to show: {few}, ..."
+    scores, keys, note = list(dict.fromkeys((sort, SCORE))), list(rows[0]["config"]), ""
+    if len(keys) > MOST_KEYS:
+        few = ", ".join(keys[:MOST_KEYS])
+        keys, note = [], f"\nthe configs differ in {len(keys)} keys, too many to show: {few}, ..."
     lines = [["run", *scores, "best at", "steps", "onset", "velocity", "offset", "samples/s", *keys]]
     for row in rows:
-        figures = row["figures"]
-        nats = [
-            "/".join(_text(figures.get(f"{head}_{setting}"), digits) for setting in ("given", "unset"))
-            for head, digits in (("onset", 3), ("velocity", 2), ("offset", 2))
-        ]
-        steps = f"{row['steps_done']}/{_text(row['steps_planned'])}"
-        cells = [*(_text(figures.get(name), 3) for name in scores), _text(row["best_step"]), steps, *nats]
-        cells.append(_text(row["samples_per_second"], 0))
-        lines.append([row["run"], *cells, *(_text(row["config"][key]) for key in keys)])
+        figures, cells = row["figures"], [row["run"]]
+        cells += [_text(figures.get(name), 3) for name in scores]
+        cells += [_text(row["best_step"]), f"{row['steps_done']}/{_text(row['steps_planned'])}"]
+        for head, digits in (("onset", 3), ("velocity", 2), ("offset", 2)):
+            nats = (figures.get(f"{head}_{setting}") for setting in ("given", "unset"))
+            cells.append("/".join(_text(value, digits) for value in nats))
+        cells += [_text(row["samples_per_second"], 0), *(_text(row["config"][key]) for key in keys)]
+        lines.append(cells)
     return aligned(lines) + note
 
 
@@ -80,8 +76,7 @@ def _text(value, digits=None):
 
 
 def draw_curves(path, runs):
-    """Write a PNG of the curves of one or several Runs (see utils.training.runs), a colour for each, whole or
-    not at all. Raises ValueError where the file can't be written."""
+    """Write a PNG of the curves of Runs, a colour for each. Raises ValueError where it can't be written."""
     figure = new_figure(14, 7)
     axes = figure.subplots(2, 3, sharex=True)
     figure.set_layout_engine("constrained")

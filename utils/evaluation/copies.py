@@ -1,8 +1,5 @@
-"""Is it new: how much of what is played stands in the training drums, repeats itself, or is the same every
-time.
-
-Only onsets are looked at. Onset arrays are (..., W, T, V), W windows of T steps, V voices.
-"""
+"""Is it new: how much of what is played stands in the training drums, repeats itself, or is always the same.
+Onsets alone are looked at: arrays are (..., W, T, V), W windows of T steps, V voices."""
 
 import numpy as np
 
@@ -14,14 +11,11 @@ AT_ONCE = 32  # windows
 
 def copy_rows(onset, windows, sets):
     """{row: copy_sums} of one sample, onset (W, T, V), of the real drums, and of those of the other split."""
-    floor = sets("T4", sets.other)
-    known = training_bars(sets.cache, windows.grid.longest)
-    drums = {
-        "one sample": (onset, windows),
-        "real": (windows.rolls[0], windows),
-        "floor": (floor.rolls[0], floor),
+    known, floor = training_bars(sets.cache, windows.grid.longest), sets("T4", sets.other)
+    rows = {"one sample": copy_sums(onset, windows, known)}
+    return rows | {
+        row: copy_sums(of.rolls[0], of, known) for row, of in (("real", windows), ("floor", floor))
     }
-    return {row: copy_sums(*of, known) for row, of in drums.items()}
 
 
 def copy_sums(onset, windows, known):
@@ -30,18 +24,16 @@ def copy_sums(onset, windows, known):
     a training performance; "whole": windows that do from end to end. "most": the longest of all."""
     bars = windows.grid.by_bar(step_codes(onset))
     before = (bars[:, 1:] == bars[:, :-1]).all(-1)
-    _, which, count = np.unique(
-        bars.reshape(-1, bars.shape[-1]), axis=0, return_inverse=True, return_counts=True
-    )
+    in_a_row = bars.reshape(-1, bars.shape[-1])
+    _, which, count = np.unique(in_a_row, axis=0, return_inverse=True, return_counts=True)
     alone = (count[which.ravel()] == 1).reshape(bars.shape[:2])
-    longest = longest_copies(onset, windows.grid, *known)
-    values = {
-        "like the bar before": (before.sum(1), np.full(len(before), before.shape[1])),
-        "like no other": (alone.sum(1), np.full(len(alone), alone.shape[1])),
-        "longest": (longest, np.ones(len(longest))),
-        "whole": (longest == windows.grid.n_steps, np.ones(len(longest))),
+    longest = longest_copies(onset, windows.grid, *known)[:, None]
+    whole = longest == windows.grid.n_steps
+    values = {"like the bar before": before, "like no other": alone, "longest": longest, "whole": whole}
+    sums = {
+        name: pair(of.sum(1), np.full(len(of), of.shape[1]), windows.performance)
+        for name, of in values.items()
     }
-    sums = {name: pair(*of, windows.performance) for name, of in values.items()}
     return sums | {"most": int(longest.max())}
 
 
@@ -66,19 +58,16 @@ def step_codes(onset):
 def training_bars(cache, steps_per_bar):
     """All bars of the training performances in 4/4, fills too: step_codes (bars, S), and which bar is the
     first of a performance, (bars,) bool."""
-    codes, first = [], []
-    for file in cache.files:
-        if file["split"] == "train" and not file.get("bars"):
-            steps = step_codes(cache.vel[file["start"] : file["start"] + file["n_steps"]])
-            codes.append(steps.reshape(-1, steps_per_bar))
-            first.append(np.arange(len(codes[-1])) == 0)
-    return np.concatenate(codes), np.concatenate(first)
+    files = [file for file in cache.files if file["split"] == "train" and not file.get("bars")]
+    steps = [cache.vel[file["start"] : file["start"] + file["n_steps"]] for file in files]
+    codes = [step_codes(vel).reshape(-1, steps_per_bar) for vel in steps]
+    return np.concatenate(codes), np.concatenate([np.arange(len(bars)) == 0 for bars in codes])
 
 
 def longest_copies(onset, grid, bars, first):
     """For each window (W, T, V) the most consecutive steps of it, (W,), that stand just so, all voices and at
     the same place in the bar, in a training performance. bars, first: of training_bars."""
-    longest, at_place = [], [np.ascontiguousarray(column) for column in bars.T]
+    longest, at_place = [], np.ascontiguousarray(bars.T)
     for start in range(0, len(onset), AT_ONCE):
         codes = step_codes(onset[start : start + AT_ONCE])
         run = np.zeros((len(codes), len(bars)), np.int16)  # steps up to here, ending in each training bar

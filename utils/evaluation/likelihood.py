@@ -27,9 +27,8 @@ def measure(player, sets):
 
 
 def teacher_forced(model, batch, performance):
-    """{row: sums} of a batch of windows, each of a performance (W,): "nats" (P, 5) in the order of
-    metrics.SUMS, and "cost" (P, 2): with another window's rhythm, onset nats more than with the right one,
-    and steps."""
+    """{row: sums} of a batch of windows, each of a performance (W,): "nats" (P, 5) in the order of SUMS, and
+    "cost" (P, 2): with another window's rhythm, onset nats more than with the right one, and steps."""
     right = sums_by_setting(model, batch, performance, tuple(SETTINGS))
     swapped = swap_rhythm(batch, torch.from_numpy(partners(performance)))
     rows = {ROWS[name]: {"nats": sums} for name, sums in right.items()}
@@ -42,10 +41,8 @@ def teacher_forced(model, batch, performance):
 def sums_by_setting(model, batch, performance, settings):
     """{setting: what metrics.token_sums gives for each performance, (P, 5)}."""
     device = next(model.parameters()).device
-    sums = []
-    for which in np.unique(performance):
-        part = {name: tensor[performance == which] for name, tensor in batch.items()}
-        sums.append(token_sums(model, in_batches(part), device, settings).numpy())
+    parts = [{name: of[performance == p] for name, of in batch.items()} for p in np.unique(performance)]
+    sums = [token_sums(model, in_batches(part), device, settings).numpy() for part in parts]
     return dict(zip(settings, np.stack(sums, 1)))
 
 

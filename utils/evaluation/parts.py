@@ -5,17 +5,25 @@ A new metric is a row here and, in the module of its part, its sums or its funct
 define the figures. Text, Markdown, JSON and the judgement of the goals are all made from these tables.
 """
 
+from math import nan
+
 from utils.evaluation import controls, copies, jobs, likelihood, realism, tap
 from utils.evaluation.bootstrap import mean
+from utils.evaluation.controls import cross, mean_error, rho
+from utils.evaluation.likelihood import nats_per
+from utils.evaluation.realism import deviation, kl, over_real
 from utils.evaluation.registry import Goal, Metric, Part, Table
 from utils.evaluation.sets import BARS
+from utils.evaluation.tap import sampled_f1
 from utils.midi.drums import VOICES
 
 GIVEN, UNSET = "true controls", "controls unset"
 SWAPPED = [f"{row}, another window's rhythm" for row in (GIVEN, UNSET)]
 TAP_MEAN, TAP_COPY = "training mean given the tap", "copy of the tap"
+MEDIANS = ("onsets known, median", "tap alone, median")
 PLAYED = [("T2", UNSET), ("T4", UNSET), ("T4", GIVEN)]
-SPREAD_OVER_REAL = realism.over_real(realism.deviation)
+HEADS = ("velocity", "offset")
+OF_EACH = ["", *(f", {voice}" for voice in VOICES)]
 
 
 def held_and_unset(length, sweep, **bounds):
@@ -26,73 +34,74 @@ def in_each_setting(**bounds):
     return [Goal(*setting, **bounds) for setting in PLAYED]
 
 
+# ---- goals that do not fit on the line of their metric
+
+ONSET_NATS = [Goal("T4", GIVEN, most=0.55, known="1.03"), Goal("T4", UNSET, most=0.85)]
+ONSET_F1 = [
+    Goal("T2", "consensus", least=0.68, known=".624", beside=TAP_MEAN),
+    Goal("T2", "sampled", least=0.58, known=".523"),
+    Goal("T2", "consensus, density given", least=0.72, known=".618"),
+]
+CELL_NATS = [Goal("T2", "consensus", most=0.2, known=".217", beside=TAP_MEAN)]
+HIT_VELOCITY = [Goal("T2", MEDIANS[0], known=".090", beside=TAP_COPY)]
+HIT_OFFSET = [Goal("T2", row, most=5, known="5.5", beside=TAP_COPY) for row in MEDIANS]
+OBEYED = [
+    *held_and_unset("4 bars", "density", least=0.98, known=".87"),
+    *held_and_unset("4 bars", "intensity", least=0.97),
+    *held_and_unset("4 bars", "instrument", least=0.95),
+]
+CROSS = [Goal("4 bars", "density, others held", most=0.03, known=".023")]
+LINEAR_CROSS = [Goal("4 bars", "density, others held", most=0.03)]
+NO_FALL = [
+    goal
+    for control in ("density", "intensity", "instrument")
+    for goal in held_and_unset("96 bars", control, most=0.01, known=".03")
+]
+AS_WIDE = [Goal(", ".join(setting), None, 0.95, 1.05) for setting in PLAYED]
+CROWDED = in_each_setting(most=0.02, known=".118")
+
+# ---- metrics of several tables, and tables
+
+ANSWERS = [Metric(name, name) for name in ("taps answered", "hits off the taps")]
+BY_BAR = [Metric(f"bar {bar + 1}", "bars", tap.f1_of(bar)) for bar in range(BARS)]
+BY_VOICE = [Metric(name, "voices", tap.f1_of(voice)) for voice, name in enumerate(VOICES)]
+
 LIKELIHOOD = Table(
     "likelihood",
     "Likelihood, teacher-forced, in nats; cost: onset nats more than with the right rhythm",
     [
-        Metric(
-            "onset, per step",
-            "nats",
-            likelihood.nats_per("steps", "onset_nats"),
-            goals=[Goal("T4", GIVEN, most=0.55, known="1.03"), Goal("T4", UNSET, most=0.85)],
-        ),
-        Metric("velocity, per hit", "nats", likelihood.nats_per("hits", "velocity_nats"), 2),
-        Metric("offset, per hit", "nats", likelihood.nats_per("hits", "offset_nats"), 2),
-        Metric(
-            "total, per step",
-            "nats",
-            likelihood.nats_per("steps", "onset_nats", "velocity_nats", "offset_nats"),
-        ),
+        Metric("onset, per step", "nats", nats_per("steps", "onset_nats"), goals=ONSET_NATS),
+        Metric("velocity, per hit", "nats", nats_per("hits", "velocity_nats"), 2),
+        Metric("offset, per hit", "nats", nats_per("hits", "offset_nats"), 2),
+        Metric("total, per step", "nats", nats_per("steps", "onset_nats", "velocity_nats", "offset_nats")),
         Metric("cost", "cost", goals=[Goal("T4", row, least=1, known="0") for row in SWAPPED]),
     ],
 )
-ANSWERS = [Metric(name, name) for name in ("taps answered", "hits off the taps")]
 ONSETS = Table(
     "onsets",
     "From the tap to the drums: onsets among all cells; a consensus is chosen on validation",
     [
-        Metric(
-            "F1",
-            "cells",
-            tap.sampled_f1,
-            goals=[
-                Goal("T2", "consensus", least=0.68, known=".624", beside=TAP_MEAN),
-                Goal("T2", "sampled", least=0.58, known=".523"),
-                Goal("T2", "consensus, density given", least=0.72, known=".618"),
-            ],
-        ),
+        Metric("F1", "cells", sampled_f1, goals=ONSET_F1),
         Metric("precision", "cells", tap.precision),
         Metric("recall", "cells", tap.recall),
         Metric("macro F1", "voices", tap.macro_f1),
-        Metric(
-            "nats per cell", "nats", goals=[Goal("T2", "consensus", most=0.2, known=".217", beside=TAP_MEAN)]
-        ),
+        Metric("nats per cell", "nats", goals=CELL_NATS),
         Metric("calibrated", "calibrated"),
         *ANSWERS,
         Metric("threshold", "threshold", digits=2),
         Metric("smoothing", "smoothing", digits=2),
     ],
 )
-BY_BAR = [Metric(f"bar {bar + 1}", "bars", tap.f1_of(bar)) for bar in range(BARS)]
-BY_VOICE = [Metric(name, "voices", tap.f1_of(voice)) for voice, name in enumerate(VOICES)]
-MEDIAN = "onsets known, median"
 HITS = Table(
     "hits",
     "Mean absolute error of velocity (0 to 1) and offset (ms) at the real hits",
     [
-        Metric("velocity", "velocity", goals=[Goal("T2", MEDIAN, known=".090", beside=TAP_COPY)]),
-        Metric(
-            "offset",
-            "offset",
-            digits=1,
-            goals=[
-                Goal("T2", row, most=5, known="5.5", beside=TAP_COPY) for row in (MEDIAN, "tap alone, median")
-            ],
-        ),
+        Metric("velocity", "velocity", goals=HIT_VELOCITY),
+        Metric("offset", "offset", digits=1, goals=HIT_OFFSET),
         *(
             Metric(f"{head}, {part}", f"{head}, {part}", digits=digits)
             for part in ("the tap itself", "the others")
-            for head, digits in (("velocity", 3), ("offset", 1))
+            for head, digits in zip(HEADS, (3, 1))
         ),
     ],
 )
@@ -100,49 +109,26 @@ SWAPS = Table(
     "swapped rhythm",
     "F1 to the right rhythm and to another window's, controls unset",
     [
-        Metric("F1", "right", tap.sampled_f1),
-        Metric("F1, swapped", "swapped", tap.sampled_f1),
+        Metric("F1", "right", sampled_f1),
+        Metric("F1, swapped", "swapped", sampled_f1),
         Metric("fall of F1", "both", tap.fall, goals=[Goal("T4", "sampled", least=0.2)]),
     ],
 )
-DENSITY_HELD = "density, others held"
 OBEDIENCE = Table(
     "bars",
     "Obedience: a target for each bar, one control at a time, see utils/evaluation/sweeps.py; in one go",
     [
         Metric("from", "from", digits=0),
         Metric("to", "to", digits=0),
-        Metric(
-            "rho",
-            "rho",
-            controls.rho,
-            goals=[
-                *held_and_unset("4 bars", "density", least=0.98, known=".87"),
-                *held_and_unset("4 bars", "intensity", least=0.97),
-                *held_and_unset("4 bars", "instrument", least=0.95),
-            ],
-        ),
-        Metric("mean error", "error", controls.mean_error, 2),
-        Metric(
-            "cross", "cross", controls.cross, goals=[Goal("4 bars", DENSITY_HELD, most=0.03, known=".023")]
-        ),
-        Metric("obeyed", "obeyed", controls.cross),
-        Metric(
-            "linear cross", "linear cross", controls.cross, goals=[Goal("4 bars", DENSITY_HELD, most=0.03)]
-        ),
-        Metric("linear obeyed", "linear obeyed", controls.cross),
+        Metric("rho", "rho", rho, goals=OBEYED),
+        Metric("mean error", "error", mean_error, 2),
+        Metric("cross", "cross", cross, goals=CROSS),
+        Metric("obeyed", "obeyed", cross),
+        Metric("linear cross", "linear cross", cross, goals=LINEAR_CROSS),
+        Metric("linear obeyed", "linear obeyed", cross),
         Metric("cross by chance", "chance"),
-        Metric(
-            "fall of rho",
-            "fall",
-            controls.fall,
-            goals=[
-                goal
-                for control in ("density", "intensity", "instrument")
-                for goal in held_and_unset("96 bars", control, most=0.01, known=".03")
-            ],
-        ),
-        *(Metric(f"rho, {quarter}", quarter, controls.rho) for quarter in controls.QUARTERS),
+        Metric("fall of rho", "fall", controls.fall, goals=NO_FALL),
+        *(Metric(f"rho, {quarter}", quarter, rho) for quarter in controls.QUARTERS),
     ],
 )
 STYLE = Table(
@@ -154,59 +140,43 @@ LIKENESS = Table(
     "likeness",
     "Likeness to the real drums; floor: real drums of the other split",
     [
-        *(
-            Metric(f"onset {rate}", rate, digits=4)
-            for rate in ("rate", *(f"rate, {voice}" for voice in VOICES))
-        ),
+        *(Metric(f"onset rate{of}", f"rate{of}", digits=4) for of in OF_EACH),
         *(
             Metric(f"{head} {name}{of}", f"{head}{of}", function, 4)
-            for of in ("", *(f", {voice}" for voice in VOICES))
+            for of in OF_EACH
             for head, name, function in (
                 ("velocity", "mean", realism.level),
-                ("velocity", "deviation", realism.deviation),
-                ("offset", "deviation", realism.deviation),
+                ("velocity", "deviation", deviation),
+                ("offset", "deviation", deviation),
             )
         ),
-        *(Metric(f"{head} deviation / real", f"{head} / real", SPREAD_OVER_REAL) for head in realism.LOWEST),
+        *(Metric(f"{head} deviation / real", f"{head} / real", over_real(deviation)) for head in HEADS),
         Metric("offset spread within a step", "within", digits=4),
         Metric(
             "offset spread within a step / real",
             "within / real",
-            realism.over_real(mean),
+            over_real(mean),
             goals=in_each_setting(least=0.9, most=1.1),
         ),
-        Metric(
-            "steps with more than two non-kick voices",
-            "crowded",
-            digits=4,
-            goals=in_each_setting(most=0.02, known=".118"),
-        ),
+        Metric("steps with more than two non-kick voices", "crowded", digits=4, goals=CROWDED),
         Metric("steps with open and closed hat", "both hats", digits=4),
-        Metric("velocity KL", "velocity KL", realism.kl, 4, in_each_setting(most=0.05, known=".444")),
-        Metric("offset KL", "offset KL", realism.kl, 4, in_each_setting(most=0.02, known="1.287")),
+        Metric("velocity KL", "velocity KL", kl, 4, in_each_setting(most=0.05, known=".444")),
+        Metric("offset KL", "offset KL", kl, 4, in_each_setting(most=0.02, known="1.287")),
     ],
     down=True,
 )
 SPREADS = Table(
     "spreads",
     "Standard deviation of the commonest voices' velocity and offset, divided by that of the real drums",
-    [
-        Metric(
-            f"{head} deviation / real",
-            head,
-            SPREAD_OVER_REAL,
-            goals=[Goal(", ".join(setting), None, 0.95, 1.05) for setting in PLAYED],
-        )
-        for head in realism.LOWEST
-    ],
+    [Metric(f"{head} deviation / real", head, over_real(deviation), goals=AS_WIDE) for head in HEADS],
 )
 TRUE_CONTROLS = Table(
     "true controls",
     "Obedience, bar by bar, all true controls given; hits per bar, MIDI velocity",
     [
-        Metric("rho", "rho", lambda moments: controls.rho(moments, flat=float("nan"))),
-        Metric("mean error", "error", controls.mean_error, 2),
-        Metric("mean asked", "asked", controls.mean_error, 2),
+        Metric("rho", "rho", lambda moments: rho(moments, flat=nan)),
+        Metric("mean error", "error", mean_error, 2),
+        Metric("mean asked", "asked", mean_error, 2),
     ],
 )
 COPIES = Table(
@@ -226,20 +196,18 @@ HUMANISE = Table(
     [
         Metric("velocity", "velocity"),
         Metric("offset", "offset", digits=1),
-        *(Metric(f"{head} KL", f"{head} histogram", realism.kl) for head in realism.LOWEST),
+        *(Metric(f"{head} KL", f"{head} histogram", kl) for head in HEADS),
     ],
 )
 CURVES = Table("curves", "What was got for what was asked", [Metric("curve", "curve")], drawn=True)
-BINS = Table("histograms", "", [Metric(head, f"{head} bins") for head in realism.LOWEST], drawn=True)
+BINS = Table("histograms", "", [Metric(head, f"{head} bins") for head in HEADS], drawn=True)
 VARIETY = Table("variety", "Variety, onsets, controls unset", [Metric("1 - F1", "hits", copies.difference)])
-ANEW = Table("anew", "Played anew, no rhythm given: these onsets", [Metric("F1", "cells", tap.sampled_f1)])
+ANEW = Table("anew", "Played anew, no rhythm given: these onsets", [Metric("F1", "cells", sampled_f1)])
+VOICE_F1, BAR_F1 = Table("by voice", "F1 by voice", BY_VOICE), Table("by bar", "F1 by bar", BY_BAR)
 
 PARTS = {
     "likelihood": Part(likelihood.measure, [LIKELIHOOD]),
-    "tap": Part(
-        tap.measure,
-        [ONSETS, Table("by bar", "F1 by bar", BY_BAR), Table("by voice", "F1 by voice", BY_VOICE), HITS],
-    ),
+    "tap": Part(tap.measure, [ONSETS, BAR_F1, VOICE_F1, HITS]),
     "rhythm": Part(tap.measure_rhythm, [Table("answers", "Answers to the rhythm", ANSWERS), SWAPS]),
     "controls": Part(controls.measure, [OBEDIENCE, CURVES, STYLE]),
     "realism": Part(realism.measure, [LIKENESS, SPREADS, BINS, TRUE_CONTROLS, VARIETY, COPIES]),

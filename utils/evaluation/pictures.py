@@ -23,8 +23,7 @@ GUESSES = {  # row of the onsets -> line and colour
 
 
 def draw_pictures(figures, player, sets, folder):
-    """Write a PNG for each part that was measured into the folder. Raises ValueError that names a file that
-    can't be written."""
+    """Write a PNG for each part that was measured. Raises ValueError that names what can't be written."""
     folder = Path(folder)
     if "tap" in figures:
         draw_bars(figures["tap"]["by bar"], folder / "f1_by_bar.png")
@@ -37,8 +36,7 @@ def draw_pictures(figures, player, sets, folder):
 
 
 def draw_sweeps(figures, path):
-    """Asked against got for each control, at the shortest and (dashed) the longest length: the mean, and
-    where 80 % of the bars of the shortest lie."""
+    """Asked against got, at the shortest and (dashed) the longest length: the mean, and 80 % of the bars."""
     shortest, *_, longest = [*figures["curves"], *figures["curves"]]
     rows = [row for row, of in figures["curves"][shortest].items() if of and row.endswith(", others unset")]
     panels = [(row.removesuffix(", others unset").replace("_", " "), "asked", "played") for row in rows]
@@ -59,7 +57,7 @@ def draw_sweeps(figures, path):
 
 
 def draw_bars(figures, path):
-    """F1 by the bar of the window, with intervals, for each set; what needs no model as thin lines."""
+    """F1 by the bar of the window, with intervals; what needs no model as thin lines."""
     panels = [(name, "bar", "F1") for name in figures]
     picture, axes = _panels("Onset F1 by bar of the window, controls unset", panels, 2, 3.6, 10)
     for axis, (name, rows) in zip(axes, figures.items()):
@@ -113,8 +111,7 @@ def draw_rolls(player, windows, folder):
 
 
 def _panels(title, panels, columns, height, width):
-    """A figure with its title, and its axes in order: one for each of `panels` (title, label across, label
-    up), in rows of so many columns and `height` inches."""
+    """A figure, and its axes: one for each of `panels` (title, label across, label up); height of a row."""
     rows = -(-len(panels) // columns)
     picture = new_figure(width, rows * height + 0.5)
     picture.suptitle(title, x=0.02, ha="left", color=INK, fontsize=12, fontweight="bold")

@@ -1,5 +1,7 @@
-"""What a model plays to windows, under settings that say what it knows. One seed gives one result on one kind
-of device; all is computed in float32."""
+"""What a model plays to windows, under settings that say what it knows, in float32. One seed gives one result
+on one kind of device."""
+
+from functools import partial
 
 import numpy as np
 import torch
@@ -35,8 +37,7 @@ def cells_of_bars(windows, bars):
 
 
 def one_voice(windows):
-    """The cells (W, T, V) bool of one voice of each window, of those it plays: each in its turn, window by
-    window."""
+    """The cells (W, T, V) bool of one voice that the window plays, each in its turn, window by window."""
     plays = (windows.rolls[0] > 0).any(1)
     turn = np.arange(len(plays)) % np.maximum(plays.sum(1), 1)
     voice = (plays.cumsum(1) > turn[:, None]).argmax(1)
@@ -51,46 +52,40 @@ ANEW = {
 }
 
 
-def unset(windows):
-    return unset_controls(windows.batch)
+def onsets_known(windows):
+    return unset_controls(windows.batch) | {"known_onset": torch.ones_like(windows.batch["known_onset"])}
 
 
-def onsets_known(batch):
-    return batch | {"known_onset": torch.ones_like(batch["known_onset"])}
-
-
-def without_rhythm(windows):
-    batch = unset(windows)
+def without_rhythm(batch):
     batch = batch | {name: torch.zeros_like(batch[name]) for name in RHYTHM_KEYS}
     return batch | {"rhythm_is": torch.full_like(batch["rhythm_is"], UNSET_KIND)}
 
 
-def around(windows, anew):
-    """Every cell is known but the cells anew (W, T, V)."""
-    known = torch.from_numpy(~anew)
-    return without_rhythm(windows) | {"known_onset": known, "known_vel": known}
+def around(windows, job):
+    """No rhythm, and every cell is known but those that are played anew."""
+    known = torch.from_numpy(~ANEW[job](windows))
+    return without_rhythm(unset_controls(windows.batch)) | {"known_onset": known, "known_vel": known}
 
 
 # setting -> the batch that the model plays to
 SETTINGS = {
     "given": lambda windows: windows.batch,  # true controls
-    "unset": unset,
-    "density": lambda windows: unset(windows) | {"density": windows.batch["density"]},
-    "onsets": lambda windows: onsets_known(unset(windows)),
-    "swapped": lambda windows: swap_rhythm(unset(windows), torch.from_numpy(partners(windows.performance))),
-    "humanise": lambda windows: onsets_known(without_rhythm(windows)),
-    **{job: lambda windows, job=job: around(windows, ANEW[job](windows)) for job in ANEW},
+    "unset": lambda windows: unset_controls(windows.batch),
+    "density": lambda windows: unset_controls(windows.batch) | {"density": windows.batch["density"]},
+    "onsets": onsets_known,
+    "swapped": lambda windows: swap_rhythm(
+        unset_controls(windows.batch), torch.from_numpy(partners(windows.performance))
+    ),
+    "humanise": lambda windows: without_rhythm(onsets_known(windows)),
+    **{job: partial(around, job=job) for job in ANEW},
 }
 MANY = ("unset", "density", "onsets", *ANEW)  # settings whose samples are also taken together
 
 
 class Player:
-    """What a model plays to windows, each thing played once.
-
-    guidance: strength of the controls where any is set, see utils.playing.generate.generate. player(windows,
-    setting): onset, vel, timeoffset, each (N, W, T, V), at temperature 1. setting: of SETTINGS; its N is
-    `samples` or, for settings outside MANY, at most FEW. Below temperature 1 one sample is drawn.
-    """
+    """What a model plays to windows, each thing once. player(windows, setting): onset, vel, timeoffset, each
+    (N, W, T, V). setting: of SETTINGS; its N is `samples` or, for settings outside MANY, at most FEW.
+    Below temperature 1 one sample is drawn. guidance: as of utils.playing.generate.generate."""
 
     def __init__(self, model, samples, seed, guidance=GUIDANCE):
         self.model, self.samples, self.seed, self.guidance = model, samples, seed, guidance
@@ -104,25 +99,22 @@ class Player:
         return self._played[title]
 
     def play(self, batch, samples, title, temperature=1.0):
-        """Drums drawn to the batch's rhythms, controls and known cells: onset, vel, timeoffset, (samples, W,
-        T, V)."""
+        """Drums drawn to the batch's rhythms, controls, known cells: three rolls, (samples, W, T, V)."""
         device = next(self.model.parameters()).device
+        generator = torch.Generator(device).manual_seed(self.seed)
+        dials = dict(
+            num_samples=samples, temperature=temperature, guidance=self.guidance, generator=generator
+        )
         known = KNOWN if batch["known_onset"].any() else ()
         batch = {name: batch[name] for name in (*ABOUT_RHYTHM, *CONTROLS, "mask", *known)}
-        dials = {
-            "num_samples": samples,
-            "temperature": temperature,
-            "guidance": self.guidance,
-            "generator": torch.Generator(device).manual_seed(self.seed),
-            "precision": torch.float32,
-        }
         played = []
         progress = tqdm(total=len(batch["mask"]), desc=title, unit="window", disable=None)
         for part in in_batches(batch, samples):
             part = to_device(part, device)
             rhythm, cells = [part[name] for name in RHYTHM_KEYS], {name: part[name] for name in known} or None
+            model, asked, mask = self.model, controls_of(part), part["mask"]
             about = {"known": cells, "rhythm_is": part["rhythm_is"]}
-            rolls = sample(self.model, rhythm, controls_of(part), part["mask"], **about, **dials)
+            rolls = sample(model, rhythm, asked, mask, precision=torch.float32, **about, **dials)
             played.append([roll.unflatten(0, (-1, samples)).cpu().numpy() for roll in rolls])
             progress.update(len(part["mask"]))
         progress.close()

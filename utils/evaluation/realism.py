@@ -1,9 +1,7 @@
-"""How real the drums look that are played, how they obey the true controls, how varied they are, and what is
-copied.
+"""How real the drums look, how they obey the true controls, how varied they are, and what is copied.
 
-Each figure stands beside the same of real drums of the split, and of those of the other split: the floor,
-what two sets of real drums differ by. Rolls are onset {0, 1}, vel [0, 1] and timeoffset [-0.5, 0.5) of a
-step, (N, W, T, V).
+Each figure stands beside that of real drums of the split, and of the other split (the floor, what two sets of
+real drums differ by). Rolls are onset {0, 1}, vel [0, 1] and timeoffset [-0.5, 0.5) of a step, (N, W, T, V).
 """
 
 import numpy as np
@@ -21,16 +19,17 @@ LOWEST = {"velocity": 0.0, "offset": -0.5}  # where a head's histogram begins; i
 def measure(player, sets):
     rows, spreads = {}, {}
     for name in ("T2", "T4"):
-        windows, floor = sets(name), sets(name, sets.other)
+        windows = sets(name)
         played = {"controls unset": player(windows, "unset")}
         if name == "T4":
             played["true controls"] = player(windows, "given")
-        real, other = (
-            likeness_sums([roll[None] for roll in of.rolls], of.performance) for of in (windows, floor)
+        real, floor = (
+            likeness_sums([roll[None] for roll in of.rolls], of.performance)
+            for of in (windows, sets(name, sets.other))
         )
         sums = {row: likeness_sums(rolls, windows.performance) for row, rolls in played.items()}
         spreads |= {f"{name}, {row}": spread_rows(of, real) for row, of in sums.items()}
-        sums = {"real": real, "floor": other, **sums}
+        sums = {"real": real, "floor": floor, **sums}
         rows[name] = {row: beside_real(of, real) for row, of in sums.items()}
     onset = played["controls unset"][0]
     return {
@@ -73,21 +72,19 @@ def likeness_sums(rolls, performance):
 
 
 def histogram(values, low):
-    """Counts of a 1-D sample in KL_BINS equal bins over [low, low + 1]; what lies outside is in the outer
-    two."""
+    """Counts of a 1-D sample in KL_BINS equal bins over [low, low + 1]; the outer two hold the rest."""
     place = np.floor((np.asarray(values, np.float64) - low) * KL_BINS).astype(int)
     return np.bincount(np.clip(place, 0, KL_BINS - 1), minlength=KL_BINS)
 
 
 def commonest_voices(sums, n=COMMONEST):
     """Indices of the n voices with the most hits in likeness_sums, the most frequent first."""
-    return [int(voice) for voice in np.argsort(-sums["rates"][..., 0].sum(0), kind="stable")[:n]]
+    return np.argsort(-sums["rates"][..., 0].sum(0), kind="stable")[:n].tolist()
 
 
 def beside_real(sums, real):
     """What the metrics take of likeness_sums: "velocity", "rate" ... of all voices; "rate, kick" ... of each,
-    "velocity, kick" ... of the commonest; "... / real" and "... KL": these sums and those of the real drums;
-    "... bins": shares."""
+    "velocity, kick" ... of the commonest; "... / real", "... KL": beside the real; "... bins": shares."""
     row = {name: sums[name] for name in ("rate", "within", "crowded", "both hats")}
     row |= {f"rate, {voice}": sums["rates"][:, v] for v, voice in enumerate(VOICES)}
     row["within / real"] = sums["within"], real["within"]
@@ -125,7 +122,6 @@ def over_real(metric):
 
 
 def kl(real, played):
-    """KL(real || played) in nats out of the counts (..., KL_BINS) of two histograms, one added to every
-    count."""
+    """KL(real || played) in nats out of the counts (..., KL_BINS) of two histograms, one added to each."""
     p, q = ((counts + 1) / (counts.sum(-1, keepdims=True) + KL_BINS) for counts in (real, played))
     return (p * np.log(p / q)).sum(-1)

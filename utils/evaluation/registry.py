@@ -22,8 +22,8 @@ class Goal:
 
     of: str
     row: str | None
-    least: float | None = None
-    most: float | None = None
+    least: float = -inf
+    most: float = inf
     known: str = ""
     beside: str | None = None
 
@@ -36,17 +36,15 @@ class Goal:
             title = f"{name}, {self.of}, {row} (the furthest from 1)"
         if row not in figures:
             return None
-        value, met, bounds = figures[row]["value"], None, {"least": self.least, "most": self.most}
-        if bounds != {"least": None, "most": None}:
-            met = (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
-        beside = figures.get(self.beside)
+        bounded, figure = (self.least, self.most) != (-inf, inf), figures[row]
         return {
             "goal": title,
-            "figure": figures[row],
+            "figure": figure,
             "known": self.known,
-            "beside": beside,
-            **bounds,
-            "met": met,
+            "beside": figures.get(self.beside),
+            "least": self.least,
+            "most": self.most,
+            "met": self.least <= figure["value"] <= self.most if bounded else None,
         }
 
 
@@ -65,8 +63,7 @@ class Metric:
     digits: int = 3
     goals: tuple | list = ()
 
-    def figure(self, row):
-        sums = row.get(self.sums)
+    def figure(self, sums):
         if isinstance(sums, np.ndarray | tuple):
             return estimate(self.function, *(sums if isinstance(sums, tuple) else [sums]))
         return {"value": float(sums)} if isinstance(sums, int | float) else sums
@@ -85,10 +82,9 @@ class Table:
 
     def score(self, rows):
         """{row: {metric: figure}} of one set, length or job."""
-        scores = {row: {of.name: of.figure(sums) for of in self.metrics} for row, sums in rows.items()}
         return {
-            row: {name: of for name, of in figures.items() if of is not None}
-            for row, figures in scores.items()
+            row: {of.name: of.figure(sums[of.sums]) for of in self.metrics if of.sums in sums}
+            for row, sums in rows.items()
         }
 
 
@@ -110,10 +106,14 @@ class Part:
 def judge(figures, parts):
     """What became of the goals of the parts that were measured, see Goal.judge."""
     judged = []
-    for name, part in parts.items():
-        for table in part.tables if name in figures else ():
-            for metric, goal in ((metric, goal) for metric in table.metrics for goal in metric.goals):
-                scores = figures[name][table.name].get(goal.of, {})
-                of_rows = {row: of[metric.name] for row, of in scores.items() if metric.name in of}
-                judged.append(goal.judge(metric.name, of_rows))
+    for name, table in measured_tables(figures, parts):
+        for metric, goal in ((metric, goal) for metric in table.metrics for goal in metric.goals):
+            scores = figures[name][table.name].get(goal.of, {})
+            of_rows = {row: of[metric.name] for row, of in scores.items() if metric.name in of}
+            judged.append(goal.judge(metric.name, of_rows))
     return [row for row in judged if row is not None]
+
+
+def measured_tables(figures, parts):
+    """(name of its part, Table) of all tables of the parts that are in `figures`."""
+    return [(name, table) for name, part in parts.items() if name in figures for table in part.tables]

@@ -1,8 +1,5 @@
-"""The windows of a split that a model is evaluated on.
-
-T2 and T4 are the windows of two and of four bars of the performances of a beat in 4/4 (no fills), not
-overlapping.
-"""
+"""The windows of a split that a model is evaluated on. T2 and T4 are those of two and of four bars of the
+performances of a beat in 4/4 (no fills), not overlapping."""
 
 import functools
 from dataclasses import dataclass
@@ -40,27 +37,17 @@ class Windows:
         """onset, vel, timeoffset (W, T, V) of the real drums."""
         return tuple(self.batch[name].numpy() for name in ("onset", "vel", "timeoffset"))
 
-    @cached_property
-    def tapped(self):
-        """The steps (W, T) bool that the rhythm taps: those on which anything is hit."""
-        return (self.rolls[0] > 0).any(-1)
-
 
 def windows_of(name, cache, split, data, normalize_factor, bars=BARS, n_windows=None):
-    """The Windows of a split, `bars` long; n_windows: an evenly spaced part of them.
-
-    A corpus that doesn't tell beats from fills gives windows of everything. Raises ValueError where there are
-    none.
-    """
+    """The Windows of a split, `bars` long; n_windows: an evenly spaced part. A corpus that doesn't tell beats
+    from fills gives windows of everything. Raises ValueError where there are none."""
     of_split = [file for file in cache.files if file["split"] == split]
     beat_type = "beat" if any(file["beat_type"] for file in of_split) else None
     n_steps = bars * data.steps_per_bar
     grid = BarGrid.four_four(n_steps, data.steps_per_bar // BEATS_PER_BAR)
     start, _ = windows(cache, split, n_steps, n_steps, whole=True, beat_type=beat_type, four_four=True)
     if not len(start):
-        raise ValueError(
-            f"split {split!r} of the cache holds no window of {bars} whole bars; it needs one at least"
-        )
+        raise ValueError(f"split {split!r} of the cache holds no window of {bars} whole bars; it needs one")
     if n_windows is not None and n_windows < len(start):
         start = start[np.linspace(0, len(start) - 1, n_windows).round().astype(int)]
     performance = np.searchsorted([file["start"] for file in cache.files], start, side="right") - 1
@@ -76,9 +63,8 @@ class Sets:
     """The sets that a model is evaluated on, made when they are first used.
 
     sets("T2"), sets("T4"): Windows of the split, an evenly spaced part of n_windows of them, or all where it
-    is None. sets("T2", "validation"): those of another split. sets.tuning("T2"): TUNING_WINDOWS at most of
-    the validation split, whatever the split. sets.other: the split whose real drums are the floor. data: the
-    config's Data.
+    is None. sets("T2", "validation"): all of another split. sets.tuning("T2"): TUNING_WINDOWS at most of the
+    validation split. sets.other: the split whose real drums are the floor. data: the config's Data.
     """
 
     def __init__(self, cache, split, data, normalize_factor, n_windows=None):

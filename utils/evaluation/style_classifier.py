@@ -1,8 +1,7 @@
 """A small classifier of the style of a bar: does a bar sound like the style that was asked for?
 
-It reads which cells of the bar are hit, how loud, and how early or late, and is trained on the real bars of
-the training split in a few seconds. How often it is right of real bars of another split is what generated
-ones can reach.
+It is trained on the real bars of the training split in a few seconds; how often it is right of real bars of
+another split is what generated ones can reach.
 """
 
 import numpy as np
@@ -19,7 +18,7 @@ LEARNING_RATE, WEIGHT_DECAY = 3e-3, 1.0
 
 class StyleClassifier:
     """Trained on rolls (W, T, V) with the bars of a BarGrid, and their styles (W,). `styles`: the ids that it
-    knows. The same bars and torch's same version give the same classifier."""
+    knows. The same bars and version of torch give the same classifier."""
 
     def __init__(self, rolls, style, grid, seed=0):
         x, y = features(rolls, grid), torch.from_numpy(np.repeat(style, grid.n_bars))

@@ -5,15 +5,13 @@ bars; of styles each comes as often, for four bars. The rhythm is given as alway
 model.controls, the one of the voices voice by voice. In turn the other controls are
 
 - unset;
-- held: at the real bar's own. Voices and the hits of all can't be set independently. So where density is
-  swept the bar's own mix of voices is scaled to the hits that are asked (by largest remainder, a voice having
-  a hit a step at most; where that falls short of the hits, or the bar is silent, no mix is asked), and where
-  a voice is swept density goes along by as many hits as the voice gains;
+- held: at the real bar's own. Where density is swept the bar's mix of voices is scaled to the hits asked for
+  (no mix is asked where it can't be, see scaled_mix), and where a voice is swept density goes along by as
+  many hits as the voice gains;
 - held, mix unset (density alone): the others held, the voices left to the model.
 
-Longer windows are real windows of the split, one after the other, played in one go; the bars and their
-targets are the same in all lengths. What is asked and what is played are Bars, see
-utils.playing.controls.
+Longer windows are windows of the split joined and played in one go; bars and targets are the same in all
+lengths. What is asked and what is played are Bars, see utils.playing.controls.
 """
 
 import numpy as np
@@ -50,7 +48,6 @@ def known_to(model, drawn, length):
 
 
 def modes_of(sweep):
-    """The settings of the other controls, in turn."""
     return ("unset", "held", "held, mix unset") if sweep == "density" else ("unset", "held")
 
 
@@ -91,8 +88,8 @@ def ranges(bars):
 
 
 def targets(covered, styles, n_bars):
-    """{sweep: (n_bars,)} what is asked of each bar: whole hits, MIDI velocities, ids out of `styles`; no
-    styles where there are none to ask for."""
+    """{sweep: (n_bars,)} what is asked of each bar: whole hits, MIDI velocities, ids out of `styles`, if
+    any."""
     drawn = {}
     for index, (name, control) in enumerate(SWEPT.items()):
         rng = np.random.default_rng([SEED, index])
@@ -110,11 +107,10 @@ def targets(covered, styles, n_bars):
 def ask(sweep, mode, target, own, most):
     """Bars that ask for `target` (n,) of one sweep, the others as `mode` says. own: what the real bars have;
     most: hits that a voice can have in a bar."""
-    n = len(target)
-    asked = Bars.unset(n) if mode == "unset" else own.part(slice(n))
+    asked = Bars.unset(len(target)) if mode == "unset" else own.part(slice(len(target)))
     if sweep in VOICES:
         asked["density"] = asked["density"] + target - column(asked, sweep)  # stays NaN where it is unset
-        asked["instrument"][:, VOICES.index(sweep)] = target
+        column(asked, sweep)[:] = target
         return asked
     if sweep == "density" and mode == "held":
         asked["instrument"] = scaled_mix(asked["instrument"], target, most)
@@ -127,8 +123,7 @@ def ask(sweep, mode, target, own, most):
 def scaled_mix(voices, hits, most):
     """The mix of `voices` (n, V) hits a bar scaled to add up to `hits` (n,), in whole hits, by largest
     remainder; no voice above `most`, and silent voices stay silent. NaN where that can't be."""
-    shares = voices / np.maximum(voices.sum(1, keepdims=True), 1)
-    wanted = shares * hits[:, None]
+    wanted = voices / np.maximum(voices.sum(1, keepdims=True), 1) * hits[:, None]
     scaled = np.minimum(np.floor(wanted), most)
     for _ in range(N_VOICES * most):
         left = hits - scaled.sum(1)

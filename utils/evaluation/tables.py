@@ -1,40 +1,44 @@
 """The figures of an evaluation as tables, in text or in Markdown, out of the registry."""
 
 import re
-from math import isnan
+from math import inf, isnan
+
+from utils.evaluation.registry import measured_tables
 
 NONE = "–"
 
 
 def tables(figures, parts):
     """[(title, lines)]: lines are lists of cells, the head first. The goals stand last."""
-    made = []
-    for name, part in parts.items():
-        for table in part.tables if name in figures else ():
-            for of, scores in () if table.drawn else figures[name][table.name].items():
-                made.append((f"{table.title} ({of})", lines_of(table, scores)))
+    made = [
+        (f"{table.title} ({of})", lines_of(table, scores))
+        for name, table in measured_tables(figures, parts)
+        if not table.drawn
+        for of, scores in figures[name][table.name].items()
+    ]
     return [*made, goal_table(figures)] if figures["goals"] else made
 
 
 def lines_of(table, scores):
     """A metric that no row has is left out."""
-    columns = {
-        of.name: [cell(row.get(of.name), of.digits) for row in scores.values()] for of in table.metrics
-    }
-    columns = [[name, *cells] for name, cells in columns.items() if set(cells) != {NONE}]
-    lines = [["", *scores], *columns]
+    columns = [
+        [of.name, *(cell(row.get(of.name), of.digits) for row in scores.values())] for of in table.metrics
+    ]
+    lines = [["", *scores], *(column for column in columns if set(column[1:]) != {NONE})]
     return lines if table.down else list(zip(*lines))
 
 
 def goal_table(figures):
     lines = [["", "best known", "needs no model", "here", "goal", "met"]]
     for goal in figures["goals"]:
-        least, most, met = goal["least"], goal["most"], {None: NONE, True: "yes", False: "no"}[goal["met"]]
-        bound = {0: NONE, 1: f"≤ {most}", 2: f"≥ {least}", 3: f"{least} to {most}"}
-        bound = bound[(most is not None) + 2 * (least is not None)]
-        lines.append(
-            [goal["goal"], goal["known"] or NONE, cell(goal["beside"]), cell(goal["figure"]), bound, met]
-        )
+        bound = f"{goal['least']} to {goal['most']}"
+        if goal["most"] == inf:
+            bound = f"≥ {goal['least']}"
+        elif goal["least"] == -inf:
+            bound = f"≤ {goal['most']}"
+        bound, met = {None: (NONE, NONE), True: (bound, "yes"), False: (bound, "no")}[goal["met"]]
+        known, beside, here = goal["known"] or NONE, cell(goal["beside"]), cell(goal["figure"])
+        lines.append([goal["goal"], known, beside, here, bound, met])
     met = [goal["met"] for goal in figures["goals"] if goal["met"] is not None]
     return f"{sum(met)} of {len(met)} goals are met, {figures['split']} split", lines
 
@@ -59,17 +63,15 @@ def about(figures):
 
 
 def as_text(figures, parts):
-    return "\n\n".join(
-        [about(figures), *(f"{title}\n{aligned(lines)}" for title, lines in tables(figures, parts))]
-    )
+    blocks = [f"{title}\n{aligned(lines)}" for title, lines in tables(figures, parts)]
+    return "\n\n".join([about(figures), *blocks])
 
 
 def aligned(lines):
     """Lines of cells in columns, the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join(
-        "  ".join([name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:]))])
-        for name, *cells in lines
+        "  ".join([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]) for name, *cells in lines
     )
 
 

@@ -1,12 +1,9 @@
-"""From the tap to the drums on T2 and T4: which cells are hit, how loud and how early or late; and what a
-swapped rhythm changes.
-
-N samples, W windows, T steps, V voices, P performances.
-"""
+"""From the tap to the drums: which cells are hit, how loud and how early or late; what a swapped rhythm
+changes. N samples, W windows, T steps, V voices, P performances."""
 
 import numpy as np
 
-from utils.evaluation.baselines import hit_guesses, loudest_voice, onset_guesses
+from utils.evaluation.baselines import hit_guesses, loudest_voice, onset_guesses, taps
 from utils.evaluation.bootstrap import f1, pair, per_performance, quotient
 
 SMOOTHINGS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -23,16 +20,12 @@ def measure(player, sets):
 
 
 def measure_rhythm(player, sets):
-    """How the taps of T4 are answered, and how far the sampled F1 falls when another window's rhythm is
-    given."""
+    """How the taps of T4 are answered, and how far the sampled F1 falls with another window's rhythm."""
     windows = sets("T4")
-    played = {setting: player(windows, setting)[0] for setting in ("unset", "given", "swapped")}
-    drums = (windows.rolls[0][None], played["unset"], played["given"])
-    answers = {
-        row: onset_sums(windows, of) for row, of in zip(("real", "controls unset", "true controls"), drums)
-    }
-    right, wrong = played["unset"][: len(played["swapped"])], played["swapped"]
-    right, wrong = (onset_sums(windows, onset)["cells"] for onset in (right, wrong))
+    unset, given, swapped = (player(windows, setting)[0] for setting in ("unset", "given", "swapped"))
+    drums = {"real": windows.rolls[0][None], "controls unset": unset, "true controls": given}
+    answers = {row: onset_sums(windows, onset) for row, onset in drums.items()}
+    right, wrong = (onset_sums(windows, onset)["cells"] for onset in (unset[: len(swapped)], swapped))
     sampled = {"right": right, "swapped": wrong, "both": (right, wrong)}
     return {"answers": {"T4": answers}, "swapped rhythm": {"T4": {"sampled": sampled}}}
 
@@ -41,80 +34,71 @@ def measure_rhythm(player, sets):
 
 
 class Consensus:
-    """What N samples agree on, as a probability and as a guess; its parameters are chosen on tuning windows.
+    """What N samples agree on, chosen on tuning windows; played (N, ...), real (...): their onsets, all of
+    them or some of their cells.
 
     A cell that n of N samples hit has the probability (n + a) / (N + 2 a). `smoothing`, a of SMOOTHINGS,
-    gives the lowest cross-entropy, `threshold` (in samples) the highest F1. `calibration` (N + 1,): how often
-    a cell that n samples hit is a hit of the real drums.
+    gives the lowest cross-entropy, `threshold` (in samples) the highest F1. By n, (N + 1,): `chance`, these
+    probabilities, and `calibration`, how often such a cell is a hit of the real drums.
     """
 
     def __init__(self, played, real):
-        """played (N, ...), real (...): onsets of the tuning windows, all of them or some of their cells."""
-        self.n_samples = len(played)
-        count, real = self.count(played), real > 0
-        cells = np.bincount(count.ravel(), minlength=self.n_samples + 1)
-        hit = np.bincount(count[real], minlength=self.n_samples + 1)
+        count, n_samples, real = votes(played), len(played), real > 0
+        cells = np.bincount(count.ravel(), minlength=n_samples + 1)
+        hit = np.bincount(count[real], minlength=n_samples + 1)
         chosen, right = cells[::-1].cumsum()[::-1], hit[::-1].cumsum()[::-1]  # with at least so many samples
         self.threshold = 1 + int(np.argmax(2 * right[1:] / (chosen[1:] + real.sum())))
         self.calibration = (hit + 0.5) / (cells + 1)
-
-        def nats(a):
-            chance = self.smoothed(np.arange(self.n_samples + 1), a)
-            return -(hit * np.log(chance) + (cells - hit) * np.log(1 - chance)).sum()
-
-        self.smoothing = min(SMOOTHINGS, key=nats)
-
-    def count(self, played):
-        return (played > 0).sum(0)
-
-    def smoothed(self, count, a):
-        return (count + a) / (self.n_samples + 2 * a)
+        chances = {a: (np.arange(n_samples + 1) + a) / (n_samples + 2 * a) for a in SMOOTHINGS}
+        nats = {a: -(hit * np.log(p) + (cells - hit) * np.log(1 - p)).sum() for a, p in chances.items()}
+        self.smoothing = min(nats, key=nats.get)
+        self.chance = chances[self.smoothing]
 
     def guess(self, played):
-        return self.count(played) >= self.threshold
+        return votes(played) >= self.threshold
 
-    def probability(self, played):
-        return self.smoothed(self.count(played), self.smoothing)
 
-    def calibrated(self, played):
-        return self.calibration[self.count(played)]
+def votes(played):
+    """How many of the samples hit each cell."""
+    return (played > 0).sum(0)
 
 
 def onset_rows(player, windows, tuning, train, densities=True):
-    """{row: onset_sums} of one set: guesses without a model, then the model's. windows, tuning, train:
-    Windows of the set, of the validation and of the training split. densities: also with the true density
-    given."""
+    """{row: onset_sums} of one set: guesses without a model, then the model's; densities: also with the true
+    density given."""
     rows = {
         name: onset_sums(windows, guess[None], chance)
         for name, (guess, chance) in onset_guesses(train.rolls, tuning.rolls, windows.rolls).items()
     }
     rows["greedy"] = onset_sums(windows, player(windows, "unset", temperature=GREEDY)[0])
-    settings = {"unset": "", "density": ", density given"} if densities else {"unset": ""}
-    for setting, title in settings.items():
-        played = player(windows, setting)[0]
-        agreed = Consensus(player(tuning, setting)[0], tuning.rolls[0])
-        rows[f"sampled{title}"] = onset_sums(windows, played)
-        row = onset_sums(windows, agreed.guess(played)[None], agreed.probability(played))
-        row["calibrated"] = cross_entropy(windows, agreed.calibrated(played))
-        row |= {"threshold": agreed.threshold / agreed.n_samples, "smoothing": agreed.smoothing}
-        rows[f"consensus{title}"] = row
+    for setting, title in {"unset": "", "density": ", density given"}.items():
+        if setting == "unset" or densities:
+            played = player(windows, setting)[0]
+            tuned = Consensus(player(tuning, setting)[0], tuning.rolls[0])
+            rows[f"sampled{title}"] = onset_sums(windows, played)
+            rows[f"consensus{title}"] = {
+                **onset_sums(windows, tuned.guess(played)[None], tuned.chance[votes(played)]),
+                "calibrated": cross_entropy(windows, tuned.calibration[votes(played)]),
+                "threshold": tuned.threshold / len(played),
+                "smoothing": tuned.smoothing,
+            }
     return rows
 
 
 def onset_sums(windows, played, chance=None, cells=True):
-    """Of guesses at the onsets of Windows, played (N, W, T, V): cells that are hit in both, in the guess, in
-    the real drums, in all: "cells" (P, N, 3), by voice: "voices" (P, N, V, 3), by bar: "bars" (P, N, bars,
-    3); and for `mean` "taps answered": tapped steps with a hit of any voice, and tapped steps; "hits off the
-    taps": hits on a step without a tap, and hits. chance (W, T, V): the probability of a hit, see
-    cross_entropy. cells (W, T, V) bool: only these are scored."""
+    """Of guesses at the onsets of Windows, played (N, W, T, V): cells hit in both, in the guess, in the real
+    drums, in all: "cells" (P, N, 3), by voice: "voices" (P, N, V, 3), by bar: "bars" (P, N, bars, 3); and for
+    `mean` "taps answered": tapped steps with a hit of any voice, and tapped steps; "hits off the taps": hits
+    on a step without a tap, and hits. chance (W, T, V): probability of a hit, for "nats". cells (W, T, V)
+    bool: only these are scored."""
     hit, real, performance = (played > 0) & cells, (windows.rolls[0] > 0) & cells, windows.performance
     both = np.stack([hit & real, hit, np.broadcast_to(real, hit.shape)], -1)
     sums = per_performance(windows.grid.sums(both, 2).swapaxes(0, 1), performance)
-    answered = (hit.any(-1) & windows.tapped).sum((0, 2))
-    off = (hit & ~windows.tapped[..., None]).sum((0, 2, 3))
+    tapped = taps(windows.rolls[0])
+    answered = (hit.any(-1) & tapped).sum((0, 2)), len(hit) * tapped.sum(1)
+    off = (hit & ~tapped[..., None]).sum((0, 2, 3)), hit.sum((0, 2, 3))
     row = {"cells": sums.sum((2, 3)), "voices": sums.sum(2), "bars": sums.sum(3)}
-    row["taps answered"] = pair(answered, len(hit) * windows.tapped.sum(1), performance)
-    row["hits off the taps"] = pair(off, hit.sum((0, 2, 3)), performance)
+    row |= {"taps answered": pair(*answered, performance), "hits off the taps": pair(*off, performance)}
     return row if chance is None else row | {"nats": cross_entropy(windows, chance)}
 
 
@@ -130,7 +114,7 @@ def mean_there(values):
     return quotient(np.where(there, values, 0).sum(-1), there.sum(-1))
 
 
-# Metrics of cells (..., N, 3) are means over the samples.
+# ------------------------------------------------------------------------- metrics, means over the samples
 
 
 def sampled_f1(cells):
@@ -168,43 +152,36 @@ def hit_rows(player, windows, train):
     tap; "tap alone": it knows the tap, and is scored in the cells that are really hit. One draw is the mean
     error of the single samples (of the tap alone: where the sample hits the cell); the median is the error of
     the samples' median, one guess a hit."""
-    where = np.nonzero(windows.rolls[0] > 0)
-    everywhere = slice(None), *where
-    known = [roll[everywhere] for roll in player(windows, "onsets")[1:]]
+    there = windows.rolls[0] > 0
+    known = [roll[:, there] for roll in player(windows, "onsets")[1:]]
     onset, *played = player(windows, "unset")
-    hit = onset[everywhere] > 0
-    guesses = {
-        name: [roll[where][None] for roll in guess]
-        for name, guess in hit_guesses(train.rolls, windows.rolls).items()
-    } | {
+    guesses = hit_guesses(train.rolls, windows.rolls).items()
+    guesses = {name: [roll[there][None] for roll in guess] for name, guess in guesses} | {
         "onsets known, one draw": known,
         "onsets known, median": [np.median(draws, 0)[None] for draws in known],
-        "tap alone, one draw": [np.where(hit, roll[everywhere], np.nan) for roll in played],
-        "tap alone, median": [median_at(roll, onset, where)[None] for roll in played],
+        "tap alone, one draw": [np.where(onset > 0, roll, np.nan)[:, there] for roll in played],
+        "tap alone, median": [median_at(roll, onset, np.nonzero(there))[None] for roll in played],
     }
     return {name: hit_sums(windows, *guess) for name, guess in guesses.items()}
 
 
 def median_at(roll, onset, where):
-    """The samples' median of a roll (N, W, T, V) in the cells `where` (a tuple of indices), (H,): of the
-    samples that hit the cell; where none does of all that is hit in its step; where nothing is, of all that
-    is hit anywhere."""
+    """The samples' median of a roll (N, W, T, V) in the cells `where` (a tuple of indices), (H,): of the hits
+    in the cell; where there are none, of those in its step; where there are none, of all."""
     hit = onset > 0
     guess = np.full(len(where[0]), np.median(roll[hit]) if hit.any() else 0.0)
     for i, (window, step, voice) in enumerate(zip(*where)):
-        cell = hit[:, window, step, voice]
-        if cell.any():
-            guess[i] = np.median(roll[cell, window, step, voice])
-        elif (of_step := hit[:, window, step]).any():
-            guess[i] = np.median(roll[:, window, step][of_step])
+        for of in ((slice(None), window, step, voice), (slice(None), window, step)):
+            if hit[of].any():
+                guess[i] = np.median(roll[of][hit[of]])
+                break
     return guess
 
 
 def hit_sums(windows, vel, timeoffset):
     """Of guesses at the real hits of Windows, (N, H) in the order of np.nonzero, NaN for no guess: absolute
     errors and how many, (P, 2), of "velocity" (0 to 1) and "offset" (ms); of all hits, of those that are the
-    tap themselves ("..., the tap itself") and of the others ("..., the others"). Every real hit lies on a
-    tapped step."""
+    tap ("..., the tap itself") and of the others ("..., the others")."""
     onset, real_vel, real_offset = windows.rolls
     where = np.nonzero(onset > 0)
     performance = windows.performance[where[0]]

@@ -5,9 +5,8 @@ from difflib import get_close_matches
 VOICES = ["kick", "snare", "closed_hat", "floor_tom", "open_hat", "mid_tom", "crash", "high_tom", "ride"]
 VOICE_PITCHES = [36, 38, 42, 43, 46, 47, 49, 50, 51]
 N_VOICES = len(VOICES)
-# One foot plays the kick, the other the hi-hat's pedal, which sounds as a closed hat unless the hat is open.
-# So a closed hat needs no hand: 98.7 % of the corpus's steps with more than two voices beside the kick have
-# one.
+# One foot plays the kick, the other the pedal of the hi-hat, which sounds as a closed hat unless it is open.
+# So a closed hat needs no hand: 98.7 % of the steps with more than two voices beside the kick have one.
 HANDS = 2
 HATS = [2, 4]  # closed, open
 HAND_VOICES = [1, 3, 4, 5, 6, 7, 8]
@@ -34,15 +33,9 @@ _KEYS = {
     50: [50, 48, 60, 62, 65, 79],
     51: [51, 59, 53, 56, 67, 68, 76, 77, 34],
 }
-
-
-def _every_pitch():
-    """Pitch -> canonical pitch for all of 0..127. Keys that no drum kit uses: low is a kick, high a hat."""
-    known = {key: voice for voice, keys in _KEYS.items() for key in keys}
-    return {pitch: known.get(pitch, 36 if pitch < 60 else 42) for pitch in range(128)}
-
-
-mapping = _every_pitch()
+# pitch -> the voice's pitch, for all of 0..127; of keys that no drum kit uses low is a kick, high a hat
+mapping = {pitch: 36 if pitch < 60 else 42 for pitch in range(128)}
+mapping |= {key: pitch for pitch, keys in _KEYS.items() for key in keys}
 # The usage shown to the public numbers the voices by walking set(mapping.values()). CPython walks a
 # set of these nine small ints in rising order, so both agree; a test holds that in place.
 mapping_table = {pitch: index for index, pitch in enumerate(VOICE_PITCHES)}
@@ -54,7 +47,7 @@ def _plain(name):
 
 
 def look_up(name, names, what):
-    """The index of a name, however it is written. Raises ValueError with the nearest known name."""
+    """The index of a name; case, spaces and hyphens don't matter. Raises ValueError with the nearest name."""
     plain = {_plain(n): i for i, n in enumerate(names)}
     if _plain(name) in plain:
         return plain[_plain(name)]
@@ -64,16 +57,10 @@ def look_up(name, names, what):
 
 
 def style_id(name):
-    """The id, 0..17, of a style; 18 for "none". Case, spaces and hyphens don't matter ("New Orleans").
-
-    Raises ValueError with the nearest known name.
-    """
+    """The id, 0..17, of a style, however it is written; 18 for "none". Raises ValueError as look_up does."""
     return look_up(name, STYLES + ["none"], "style")
 
 
 def voice_index(name):
-    """The index, 0..8, of a voice. Case, spaces, hyphens and underscores don't matter ("Closed hat").
-
-    Raises ValueError with the nearest known name.
-    """
+    """The index, 0..8, of a voice, however it is written. Raises ValueError as look_up does."""
     return look_up(name, VOICES, "voice")

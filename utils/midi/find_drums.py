@@ -38,7 +38,12 @@ def describe_parts(midi, taken):
     for (track, channel), _ in _parts(midi.select(taken)):
         name = midi.track_names[track][:40]
         said.append(f"track {track}{f' {name!r}' if name else ''} (channel {channel + 1})")
-    return ", ".join(said[:_SHOWN]) + (f" and {len(said) - _SHOWN} more" if len(said) > _SHOWN else "")
+    return first_few(said, _SHOWN)
+
+
+def first_few(said, most):
+    """The first `most` of a list of texts, as one text that says how many more there are."""
+    return ", ".join(said[:most]) + (f" and {len(said) - most} more" if len(said) > most else "")
 
 
 def _parts(midi):

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from utils.checks import whole
-from utils.midi.find_drums import describe_parts, find_drums
+from utils.device import on_cpu
+from utils.midi.find_drums import describe_parts, find_drums, first_few
 from utils.midi.kits import kit_in
 from utils.midi.read import MidiError, MidiNotes, notes_to_roll, read_midi, rhythm_roll
 from utils.midi.timeline import Timeline
@@ -43,21 +44,17 @@ class HeardFile:
         struck = np.quantile(notes.duration, 0.9) <= STRUCK * notes.tpq
         return "hands" if len(np.unique(notes.pitch)) <= 2 and struck else "part"
 
-    def silent_steps(self, down_sample_tpq=4):
-        """How many steps pass before the first onset."""
-        return int(self.notes.tick.min() * down_sample_tpq / self.timeline.tpq + 0.5)
-
     def roll(self, down_sample_tpq=4, kit=None):
         """The notes as onset, vel, timeoffset, float32 arrays (T, 9), T whole bars of 4/4.
 
         Where the file ends on a bar line, they are the loop's bars, and a hit that is early for its end
         belongs to its beginning; else they go up to the last hit's.
         """
+        whole(down_sample_tpq, "down_sample_tpq")
         notes = self.notes
+        n_steps = self.steps(down_sample_tpq) if self.timeline.loop_end(notes) else None
+        columns = notes.tick, notes.pitch, notes.velocity
         try:
-            whole(down_sample_tpq, "down_sample_tpq")
-            n_steps = self.steps(down_sample_tpq) if self.timeline.loop_end(notes) else None
-            columns = notes.tick, notes.pitch, notes.velocity
             return notes_to_roll(*columns, notes.tpq, down_sample_tpq, kit_in(kit), n_steps)[:3]
         except MidiError as error:
             raise MidiError(f"{self.path}: {error}") from None
@@ -73,18 +70,22 @@ def hear(path, track=None, drums=False):
     if track is not None:
         index = _track_index(midi, track, path)
         remarks += _namesakes(midi, track, index)
-        notes = midi.of_tracks([index])
+        notes = midi.select(midi.track == index)
     elif drums:
         taken = find_drums(midi)
         notes = midi.select(taken)
         remarks += _what_was_taken(midi, taken)
-    _check_notes(midi, notes, track, path)
+    if not len(midi.tick):
+        raise ValueError(f"{path}: no notes; a rhythm needs one at least")
+    if not len(notes.tick):
+        raise ValueError(f"{path}: no notes in track {str(track)[:80]!r}; {_tracks_with_notes(midi)}")
     timeline = Timeline.of(midi)
     end = timeline.end_of(notes)
     remarks += _oddities(notes, timeline, end)
     return HeardFile(path, midi, notes, timeline, end, tuple(remarks))
 
 
+@on_cpu
 def process_midi(path, track=None, down_sample_tpq=4, *, kit=None):
     """Read the rhythm of a MIDI file: per step the loudest note, whatever its pitch and instrument.
 
@@ -97,6 +98,7 @@ def process_midi(path, track=None, down_sample_tpq=4, *, kit=None):
     return _tensors(rhythm_roll(*hear(path, track).roll(down_sample_tpq, kit)))
 
 
+@on_cpu
 def drums_from_midi(path, track=None, down_sample_tpq=4, *, kit=None):
     """Read the drums of a MIDI file, all nine voices of them; of two hits in one cell the louder stays.
 
@@ -125,17 +127,8 @@ def _track_index(midi, track, path):
 
 
 def _tracks_with_notes(midi):
-    sounding = np.unique(midi.track).tolist()
-    there = ", ".join(f"{index} {midi.track_names[index][:40]!r}" for index in sounding[:_SHOWN])
-    more = f" and {len(sounding) - _SHOWN} more" if len(sounding) > _SHOWN else ""
-    return f"its tracks are {there}{more}" if there else "none of its tracks has notes"
-
-
-def _check_notes(midi, notes, track, path):
-    if not len(midi.tick):
-        raise ValueError(f"{path}: no notes; a rhythm needs one at least")
-    if not len(notes.tick):
-        raise ValueError(f"{path}: no notes in track {str(track)[:80]!r}; {_tracks_with_notes(midi)}")
+    there = [f"{index} {midi.track_names[index][:40]!r}" for index in np.unique(midi.track)]
+    return f"its tracks are {first_few(there, _SHOWN)}" if there else "none of its tracks has notes"
 
 
 # ---- what people should know
@@ -149,11 +142,10 @@ def _namesakes(midi, track, index):
 
 
 def _what_was_taken(midi, taken):
-    if len(np.unique(midi.track * 16 + midi.channel)) > 1:
-        if taken.all():
-            yield "no track looks like a drum kit alone: all notes are taken as drums"
-        else:
-            yield f"taken as drums: {describe_parts(midi, taken)}"
+    if not taken.all():
+        yield f"taken as drums: {describe_parts(midi, taken)}"
+    elif len(np.unique(midi.track * 16 + midi.channel)) > 1:
+        yield "no track looks like a drum kit alone: all notes are taken as drums"
 
 
 def _oddities(notes, timeline, end):

@@ -1,14 +1,13 @@
 """Kit maps: which keys of a drum kit sound which voice, on the way in and on the way out.
 
-A kit is a name out of KITS or a YAML file, as examples/kit.yaml: per voice a key, or a list of keys. All of
-them are heard as the voice, and the first is the one that is played. A voice that isn't named keeps its
-General MIDI keys.
+A kit is a name out of KITS or a YAML file, as examples/kit.yaml: per voice its keys. All are heard as the
+voice, the first is the one that is played. A voice that isn't named keeps its General MIDI keys.
 """
 
 import numpy as np
 
 from utils.config.yaml_file import read_file, read_text
-from utils.midi.drums import N_VOICES, VOICE_PITCHES, VOICES, inverse_mapping, look_up, mapping, voice_index
+from utils.midi.drums import N_VOICES, VOICES, inverse_mapping, look_up, mapping, mapping_table, voice_index
 
 KITS = {
     "gm": {
@@ -40,14 +39,13 @@ SUFFIXES = (".yaml", ".yml")
 
 
 def kit_in(kit=None):
-    """The voice of each pitch: int64 (128,), voice indices. Every pitch finds a voice, as
-    utils.midi.drums.mapping has it where the kit doesn't name it.
+    """The voice of each pitch: int64 (128,), voice indices; that of drums.mapping where the kit names none.
 
     kit: a name out of KITS, the path of a YAML file, or None: General MIDI and Roland TD alike, which agree
     on all but 58 (the vibraslap of the one, the floor tom's rim of the other; a rim it is). Raises ValueError
     naming the file or the kit and all that is wrong with it.
     """
-    return voice_of_pitch({} if kit is None else _keys(kit))
+    return voice_of_pitch(_keys(kit))
 
 
 def kit_out(kit=None):
@@ -56,8 +54,8 @@ def kit_out(kit=None):
     kit: a name out of KITS, the path of a YAML file, or None: General MIDI. Raises ValueError as kit_in does,
     and where a key that the kit names is still that of a voice that it doesn't name.
     """
-    keys = {} if kit is None else _keys(kit)
-    pitches = {**inverse_mapping, **{voice: pitches[0] for voice, pitches in keys.items()}}
+    keys = _keys(kit)
+    pitches = inverse_mapping | {voice: pitches[0] for voice, pitches in keys.items()}
     owner = {pitch: voice for voice, named in keys.items() for pitch in named}
     for voice in set(range(N_VOICES)) - set(keys):
         if pitches[voice] in owner:
@@ -71,7 +69,7 @@ def kit_out(kit=None):
 
 def voice_of_pitch(keys):
     """keys: voice index -> pitches. Returns what kit_in does."""
-    voices = np.array([VOICE_PITCHES.index(mapping[pitch]) for pitch in range(128)])
+    voices = np.array([mapping_table[mapping[pitch]] for pitch in range(128)])
     for voice, pitches in keys.items():
         voices[pitches] = voice
     return voices
@@ -83,6 +81,8 @@ def parse_kit(data, name):
 
 
 def _keys(kit):
+    if kit is None:
+        return {}
     if str(kit).lower().endswith(SUFFIXES):
         return _checked(*read_file(kit), kit)
     try:

@@ -13,7 +13,6 @@ import numpy as np
 
 from utils.midi import smf
 from utils.midi.drums import N_VOICES, RHYTHM_CHANNEL
-from utils.midi.find_drums import find_drums
 from utils.midi.kits import kit_in
 from utils.midi.timeline import MAX_BARS
 
@@ -32,11 +31,11 @@ class MidiNotes:
     """The notes of a MIDI file, one entry per note, in order of time. Times are ticks.
 
     tick, pitch (0..127), velocity (1..127), duration (>= 0), track, channel (0..15), program, bank (its
-    controller 0): int64 (n,). A track is the file's, whole, and counted as in the file. Per track: is_drum,
-    whether it has notes on channel 9 (shown to people as 10); track_names; ends, the tick of its end. tpq:
-    ticks per quarter note. tempos: [(tick, bpm)]; meters: [(tick, numerator, denominator)]; both in order of
-    time, empty where the file has none. ended (n,): whether the note has an end of its own. dropped: events
-    that no file may hold -> how many.
+    controller 0): int64 (n,); ended, bool (n,): whether the note has an end of its own. A track is the
+    file's, whole, and counted as in the file. Per track: is_drum, whether it has notes on channel 9 (shown to
+    people as 10); track_names; ends, the tick of its end. tpq: ticks per quarter note. tempos: [(tick, bpm)];
+    meters: [(tick, numerator, denominator)]; both in order of time, empty where the file has none. dropped:
+    events that no file may hold -> how many.
     """
 
     tick: np.ndarray
@@ -60,14 +59,6 @@ class MidiNotes:
         """The same file with only these notes (a mask)."""
         return replace(self, **{name: getattr(self, name)[keep] for name in _COLUMNS})
 
-    def of_tracks(self, tracks):
-        """The same file with only the notes of these tracks (indices)."""
-        return self.select(np.isin(self.track, tracks))
-
-    def drums(self):
-        """The notes of its drum kit, see utils/midi/find_drums.py; all notes where it has none."""
-        return self.select(find_drums(self))
-
 
 _COLUMNS = ("tick", "pitch", "velocity", "duration", "track", "channel", "program", "bank", "ended")
 
@@ -83,14 +74,12 @@ def read_midi(path_or_bytes, name=None):
     file = read_events(path_or_bytes, name)
     notes = _notes(file)
     tempos, meters = (
-        sorted((event for track in file.tracks for event in track.metas(kind)), key=lambda event: event[0])
-        for kind in (smf.TEMPO, smf.METER)
+        sorted(file.events.metas(kind), key=lambda event: event[0]) for kind in (smf.TEMPO, smf.METER)
     )  # of several at one tick the last one of the file holds, so their order stays
     tempos = [(tick, 60e6 / int.from_bytes(raw, "big")) for tick, raw in tempos]
-    is_drum = np.bincount(notes["track"], notes["channel"] == 9, len(file.tracks)) > 0
     return MidiNotes(
         **notes,
-        is_drum=is_drum,
+        is_drum=np.bincount(notes["track"], notes["channel"] == 9, len(file.tracks)) > 0,
         track_names=[_name(track) for track in file.tracks],
         ends=np.array([track.end for track in file.tracks], np.int64),
         tpq=file.tpq,
@@ -103,7 +92,7 @@ def read_midi(path_or_bytes, name=None):
 def read_events(path_or_bytes, name=None):
     """The file's tracks, event by event, as utils.midi.smf.SmfFile. Raises MidiError as read_midi does."""
     try:
-        data = read_bytes(path_or_bytes)
+        data = _read_bytes(path_or_bytes)
         if len(data) > MAX_BYTES:
             raise ValueError(f"larger than {MAX_BYTES >> 20} MiB, the most that is read")
         return smf.parse(data)
@@ -117,7 +106,7 @@ def name_of(path_or_bytes):
     return "MIDI data" if isinstance(path_or_bytes, (bytes, bytearray)) else str(path_or_bytes)
 
 
-def read_bytes(path_or_bytes):
+def _read_bytes(path_or_bytes):
     """The first MAX_BYTES + 1 bytes of a file, or those that are given. Raises ValueError or OSError."""
     if isinstance(path_or_bytes, (bytes, bytearray)):
         return path_or_bytes
@@ -131,23 +120,20 @@ def read_bytes(path_or_bytes):
 
 
 def _name(track):
-    raw = next((raw for _, raw in track.metas(smf.NAME)), b"")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
+    for _, raw in track.metas(smf.NAME):
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return raw.decode("latin-1")
+    return ""
 
 
 def _notes(file):
     """The columns of the notes of a file, in order of time."""
-    events = [track.select(track.status < smf.SYSEX) for track in file.tracks]
-    track = np.repeat(np.arange(len(events), dtype=np.int32), [len(some.tick) for some in events])
-    nothing = smf.Events.of([], 0)
-    tick, status, first, second = (
-        np.concatenate([get(nothing), *map(get, events)])
-        for get in (lambda e: e.tick, lambda e: e.status, lambda e: e.byte(0), lambda e: e.byte(1))
-    )
-    del events
+    heard = file.events.status < smf.SYSEX
+    track = np.repeat(np.arange(len(file.tracks)), [len(track.tick) for track in file.tracks])[heard]
+    events = file.events.select(heard)
+    tick, status, first, second = events.tick, events.status, events.byte(0), events.byte(1)
     channel, kind = status & 15, status & 0xF0
     note = np.flatnonzero((kind == 0x90) | (kind == 0x80))
     begins = (kind[note] == 0x90) & (second[note] > 0)

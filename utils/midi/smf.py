@@ -1,8 +1,8 @@
 """A Standard MIDI File, event by event: each with its tick and its bytes, as they stand in the file.
 
-One reader serves what is heard and what is kept. It takes files as programs write them: an event that no file
-may hold is dropped and counted, and its time stays; wrappers around the file are passed over. A track that
-ends within an event, or has data where an event should begin, makes the file unreadable.
+It takes files as programs write them: an event that no file may hold is dropped and counted, and its time
+stays; wrappers around the file are passed over. A track that ends within an event, or has data where an event
+should begin, makes the file unreadable.
 """
 
 import struct
@@ -107,7 +107,8 @@ class Events:
 
 @dataclass
 class SmfFile:
-    """kind: 0, 1 or 2, the format that the header names. tpq: ticks per quarter note. tracks: Events of each.
+    """kind: 0, 1 or 2, the format that the header names. tpq: ticks per quarter note. tracks: Events of each;
+    events: theirs, one track after the other.
 
     tempo: microseconds per quarter note throughout, of a file that counts its time in frames; None: its tempo
     events hold. dropped: what was dropped -> how often.
@@ -116,6 +117,7 @@ class SmfFile:
     kind: int
     tpq: int
     tracks: list
+    events: Events
     tempo: int | None
     dropped: dict
 
@@ -140,25 +142,26 @@ def parse(data):
     tpq, tempo = (division, None) if division < 0x8000 else _of_frames(division, tracks)
     if not tpq:
         raise ValueError("0 ticks per quarter note")
-    return SmfFile(kind, tpq, tracks, tempo, {what: int(n) for what, n in zip(_DROPPED, dropped) if n})
+    events = Events(padded, ticks[:begin], *columns[:, :begin], 0)
+    dropped = {what: int(n) for what, n in zip(_DROPPED, dropped) if n}
+    return SmfFile(kind, tpq, tracks, events, tempo, dropped)
 
 
 def _start(data):
     """Where the header begins: at 0, or past a wrapper."""
     head = bytes(data[:12])
+    places = [0, 128]  # MacBinary puts 128 bytes before the file
     if head[:4] == b"RIFF" and head[8:] == b"RMID":
-        at = data.find(b"MThd", 12)
-        if at >= 0:
-            return at
-    for at in (0, 128):  # MacBinary puts 128 bytes before the file
+        places.append(data.find(b"MThd", 12))
+    for at in places:
         if data[at : at + 4] == b"MThd":
             return at
     if not data:
         raise ValueError("is empty")
-    seems = next((what for begin, what in _LOOKS_LIKE.items() if head.startswith(begin)), None)
-    raise ValueError(
-        f"no MThd at its beginning; it seems to be {seems}" if seems else "no MThd at its beginning"
+    seems = next(
+        (f"; it seems to be {what}" for begin, what in _LOOKS_LIKE.items() if head.startswith(begin)), ""
     )
+    raise ValueError(f"no MThd at its beginning{seems}")
 
 
 def _track_chunks(data, place, announced):

@@ -31,14 +31,15 @@ def render(midi_path, wav_path):
     Raises ValueError where FluidSynth isn't installed, fails, or the file can't be written.
     """
     program = find_fluidsynth()
-    try:
-        with written_whole(wav_path) as aside:
-            words = [program, *f"-n -i -q -g {GAIN} -r {SAMPLE_RATE} -T wav -F".split(), aside]
-            words += [SOUNDFONT, midi_path]
-            done = subprocess.run(words, capture_output=True, text=True, errors="replace")
-            if done.returncode or not aside.is_file():
-                said = " ".join((done.stderr or done.stdout).split())[-300:]
-                said = said or f"exit status {done.returncode}"
-                raise ValueError(f"{midi_path}: FluidSynth can't play it ({said})")
-    except OSError as error:
-        raise ValueError(f"can't write {wav_path}: {error.strerror}") from error
+    with written_whole(wav_path) as aside:
+        words = [
+            program,
+            *f"-n -i -q -g {GAIN} -r {SAMPLE_RATE} -T wav -F".split(),
+            aside,
+            SOUNDFONT,
+            midi_path,
+        ]
+        done = subprocess.run(words, capture_output=True, text=True, errors="replace")
+        if done.returncode or not aside.is_file():
+            said = " ".join((done.stderr or done.stdout).split())[-300:] or f"exit status {done.returncode}"
+            raise ValueError(f"{midi_path}: FluidSynth can't play it ({said})")

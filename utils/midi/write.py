@@ -19,7 +19,7 @@ TEMPO_RANGE = 4, 1000  # quarter notes per minute that can be asked for
 NOTES = [("time", "f8"), ("duration", "f8"), ("pitch", "i8"), ("velocity", "i8")]
 
 _CLOCKS = bytes([24, 8])  # the rest of a meter event: clocks of a metronome's click, 32nds of a quarter note
-_LYRIC, _MARKER, _CUE = 5, 6, 7  # meta events that belong to the music, as notes do
+_MUSIC = 5, 6, 7  # meta events that belong to the music, as notes do: lyrics, markers, cues
 
 
 def roll_to_midi(
@@ -72,7 +72,8 @@ def roll_to_midi(
         data = smf.serialize(_tracks(timeline, kept, hits, end + lead), timeline.tpq)
         _check_kept(data, kept, source)
         if path is not None:
-            _write(data, path)
+            with written_whole(path) as aside:
+                aside.write_bytes(data)
     start = timeline.seconds(tick)
     order = np.lexsort((pitch, tick))
     columns = start, timeline.seconds(tick + duration) - start, pitch, velocity
@@ -95,10 +96,7 @@ def _check_roll(onset, vel, timeoffset, inverse_mapping):
         raise ValueError(
             f"inverse_mapping: {inverse_mapping!r}; it must be a dict, voice -> pitch, as that of kit_out"
         )
-    missing = [v for v in range(onset.shape[1]) if v not in inverse_mapping]
-    if missing:
-        raise ValueError(f"inverse_mapping must give a pitch to each voice; none for {missing}")
-    pitches = [inverse_mapping[v] for v in range(onset.shape[1])]
+    pitches = [inverse_mapping.get(v) for v in range(onset.shape[1])]
     if not all(pitch in range(128) for pitch in pitches) or len(set(pitches)) < len(pitches):
         raise ValueError(f"inverse_mapping must give each voice a pitch of its own, 0 to 127, not {pitches}")
 
@@ -161,7 +159,7 @@ def _drums(tick, duration, pitch, velocity, kept):
     events = [(0, smf.meta(smf.NAME, b"Drums"))]
     if not any((track.status & 15 == DRUM_CHANNEL)[track.status < smf.SYSEX].any() for track in kept):
         events.append((0, bytes([0xC0 | DRUM_CHANNEL, 0])))  # a kit, unless the source has chosen one
-    hits = list(zip(*(column.tolist() for column in (tick, duration, pitch, velocity))))
+    hits = np.stack([tick, duration, pitch, velocity], 1).tolist()
     # ends come first, so that of two notes of a pitch that touch the first ends before the second begins
     events += [(start + length, bytes([0x80 | DRUM_CHANNEL, key, 64])) for start, length, key, _ in hits]
     events += [(start, bytes([0x90 | DRUM_CHANNEL, key, loudness])) for start, _, key, loudness in hits]
@@ -169,32 +167,29 @@ def _drums(tick, duration, pitch, velocity, kept):
 
 
 def _kept_tracks(source, tpq, lead_in):
-    """The source's tracks as smf.Events in ticks of `tpq`, without tempo and meter, which the timeline gives.
-
-    What a track says at its very beginning (name, programs, controllers) stays there; all else is lead_in
-    ticks later.
-    """
-    name, file = name_of(source), read_events(source)
+    """The source's tracks as smf.Events in ticks of `tpq`, without tempo and meter, which the timeline gives;
+    lead_in ticks later, but for what a track says at its very beginning (name, programs, controllers)."""
+    file = read_events(source)
     if file.kind == 2:
-        raise MidiError(f"{name}: its tracks can't be kept (a file of type 2 holds several songs, not one)")
+        raise _not_kept(source, "a file of type 2 holds several songs, not one")
     if len(file.tracks) >= smf.MOST_TRACKS:
-        raise MidiError(
-            f"{name}: its tracks can't be kept (MIDI holds {smf.MOST_TRACKS}, and one is the drums')"
-        )
+        raise _not_kept(source, f"MIDI holds {smf.MOST_TRACKS}, and one is the drums'")
     tracks = []
     for track in file.tracks:
         is_meta, kind, tick = track.status == smf.META, track.byte(0), track.tick * (tpq // file.tpq)
-        music = _is_note(track) | is_meta & ((kind == _LYRIC) | (kind == _MARKER) | (kind == _CUE))
+        music = _is_note(track) | is_meta & np.isin(kind, _MUSIC)
         later = np.logical_or.accumulate(music | (tick > 0))
         end = track.end * (tpq // file.tpq)
         end += lead_in if later.any() or end else 0
         if end > smf.LONGEST_WAIT:
-            raise MidiError(
-                f"{name}: its tracks can't be kept (one has {end} ticks; MIDI holds {smf.LONGEST_WAIT})"
-            )
+            raise _not_kept(source, f"one has {end} ticks; MIDI holds {smf.LONGEST_WAIT}")
         kept = replace(track, tick=tick + lead_in * later, end=end)
-        tracks.append(kept.select(~(is_meta & ((kind == smf.TEMPO) | (kind == smf.METER)))))
+        tracks.append(kept.select(~(is_meta & np.isin(kind, (smf.TEMPO, smf.METER)))))
     return tracks
+
+
+def _not_kept(source, reason):
+    return MidiError(f"{name_of(source)}: its tracks can't be kept ({reason})")
 
 
 def _is_note(track):
@@ -204,16 +199,11 @@ def _is_note(track):
 def _check_kept(data, kept, source):
     """Raises MidiError where the notes of the kept tracks would not be written tick by tick as they are."""
     for ours, theirs in zip(kept, smf.parse(data).tracks if kept else []):
-        ours, theirs = (track.select(_is_note(track)) for track in (ours, theirs))
-        for get in (lambda e: e.tick, lambda e: e.status, lambda e: e.byte(0), lambda e: e.byte(1)):
-            if not np.array_equal(get(ours), get(theirs)):
-                raise MidiError(f"{name_of(source)}: its tracks can't be kept (a note would move)")
+        if not np.array_equal(_notes(ours), _notes(theirs)):
+            raise _not_kept(source, "a note would move")
 
 
-def _write(data, path):
-    """Write the file; folders are made, and a half-written one never shows."""
-    try:
-        with written_whole(path) as aside:
-            aside.write_bytes(data)
-    except OSError as error:
-        raise ValueError(f"can't write {path}: {error.strerror}") from error
+def _notes(track):
+    """The tick and the bytes of each note's beginning and end, (4, n)."""
+    notes = track.select(_is_note(track))
+    return np.stack([notes.tick, notes.status, notes.byte(0), notes.byte(1)])

@@ -2,21 +2,20 @@
 
 import argparse
 import re
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from model.controls import CONTROLS
 from utils.checks import ArgumentError
 from utils.midi.drums import STYLES, VOICES, look_up
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """does: what, in a line. takes: the job's own arguments, as its function in jobs.py names them, each with
     the field of a Request that gives it. needs: fields, of which one must be given, and what they say."""
 
     does: str
-    takes: dict = field(default_factory=dict)
-    needs: dict = field(default_factory=dict)
+    takes: dict
+    needs: dict = {}
 
 
 JOBS = {
@@ -61,20 +60,16 @@ def parse_voices(words):
 def parse_guidance(words):
     """Words "2", or "style=3 voice=2" with names of flags or controls, as `generate` takes guidance."""
     rule = "it must be a number, or read name=number for any of hits-per-bar, velocity, voice and style"
-    one = len(words) == 1 and "=" not in words[0]
     try:
-        named = {"": words[0]} if one else _named(words, "guidance", rule)
-        given = {name: float(number) for name, number in named.items()}
+        if len(words) == 1 and "=" not in words[0]:
+            return float(words[0])
+        given = {name: float(number) for name, number in _named(words, "guidance", rule).items()}
     except ValueError:
         raise ArgumentError("guidance", " ".join(words), rule) from None
-    if one:
-        return given[""]
     wishes = {row.wish: name for name, row in CONTROLS.items()}
-    names = {flag.name[2:]: wishes[flag.dest] for flag in FLAGS if flag.dest in wishes}
-    names |= {name: name for name in CONTROLS}
-    flags = [*names]
-    known = {name: flags[look_up(name, flags, "control of --guidance")] for name in given}
-    return {names[known[name]]: number for name, number in given.items()}
+    flags = {flag.name[2:]: wishes[flag.dest] for flag in FLAGS if flag.dest in wishes}
+    names, controls = [*flags, *CONTROLS], [*flags.values(), *CONTROLS]
+    return {controls[look_up(name, names, "control of --guidance")]: number for name, number in given.items()}
 
 
 def _named(words, argument, rule):
@@ -90,9 +85,10 @@ def _named(words, argument, rule):
 
 # Each row: flag, metavar, kind, help. A flag gives the field of a Request of its name, or of FIELDS; left
 # out, the field keeps its default.
-REQUEST_FLAGS = """
+JOBS_IN_WORDS = "; ".join(f"{name}: {job.does}" for name, job in JOBS.items())
+REQUEST_FLAGS = f"""
 --rhythm MIDI needed | the rhythm: taps, bass, guitar, drums, anything
---job NAME job | {jobs}. All but tap take the rhythm as drums, all voices of it (default: tap)
+--job NAME job | {JOBS_IN_WORDS}. All but tap take the rhythm as drums, all voices of it (default: tap)
 --voices NAME names | which voices to add, or to play anew
 --bars-anew N,N-N text | which bars to play anew, counted from 1: 2,5-7
 --strength X float | of a variation, from 0, the same drums, to 1, another groove (default: 0.5)
@@ -134,7 +130,7 @@ OTHER_FLAGS = """
 --out FOLDER out | for RHYTHM_1.mid, .json, .png, ..., which are replaced if there (default: output)
 """
 FIELDS = {"voice": "voices", "voices": "voices_anew"}
-_SEVERAL = {"nargs": "+", "action": "extend"}
+READ_WORDS = {"names": names_of, "voices": parse_voices, "guidance": parse_guidance}  # of several words
 KINDS = {  # options of argparse
     "text": {},
     "needed": {"required": True},
@@ -142,41 +138,27 @@ KINDS = {  # options of argparse
     "float": {"type": float},
     "number": {"type": number_or_word},
     "switch": {"action": "store_true"},
-    "names": _SEVERAL,
-    "voices": _SEVERAL,
-    "guidance": _SEVERAL,
     "job": {"choices": tuple(JOBS)},
     "plot": {"action": argparse.BooleanOptionalAction, "default": True},
     "device": {"default": "auto"},
     "out": {"default": "output"},
-}
-READ = {"names": names_of, "voices": parse_voices, "guidance": parse_guidance}  # of the words of several
+} | dict.fromkeys(READ_WORDS, {"nargs": "+", "action": "extend"})
 
 
-@dataclass(frozen=True)
 class Flag:
     """A row of a table. dest: the field of a Request, or the name, that it gives."""
 
-    name: str
-    dest: str
-    metavar: str
-    kind: str
-    help: str
+    def __init__(self, row):
+        words, _, self.help = row.partition(" | ")
+        self.name, self.metavar, self.kind = words.split()
+        self.dest = self.name[2:].replace("-", "_")
+        self.dest = FIELDS.get(self.dest, self.dest)
 
     def read(self, value):
-        return READ[self.kind](value) if self.kind in READ else value
+        return READ_WORDS[self.kind](value) if self.kind in READ_WORDS else value
 
 
-def _rows(table):
-    jobs = "; ".join(f"{name}: {job.does}" for name, job in JOBS.items())
-    for line in table.strip().splitlines():
-        row, _, text = line.partition(" | ")
-        name, metavar, kind = row.split()
-        field = name[2:].replace("-", "_")
-        yield Flag(name, FIELDS.get(field, field), metavar, kind, text.replace("{jobs}", jobs))
-
-
-FLAGS, OWN_FLAGS = tuple(_rows(REQUEST_FLAGS)), tuple(_rows(OTHER_FLAGS))
+FLAGS, OWN_FLAGS = ([*map(Flag, table.strip().splitlines())] for table in (REQUEST_FLAGS, OTHER_FLAGS))
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -186,8 +168,8 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see --help)\n")
 
 
-def parse_arguments(argv=None):
-    return build_parser().parse_args(argv)
+def parse_arguments(words=None):
+    return build_parser().parse_args(words)
 
 
 def build_parser():

@@ -3,15 +3,14 @@
 import os
 from pathlib import Path
 
-from utils.checks import ArgumentError, check_keys, within
-from utils.config.yaml_file import read_file
+from utils.checks import ArgumentError, within
 from utils.device import pick_device
 from utils.get_model import SHIPPED, load_model
 from utils.midi.sound import find_fluidsynth
-from utils.playing.arguments import FLAGS
+from utils.playing.arguments import FLAGS, OWN_FLAGS
 from utils.playing.play import perform
 from utils.playing.request import Request
-from utils.playing.wishes import WISHES, check_voices
+from utils.playing.wishes import WISHES, check_voices, items_of, read_mapping
 
 
 def run(arguments):
@@ -38,7 +37,7 @@ def request_of(arguments, given):
         if name in asked and name == "voices":
             value = asked[name] | value
         if name in asked and name == "forbid":
-            value = [*_several(asked[name]), *value]
+            value = [*items_of(asked[name]), *value]
         asked[name] = value
     return Request(**asked)
 
@@ -46,28 +45,17 @@ def request_of(arguments, given):
 def named_as_given(error, arguments, given):
     """The error of an argument under the name of the flag or the control file that gives it."""
     first, *rest = error.argument
-    if first in given:
-        return error.named(given[first].name, *rest)
-    if first == "out":
-        return error.named("--out")
-    if arguments.controls and first in WISHES:
+    if arguments.controls and first in WISHES and first not in given:
         return error.named(arguments.controls, first, *rest)
-    flag = next((flag for flag in FLAGS if flag.dest == first), None)
-    return error if flag is None else error.named(flag.name, *rest)
+    flag = next((flag.name for flag in (*FLAGS, *OWN_FLAGS) if flag.dest == first), first)
+    return error.named(flag, *rest)
 
 
 def read_controls(path):
     """Read a control file: YAML with wishes as read_wishes takes them. Returns them, those that are empty
     left out. Raises ArgumentError naming the file, the key and the rule."""
-    controls, problems = read_file(path)
+    controls = read_mapping(path, WISHES)
     with within(path):
-        if problems:
-            raise ValueError("; ".join(problems))
-        controls = {} if controls is None else controls
-        if not isinstance(controls, dict):
-            rule = f"it must hold keys out of {', '.join(WISHES)}"
-            raise ArgumentError((), controls, rule, f"holds a {type(controls).__name__}")
-        check_keys(controls, WISHES)
         check_voices(controls.get("voices"))
     return {key: value for key, value in controls.items() if value is not None}
 
@@ -77,9 +65,8 @@ def check_folder(out):
     path = Path(out).absolute()
     there = next(folder for folder in (path, *path.parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ArgumentError(
-            "out", out, f"it must be a folder that can be written to, and {there} is none", out
-        )
+        rule = f"it must be a folder that can be written to, and {there} is none"
+        raise ArgumentError("out", out, rule, out)
 
 
 def write(take, folder, arguments):
@@ -93,7 +80,3 @@ def write(take, folder, arguments):
     print(f"\n{', '.join(str(folder / f'{take.name}.{kind}') for kind in ways)}\n{take.receipt.table()}")
     if early := take.early_hits():
         print(f"hits ahead of the very first beat, put on it: {early} (--lead-in keeps them ahead)")
-
-
-def _several(names):
-    return names.split(",") if isinstance(names, str) else names

@@ -9,9 +9,9 @@ import torch
 
 from model.controls import CONTROLS
 from utils.checks import ArgumentError, whole, within
-from utils.device import pick_device
+from utils.device import on_cpu, pick_device
 from utils.midi.drums import STYLE_NONE, STYLES, style_id
-from utils.playing.rolls import as_floats
+from utils.playing.rolls import read_steps
 
 NUMBERS = {name: control for name, control in CONTROLS.items() if control.n_ids is None}
 FORBIDDEN = -1.0
@@ -28,12 +28,12 @@ class Bars(dict):
 
     @classmethod
     def unset(cls, n_bars):
-        """Bars of which nothing is asked."""
-        shapes = {
-            name: (n_bars,) if control.width is None else (n_bars, control.width)
-            for name, control in CONTROLS.items()
-        }
-        return cls({name: np.full(shape, CONTROLS[name].unset) for name, shape in shapes.items()})
+        """Bars that ask for nothing."""
+        bars = cls()
+        for name, control in CONTROLS.items():
+            shape = n_bars if control.width is None else (n_bars, control.width)
+            bars[name] = np.full(shape, control.unset)
+        return bars
 
     @classmethod
     def joined(cls, parts):
@@ -43,7 +43,7 @@ class Bars(dict):
         return cls({name: np.concatenate([part[name] for part in parts]) for name in CONTROLS})
 
     def part(self, bars):
-        """Those of a slice; arrays are copies."""
+        """Copies of those in a slice."""
         return Bars({name: values[bars].copy() for name, values in self.items()})
 
     @property
@@ -61,11 +61,9 @@ def heading(control):
 
 def style_weights(style):
     """A style as users write it, None, a name or a blend, as weights (18,) that add up to 1; NaN for none."""
-    if style is None:
-        return np.full(STYLE_NONE, np.nan)
-    parts = style
+    parts = "none" if style is None else style
     if not isinstance(style, dict):
-        named = [part.partition("=") for part in str(style).split("+")]
+        named = [part.partition("=") for part in str(parts).split("+")]
         parts = {name.strip(): weight if equals else 1 for name, equals, weight in named}
     weights = np.zeros(STYLE_NONE + 1)
     for name, weight in parts.items():
@@ -74,21 +72,20 @@ def style_weights(style):
             weights[which] = float(weight)
         except (TypeError, ValueError):
             weights[which] = np.nan
-    if not parts or not ((weights >= 0) & (weights < np.inf)).all() or (weights > 0).sum() < len(parts):
+    if not parts or not np.isfinite(weights).all() or (weights > 0).sum() < len(parts):
         rule = "a blend names styles, each with a weight above 0, as funk=0.7+jazz=0.3"
         raise ArgumentError((), style, rule)
-    if weights[STYLE_NONE] and len(parts) > 1:
+    *styles, none = weights
+    if none and len(parts) > 1:
         raise ArgumentError((), style, "'none' is no style that could be blended")
-    styles = weights[:STYLE_NONE]
-    return style_weights(None) if weights[STYLE_NONE] else styles / styles.sum()
+    return np.full(STYLE_NONE, np.nan) if none else np.array(styles) / np.sum(styles)
 
 
 def as_ids(weights):
     """Weights (n, 18) as style ids (n,), where no row is a blend; otherwise as they are."""
     unset = np.isnan(weights[:, 0])
-    if (unset | (weights.max(1) == 1)).all():
-        return np.where(unset, STYLE_NONE, np.nan_to_num(weights).argmax(1))
-    return weights
+    ids = np.where(unset, STYLE_NONE, np.nan_to_num(weights).argmax(1))
+    return ids if (unset | (weights.max(1) == 1)).all() else weights
 
 
 def as_weights(styles):
@@ -101,12 +98,10 @@ def as_weights(styles):
 def style_name(style):
     """Of an id, or of the weights (18,) of a blend, "funk 0.7 + jazz 0.3"; NO_STYLE for none."""
     if np.ndim(style) == 0:
-        return NO_STYLE if style == STYLE_NONE else STYLES[style]
-    if np.isnan(style[0]):
-        return NO_STYLE
+        return [*STYLES, NO_STYLE][style]
     parts = [which for which in np.argsort(-style, kind="stable") if style[which] > 0]
-    if len(parts) == 1:
-        return STYLES[parts[0]]
+    if len(parts) < 2:
+        return STYLES[parts[0]] if parts else NO_STYLE
     return " + ".join(f"{STYLES[which]} {style[which]:.2g}" for which in parts)
 
 
@@ -122,27 +117,13 @@ def _units(control, grid):
 def to_model_units(asked, normalize_factor, grid):
     """Bars as the curves of `generate`: control name -> (1, T), or (1, T, 9), float32, NaN where unset and a
     negative value where a voice is forbidden; style int64 or, where there are blends, (1, T, 18) float32."""
-    curves = {"style": asked["style"] if asked["style"].ndim == 1 else asked["style"].astype(np.float32)}
-    for name, control in NUMBERS.items():
-        value = control.normalize(asked[name] / _units(control, grid), normalize_factor)
-        curves[name] = value.astype(np.float32)
-    return {name: grid.spread(curves[name], 0)[None] for name in CONTROLS}
-
-
-def from_model_units(curves, mask, normalize_factor, grid):
-    """The Bars that curves, as read_curves gives them, ask for: the way back from to_model_units. Of a bar of
-    several styles the first step's counts; a voice is forbidden in it where it is on all its steps."""
-    first = list(grid.starts)
-    asked = Bars()
-    for name, control in NUMBERS.items():
-        curve = curves[name] if control.normalized else curves[name].clamp(control.lowest, control.highest)
-        quantity = control.denormalize(grid.means(curve, mask)[first].double().numpy(), normalize_factor)
-        asked[name] = quantity * _units(control, grid)
-    forbidden = grid.means((curves["instrument"] < 0).float(), mask)[first] == 1
-    asked["instrument"] = np.where(forbidden.numpy(), FORBIDDEN, asked["instrument"])
-    style = curves["style"]
-    asked["style"] = (style if style.ndim == 1 else grid.means(style, mask))[first].numpy()
-    return asked
+    curves = {}
+    for name, control in CONTROLS.items():
+        value = asked[name]
+        if control.n_ids is None:
+            value = control.normalize(value / _units(control, grid), normalize_factor)
+        curves[name] = grid.spread(value if value.dtype.kind == "i" else value.astype(np.float32), 0)[None]
+    return curves
 
 
 def measure(onset, vel, grid):
@@ -157,6 +138,7 @@ def measure(onset, vel, grid):
 # ---- curves
 
 
+@on_cpu
 def generate_control_params(control_points, values, seq_len, mode="linear", device="cpu", is_cat=False):
     """Draw a control curve through a few points.
 
@@ -172,8 +154,7 @@ def generate_control_params(control_points, values, seq_len, mode="linear", devi
         points = np.asarray(control_points, dtype=np.float64)
     except (TypeError, ValueError):
         points = np.empty(0)
-    inside = ((points >= 0) & (points <= 1)).all()
-    if points.ndim != 1 or not len(points) or not inside or (np.diff(points) < 0).any():
+    if points.ndim != 1 or not len(points) or not (np.diff(points, prepend=0, append=1) >= 0).all():
         rule = "they must be fractions of seq_len, rising from 0 to 1"
         raise ArgumentError("control_points", control_points, rule)
     try:
@@ -191,68 +172,49 @@ def generate_control_params(control_points, values, seq_len, mode="linear", devi
         curve = np.stack([np.interp(step, points, column) for column in table.T], axis=1)
     else:
         left = np.searchsorted(points, step, side="right") - 1
-        curve = table[np.clip(left + (mode == "right"), 0, len(points) - 1)]
+        curve = table.take(left + (mode == "right"), axis=0, mode="clip")
     dtype = torch.int64 if is_cat else torch.float32
     return torch.as_tensor(curve).to(dtype)[None].to(pick_device(device))
 
 
-def read_curves(curves, masks, seq_len, normalize_factor):
-    """Check curves, control name -> value as `generate` takes it, None for those left out. Returns tensors
-    (seq_len, ...) on the CPU, as near as they are possible, NaN where unset, a negative instrument where a
-    voice is forbidden; and the mask (seq_len,) bool."""
-    read = {}
+def read_curves(curves, masks, grid, normalize_factor):
+    """Check curves, control name -> value as `generate` takes it; a name left out is None. Returns
+    controls: name -> tensor (T, ...) as the model is given it, in each bar the mean of what is possible, NaN
+    where unset; forbid (T, 9) bool: the cells of forbidden voices; mask (T,) bool: the steps that are played;
+    asked: the Bars that all this asks for. A voice is forbidden in a bar where it is on all steps of it; of a
+    bar of several style ids the first step's counts."""
+    mask = torch.ones(grid.n_steps, dtype=torch.bool)
+    if masks is not None:
+        mask = control_curve(masks, "masks", grid.n_steps) > 0
+    controls, asked = {}, Bars()
     for name, control in CONTROLS.items():
         if control.n_ids is not None:
-            read[name] = style_steps(curves.get(name), seq_len)
+            style = style_steps(curves.get(name), grid.n_steps)
+            controls[name] = style if style.ndim == 1 else grid.means(style, mask)
+            asked[name] = grid.at_starts(controls[name], 0).numpy()
             continue
-        read[name] = control_curve(curves.get(name), name, seq_len, control.width)
-        if control.normalized:
-            read[name] = nearest_possible(read[name], control, normalize_factor)
-    if masks is None:
-        return read, torch.ones(seq_len, dtype=torch.bool)
-    return read, control_curve(masks, "masks", seq_len) > 0
+        curve = control_curve(curves.get(name), name, grid.n_steps, control.width)
+        if name == "instrument":
+            forbid = curve < 0
+        possible = control.denormalize(curve, normalize_factor).clamp(control.lowest, control.highest)
+        controls[name] = grid.means(control.normalize(possible, normalize_factor), mask)
+        means = grid.at_starts(controls[name], 0).double().numpy()
+        asked[name] = control.denormalize(means, normalize_factor) * _units(control, grid)
+    forbidden = grid.at_starts(grid.means(forbid.float(), mask), 0).numpy() == 1
+    asked["instrument"][forbidden] = FORBIDDEN
+    return controls, forbid, mask, asked
 
 
-def for_model(curves, mask, grid):
-    """Curves of read_curves as the model is given them: each bar its mean, of what a bar can have."""
-    means = {}
-    for name, curve in curves.items():
-        control = CONTROLS[name]
-        if control.n_ids is not None:
-            means[name] = curve if curve.ndim == 1 else grid.means(curve, mask)
-        else:
-            curve = curve if control.normalized else curve.clamp(control.lowest, control.highest)
-            means[name] = grid.means(curve, mask)
-    return means
-
-
-def control_curve(value, name, seq_len, dim=None):
-    """A control as the user gave it, as float32 (seq_len,), or (seq_len, dim), on the CPU; NaN where unset.
-
-    value: None (unset throughout), or a tensor or array of at least seq_len steps, with or without a leading
-    1 and, where dim is None, a trailing 1. Raises ArgumentError.
-    """
+def control_curve(value, name, seq_len, width=None):
+    """A control as the user gave it, a tensor or array of at least seq_len steps, or None: unset throughout.
+    Returns float32 (seq_len,), or (seq_len, width), NaN where unset."""
     if value is None:
-        return torch.full((seq_len,) if dim is None else (seq_len, dim), torch.nan)
-    curve = as_floats(value, name)
-    found = f"shape {tuple(curve.shape)}"
-    if dim is None and curve.ndim > 1 and curve.shape[-1] == 1:
-        curve = curve[..., 0]
-    rank = 1 if dim is None else 2
-    if curve.ndim == rank + 1 and len(curve) == 1:
-        curve = curve[0]
-    if curve.ndim != rank or (dim is not None and curve.shape[1] != dim):
-        raise ArgumentError(name, value, f"it must be (1, steps{f', {dim}' if dim else ''})", found)
+        return torch.full((seq_len,) if width is None else (seq_len, width), torch.nan)
+    curve = read_steps(value, name, width)
     if len(curve) < seq_len:
         rule = f"seq_len, {seq_len}, must be no longer than the controls"
         raise ArgumentError(name, value, rule, f"{len(curve)} steps")
     return curve[:seq_len]
-
-
-def nearest_possible(curve, control, normalize_factor):
-    """Bring values of the model to the nearest that a bar can have."""
-    quantity = control.denormalize(curve, normalize_factor).clamp(control.lowest, control.highest)
-    return control.normalize(quantity, normalize_factor)
 
 
 def style_steps(style, seq_len):
@@ -262,7 +224,7 @@ def style_steps(style, seq_len):
     if isinstance(style, (str, dict)):
         with within("style"):
             steps = torch.as_tensor(as_ids(style_weights(style)[None]))
-        steps = steps.to(torch.int64 if steps.ndim == 1 else torch.float32)
+        steps = steps.float() if steps.is_floating_point() else steps
         return steps.expand(seq_len, *steps.shape[1:])
     shape = np.shape(style)
     if len(shape) == 3 and shape[-1] > 1 or len(shape) == 2 and shape[0] > 1 and shape[-1] == STYLE_NONE:

@@ -4,32 +4,23 @@ Shapes: T steps of a sixteenth, 16 to a bar; nine voices in the order of utils/m
 """
 
 import contextlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
-from model.bars import BarGrid
 from model.controls import CONTROLS
 from model.decoding.sampling import sample
 from utils.checks import ArgumentError, whole
+from utils.device import few_threads, on_cpu
 from utils.get_model import given_model
-from utils.playing.controls import Bars, for_model, from_model_units, read_curves
+from utils.playing.controls import read_curves
 from utils.playing.receipt import best_takes
 from utils.playing.request import KINDS, Dials, with_arguments_of
-from utils.playing.rolls import (
-    KNOWN,
-    MAX_RHYTHM_STEPS,
-    ROLLS,
-    bar_latents,
-    drum_rolls,
-    known_cells,
-    limits,
-    looped,
-    read_rhythm,
-)
+from utils.playing.rolls import MAX_RHYTHM_STEPS, as_floats, known_cells, limits, lock_voices, read_rhythm
 from utils.warn import warn
 
 
+@on_cpu
 @with_arguments_of(Dials, *CONTROLS)
 def generate(
     piano_roll_onset,
@@ -74,21 +65,18 @@ def generate(
     rhythm_is: "drums", a drummer's own hits or a loop; "hands", taps of a person, something of everything;
         "part", what is played to, as a bass, a guitar, a clave or a click; None or "unset": not said. A model
         that was not trained with it plays as ever.
-    drums, lock: three rolls, and one or several of their voices, names or indices, that are played exactly as
-        they are there; drums shorter than seq_len come round again. at_most: no step hits more voices than
-        this. playable: no step needs more than two hands and two feet, of which one plays the kick and the
-        other, unless the open hat sounds, the closed. Where too many are drawn the likelier ones stay; known
-        cells always do.
+    drums, lock: three rolls, and one or several of their voices, names or indices, that are played as they
+        are there; drums shorter than seq_len come round again. at_most: no step hits more voices than this.
+        playable: no step needs more than two hands and two feet, of which one plays the kick and the other,
+        unless the open hat sounds, the closed. The likelier hits stay; known cells always do.
     known: drums to play around, a dict of onset, vel, timeoffset (1, seq_len, 9) and of two masks of that
         shape: known_onset, the cells that are as `onset` has them, hit or not; known_vel, those of them whose
         hits have their velocity and offset, too. They come back as they are, unless `masks` silences them,
-        and are heard with the rhythm, which is then followed literally, or not at all. utils/playing/jobs.py
-        has the jobs that this is for.
-    latent: (1, bars, Z), used in place of the gist of each bar of the rhythm; see utils.playing.jobs.gist.
-
+        and are heard with the rhythm, which is then followed literally, or not at all; see the jobs of
+        utils/playing/jobs.py.
+    latent: (1, bars, Z), in place of the gist of each bar of the rhythm; see utils.playing.jobs.gist.
     best_of: so many takes are played, or num_samples if that is more, and the num_samples of them that obey
-        best come back, the best first and no two alike (see utils/playing/receipt.py); fewer, with a warning,
-        where there are no more different ones. None: num_samples takes as they are drawn.
+        best come back, see utils.playing.receipt.best_takes. None: num_samples takes as they are drawn.
 
     Returns onset, vel, timeoffset, float32 (num_samples, seq_len, 9) on the model's device.
     Leaves no trace: the model's train/eval mode and all global random numbers are as before.
@@ -97,27 +85,18 @@ def generate(
     curves = {"density": density, "intensity": intensity, "instrument": instrument, "style": style}
     curves |= {name: more.pop(name) for name in CONTROLS if name in more}
     dials = Dials(**more)
-    check_lock(drums, dials.lock)
     rhythm = piano_roll_onset, piano_roll_vel, piano_roll_timeoffset
     return draw(make_plan(given_model(model), dials, seq_len, rhythm, curves, masks, drums, known, latent))
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What the model plays, checked, and as long as it plays, T steps.
-
-    inputs: what `sample` takes, tensors (T, ...) on the CPU, and lists and dicts of them. To choose among
-    takes: asked, the Bars that the controls ask for; followed (steps, 9), the onsets of the rhythm as far as
-    it is followed hit by hit; onsets_known, whether takes can differ in velocity and timing alone.
-    """
+class Plan(NamedTuple):
+    """What the model plays. inputs: as `sample` takes them, tensors (T, ...) on the CPU, in lists and dicts.
+    wishes: by which best_takes chooses: asked, rhythm_onset, grid and onsets_known."""
 
     model: torch.nn.Module
     dials: Dials
-    grid: BarGrid
     inputs: dict
-    asked: Bars
-    followed: torch.Tensor
-    onsets_known: bool
+    wishes: tuple
 
 
 def make_plan(
@@ -136,69 +115,60 @@ def make_plan(
     steps = whole(seq_len, "seq_len")
     if steps % 4 or steps > MAX_RHYTHM_STEPS:
         raise ArgumentError("seq_len", steps, f"it must be a multiple of 4 steps, {MAX_RHYTHM_STEPS} at most")
-    grid, factor = model.grid(steps), model.normalize_factor
+    if drums is None and dials.locked is not None:
+        raise ArgumentError("lock", dials.lock, "it needs `drums`, three rolls that have these voices")
+    if drums is not None and dials.locked is None:
+        rule = "lock is None; it must name the voices that are played as they are"
+        raise ArgumentError("drums", drums, rule, "three rolls")
+    grid = model.grid(steps)
     rhythm, reach = read_rhythm(rhythm, steps)
     known = None if known is None else known_cells(known, steps)
     if dials.locked is not None:
-        known = lock_voices(known, drum_rolls(drums), dials.locked, steps)
+        known = lock_voices(known, drums, dials.locked, steps)
     if latent is not None:
-        latent = bar_latents(latent, grid.n_bars, model.config["Model"]["Intermediate"]["d_latent"])
-    curves, mask = read_curves(curves, masks, steps, factor)
-    check_known(model, curves)
-    around, gist = known is not None, latent is not None
-    rhythm, use_context, use_latent = as_heard(rhythm, reach, dials, grid, around, gist)
-    inputs = {"rhythm": rhythm, "use_context": use_context, "use_latent": use_latent}
-    inputs |= {"controls": for_model(curves, mask, grid), "mask": mask, "known": known, "latent": latent}
+        shape, given = (1, grid.n_bars, model.config["Model"]["Intermediate"]["d_latent"]), latent
+        latent = as_floats(given, "latent")
+        if latent.shape != shape or not latent.isfinite().all():
+            rule = f"it must be {shape}, finite numbers for each bar of seq_len"
+            raise ArgumentError("latent", given, rule, f"shape {tuple(latent.shape)}")
+        latent = latent[0]
+    controls, forbid, mask, asked = read_curves(curves, masks, grid, model.normalize_factor)
+    check_known(model, controls)
+    around = known is not None
+    rhythm, use_context, use_latent = as_heard(rhythm, reach, dials, grid, around, latent is not None)
+    inputs = {"rhythm": rhythm, "use_context": use_context, "use_latent": use_latent, "latent": latent}
+    inputs |= {"controls": controls, "forbid": forbid, "mask": mask, "known": known}
+    inputs |= {"limit": limits(dials.at_most, dials.playable, steps)}
     inputs |= {"rhythm_is": kind_of_rhythm(model, dials, told, steps)}
-    inputs |= {"forbid": curves["instrument"] < 0, "limit": limits(dials.at_most, dials.playable, steps)}
     followed = rhythm[0][: reach if use_context.any() else 0]
     onsets_known = around and bool((known["known_onset"] | ~mask[:, None]).all())
-    asked = from_model_units(curves, mask, factor, grid)
-    return Plan(model, dials, grid, inputs, asked, followed, onsets_known)
+    return Plan(model, dials, inputs, (asked, followed, grid, onsets_known))
 
 
 def draw(plan):
     """Play the plan. Returns onset, vel, timeoffset, float32 (num_samples, T, 9), on the model's device."""
     dials, device = plan.dials, next(plan.model.parameters()).device
-    inputs = _batch_of_one(plan.inputs, device) | dials.for_model()
-    generator, wanted = make_generator(dials.seed, device), dials.num_samples
+    inputs = batch_of(plan.inputs, 1, device) | dials.for_model(device)
+    wanted = dials.num_samples
 
     def takes(number):
-        return sample(plan.model, **inputs, num_samples=number, generator=generator)
+        one = number == 1  # several takes share the threads
+        with few_threads(len(plan.inputs["mask"]), device) if one else contextlib.nullcontext():
+            return sample(plan.model, **inputs, num_samples=number)
 
     with in_eval_mode(plan.model):
         if dials.best_of is None:
             return takes(wanted)
-        wishes = plan.asked, plan.followed, plan.grid, plan.onsets_known
-        return best_takes(takes, wanted, max(wanted, dials.best_of), *wishes)
+        return best_takes(takes, wanted, max(wanted, dials.best_of), *plan.wishes)
 
 
-def _batch_of_one(x, device):
-    """A tensor with a leading 1 on the device; lists and dicts of them; None stays None."""
+def batch_of(x, n, device):
+    """A tensor n times, along a new first dimension, on the device; lists and dicts of them; None."""
     if isinstance(x, dict):
-        return {name: _batch_of_one(part, device) for name, part in x.items()}
+        return {name: batch_of(part, n, device) for name, part in x.items()}
     if isinstance(x, list):
-        return [_batch_of_one(part, device) for part in x]
-    return None if x is None else x[None].to(device)
-
-
-def check_lock(drums, lock):
-    """ArgumentError where of drums and the voices of them to lock one is given without the other."""
-    locks = lock is not None and lock != ()
-    if drums is None and locks:
-        raise ArgumentError("lock", lock, "it needs `drums`, three rolls that have these voices")
-    if drums is not None and not locks:
-        rule = "lock is None; it must name the voices that are played as they are"
-        raise ArgumentError("drums", drums, rule, "three rolls")
-
-
-def lock_voices(known, drums, locked, steps):
-    """The known cells, a dict or None, with the voices `locked` (9,) as in drums (T, 9), over and over."""
-    cells = locked.expand(steps, len(locked))
-    mine = known_cells(dict(zip((*ROLLS, *KNOWN), (*looped(drums, steps), cells, cells))), steps)
-    if known is None:
-        return mine
-    return {name: torch.where(cells, mine[name], known[name]) for name in known}
+        return [batch_of(part, n, device) for part in x]
+    return None if x is None else x.expand(n, *x.shape).to(device)
 
 
 def as_heard(rhythm, reach, dials, grid, known, latent):
@@ -207,22 +177,21 @@ def as_heard(rhythm, reach, dials, grid, known, latent):
     Known drums reach the decoder through the context alone. So where there are any it is used throughout, and
     a rhythm that is not followed is silent, as in training.
     """
-    step = torch.arange(len(rhythm[0]))
-    follow = dials.followed
+    step, follow = torch.arange(len(rhythm[0])), dials.followed
     if known:
         if follow not in (1, None):
             rule = "beside known drums a rhythm is followed literally, or 'free', not at all"
             raise ArgumentError("follow", dials.follow, rule)
         rhythm = [torch.zeros_like(roll) for roll in rhythm] if follow is None else rhythm
         return rhythm, step >= 0, step >= 0
-    begun = torch.tensor(grid.starts)[torch.as_tensor(grid.index.bar)] < reach
+    begun = grid.spread(torch.tensor(grid.starts) < reach, 0)
     return rhythm, (step < reach) & bool(follow), (begun & (follow is not None)) | latent
 
 
-def check_known(model, curves):
+def check_known(model, controls):
     """ArgumentError where a control is set that the model does not know."""
-    for name, curve in curves.items():
-        if name not in model.controls and CONTROLS[name].is_set(curve).any():
+    for name, values in controls.items():
+        if name not in model.controls and CONTROLS[name].is_set(values).any():
             rule = f"this model was trained without it; it knows {', '.join(model.controls)}"
             raise ArgumentError(name, None, rule, "")
 
@@ -236,10 +205,6 @@ def kind_of_rhythm(model, dials, told, steps):
             )
         return None
     return torch.full((steps,), KINDS.index(dials.rhythm_is or told or "unset"))
-
-
-def make_generator(seed, device):
-    return torch.Generator(device=device).manual_seed(seed)
 
 
 @contextlib.contextmanager

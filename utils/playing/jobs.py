@@ -1,12 +1,9 @@
 """The jobs of a drummer who is given drums: play them with feeling, add to them, mend, continue, vary, blend.
 
-Drums are three rolls, onset, vel and timeoffset (1, T, 9), as drums_from_midi and generate give them, of any
-length. Every job takes, by keyword, the controls of `generate`, as long as what it returns, and what else
-`generate` takes by keyword: seed, model, num_samples, playable... `rhythm`, three rolls as process_midi gives
-them, is heard beside the drums. lock: one or several voices of the drums that stay exactly as they are,
-whatever the job does to the others. Bars, steps and voices are counted from 0; voices may go by name. All
-return onset, vel, timeoffset, float32 (num_samples, T, 9), in which what was to stay is as it was, to the
-bit, and raise ValueError naming the argument.
+Drums are three rolls of any length, as drums_from_midi gives them. Every job takes by keyword what `generate`
+does, its controls as long as what comes back; rhythm, three rolls that are heard beside the drums; and lock,
+voices that stay as they are, whatever the job does to the others. Bars, steps and voices count from 0; voices
+may go by name. Returns as `generate`; what was to stay is as it was, to the bit.
 
 A job is a row of JOBS in arguments.py and a function of LAYOUTS here: what stays and what is played anew.
 """
@@ -19,20 +16,21 @@ import torch
 from model.controls import CONTROLS
 from model.decoding.sampling import encode
 from utils.checks import ArgumentError, check_keys, number, whole
+from utils.device import on_cpu
 from utils.get_model import given_model
 from utils.midi.drums import N_VOICES
 from utils.midi.read import rhythm_roll
 from utils.playing.arguments import JOBS
-from utils.playing.generate import draw, in_eval_mode, make_generator, make_plan
+from utils.playing.generate import batch_of, draw, in_eval_mode, make_plan
 from utils.playing.request import KINDS, Dials
-from utils.playing.rolls import KNOWN, ROLLS, drum_rolls, indices, looped, three, voice_mask
+from utils.playing.rolls import KNOWN, ROLLS, drum_rolls, looped, one_of, three, voice_mask
 
 BEAT = 4  # steps
 
 
 def humanise(drums, *, lock=(), **playing):
-    """Play the hits of the drums anew: the onsets stay, velocity and timing are the model's. Those of the
-    drums are not looked at; to keep their accents, give the drums as `rhythm`, too."""
+    """Play the hits of the drums with velocity and timing of the model; it looks at those of the drums only
+    where these are given as `rhythm`, too."""
     return _play("humanise", drums, lock=lock, **playing)
 
 
@@ -53,39 +51,36 @@ def infill(drums, *, bars=None, steps=None, voices=None, lock=(), **playing):
 
 
 def continue_drums(drums, bars, *, lock=(), **playing):
-    """Go on for so many bars from where the drums, whole bars, end. Returns the drums and what follows them.
-    Voices that are locked come round again."""
+    """Go on for so many bars from where the drums, whole bars, end. Returns the drums and what follows."""
     return _play("continue", drums, {"bars": whole(bars, "bars")}, lock=lock, **playing)
 
 
 def vary(drums, strength, *, lock=(), seed=None, **playing):
     """Play variations: at strength 0 the drums themselves, at 1 another groove, in between something of both.
 
-    So much of the drums is played anew, beat by beat and voice by voice, and so far does the gist of their
-    bars, which the new hits follow, move towards one drawn at random. What is played anew at some strength is
-    so at all above it: turn the dial with one seed and the drums move away from where they were.
+    So much of the drums is played anew, beat by beat and voice by voice, and so far does the gist that the
+    new hits follow move towards a random one. What is played anew at some strength is so at all above it.
     """
     return _play("vary", drums, {"strength": strength}, lock=lock, seed=seed, **playing)
 
 
+@on_cpu
 def interpolate(first, second, bars, **playing):
-    """Play so many bars that lead from the groove of the first drums to that of the second: in the first bar
-    the gist of the first drums, in the last that of the second, hit by hit neither. Drums shorter than that
-    come round again."""
+    """Play so many bars that lead from the gist of the first drums to that of the second. Drums shorter than
+    that come round again."""
     return _play("interpolate", drum_rolls(first, "first"), {"second": second, "bars": bars}, **playing)
 
 
+@on_cpu
 def _play(job, drums, own=None, *, model=None, rhythm=None, masks=None, known=None, latent=None, **playing):
     """own: the arguments of the job alone. playing: controls and dials."""
     dials = [field.name for field in fields(Dials)]
     check_keys(playing, [*CONTROLS, "rhythm", "masks", "model", *dials], what="argument")
     curves = {name: playing.pop(name, None) for name in CONTROLS}
-    how = Dials(**playing)
+    how, model, drums = Dials(**playing), given_model(model), drum_rolls(drums)
     rhythm = (None,) * 3 if rhythm is None else three(rhythm, "rhythm")
-    more = {"masks": masks, "known": known, "latent": latent}
-    model, drums = given_model(model), drum_rolls(drums)
     layout = LAYOUTS[job](drums, model, how, **own or {})
-    return draw(plan_layout(job, layout, drums, model, how, rhythm, curves, **more))
+    return draw(plan_layout(job, layout, drums, model, how, rhythm, curves, known, latent, masks))
 
 
 def plan_layout(
@@ -101,6 +96,7 @@ def plan_layout(
         cells = layout.stays, layout.stays & (not layout.new_feeling)
         known = dict(zip((*ROLLS, *KNOWN), (*looped(drums, layout.steps), *cells)))
     latent = layout.latent if latent is None else latent
+    drums = None if job != "tap" and dials.locked is None else drums  # beside a lock alone they are checked
     return make_plan(model, dials, layout.steps, rhythm, curves, masks, drums, known, latent, told)
 
 
@@ -109,9 +105,8 @@ def plan_layout(
 
 @dataclass(frozen=True)
 class Layout:
-    """What a job plays. steps: how many; stays: cells (steps, 9) that stay as in the drums, which come round
-    again past their end, or None; new_feeling: whether their velocity and timing are played anew; latent:
-    gist of the bars."""
+    """What a job plays: how many steps; which cells (steps, 9) stay as in the drums, over and over; whether
+    the velocity and timing of these are new; the gist of the bars."""
 
     steps: int
     stays: torch.Tensor | None = None
@@ -130,14 +125,12 @@ def _humanise(drums, model, dials):
 def _infill(drums, model, dials, bars=None, steps=None, voices=None):
     grid = model.grid(len(drums[0]))
     if bars is None and steps is None and voices is None:
-        rule = "at least one of them must say what is played anew"
-        raise ArgumentError("bars, steps, voices", None, rule)
+        raise ArgumentError("bars, steps, voices", None, "at least one of them must say what is played anew")
     anew = torch.ones(grid.n_steps, N_VOICES, dtype=torch.bool)
     if bars is not None:
-        bar = torch.as_tensor(grid.index.bar)
-        anew &= torch.isin(bar, indices(bars, "bars", grid.n_bars))[:, None]
+        anew &= grid.spread(one_of(bars, "bars", grid.n_bars), 0)[:, None]
     if steps is not None:
-        anew &= torch.isin(torch.arange(grid.n_steps), indices(steps, "steps", grid.n_steps))[:, None]
+        anew &= one_of(steps, "steps", grid.n_steps)[:, None]
     if voices is not None:
         anew &= voice_mask(voices, "voices")
     if not anew.any():
@@ -158,12 +151,11 @@ def _continue(drums, model, dials, bars=None):
 
 def _vary(drums, model, dials, strength=0.5):
     strength = number(strength, "strength", "a number from 0, the same drums, to 1, another groove", most=1)
-    generator = make_generator(dials.seed, "cpu")
-    mine = gist(drums, model)
-    other = torch.randn(mine.shape, generator=generator, dtype=torch.float32)
-    steps = len(drums[0])
-    beats = torch.rand(-(-steps // BEAT), N_VOICES, generator=generator, dtype=torch.float32)
-    stays = (beats >= strength).repeat_interleave(BEAT, dim=0)[:steps]
+    random = {"generator": torch.Generator().manual_seed(dials.seed), "dtype": torch.float32}
+    mine, steps = gist(drums, model), len(drums[0])
+    other = torch.randn(mine.shape, **random)
+    stays = torch.rand(-(-steps // BEAT), N_VOICES, **random) >= strength
+    stays = stays.repeat_interleave(BEAT, dim=0)[:steps]
     return Layout(steps, stays, latent=between(mine, other, strength))
 
 
@@ -187,13 +179,14 @@ LAYOUTS = {
 assert LAYOUTS.keys() == JOBS.keys()
 
 
+@on_cpu
 def gist(drums, model=None, name="drums"):
     """The gist of the rhythm of drums, bar by bar: the latents (1, bars, Z) that the model makes of it."""
     rolls, model = drum_rolls(drums, name), given_model(model)
-    grid, device = model.grid(len(rolls[0])), next(model.parameters()).device
+    grid = model.grid(len(rolls[0]))
     rhythm = rhythm_roll(*(grid.fill(roll, dim=0).numpy() for roll in rolls))
-    rhythm = [torch.from_numpy(roll)[None].to(device) for roll in rhythm]
-    everywhere = torch.ones(rhythm[0].shape[:2], dtype=torch.bool, device=device)
+    rhythm = batch_of([torch.from_numpy(roll) for roll in rhythm], 1, next(model.parameters()).device)
+    everywhere = torch.ones_like(rhythm[0][..., 0], dtype=torch.bool)
     kind = torch.full_like(everywhere, KINDS.index("drums"), dtype=torch.long)
     kind = model.kind_of_steps(kind, everywhere, everywhere)
     with in_eval_mode(model), torch.no_grad():

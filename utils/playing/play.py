@@ -1,22 +1,23 @@
 """From a request to takes: what is heard of its files, how it is laid out for the model, what is played."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from utils.checks import ArgumentError
+from utils.device import on_cpu
 from utils.get_model import given_model, last_model_or_shipped
-from utils.midi.hearing import HeardFile, drums_from_midi, hear, process_midi
+from utils.midi.hearing import drums_from_midi, hear, process_midi
 from utils.midi.read import MAX_BARS
 from utils.playing.arguments import JOBS
 from utils.playing.controls import to_model_units
-from utils.playing.generate import check_lock, draw
+from utils.playing.generate import draw
 from utils.playing.jobs import LAYOUTS, plan_layout
 from utils.playing.request import Request, with_arguments_of
 from utils.playing.rolls import drum_rolls
 from utils.playing.takes import check_written, takes_of
 
 
+@on_cpu
 @with_arguments_of(Request)
 def play(rhythm=None, *, num_samples=None, model=None, **asked):
     """Play drums to a rhythm.
@@ -56,78 +57,67 @@ def perform(request, model, say=lambda line: None):
     written = {"tempo": request.tempo, "source": request.file if request.tempo is None else None}
     written |= {"keep_tracks": request.keep_tracks, "lead_in": request.lead_in}
     check_written(request.kit_out, **written)
-    heard = Heard.of(request, model.steps_per_bar)
+    heard = Heard(request, model.steps_per_bar)
     plan, asked, steps = lay_out(request, heard, model)
     for line in heard.lines(request, steps, model.steps_per_bar, model.told_kind):
         say(line)
-    return takes_of(
-        [roll[:, :steps] for roll in draw(plan)],
-        "take" if request.file is None else Path(request.file).stem,
-        asked=asked,
-        rhythm=heard.rhythm,
-        model=model,
-        seed=request.seed,
-        dials=request.turned() | ({} if request.job == "tap" else {"job": request.job}),
-        kit=request.kit_out,
-        **written,
-    )
+    name = "take" if request.file is None else Path(request.file).stem
+    about = {"asked": asked, "rhythm": heard.rhythm, "model": model, "seed": request.seed}
+    about |= {"dials": request.turned() | ({} if request.job == "tap" else {"job": request.job})}
+    rolls = [roll[:, :steps] for roll in draw(plan)]
+    return takes_of(rolls, name, kit=request.kit_out, **about, **written)
 
 
-@dataclass(frozen=True)
 class Heard:
-    """What is heard of a request's files and rolls, each three rolls (1, T, 9) or None.
+    """What is heard of a request's files and rolls: rhythm; drums, those that a job or a lock needs; second,
+    those to which interpolate leads: each three rolls (1, T, 9), or None.
 
-    rhythm; drums: those that a job or a lock needs; second: those to which interpolate leads. own_steps: how
-    many steps the rhythm has, up to the bar line on which its notes end; steps: how many are played to it.
-    file: the HeardFile.
+    file: the HeardFile, or None. own_steps: how many steps the rhythm has, up to the bar line on which its
+    notes end; steps: how many are played to it.
     """
 
-    rhythm: tuple | None
-    drums: tuple | None
-    second: tuple | None
-    own_steps: int
-    steps: int
-    file: HeardFile | None
-
-    @classmethod
-    def of(cls, request, bar):
-        file, rhythm, drums, second, found = request.file, request.rhythm, request.drums, request.second, None
-        needs_drums = request.job != "tap" or request.locked is not None
-        bars = request.bars if request.song is None else request.laid_song.n_bars
+    def __init__(self, request, bar):
+        file, song, is_tap = request.file, request.laid_song, request.job == "tap"
+        bars = request.bars if song is None else len(song)
+        self.rhythm, self.drums, self.second = request.rhythm, request.drums, request.second
+        self.file, self.own_steps = None, 0
+        how = {"down_sample_tpq": bar // 4, "kit": request.kit_in}
         if file is not None:
-            how = {"down_sample_tpq": bar // 4, "kit": request.kit_in}
-            found, rhythm = hear(file, request.track), process_midi(file, request.track, **how)
-            own = found.steps(bar // 4)
-            if bars is None and own > MAX_BARS * bar:
-                last = -(-own // bar)
+            self.file, self.rhythm = hear(file, request.track), process_midi(file, request.track, **how)
+            self.own_steps = self.file.steps(bar // 4)
+            if bars is None and self.own_steps > MAX_BARS * bar:
+                last = -(-self.own_steps // bar)
                 raise ValueError(f"{file}: its last note ends in bar {last}; at most {MAX_BARS} are played")
-            if drums is None and needs_drums:
-                found, drums = hear(file, request.track, True), drums_from_midi(file, request.track, **how)
-        else:
-            own = 0 if rhythm is None else len(drum_rolls(rhythm, "rhythm", any_length=True)[0])
-            if drums is None and request.job != "tap":
-                drums = rhythm
-        steps = own if bars is None else bars * bar
-        if request.job != "tap" and drums is None:
-            raise ArgumentError("drums", None, f"job {request.job} needs drums, in a file or as three rolls")
-        if request.job == "tap" and not steps:
+            if self.drums is None and not (is_tap and request.locked is None):
+                self.file, self.drums = (
+                    hear(file, request.track, True),
+                    drums_from_midi(file, request.track, **how),
+                )
+        elif self.rhythm is not None:
+            self.own_steps = len(drum_rolls(self.rhythm, "rhythm", any_length=True)[0])
+            if self.drums is None and not is_tap:
+                self.drums = self.rhythm
+        self.steps = self.own_steps if bars is None else bars * bar
+        if not is_tap and self.drums is None:
+            rule = f"job {request.job} needs drums, in a file or as three rolls"
+            raise ArgumentError("drums", None, rule)
+        if is_tap and not self.steps:
             raise ArgumentError("bars", bars, "without a rhythm it must say how many bars are played")
-        if isinstance(second, (str, os.PathLike)):
-            second = drums_from_midi(second, down_sample_tpq=bar // 4, kit=request.kit_in)
-        if request.song is not None and rhythm is not None:
-            rhythm = request.laid_song.rhythm(rhythm, bar, own if found else 0)
-        return cls(rhythm, drums, second, own, steps, found)
+        if isinstance(self.second, (str, os.PathLike)):
+            self.second = drums_from_midi(self.second, **how)
+        if song is not None and self.rhythm is not None:
+            self.rhythm = song.rhythm(self.rhythm, bar, self.own_steps)
 
     def of_job(self, request, model):
-        """The arguments of the job alone."""
+        """The arguments of the job alone, as its layout takes them."""
         if request.job == "tap":
             return {"steps": -(-self.steps // 4) * 4}
         bars = model.grid(self.drums[0].shape[-2]).n_bars
         if request.bars_from_0 and max(request.bars_from_0) >= bars:
             rule = f"it must name bars, as 2,5-7, of the {bars} there are"
             raise ArgumentError("bars_anew", request.bars_anew, rule)
-        read = {"bars_anew": request.bars_from_0, "second": self.second}
-        own = {name: read.get(field, getattr(request, field)) for name, field in _fields_of(request).items()}
+        read = vars(request) | {"bars_anew": request.bars_from_0, "second": self.second}
+        own = {name: read[field] for name, field in JOBS[request.job].takes.items() if field != "lock"}
         return {name: value for name, value in own.items() if value is not None}
 
     @property
@@ -144,24 +134,21 @@ class Heard:
         kind = f", heard as {request.rhythm_is or self.told}" if told_kind and request.job == "tap" else ""
         yield f"{request.file}: {length}, seed {request.seed}{kind}"
         remarks = remarks_on(self.file.midi, self.file.timeline, request.laid_song, request.keep_tracks)
-        for remark in (*self.file.remarks, *remarks):
-            yield f"  {remark}"
+        yield from (f"  {remark}" for remark in (*self.file.remarks, *remarks))
 
 
 def lay_out(request, heard, model):
     """A request in the model's terms: the Plan, the Bars it asks for, and how many steps are wanted."""
-    bar, song, known = model.steps_per_bar, request.laid_song, request.known
+    bar, song, known, is_tap = model.steps_per_bar, request.laid_song, request.known, request.job == "tap"
     drums = None if heard.drums is None else drum_rolls(heard.drums)
     try:
         layout = LAYOUTS[request.job](drums, model, request, **heard.of_job(request, model))
     except ArgumentError as error:
         first, *rest = error.argument
-        raise error.named(_fields_of(request).get(first, first), *rest) from None
-    steps = heard.steps if request.job == "tap" else layout.steps
+        raise error.named(JOBS[request.job].takes.get(first, first), *rest) from None
+    steps = heard.steps if is_tap else layout.steps
     asked = request.asked(-(-steps // bar))
-    if request.job == "tap":
-        check_lock(drums, request.lock)
-    silent = heard.rhythm is None or (request.job != "tap" and request.drums is None)  # it is the drums
+    silent = heard.rhythm is None or (not is_tap and request.drums is None)  # it is the drums
     rhythm = (None,) * 3 if silent else heard.rhythm
     if song is None:
         curves = to_model_units(asked, model.normalize_factor, model.grid(asked.n_bars * bar))
@@ -169,11 +156,6 @@ def lay_out(request, heard, model):
         curves, known = song.curves(model), song.crashes(rhythm, model, request.follow) or known
     more = {"known": known, "latent": request.latent, "told": None if silent else heard.told}
     return plan_layout(request.job, layout, drums, model, request, rhythm, curves, **more), asked, steps
-
-
-def _fields_of(request):
-    """The arguments of the job alone, each with the field that gives it."""
-    return {name: field for name, field in JOBS[request.job].takes.items() if field != "lock"}
 
 
 def remarks_on(midi, timeline, song, keep_tracks):

@@ -4,112 +4,54 @@ from; and which of several takes obey best.
 As a table for the terminal, as data for JSON; utils/playing/plots.py draws it on the piano roll.
 """
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import torch
 
-from model.bars import BarGrid
 from utils.files import json_text, write_text
 from utils.get_model import checkpoint_of
 from utils.midi.drums import VOICES
 from utils.playing.controls import NO_STYLE, NUMBERS, Bars, heading, measure, style_name
 from utils.warn import warn
 
-MET = 0.5  # hits: a whole number can't come nearer to what was asked than this
 ROUNDS = 4  # as many takes again are played so often, at most, where too few of them are different
 AT_ONCE = 64  # takes that are played together
 TICKS = 120  # of a MIDI file, in a step
 
 
-@dataclass
-class Tap:
-    """How a rhythm is answered, on the steps of the drums that it reaches.
-
-    steps: (n,) int, the steps that it taps; answered: (n,) bool, whether anything is hit there; hits: how
-    many the drums have while it lasts; off: how many of them fall on no tapped step.
-    """
-
-    steps: np.ndarray
-    answered: np.ndarray
-    hits: int
-    off: int
-
-    @classmethod
-    def of(cls, onset, rhythm_onset):
-        """Of drums (T, 9) to a rhythm (any length, 9)."""
-        hit, tapped = np.asarray(onset) > 0, (np.asarray(rhythm_onset) > 0).any(-1)
-        steps = min(len(hit), len(tapped))
-        hit, tapped = hit[:steps], tapped[:steps]
-        where = np.flatnonzero(tapped)
-        return cls(where, hit[where].any(-1), int(hit.sum()), int(hit[~tapped].sum()))
-
-    @property
-    def share_answered(self):
-        """Share of the tapped steps that are answered; NaN where there are none."""
-        return self.answered.mean() if len(self.steps) else np.nan
-
-    @property
-    def share_off(self):
-        """Share of the hits that fall on no tapped step; NaN where there are none."""
-        return self.off / self.hits if self.hits else np.nan
-
-    def in_words(self):
-        answered = f"taps answered: {self.answered.sum()} of {len(self.steps)}{_percent(self.share_answered)}"
-        return f"{answered}; hits off the taps: {self.off} of {self.hits}{_percent(self.share_off)}"
-
-    def data(self):
-        return {
-            "tapped": len(self.steps),
-            "answered": int(self.answered.sum()),
-            "hits": self.hits,
-            "off the taps": self.off,
-            "share answered": _plain(self.share_answered),
-            "share off": _plain(self.share_off),
-        }
-
-
-@dataclass
 class Receipt:
     """What was asked of drums and what they are.
 
-    asked, got: Bars; grid: their BarGrid
-    tap: Tap, or None: no rhythm was heard
-    seed: what they were drawn by; None: not known
-    checkpoint: {"file", "sha256"}, see checkpoint_of; None: not known
-    dials: name -> value: temperature, guidance, follow and what else was turned
+    asked, got: Bars; grid: their BarGrid; tap: as tap_of gives it, None: no rhythm was heard; seed: what they
+    were drawn by, None: not known; checkpoint: {"file", "sha256"}, see checkpoint_of; dials: name -> value:
+    temperature, guidance, follow and what else was turned.
     """
 
-    asked: Bars
-    got: Bars
-    grid: BarGrid
-    tap: Tap | None = None
-    seed: int | None = None
-    checkpoint: dict | None = None
-    dials: dict = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, drums, asked, model, rhythm=None, seed=None, dials=None):
+    def __init__(self, drums, asked, model, rhythm=None, seed=None, dials=None):
         """drums: onset, vel, timeoffset (T, 9). asked: Bars, or None: nothing. rhythm: the same of the
         rhythm, of any length, or None."""
-        grid = model.grid(len(drums[0]))
-        asked = Bars.unset(grid.n_bars) if asked is None else asked
-        tap = None if rhythm is None else Tap.of(drums[0], rhythm[0])
-        return cls(asked, measure(*drums[:2], grid), grid, tap, seed, checkpoint_of(model), dict(dials or {}))
+        self.grid = model.grid(len(drums[0]))
+        self.asked = Bars.unset(self.grid.n_bars) if asked is None else asked
+        self.got = measure(*drums[:2], self.grid)
+        self.tap = None if rhythm is None else tap_of(drums[0], rhythm[0])
+        self.seed, self.checkpoint, self.dials = seed, checkpoint_of(model), dict(dials or {})
 
     def origin(self):
         """Seed, checkpoint and dials, in words."""
         words = [] if self.seed is None else [f"seed {self.seed}"]
-        if self.checkpoint:
-            file, sha = self.checkpoint["file"] or "in memory", self.checkpoint["sha256"]
-            words.append(f"checkpoint {file} (SHA-256 {sha})")
+        file, sha = self.checkpoint["file"] or "in memory", self.checkpoint["sha256"]
+        words.append(f"checkpoint {file} (SHA-256 {sha})")
         return words + [f"{name.replace('_', ' ')} {_in_words(value)}" for name, value in self.dials.items()]
 
     def figures(self):
         """How far the drums are from what was asked, and from the rhythm, in words."""
         words = [f"{name} {100 * miss:.0f} %" for name, miss in misses(self.asked, self.got).items()]
         words = [f"off what was asked, on average: {', '.join(words)}"] if words else []
-        return words + ([] if self.tap is None else [self.tap.in_words()])
+        if self.tap is None:
+            return words
+        tapped, answered, hits, off, *shares = self.tap.values()
+        answered_share, off_share = ("" if np.isnan(share) else f" ({100 * share:.0f} %)" for share in shares)
+        answered = f"taps answered: {answered} of {tapped}{answered_share}"
+        return [*words, f"{answered}; hits off the taps: {off} of {hits}{off_share}"]
 
     def table(self):
         """A table for the terminal: bar by bar what was asked and what came out, '-' where nothing was asked;
@@ -138,25 +80,35 @@ class Receipt:
     def data(self):
         """The receipt for JSON; None where nothing was asked or nothing is hit.
 
-        seed, checkpoint, dials; tap: tapped (steps), answered, hits, off the taps, and the two shares; miss:
-        mean relative error of what was asked, see `misses`; bars: for each, asked and got, with hits,
+        seed, checkpoint, dials; tap: see tap_of; miss: see misses; bars: for each, asked and got, with hits,
         velocity, voices (hits of each of the nine), and asked also forbidden (names) and style.
         """
-        return {
-            "seed": self.seed,
-            "checkpoint": self.checkpoint,
-            "dials": self.dials,
-            "tap": self.tap and self.tap.data(),
-            "miss": {name: _plain(miss) for name, miss in misses(self.asked, self.got).items()},
-            "bars": [
-                {"asked": _asked_of_bar(self.asked, bar), "got": _bar(self.got, bar)}
-                for bar in range(self.got.n_bars)
-            ],
-        }
+        data = {"seed": self.seed, "checkpoint": self.checkpoint, "dials": self.dials}
+        data |= {"tap": self.tap and _plain(self.tap), "miss": _plain(misses(self.asked, self.got))}
+        bars = range(self.got.n_bars)
+        pairs = [{"asked": _asked_of_bar(self.asked, bar), "got": _bar(self.got, bar)} for bar in bars]
+        return data | {"bars": pairs}
 
     def save(self, path):
         """Write the data as a JSON file, whole or not at all."""
         write_text(path, json_text(self.data(), indent=1) + "\n")
+
+
+def tap_of(onset, rhythm_onset):
+    """How drums (T, 9) answer a rhythm (any length, 9), on the steps that both have: how many of them are
+    tapped and how many of these answered by any hit; how many hits the drums have and how many of these are
+    off the taps; and the two shares, NaN of nothing."""
+    hit, tapped = np.asarray(onset) > 0, (np.asarray(rhythm_onset) > 0).any(-1)
+    steps = min(len(hit), len(tapped))
+    hit, tapped = hit[:steps], tapped[:steps]
+    taps, answered = int(tapped.sum()), int(hit[tapped].any(-1).sum())
+    hits, off = int(hit.sum()), int(hit[~tapped].sum())
+    counts = {"tapped": taps, "answered": answered, "hits": hits, "off the taps": off}
+    shares = {
+        "share answered": answered / taps if taps else np.nan,
+        "share off": off / hits if hits else np.nan,
+    }
+    return counts | shares
 
 
 def misses(asked, got):
@@ -175,11 +127,6 @@ def misses(asked, got):
             wish, played = asked[name][there], np.nan_to_num(got[name])[there]
             found[heading(control)] = float(np.mean(np.abs(played - wish) / np.maximum(wish, 1)))
     return found
-
-
-def is_met(wish, played):
-    """Whether so many hits are as near to what was asked as a whole number can be."""
-    return abs(played - max(wish, 0)) <= MET
 
 
 # ---- the best of several takes
@@ -207,17 +154,16 @@ def best_takes(draw, num_samples, best_of, asked, rhythm_onset, grid, onsets_kno
 
 
 def distance_from_request(take, asked, rhythm_onset, grid):
-    """How far a take, onset, vel, timeoffset (T, 9), is from the Bars asked: two numbers, of which the second
-    counts where the first are equal.
+    """How far a take, onset, vel, timeoffset (T, 9), is from the Bars asked: the mean of `misses` and, where
+    takes are equal in that, the share of the taps without a hit and that of the hits off the taps.
 
-    Takes are ranked by the mean of `misses`; ties go by the rhythm: share of its taps without a hit and share
-    of the hits off the taps. It comes second because nearly every take answers nearly every tap, whereas
-    numbers that a person gave are a wish. The model's likelihood has no say: nobody asked for the likeliest.
+    The rhythm comes second because nearly every take answers nearly every tap, whereas numbers that a person
+    gave are a wish. The model's likelihood has no say: nobody asked for the likeliest.
     """
     onset, vel = (roll.cpu().numpy() for roll in take[:2])
     miss = [*misses(asked, measure(onset, vel, grid)).values()]
-    tap = Tap.of(onset, rhythm_onset)
-    unanswered = np.nansum([1 - tap.share_answered, tap.share_off])
+    tap = tap_of(onset, rhythm_onset)
+    unanswered = np.nansum([1 - tap["share answered"], tap["share off"]])
     return round(float(np.mean(miss)) if miss else 0.0, 9), round(float(unanswered), 9)
 
 
@@ -234,14 +180,14 @@ def _content(take, onsets_known):
 
 
 def _bar(bars, bar):
-    values = {}
-    for name, control in NUMBERS.items():
-        value = bars[name][bar]
-        if control.optional and np.isnan(value):
-            continue
-        wide = control.width is not None
-        values[heading(control)] = dict(zip(VOICES, map(_plain, value))) if wide else _plain(value)
-    return values
+    values = {
+        heading(control): bars[name][bar]
+        for name, control in NUMBERS.items()
+        if not (control.optional and np.isnan(bars[name][bar]))
+    }
+    return _plain(
+        {name: dict(zip(VOICES, value)) if np.ndim(value) else value for name, value in values.items()}
+    )
 
 
 def _asked_of_bar(asked, bar):
@@ -253,7 +199,9 @@ def _asked_of_bar(asked, bar):
 
 
 def _plain(value):
-    """A number for JSON: None for NaN, whole where it is."""
+    """Numbers for JSON, a dict of them, or of such dicts: None for NaN, whole where they are."""
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
     return None if np.isnan(value) else int(value) if value == int(value) else round(float(value), 4)
 
 
@@ -264,10 +212,6 @@ def _in_words(value):
     if isinstance(value, (list, tuple)):
         return " ".join(map(_in_words, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _percent(share):
-    return "" if np.isnan(share) else f" ({100 * share:.0f} %)"
 
 
 def _cell(value):

@@ -7,9 +7,12 @@ A new flag is a field here and a row in arguments.py; a new job a row there and 
 
 import functools
 import inspect
+import itertools
 import os
 from dataclasses import dataclass, fields
 from functools import cached_property
+
+import torch
 
 from model.controls import CONTROLS, RHYTHM_KINDS
 from utils.checks import ArgumentError, check_keys, check_switch, number, whole
@@ -27,8 +30,8 @@ MOST_SEED = 2**63 - 1
 
 
 def with_arguments_of(values, *names, without=()):
-    """Decorate a function of **keywords: its signature has the fields of a dataclass, and the names; others
-    are refused."""
+    """Give a function of **keywords a signature with the fields of a dataclass and the names; others are
+    refused."""
     defaults = {field.name: field.default for field in fields(values)} | dict.fromkeys(names)
 
     def decorate(function):
@@ -67,30 +70,25 @@ class Dials:
     def __post_init__(self):
         number(self.temperature, "temperature", "a number above 0", above=True)
         whole(self.num_samples, "num_samples")
-        if self.best_of is not None:
-            whole(self.best_of, "best_of")
+        whole(1 if self.best_of is None else self.best_of, "best_of")
         if self.rhythm_is not in (None, *KINDS):
             raise ArgumentError("rhythm_is", self.rhythm_is, f"it must be one of {', '.join(KINDS)}")
         limits(self.at_most, self.playable, 1)
-        seed = (
-            int.from_bytes(os.urandom(4), "big") if self.seed is None else self.seed
-        )  # short enough to type
-        object.__setattr__(self, "seed", whole(seed, "seed", 0, MOST_SEED))
+        new = int.from_bytes(os.urandom(4), "big")  # short enough to type
+        object.__setattr__(self, "seed", whole(new if self.seed is None else self.seed, "seed", 0, MOST_SEED))
         _ = self.strengths, self.followed, self.locked  # they are read once, and kept
 
     @cached_property
     def strengths(self):
         """The guidance of each control, by name."""
-
-        def strength(value, *name):
-            return number(value, ("guidance", *name), "a number, 0 or more")
-
+        rule = "a number, 0 or more"
         if not isinstance(self.guidance, dict):
-            return dict.fromkeys(CONTROLS, strength(self.guidance))
+            return dict.fromkeys(CONTROLS, number(self.guidance, "guidance", rule))
         for name in self.guidance:
             if name not in CONTROLS:
                 raise ArgumentError("guidance", name, f"the controls are {', '.join(CONTROLS)}")
-        return {name: strength(self.guidance.get(name, GUIDANCE), name) for name in CONTROLS}
+        given = dict.fromkeys(CONTROLS, GUIDANCE) | self.guidance
+        return {name: number(strength, ("guidance", name), rule) for name, strength in given.items()}
 
     @cached_property
     def followed(self):
@@ -105,15 +103,16 @@ class Dials:
         """The voices of `lock` as a mask (9,), or None."""
         return None if self.lock is None or self.lock == () else voice_mask(self.lock, "lock")
 
-    def for_model(self):
+    def for_model(self, device):
         """The dials as `sample` and `Stream` take them."""
         follow = 1.0 if self.followed is None else self.followed
-        return {"temperature": float(self.temperature), "guidance": self.strengths, "follow": follow}
+        dials = {"temperature": float(self.temperature), "guidance": self.strengths, "follow": follow}
+        return dials | {"generator": torch.Generator(device).manual_seed(self.seed)}
 
     def turned(self):
         """The dials as they were given, name -> value, without those that are off: for a receipt."""
-        off = {"num_samples": 1, "best_of": 1, "playable": False, "lock": ()}
-        dials = {field.name: getattr(self, field.name) for field in fields(Dials) if field.name != "seed"}
+        off = {"num_samples": 1, "best_of": 1, "playable": False, "lock": (), "seed": self.seed}
+        dials = {field.name: getattr(self, field.name) for field in fields(Dials)}
         return {name: value for name, value in dials.items() if value is not None and value != off.get(name)}
 
 
@@ -148,7 +147,16 @@ class Request(Dials):
 
     def __post_init__(self):
         super().__post_init__()
-        self._check_job()
+        takes = {name: row.takes.values() for name, row in JOBS.items()}
+        if self.job not in tuple(JOBS):
+            raise ArgumentError("job", self.job, f"it must be one of {', '.join(JOBS)}")
+        for field in dict.fromkeys(itertools.chain(*takes.values())):
+            if self.is_given(field) and field not in takes[self.job]:
+                others = " or ".join(job for job, fields in takes.items() if field in fields)
+                raise ArgumentError(field, None, f"it goes with job {others}, not with {self.job}", "")
+        for names, what in JOBS[self.job].needs.items():
+            if not any(map(self.is_given, names)):
+                raise ArgumentError(names[0], None, f"job {self.job} needs {what}", "")
         for name in ("keep_tracks", "lead_in"):
             check_switch(getattr(self, name), name)
         if self.bars is not None:
@@ -163,18 +171,6 @@ class Request(Dials):
             if self.rhythm is not None:
                 three(self.rhythm, "rhythm")
         _ = self.wishes, self.laid_song, self.bars_from_0  # they are read once, and kept
-
-    def _check_job(self):
-        if self.job not in tuple(JOBS):
-            raise ArgumentError("job", self.job, f"it must be one of {', '.join(JOBS)}")
-        takes = {name: row.takes.values() for name, row in JOBS.items()}
-        for field in {field: None for row in takes.values() for field in row}:
-            if self.is_given(field) and field not in takes[self.job]:
-                others = " or ".join(job for job, fields in takes.items() if field in fields)
-                raise ArgumentError(field, None, f"it goes with job {others}, not with {self.job}", "")
-        for names, what in JOBS[self.job].needs.items():
-            if not any(map(self.is_given, names)):
-                raise ArgumentError(names[0], None, f"job {self.job} needs {what}", "")
 
     def is_given(self, name):
         """Whether a field says something: it is neither empty nor its default."""

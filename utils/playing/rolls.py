@@ -1,8 +1,6 @@
 """Rhythms and drums as users give them, checked: three rolls, onset, vel and timeoffset, (1, T, 9) each, as
 float32 tensors (T, 9) on the CPU; voices by name; and the rules that limit a step."""
 
-import operator
-
 import numpy as np
 import torch
 
@@ -24,13 +22,25 @@ def as_floats(value, name):
         raise ArgumentError(name, value, "it must be a tensor, an array or a list of numbers") from None
 
 
+def read_steps(value, name, width=None):
+    """Values step by step, with or without a leading 1 and, where there is no width, a trailing 1, as float32
+    (steps,) or (steps, width)."""
+    steps = as_floats(value, name)
+    found = f"shape {tuple(steps.shape)}"
+    if width is None and steps.ndim > 1 and steps.shape[-1] == 1:
+        steps = steps[..., 0]
+    rank = 1 if width is None else 2
+    if steps.ndim == rank + 1 and len(steps) == 1:
+        steps = steps[0]
+    if steps.ndim != rank or (width is not None and steps.shape[1] != width):
+        rule = f"it must be (1, steps{f', {width}' if width else ''})"
+        raise ArgumentError(name, value, rule + ": one version at a time" * (steps.ndim > rank), found)
+    return steps
+
+
 def read_roll(value, name, low, high, most=None):
-    """A roll as float32 (T, 9). Raises ArgumentError for another shape or a value out of range."""
-    roll = as_floats(value, name)
-    if roll.ndim == 3 and len(roll) == 1:
-        roll = roll[0]
-    if roll.ndim != 2 or roll.shape[1] != N_VOICES:
-        raise ArgumentError(name, value, f"it must be (1, steps, {N_VOICES})", f"shape {tuple(roll.shape)}")
+    """A roll as float32 (T, 9), of values in this range."""
+    roll = read_steps(value, name, N_VOICES)
     if most is not None and len(roll) > most:
         raise ArgumentError(name, value, f"a rhythm has at most {most}", f"{len(roll)} steps")
     if not ((roll >= low) & (roll <= high)).all():
@@ -51,8 +61,8 @@ def three(rolls, name):
 
 
 def read_rhythm(rhythm, seq_len):
-    """Check a rhythm, three rolls or None three times, and lay the loudest hit of each step into seq_len
-    steps. Returns three tensors (seq_len, 9) and how many of their steps the rhythm reaches."""
+    """Check a rhythm, three rolls or None three times. Returns it with the loudest hit of each step alone, as
+    three tensors (seq_len, 9), and how many of their steps it reaches."""
     if all(part is None for part in rhythm):
         return list(torch.zeros(3, seq_len, N_VOICES)), 0
     rolls = []
@@ -77,9 +87,9 @@ def drum_rolls(drums, name="drums", any_length=False):
     if len({len(part) for part in rolls}) > 1:
         found = f"{', '.join(str(len(part)) for part in rolls)} steps"
         raise ArgumentError(name, drums, "the three rolls must be equally long", found)
-    if not any_length and (not len(rolls[0]) or len(rolls[0]) % 4):
-        rule = "they must be a multiple of 4, and 4 at least"
-        raise ArgumentError(name, drums, rule, f"{len(rolls[0])} steps")
+    steps = len(rolls[0])
+    if not any_length and (not steps or steps % 4):
+        raise ArgumentError(name, drums, "they must be a multiple of 4, and 4 at least", f"{steps} steps")
     return rolls
 
 
@@ -94,38 +104,39 @@ def known_cells(known, seq_len):
     if not isinstance(known, dict) or set(known) != {*names}:
         there = ", ".join(map(str, known)) or "empty" if isinstance(known, dict) else type(known).__name__
         raise ArgumentError("known", known, f"it must be a dict of {', '.join(names)}", there)
-    onset, vel, timeoffset = drum_rolls([known[name] for name in ROLLS], "known")
-    known_onset, known_vel = (read_roll(known[name], ("known", name), 0, 1) > 0 for name in KNOWN)
-    cells = dict(zip(names, (onset, vel, timeoffset, known_onset, known_vel)))
+    rolls = drum_rolls([known[name] for name in ROLLS], "known")
+    masks = [read_roll(known[name], ("known", name), 0, 1) > 0 for name in KNOWN]
+    cells = dict(zip(names, (*rolls, *masks)))
     for name, part in cells.items():
         if len(part) != seq_len:
             rule = f"it must be as long as seq_len, {seq_len}"
             raise ArgumentError(("known", name), known, rule, f"{len(part)} steps")
-    silent = onset == 0
-    odd = known_vel & (((vel > 0) == silent) | ((timeoffset != 0) & silent))
-    rules = {
-        "known_vel is set where known_onset is not; it needs the onset of its hit": known_vel & ~known_onset,
-        "onset: a known cell must be 0 or 1, hit or not": known_onset & ~silent & (onset != 1),
-        "a cell of known_vel must have a velocity above 0 if hit, velocity and offset 0 if not": odd,
-    }
-    for rule, wrong in rules.items():
+    onset, vel, timeoffset, known_onset, known_vel = cells.values()
+    odd = known_vel & (((vel > 0) != (onset > 0)) | ((timeoffset != 0) & (onset == 0)))
+    for wrong, rule in (
+        (
+            known_vel & ~known_onset,
+            "known_vel is set where known_onset is not; it needs the onset of its hit",
+        ),
+        (known_onset & (onset != 0) & (onset != 1), "onset: a known cell must be 0 or 1, hit or not"),
+        (odd, "a cell of known_vel must have a velocity above 0 if hit, velocity and offset 0 if not"),
+    ):
         if wrong.any():
             raise ArgumentError("known", known, rule, "")
     return cells
 
 
-def bar_latents(latent, bars, size):
-    """Latents (1, bars, size) as float32 (bars, size) on the CPU. Raises ArgumentError."""
-    read = as_floats(latent, "latent")
-    if read.shape != (1, bars, size) or not read.isfinite().all():
-        rule = f"it must be (1, {bars}, {size}), finite numbers for each bar of seq_len"
-        raise ArgumentError("latent", latent, rule, f"shape {tuple(read.shape)}")
-    return read[0]
+def lock_voices(known, drums, locked, steps):
+    """The known cells, a dict or None, with the voices `locked` (9,) as in drums, over and over."""
+    cells = locked.expand(steps, len(locked))
+    mine = dict(zip((*ROLLS, *KNOWN), (*looped(drum_rolls(drums), steps), cells, cells)))
+    mine = known_cells(mine, steps)
+    return {name: torch.where(cells, mine[name], known[name]) for name in mine} if known else mine
 
 
 def limits(at_most, playable, seq_len):
-    """What a step may hit: (seq_len, 3, 9), of the hats, of the voices for hands, and of all, the number of
-    voices that may be hit together, and 9 at the voices that this is not about; None without a limit."""
+    """How many of the hats, of the voices for hands and of all may be hit together on a step: (seq_len, 3,
+    9), 9 at the other voices; None without a limit."""
     check_switch(playable, "playable")
     if at_most is None and not playable:
         return None
@@ -146,16 +157,18 @@ def voice_mask(voices, name):
         found = [voice_index(voice) if isinstance(voice, str) else voice for voice in voices]
     if not found:
         raise ArgumentError(name, voices, f"it must name a voice or several: {', '.join(VOICES)}")
-    return torch.isin(torch.arange(N_VOICES), indices(found, name, N_VOICES))
+    return one_of(found, name, N_VOICES)
 
 
-def indices(value, name, n):
-    """One number or several, from 0 to n - 1, as a tensor. Raises ArgumentError."""
+def one_of(value, name, n):
+    """One number or several, from 0 to n - 1, as a mask (n,) bool. Raises ArgumentError."""
     several = [value] if not hasattr(value, "__iter__") else list(value)
+    mask = torch.zeros(n, dtype=torch.bool)
     try:
-        found = [operator.index(number) for number in several if not isinstance(number, bool)]
-    except TypeError:
-        found = []
-    if len(found) < max(1, len(several)) or not all(0 <= number < n for number in found):
+        for number in several:
+            mask[whole(number, name, 0, n - 1)] = True
+    except ArgumentError:
+        mask[:] = False
+    if not mask.any():
         raise ArgumentError(name, value, f"it must be a number or several, from 0 to {n - 1}")
-    return torch.tensor(found)
+    return mask

@@ -3,19 +3,29 @@
 examples/song.yaml shows what a song file looks like. A song ends up as what is asked of each bar, Bars.
 """
 
+import itertools
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
-from utils.checks import ArgumentError, check_keys, check_switch, whole, within
-from utils.config.yaml_file import read_file
+from utils.checks import ArgumentError, as_number, check_keys, check_switch, whole, within
 from utils.get_model import given_model
 from utils.midi.drums import N_VOICES, voice_index
 from utils.midi.read import MAX_BARS
 from utils.playing.controls import FORBIDDEN, NUMBERS, Bars, to_model_units
 from utils.playing.rolls import KNOWN, ROLLS
-from utils.playing.wishes import BAR, WISHES, Wish, ask, check_voices, read_number
+from utils.playing.wishes import (
+    BAR,
+    WISHES,
+    Wish,
+    ask,
+    check_mapping,
+    check_voices,
+    read_mapping,
+    read_number,
+)
 
 SONG_KEYS = ("sections", "order", "arc", "rhythm")
 SECTION_KEYS = ("name", "bars", "repeat", "fill", *WISHES)
@@ -35,10 +45,9 @@ CRASH = voice_index("crash")
 
 @dataclass
 class Song:
-    """What is asked of a song. sections: [(name, bars)] in the order they are played. asked: Bars. half
-    (bars,) bool: bars whose second half alone is a fill; crash (bars,) bool: bars that begin with a crash
-    after a fill. loops: whether a rhythm that is shorter comes round again; otherwise the model goes on by
-    itself."""
+    """What is asked of a song. sections: [(name, bars)] in the order they are played. asked: Bars. half,
+    crash (bars,) bool: bars whose second half alone is a fill, and that begin with a crash after one. loops:
+    whether a rhythm that is shorter comes round again; otherwise the model goes on by itself."""
 
     sections: list
     asked: Bars
@@ -46,18 +55,12 @@ class Song:
     crash: np.ndarray
     loops: bool
 
-    @property
-    def n_bars(self):
+    def __len__(self):
         return self.asked.n_bars
 
-    def __len__(self):
-        return self.n_bars
-
     def __str__(self):
-        starts = np.cumsum([1] + [bars for _, bars in self.sections])
-        return ", ".join(
-            f"{name} {start}-{start + bars - 1}" for (name, bars), start in zip(self.sections, starts)
-        )
+        ends = np.cumsum([bars for _, bars in self.sections])
+        return ", ".join(f"{name} {end - bars + 1}-{end}" for (name, bars), end in zip(self.sections, ends))
 
     def arguments(self, rhythm=(None, None, None), model=None, follow="literal"):
         """The arguments of `generate` by name: generate(**song.arguments(rhythm), seed=1).
@@ -70,23 +73,20 @@ class Song:
         rhythm = rhythm if rhythm[0] is None else self.rhythm(rhythm, model.steps_per_bar)
         arguments = {f"piano_roll_{part}": roll for part, roll in zip(ROLLS, rhythm)} | self.curves(model)
         arguments |= {"masks": None, "seq_len": self.grid(model).n_steps, "model": model, "follow": follow}
-        known = self.crashes(rhythm, model, follow)
-        return arguments if known is None else arguments | {"known": known}
+        return arguments | {"known": self.crashes(rhythm, model, follow)}
 
     def grid(self, model):
-        return model.grid(self.n_bars * model.steps_per_bar)
+        return model.grid(len(self) * model.steps_per_bar)
 
     def rhythm(self, rolls, steps_per_bar, n_steps=0):
-        """The rolls (1, T, 9) of a rhythm; where it loops, whole bars of it, n_steps at least, over and over
-        to the end of the song."""
+        """The rolls (1, T, 9) of a rhythm; where it loops, whole bars of it, n_steps at least, to the end."""
         if not self.loops:
             return tuple(rolls)
         rolls = [torch.as_tensor(roll) for roll in rolls]
-        long = max(rolls[0].shape[-2], n_steps)
-        rest = -(-long // steps_per_bar) * steps_per_bar - rolls[0].shape[-2]
-        rolls = [torch.nn.functional.pad(roll, (0, 0, 0, rest)) for roll in rolls]
-        steps = torch.arange(self.n_bars * steps_per_bar)
-        return tuple(roll[..., steps % roll.shape[-2], :] for roll in rolls)
+        own = rolls[0].shape[-2]
+        loop = -(-max(own, n_steps) // steps_per_bar) * steps_per_bar
+        rest, steps = loop - own, torch.arange(len(self) * steps_per_bar) % loop
+        return tuple(torch.nn.functional.pad(roll, (0, 0, 0, rest))[..., steps, :] for roll in rolls)
 
     def crashes(self, rhythm, model, follow):
         """The crashes after fills as known cells, see `arguments`; or None."""
@@ -106,14 +106,13 @@ class Song:
         curves = to_model_units(self.asked, model.normalize_factor, grid)
         instrument = curves["instrument"][0]
         for flagged, voices in ((self.half, TOMS), (self.crash, [CRASH])):
-            for bar, voice in ((bar, voice) for bar in np.flatnonzero(flagged) for voice in voices):
-                steps = grid.steps_of(bar)
-                share, length = instrument[steps.start, voice], steps.stop - steps.start
-                first, last = (length // 2, length) if voice in TOMS else (0, 1)
-                if share > 0:  # neither unset nor forbidden; the mean of the bar stays what is asked
-                    instrument[steps, voice] = FORBIDDEN
-                    here = slice(steps.start + first, steps.start + last)
-                    instrument[here, voice] = share * length / (last - first)
+            for bar, voice in itertools.product(np.flatnonzero(flagged), voices):
+                shares = instrument[grid.steps_of(bar), voice]
+                here = slice(len(shares) // 2, None) if voice in TOMS else slice(1)
+                if shares[0] > 0:  # neither unset nor forbidden; the mean of the bar stays what is asked
+                    share = shares[0] * len(shares) / len(shares[here])
+                    shares[:] = FORBIDDEN
+                    shares[here] = share
         return curves
 
 
@@ -131,12 +130,9 @@ def read_song(song):
 
     Returns a Song. Raises ArgumentError naming the file, the section, the key, the value and the rule.
     """
-    source = "song" if isinstance(song, dict) else song
-    song, problems = (song, []) if isinstance(song, dict) else read_file(song)
-    with within(source):
-        if problems:
-            raise ValueError("; ".join(problems))
-        return _laid_out(_mapping(song, SONG_KEYS))
+    values = song if isinstance(song, dict) else read_mapping(song, SONG_KEYS)
+    with within("song" if values is song else song):
+        return _laid_out(check_mapping(values, SONG_KEYS))
 
 
 def _laid_out(song):
@@ -149,10 +145,10 @@ def _laid_out(song):
     parts = []
     for name, section, bars in sections:
         with within(f"section {name}"):
-            parts.append(ask(bars, **{key: section[key] for key in WISHES if section.get(key) is not None}))
+            parts.append(ask(bars, **{key: section.get(key) for key in WISHES}))
     asked = Bars.joined(parts)
     with within("arc"):
-        _bend(asked, _mapping(song.get("arc") or {}, ARC_KEYS))
+        _bend(asked, check_mapping(song.get("arc") or {}, ARC_KEYS))
     names = [(name, bars) for name, _, bars in sections]
     laid = Song(names, asked, *np.zeros((2, total), bool), song.get("rhythm") == "loop")
     end = 0
@@ -176,7 +172,7 @@ def _ordered(song):
         name = section.get("name") if isinstance(section, dict) else None
         name = str(place if name is None else name)
         with within(f"section {name}"):
-            bars = whole(_mapping(section, SECTION_KEYS).get("bars"), "bars")
+            bars = whole(check_mapping(section, SECTION_KEYS).get("bars"), "bars")
             check_voices(section.get("voices"))
             named.append((name, section, bars, whole(section.get("repeat", 1), "repeat")))
     names = [name for name, *_ in named]
@@ -190,13 +186,6 @@ def _ordered(song):
             check_keys(order, names, "section")
         named = [named[names.index(name)] for name in order]
     return [(name, section, bars) for name, section, bars, repeat in named for _ in range(repeat)]
-
-
-def _mapping(value, keys):
-    if not isinstance(value, dict):
-        raise ArgumentError((), value, f"it must hold keys out of {', '.join(keys)}")
-    check_keys(value, keys)
-    return value
 
 
 def _bend(asked, arc):
@@ -224,7 +213,7 @@ def _bend_curve(curve, control, name, value):
         ((how, amount),) = value.items()
         least = -np.inf if how == "add" else 0
     with within(*[name] * bool(how)):
-        wanted = Wish.read(how or name, amount, lambda item: read_number(item, least)).over(len(curve))
+        wanted = Wish(how or name, amount, partial(read_number, least=least)).over(len(curve))
     if not how:
         curve[:] = np.where(np.isnan(curve), wanted, curve)
         return
@@ -235,7 +224,15 @@ def _bend_curve(curve, control, name, value):
 def _fill(song, fill, bars, end):
     """Make a fill of the last bars of a section of so many bars, which ends before bar `end` (from 0), in
     place. A crash is noted, not yet asked for: its bar may become a fill itself."""
-    length, crash, wishes = _checked(fill, bars)
+    if not isinstance(fill, dict):
+        fill = {"bars": 0 if fill is None else fill}
+    check_keys(fill, FILL_KEYS)
+    length, crash = fill.get("bars", 1), fill.get("crash", True)
+    wishes = {name: fill.get(name) for name in ARC_KEYS}
+    if as_number(length) not in (0.5, *range(bars + 1)):
+        rule = f"it must be 0.5 or a whole number, and at most the {bars} of the section"
+        raise ArgumentError("bars", length, rule)
+    check_switch(crash, "crash", "true or false")
     if not length:
         return
     n, asked = -int(-length // 1), song.asked
@@ -256,20 +253,6 @@ def _fill(song, fill, bars, end):
         _halve(asked, was, here)
         song.half[end - 1] = True
     song.crash[end : end + 1] = crash
-
-
-def _checked(fill, bars):
-    """How long a fill is, whether a crash follows, and its wishes."""
-    if not isinstance(fill, dict):
-        fill = {"bars": 0 if fill is None else fill}
-    check_keys(fill, FILL_KEYS)
-    length, crash = fill.get("bars", 1), fill.get("crash", True)
-    number = isinstance(length, (int, float)) and not isinstance(length, bool)
-    if not number or not 0 <= length <= bars or (length % 1 and length != 0.5):
-        rule = f"it must be 0.5 or a whole number, and at most the {bars} of the section"
-        raise ArgumentError("bars", length, rule)
-    check_switch(crash, "crash", "true or false")
-    return length, crash, {name: fill.get(name) for name in ARC_KEYS}
 
 
 def _halve(asked, was, here):

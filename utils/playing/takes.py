@@ -2,7 +2,6 @@
 
 import base64
 from html import escape
-from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,17 +17,16 @@ from utils.midi.read import read_midi
 from utils.midi.sound import render
 from utils.midi.timeline import Timeline
 from utils.midi.write import early_hits, roll_to_midi
-from utils.playing.controls import Bars, from_model_units, read_curves
+from utils.playing.controls import Bars, read_curves
 from utils.playing.receipt import Receipt
-from utils.playing.rolls import as_floats, drum_rolls
+from utils.playing.rolls import drum_rolls, read_steps
 
 
 class Take:
     """One version of drums, and where it comes from. A notebook shows its picture, its table and a player.
 
     onset, vel, time: float32 (1, T, 9) on the CPU. A take goes where drums go: infill(take, bars=1),
-    gist(take), convert_to_midi(*take, inverse_mapping, path). receipt: utils.playing.receipt.Receipt. rhythm:
-    three rolls, or None.
+    convert_to_midi(*take, inverse_mapping, path). receipt: a Receipt. rhythm: three rolls, or None.
 
         take = Take(infill(drums, bars=1, density=curve, seed=3), asked={"density": curve}, seed=3)
     """
@@ -54,25 +52,26 @@ class Take:
         intensity, instrument, style and masks as generate takes them; None: nothing. rhythm: the three rolls
         that were heard.
         model, seed: with which they were drawn; model: default: the one built last. dials: what else is to be
-        on the receipt, name -> value. name: what the picture is called. tempo, source, keep_tracks, lead_in:
-        as for convert_to_midi; kit: a name or a YAML file, see utils/midi/kits.py. Raises ValueError naming
-        the argument.
+        on the receipt, name -> value. name: the title. tempo, source, keep_tracks, lead_in: as for
+        convert_to_midi; kit: a name or a YAML file, see utils/midi/kits.py. Raises ValueError.
         """
-        model = given_model(model)
-        rolls = drum_rolls(drums, any_length=True)
+        model, rolls = given_model(model), drum_rolls(drums, any_length=True)
         heard = None if rhythm is None else drum_rolls(rhythm, "rhythm", any_length=True)
         self.onset, self.vel, self.time = (roll[None] for roll in rolls)
-        self.rhythm = heard and [roll[None] for roll in heard]
-        self.name = name
+        self.rhythm, self.name = heard and [roll[None] for roll in heard], name
         self._midi = {"tempo": tempo, "source": source, "keep_tracks": keep_tracks, "lead_in": lead_in}
         self._pitches = pitches_of(kit)
         check_written(kit, **self._midi)
+        for argument, value in (("asked", asked), ("dials", dials)):
+            if not isinstance(value, (dict, type(None))):
+                found = f"of type {type(value).__name__}"
+                raise ArgumentError(argument, value, "it must be a dict, name -> value", found)
         if asked is not None and not isinstance(asked, Bars):
-            asked = _bars_asked(asked, rolls, model)
-        if not isinstance(dials, (dict, type(None))):
-            found = f"of type {type(dials).__name__}"
-            raise ArgumentError("dials", dials, "it must be a dict, name -> value", found)
-        self.receipt = Receipt.of(rolls, asked, model, heard, seed, dials)
+            with within("asked"):
+                check_keys(asked, [*CONTROLS, "masks"], "control")
+            grid = model.grid(len(rolls[0]))
+            *_, asked = read_curves(asked, asked.get("masks"), grid, model.normalize_factor)
+        self.receipt = Receipt(rolls, asked, model, heard, seed, dials)
 
     def __iter__(self):
         return iter((self.onset, self.vel, self.time))
@@ -84,9 +83,8 @@ class Take:
 
     def bpm(self):
         """The tempo, as text: "96", or "90 to 120" where it changes."""
-        if self._midi["source"] is not None:
-            return Timeline.of(read_midi(self._midi["source"])).bpm()
-        return f"{120 if self._midi['tempo'] is None else self._midi['tempo']:g}"
+        source, tempo = self._midi["source"], self._midi["tempo"]
+        return f"{tempo or 120:g}" if source is None else Timeline.of(read_midi(source)).bpm()
 
     def save(self, path):
         """Write the MIDI file. Returns its hits, as convert_to_midi does."""
@@ -109,9 +107,7 @@ class Take:
 
     def early_hits(self):
         """How many hits ahead of the very first beat are put on it, for want of a lead-in."""
-        if self._midi["lead_in"]:
-            return 0
-        return early_hits(self.onset[0], self.time[0])
+        return 0 if self._midi["lead_in"] else early_hits(self.onset[0], self.time[0])
 
     def plot(self, path=None):
         """The picture, a matplotlib Figure: rhythm, roll, asked and got. path: of a PNG to write, or None."""
@@ -123,29 +119,16 @@ class Take:
         return draw_result(path, [roll[0] for roll in self], rhythm, self.receipt, title)
 
     def _repr_html_(self):
-        self.plot().savefig(png := BytesIO(), format="png")
-        source, name = f"data:image/png;base64,{_text(png.getvalue())}", escape(self.name)
-        picture = f'<img style="max-width: 100%" alt="{name}" src="{source}">'
-        return f"<div>{picture}<pre>{escape(self.receipt.table())}</pre>{self._player()}</div>"
-
-    def _player(self):
         with TemporaryDirectory() as folder:
+            self.plot(png := Path(folder) / "take.png")
+            source, name = f"data:image/png;base64,{_text(png)}", escape(self.name)
+            picture = f'<img style="max-width: 100%" alt="{name}" src="{source}">'
             try:
-                self.wav(path := Path(folder) / "take.wav")
+                self.wav(wav := Path(folder) / "take.wav")
+                player = f'<audio controls src="data:audio/wav;base64,{_text(wav)}"></audio>'
             except ValueError as error:
-                return f"<p>{escape(str(error))}</p>"
-            return f'<audio controls src="data:audio/wav;base64,{_text(path.read_bytes())}"></audio>'
-
-
-def _bars_asked(asked, rolls, model):
-    """The Bars of a dict of curves and masks as `generate` takes them."""
-    if not isinstance(asked, dict):
-        rule = "it must be Bars, or a dict of what generate was asked"
-        raise ArgumentError("asked", asked, rule, f"of type {type(asked).__name__}")
-    with within("asked"):
-        check_keys(asked, [*CONTROLS, "masks"], "control")
-    curves, mask = read_curves(asked, asked.get("masks"), len(rolls[0]), model.normalize_factor)
-    return from_model_units(curves, mask, model.normalize_factor, model.grid(len(rolls[0])))
+                player = f"<p>{escape(str(error))}</p>"
+        return f"<div>{picture}<pre>{escape(self.receipt.table())}</pre>{player}</div>"
 
 
 def takes_of(drums, name="take", **about):
@@ -170,13 +153,8 @@ def convert_to_midi(
     Returns a structured array of the hits in the order of time: `time` and `duration` in seconds, `pitch`,
     `velocity` (1 to 127). Raises ValueError naming the argument or the file.
     """
-    rolls, path = [], file_name(path, "path")
-    for name, roll in (("onset", onset), ("vel", vel), ("time", time)):
-        roll = as_floats(roll, name).numpy()
-        if roll.shape[-1:] != (N_VOICES,) or roll.ndim not in (2, 3) or (roll.ndim == 3 and len(roll) != 1):
-            rule = f"it must be (1, steps, {N_VOICES}): one version at a time"
-            raise ArgumentError(name, roll, rule, f"shape {roll.shape}")
-        rolls.append(roll.reshape(-1, N_VOICES))
+    path, named = file_name(path, "path"), {"onset": onset, "vel": vel, "time": time}
+    rolls = [read_steps(roll, name, N_VOICES).numpy() for name, roll in named.items()]
     written = {"source": source, "keep_tracks": keep_tracks, "lead_in": lead_in}
     return roll_to_midi(*rolls, inverse_mapping, path, tempo, **written)
 
@@ -186,5 +164,5 @@ def check_written(kit=None, **written):
     roll_to_midi(*np.zeros((3, 0, N_VOICES)), pitches_of(kit), **written)
 
 
-def _text(content):
-    return base64.b64encode(content).decode()
+def _text(path):
+    return base64.b64encode(path.read_bytes()).decode()

@@ -1,13 +1,13 @@
 """A musician's wishes: one value for all bars or several, checked as they enter, then laid out over bars."""
 
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from model.bars import BarGrid
 from model.controls import CONTROLS
-from utils.checks import ArgumentError, within
+from utils.checks import ArgumentError, check_keys, within
+from utils.config.yaml_file import read_file
 from utils.midi.drums import voice_index
 from utils.playing.controls import FORBIDDEN, Bars, as_ids, style_weights
 
@@ -16,21 +16,15 @@ BAR = BarGrid.four_four(16, 4)  # a voice can't have more hits than it has steps
 UNSET_WORDS = ("", "-", "none")
 
 
-@dataclass(frozen=True)
 class Wish:
     """Values for bars: one, several, or the two ends of a ramp."""
 
-    name: str
-    items: list
-    ramp: bool = False
-
-    @classmethod
-    def read(cls, name, value, read_item):
-        """Of a value as read_wishes takes it; read_item checks an item, or None, left to the model."""
-        ramp = isinstance(value, dict) and value.keys() == {"from", "to"}
-        items = [value["from"], value["to"]] if ramp else _items(value) or [None]
+    def __init__(self, name, value, read_item):
+        """value: as read_wishes takes it; read_item checks an item, or None, left to the model."""
+        self.name, self.ramp = name, isinstance(value, dict) and value.keys() == {"from", "to"}
+        items = [value["from"], value["to"]] if self.ramp else items_of(value) or [None]
         with within(name):
-            return cls(name, [read_item(item) for item in items], ramp)
+            self.items = [read_item(item) for item in items]
 
     def over(self, n_bars):
         """A value for each bar, evenly stretched, as an array. ArgumentError for more values than bars."""
@@ -59,16 +53,16 @@ def read_wishes(forbid=(), **wishes):
         most = control.units and control.units(BAR.longest) * control.highest
         read_item = style_weights if control.n_ids else partial(read_number, least=control.fewest, most=most)
         if control.width is None:
-            read.append((name, None, Wish.read(control.wish, value, read_item)))
+            read.append((name, None, Wish(control.wish, value, read_item)))
             continue
         check_voices(value)
         with within(control.wish):
-            for voice, hits in value.items():
-                read.append((name, voice_index(voice), Wish.read(voice, hits, read_item)))
+            read += [
+                (name, voice_index(voice), Wish(voice, hits, read_item)) for voice, hits in value.items()
+            ]
+    never = Wish("forbid", FORBIDDEN, float)
     with within("forbid"):
-        for voice in filter(None, _items(forbid)):
-            read.append(("instrument", voice_index(voice), Wish("forbid", [FORBIDDEN])))
-    return read
+        return read + [("instrument", voice_index(voice), never) for voice in filter(None, items_of(forbid))]
 
 
 def lay_out(wishes, n_bars):
@@ -93,10 +87,9 @@ def read_number(item, least, most=np.inf):
     """A number of a wish, NaN for None."""
     try:
         number = np.nan if item is None else float(item)
-        wrong = isinstance(item, bool) or np.isinf(number) or number < least or number > most
     except (TypeError, ValueError):
-        wrong = True
-    if wrong:
+        number = np.inf
+    if isinstance(item, bool) or np.isinf(number) or number < least or number > most:
         rule = "a number" if least == -np.inf else f"a number, {least:g} or more"
         rule = rule if most == np.inf else f"a number, {least:g} to {most:g}"
         raise ArgumentError((), item, f"it must be {rule}, or '-' to leave it to the model")
@@ -108,7 +101,23 @@ def check_voices(voices):
         raise ArgumentError("voices", voices, "it must be voice names with hits per bar, as 'kick: 4'")
 
 
-def _items(value):
+def check_mapping(value, keys):
+    if not isinstance(value, dict):
+        raise ArgumentError((), value, f"it must hold keys out of {', '.join(keys)}")
+    check_keys(value, keys)
+    return value
+
+
+def read_mapping(path, keys):
+    """The dict in a YAML file, which has some of these keys. Raises ArgumentError naming the file."""
+    values, problems = read_file(path)
+    with within(path):
+        if problems:
+            raise ValueError("; ".join(problems))
+        return check_mapping({} if values is None else values, keys)
+
+
+def items_of(value):
     """The items of a wish: of text with commas, of an array, of a list, or the one value."""
     if isinstance(value, str):
         value = value.split(",")

@@ -1,5 +1,4 @@
-"""The processes of a training run: one by itself, or as many as torchrun started, on one machine or
-several."""
+"""The processes of a training run: one by itself, or as many as torchrun started, on one or more machines."""
 
 import os
 from dataclasses import dataclass
@@ -15,8 +14,7 @@ class Processes:
     """This process (rank, from 0; local_rank among those on its machine) among all (count) of them.
 
     Process 0 is the main one: it alone reads and writes the run folder and prints. The methods exchange small
-    tensors and Python values on the CPU; gradients are DistributedDataParallel's business. With one process
-    every method returns what it was given.
+    tensors and values on the CPU; gradients are DistributedDataParallel's business.
     """
 
     rank: int = 0
@@ -63,9 +61,7 @@ ALONE = Processes()
 
 def join_processes():
     """The Processes that torchrun started, this one among them, connected; by its environment variables.
-
-    ValueError where torchrun was started so that a restart would hang.
-    """
+    ValueError where a restart would hang."""
     if "LOCAL_RANK" not in os.environ:
         return ALONE
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
@@ -96,10 +92,7 @@ def restarted():
 
 
 def device_of(processes, name):
-    """The torch.device of Training.device `name`; with several processes each has a GPU of its own.
-
-    ValueError where several would share one.
-    """
+    """The torch.device of Training.device `name`; with several processes each has a GPU of its own."""
     if processes.count == 1:
         return pick_device(name)
     if ":" in name or name == "mps":
@@ -107,14 +100,10 @@ def device_of(processes, name):
             f"Training.device: {name!r}; with {processes.count} processes it must be auto, cuda or cpu: "
             "each takes a GPU of its own"
         )
-    device = pick_device(name)
-    if device.type == "mps":  # what auto finds
+    if pick_device(name).type != "cuda":  # auto may have found mps
         return torch.device("cpu")
-    if device.type == "cuda":
-        if processes.local_rank >= torch.cuda.device_count():
-            raise ValueError(
-                f"--nproc-per-node: more than the {torch.cuda.device_count()} GPUs of this machine"
-            )
-        device = torch.device("cuda", processes.local_rank)
-        torch.cuda.set_device(device)
+    if processes.local_rank >= torch.cuda.device_count():
+        raise ValueError(f"--nproc-per-node: more than the {torch.cuda.device_count()} GPUs of this machine")
+    device = torch.device("cuda", processes.local_rank)
+    torch.cuda.set_device(device)
     return device

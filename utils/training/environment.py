@@ -1,8 +1,5 @@
 """What a run was made with: environment.json, one entry for each time that the run was started or resumed.
-
-Beside the config it is what it takes to make the run again. It names no host, no user and no path on the
-machine.
-"""
+With the config it is what it takes to make the run again. It names no host, no user and no path."""
 
 import json
 import os
@@ -25,32 +22,26 @@ DECISIVE = ("python", "commit", "dirty", "torch", "numpy", "torch_threads", "gpu
 
 def record_environment(run_dir, step):
     """Adds the present environment to run_dir/environment.json: the run is started, or resumed, at `step`.
+    A file that is missing or isn't what this program writes is begun anew.
 
     Returns text that says in what it differs from the session before, as far as that may change the numbers:
     "torch 2.13.0 (was 2.12.1), ..."; empty where it doesn't differ, or where nothing is resumed.
     """
     path = Path(run_dir) / ENVIRONMENT_FILE
-    sessions = _read(path)
+    try:
+        sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"]
+        sessions = [session for session in sessions if isinstance(session, dict)]
+    except (OSError, ValueError, KeyError, TypeError):
+        sessions = []
     sessions.append({"step": step, **environment()})
     write_text(path, json_text({"sessions": sessions}, indent=1) + "\n")
     return _changes(*sessions[-2:]) if step > 0 and len(sessions) > 1 else ""
 
 
-def _read(path):
-    """The sessions in the file; none where it is missing or isn't what this program writes."""
-    try:
-        sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"]
-        return [session for session in sessions if isinstance(session, dict)]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-
-
 def _changes(before, now):
     before, now = ({**session, **session.get("packages", {})} for session in (before, now))
-    differing = [name for name in DECISIVE if before.get(name) != now.get(name)]
-    return ", ".join(
-        f"{name.replace('_', ' ')} {now.get(name)} (was {before.get(name)})" for name in differing
-    )
+    both = {name.replace("_", " "): (now.get(name), before.get(name)) for name in DECISIVE}
+    return ", ".join(f"{name} {new} (was {old})" for name, (new, old) in both.items() if new != old)
 
 
 def environment():
@@ -91,11 +82,13 @@ def _packages():
 def _commit():
     """The commit that the program is at and whether tracked files differ from it, as far as there is one."""
     try:
-        if Path(_git("rev-parse", "--show-toplevel")).resolve() != PROGRAM:
-            return {"commit": None}  # the program only lies somewhere in another repository
-        return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "-uno"))}
+        if (
+            Path(_git("rev-parse", "--show-toplevel")).resolve() == PROGRAM
+        ):  # not another repository around it
+            return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "-uno"))}
     except (OSError, subprocess.SubprocessError):
-        return {"commit": None}
+        pass
+    return {"commit": None}
 
 
 def _git(*words):

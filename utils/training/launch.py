@@ -1,5 +1,4 @@
-"""Before a run: from the command line to a config, and everything that can be wrong with it, reported
-together."""
+"""Before a run: from the command line to a config, and all that can be wrong with it, reported together."""
 
 from pathlib import Path
 
@@ -10,11 +9,8 @@ from utils.device import pick_device
 
 
 def run_config(config, overrides, resume=None, restarted=False):
-    """The Config of a run, and whether the run is resumed.
-
-    resume: the run folder that --resume names. restarted: torchrun started this process again, so that the
-    run is resumed where it has a checkpoint.
-    """
+    """The Config of a run, and whether it is resumed. resume: the run folder that --resume names. restarted:
+    torchrun started this process again, so that the run is resumed where it has a checkpoint."""
     if resume is None:
         cfg = load_config(config, overrides)
         if not (restarted and latest_checkpoint(Path(cfg.Training.run_dir) / "checkpoints")):
@@ -27,8 +23,7 @@ def run_config(config, overrides, resume=None, restarted=False):
 
 
 def check_run(cfg, n_processes=1, resume=False, init_from=None, midi_dir=None):
-    """Raises ConfigError with all that speaks against this run, as far as it can be told before data is
-    read."""
+    """Raises ConfigError with all that speaks against this run, as far as is known before data is read."""
     training, problems = cfg.Training, []
 
     def attempt(prefix, work, *arguments):
@@ -67,8 +62,7 @@ def check_run(cfg, n_processes=1, resume=False, init_from=None, midi_dir=None):
 
 
 def check_corpus(cfg, cache):
-    """Raises ValueError where the config was made for another corpus than the cache is of: batches would
-    differ."""
+    """Raises ValueError where the config was made for another corpus: batches would differ."""
     wanted = cfg.Data.normalize_factor
     if wanted not in (None, cache.normalize_factor):
         raise ValueError(

@@ -1,5 +1,4 @@
-"""What the training loop leans on: averaged weights, the guard against NaN, stop signals, the clock,
-speed."""
+"""What the training loop leans on: averaged weights, a guard against NaN, stop signals, a clock, speed."""
 
 import ctypes
 import signal
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
+STOPPING = (signal.SIGTERM, signal.SIGINT)
 MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD = -1, -3  # what glibc's mallopt calls them
 
 
@@ -66,8 +66,7 @@ class FiniteGuard:
         self.bad = torch.full((3,), -1.0, dtype=dtype, device=device)  # step, loss, norm; step -1: none
 
     def before_step(self, step, loss, norm):
-        """step: number of the optimizer step that is due; loss, norm: 0-d tensors, of its loss and
-        gradient."""
+        """step: of the optimizer step that is due; loss, norm: 0-d tensors, of its loss and gradient."""
         finite = torch.isfinite(loss) & torch.isfinite(norm)
         seen = torch.stack((torch.full_like(norm, step), loss, norm)).to(self.bad.dtype)
         self.bad = torch.where(finite | (self.bad[0] >= 0), self.bad, seen)
@@ -86,33 +85,29 @@ class FiniteGuard:
             )
 
 
-class StopSignals:
-    """Within it, SIGTERM and Ctrl-C only set `requested`: the loop finishes its step and saves.
+@contextmanager
+def stop_signals():
+    """Within it, SIGTERM and Ctrl-C only add to the list that it gives: the loop finishes its step and saves.
 
     Without effect in a thread other than the main one, which gets no signals.
     """
+    requested, before = [], {}
 
-    def __init__(self):
-        self.requested, self.before = False, {}
+    def request(number, frame):
+        requested.append(number)
 
-    def __enter__(self):
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self.before[number] = signal.signal(number, self._request)
-        return self
-
-    def _request(self, number, frame):
-        self.requested = True
-
-    def __exit__(self, *error):
-        for number, handler in self.before.items():
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, request) for number in STOPPING}
+    try:
+        yield requested
+    finally:
+        for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def ignore_stop_signals(worker=None):
-    """For processes that prepare batches: Ctrl-C reaches them too, and the training process still needs
-    them."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    """For processes that prepare batches: Ctrl-C reaches them too, and training still needs them."""
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -124,14 +119,11 @@ class Clock:
 
     def waiting(self, batches):
         """The same batches; the time that each takes to come is noted."""
-        batches = iter(batches)
-        while True:
-            asked = time.perf_counter()
-            batch = next(batches, None)
+        asked = time.perf_counter()
+        for batch in batches:
             self.waited += time.perf_counter() - asked
-            if batch is None:
-                return
             yield batch
+            asked = time.perf_counter()
 
     @contextmanager
     def stopped(self):
@@ -143,10 +135,10 @@ class Clock:
     def lap(self, n_windows):
         """Figures since the last lap, in which n_windows were trained on: samples_per_second, and data_wait,
         the share of the time in which nothing was done but wait for a batch."""
-        now = time.perf_counter()
-        taken, waited = now - self.began, self.waited
-        self.began, self.waited = now, 0.0
-        return {"samples_per_second": n_windows / taken, "data_wait": waited / taken}
+        taken = time.perf_counter() - self.began
+        figures = {"samples_per_second": n_windows / taken, "data_wait": self.waited / taken}
+        self.began, self.waited = self.began + taken, 0.0
+        return figures
 
 
 def compile_model(model):
@@ -157,10 +149,8 @@ def compile_model(model):
 
 
 def keep_freed_memory():
-    """Lets glibc keep what tensors on the CPU free, for the next ones. Elsewhere nothing happens.
-
-    Otherwise a step asks the system for the same hundreds of megabytes again and again, page by page.
-    """
+    """Lets glibc keep what tensors on the CPU free, or a step asks the system for the same hundreds of
+    megabytes again and again, page by page. Elsewhere nothing happens."""
     try:
         set_option = ctypes.CDLL(None).mallopt
     except (OSError, TypeError, AttributeError):  # macOS, Windows, musl

@@ -10,12 +10,10 @@ def to_device(batch, device):
 
 
 def unset_context(batch):
-    """The same batch with the rhythm reaching the decoder through the bar's latent alone."""
     return batch | {"use_context": torch.zeros_like(batch["use_context"])}
 
 
 def unset_rhythm(batch):
-    """The same batch without the rhythm."""
     return unset_context(batch) | {"use_latent": torch.zeros_like(batch["use_latent"])}
 
 
@@ -38,8 +36,7 @@ def likelihood(model, batches, device, settings=("given", "unset"), autocast=Non
 
     onset: per step, the nine voices summed; velocity, offset: per hit; total: all three per step. The latent
     is its mean. batches: iterable of batches as data_aug makes them; autocast: a dtype, or None for float32;
-    gather: adds up a tensor of sums over the processes that share the batches, None where there is one
-    process."""
+    gather: adds up a tensor of sums over the processes that share the batches."""
     sums = token_sums(model, batches, device, settings, autocast)
     sums = sums if gather is None else gather(sums)
     return {setting: _per_step_and_hit(*row) for setting, row in zip(settings, sums.tolist())}
@@ -48,16 +45,15 @@ def likelihood(model, batches, device, settings=("given", "unset"), autocast=Non
 @torch.no_grad()
 def token_sums(model, batches, device, settings, autocast=None):
     """The sums that `likelihood` divides, in the order of SUMS: (settings, 5) float64."""
-    sums = [[] for _ in settings]  # kept on the device, so that it is waited for once
-    for batch in batches:
-        batch = to_device(batch, device)
-        for row, setting in zip(sums, settings):
+    sums = []  # kept on the device, so that it is waited for once
+    for batch in (to_device(batch, device) for batch in batches):
+        for setting in settings:
             with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
                 figures = model(SETTINGS[setting](batch))
-            row.append(torch.stack([figures[name].float() for name in SUMS]))
-    if not sums[0]:
+            sums += [figures[name].float() for name in SUMS]
+    if not sums:
         return torch.zeros(len(settings), len(SUMS), dtype=torch.float64)
-    return torch.stack([torch.stack(row) for row in sums]).cpu().double().sum(1)
+    return torch.stack(sums).cpu().double().view(-1, len(settings), len(SUMS)).sum(0)
 
 
 def _per_step_and_hit(onset, velocity, offset, steps, hits):
@@ -81,18 +77,12 @@ def training_figures(pieces, losses, gather=None):
     for figures, loss in zip(pieces, losses):
         units = (figures["kl"] * figures["bars"].unsqueeze(-1)).sum((0, 1))
         scalars = [loss, figures["bars"].sum(), *(figures[name] for name in SUMS)]
-        sums = sums + torch.cat(
-            (torch.stack([scalar.detach().float() for scalar in scalars]), units.detach())
-        )
+        scalars = torch.stack([scalar.detach().float() for scalar in scalars])
+        sums = sums + torch.cat((scalars, units.detach()))
     sums = sums.cpu().double()
     sums = sums if gather is None else gather(sums)
     loss, bars, *heads = sums[: 2 + len(SUMS)].tolist()
     units = sums[2 + len(SUMS) :] / max(1, bars)
-    figures = _per_step_and_hit(*heads)
+    figures = {"loss": loss, **_per_step_and_hit(*heads)}
     del figures["total"]
-    return {
-        "loss": loss,
-        **figures,
-        "kl_per_bar": units.sum().item(),
-        "active_units": int((units > ACTIVE).sum()),
-    }
+    return figures | {"kl_per_bar": units.sum().item(), "active_units": int((units > ACTIVE).sum())}

@@ -1,7 +1,7 @@
 """Precision, optimizer, learning rate and loss weights over the steps of a run."""
 
 import math
-import time
+import timeit
 
 import torch
 import torch.nn as nn
@@ -19,35 +19,26 @@ def choose_precision(precision, device):
     """
     if precision != "auto":
         return precision
+    fast = False
     if device.type == "cuda":
         fast = torch.cuda.get_device_capability(device) >= (8, 0)
     elif device.type == "cpu":
         fast = _product_seconds(torch.float32) > WORTH_IT * _product_seconds(torch.bfloat16)
-    else:
-        fast = False
     return "bfloat16" if fast else "float32"
 
 
-def _product_seconds(dtype, repeats=5):
+def _product_seconds(dtype):
     a, b = torch.ones(2, PRODUCT, PRODUCT, dtype=dtype)
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        a @ b
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+    return min(timeit.repeat(lambda: a @ b, number=1))
 
 
 def make_optimizer(model, training):
     """AdamW that decays matrices only: no embeddings, norms, biases or lone vectors."""
     matrices = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
-    decay, plain = [], []
-    for p in model.parameters():
-        if p.requires_grad:
-            (decay if id(p) in matrices else plain).append(p)
+    learnt = [p for p in model.parameters() if p.requires_grad]
     groups = [
-        {"params": decay, "weight_decay": training.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
+        {"params": [p for p in learnt if id(p) in matrices], "weight_decay": training.weight_decay},
+        {"params": [p for p in learnt if id(p) not in matrices], "weight_decay": 0.0},
     ]
     # fused on every device: FiniteGuard leans on it
     return torch.optim.AdamW(groups, lr=training.learning_rate, betas=tuple(training.betas), fused=True)
@@ -75,11 +66,9 @@ def kl_weight(step, vae):
 
 
 def loss_weights(step, training):
-    """The weight of each head in the loss of a step, {name: weight}.
-
-    Onsets are learnt first, and after that by heart: in the third quarter of the run the weights of onset and
-    marginal decay linearly to late_onset_weight times what they were.
-    """
+    """The weight of each head in the loss of a step, {name: weight}. Onsets are learnt first, and after that
+    by heart: in the third quarter of the run the weights of onset and marginal decay linearly to
+    late_onset_weight times what they were."""
     decayed = min(max(4 * step / training.steps - 2, 0.0), 1.0)
     onset = 1 - decayed * (1 - training.late_onset_weight)
     weights = training.loss_weight.model_dump()

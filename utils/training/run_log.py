@@ -13,10 +13,7 @@ CLOCKS = ("samples_per_second", "data_wait")
 class RunLog:
     def __init__(self, folder, from_step, enabled=True):
         """Figures after `from_step` that an earlier, interrupted run wrote are cut off: they come again.
-
-        enabled: False for a log that writes nothing, for all processes of a distributed training but the main
-        one.
-        """
+        enabled: False for a log that writes nothing, as that of all processes but the main one."""
         self.enabled = enabled
         if not enabled:
             return
@@ -48,8 +45,7 @@ class RunLog:
         self.events.add_image(f"samples/{name}", imread(path)[..., :3], step, dataformats="HWC")
 
     def flush(self):
-        """Puts all that was logged on the disk: called before a checkpoint is saved, so that none outlives
-        the figures of its steps."""
+        """Puts all on the disk, before a checkpoint is saved: none may outlive the figures of its steps."""
         if self.enabled:
             os.fsync(self.file.fileno())
             self.events.flush()

@@ -1,5 +1,4 @@
-"""What the model plays to fixed validation rhythms while it trains, as MIDI and as pictures, beside the real
-drums."""
+"""What the model plays to fixed validation rhythms while it trains, as MIDI and as pictures."""
 
 from pathlib import Path
 
@@ -47,18 +46,15 @@ def write_samples(model, batch, folder, log=None, step=None):
         drums = {kind: [roll[i, :length].cpu().numpy() for roll in rolls] for kind, rolls in takes.items()}
         for kind, rolls in drums.items():
             roll_to_midi(*rolls, inverse_mapping, folder / f"rhythm_{i}_{kind}.mid")
-        picture = folder / f"rhythm_{i}.png"
-        at_step = "" if step is None else f", step {step}"
-        draw_takes(
-            picture, drums, rhythm, grids[i].up_to(length), f"validation rhythm {i}{at_step}, controls unset"
-        )
+        picture, at_step = folder / f"rhythm_{i}.png", "" if step is None else f", step {step}"
+        title = f"validation rhythm {i}{at_step}, controls unset"
+        draw_takes(picture, drums, rhythm, grids[i].up_to(length), title)
         if log is not None:
             log.image(step, f"rhythm_{i}", picture)
 
 
 def _spread(mask):
-    """Indices of N_RHYTHMS windows, evenly spaced over those of full length, or over all where those are too
-    few."""
+    """N_RHYTHMS windows, evenly spaced over those of full length, or over all where those are too few."""
     full = mask.all(1).nonzero()[:, 0]
     windows = full if len(full) >= N_RHYTHMS else torch.arange(len(mask))
     return windows[torch.linspace(0, len(windows) - 1, min(N_RHYTHMS, len(windows))).long()]

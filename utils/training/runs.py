@@ -15,9 +15,8 @@ CONFIG_FILE = "config.yaml"
 class Run:
     """One run folder.
 
-    folder: as it was named. config: key -> value, flat, such as "Training.learning_rate": 0.001. lines: those
-    of metrics.jsonl in their order, dicts of step, kind ("train" or "validation") and the figures, null as
-    None.
+    folder: as it was named. config: flat, such as "Training.learning_rate": 0.001. lines: those of
+    metrics.jsonl, dicts of step, kind ("train" or "validation") and the figures, null as None.
     """
 
     folder: str
@@ -30,19 +29,9 @@ class Run:
         return [line["step"] for line in lines], [line[figure] for line in lines]
 
     def best(self, figure):
-        """The validation line with the lowest value of a figure, the first of equal ones; None if there is
-        none."""
+        """The first validation line with the lowest value of a figure; None if there is none."""
         lines = [line for line in self.lines if line["kind"] == "validation" and line.get(figure) is not None]
         return min(lines, key=lambda line: line[figure], default=None)
-
-    @property
-    def steps_done(self):
-        """The last step that anything was logged at."""
-        return max(line["step"] for line in self.lines)
-
-    @property
-    def steps_planned(self):
-        return self.config.get("Training.steps")
 
 
 def read_metrics(path):
@@ -68,29 +57,24 @@ def _parsed(text):
 
 def read_run(folder):
     """The Run in a folder. Raises ValueError, naming the folder or file, where there is none."""
-    folder = os.fspath(folder)
     metrics = Path(folder) / METRICS_FILE
-    if not Path(folder).is_dir():
+    if not metrics.parent.is_dir():
         raise ValueError(f"{folder}: not a folder")
     if not metrics.is_file():
         raise ValueError(f"{folder}: no run, it holds no {METRICS_FILE}")
     lines = read_metrics(metrics)
     if not lines:
         raise ValueError(f"{metrics}: holds no figures yet")
-    return Run(folder, flat(read_file(Path(folder) / CONFIG_FILE)[0]), lines)
+    return Run(os.fspath(folder), flat(read_file(metrics.with_name(CONFIG_FILE))[0]), lines)
 
 
 def read_runs(folders):
-    """The Runs in these folders, each folder once, and a list of text, why others were left out.
-
-    Raises ValueError where no run is among them.
-    """
-    runs, left_out, places = [], [], set()
+    """The Runs in these folders, each folder once, and a list of text, why others were left out. Raises
+    ValueError where no run is among them."""
+    runs, left_out, places = [], [], {}
     for folder in folders:
-        place = os.path.realpath(folder)
-        if place in places:
-            continue
-        places.add(place)
+        places.setdefault(os.path.realpath(folder), folder)
+    for folder in places.values():
         try:
             runs.append(read_run(folder))
         except ValueError as error:
@@ -104,9 +88,8 @@ def flat(values, prefix=""):
     """A nested dict as one of dotted names: {"Training": {"seed": 0}} -> {"Training.seed": 0}."""
     if not isinstance(values, dict):
         return {prefix[:-1]: values} if prefix else {}
-    return {
-        name: leaf for key, value in values.items() for name, leaf in flat(value, f"{prefix}{key}.").items()
-    }
+    parts = [flat(value, f"{prefix}{key}.") for key, value in values.items()]
+    return {name: leaf for part in parts for name, leaf in part.items()}
 
 
 def names(runs):
@@ -117,8 +100,7 @@ def names(runs):
 
 
 def differences(runs):
-    """For each run, a dict of the config keys in which the runs differ, Training.run_dir aside; None for a
-    key that a run lacks."""
+    """For each run the config keys in which they differ, Training.run_dir aside; None where it lacks one."""
     keys = dict.fromkeys(key for run in runs for key in run.config if key != "Training.run_dir")
     differing = [key for key in keys if any(run.config.get(key) != runs[0].config.get(key) for run in runs)]
     return [{key: run.config.get(key) for key in differing} for run in runs]

@@ -1,6 +1,7 @@
 """Models that were trained before, whose probabilities are part of what a model learns."""
 
 from functools import reduce
+from operator import getitem
 
 import torch
 import torch.nn.functional as F
@@ -22,17 +23,13 @@ class Teachers:
     more of them than one does; docs/experiments.md has the gain."""
 
     def __init__(self, cfg, device):
-        """cfg: the Config of the run, normalize_factor included.
-
-        Raises ValueError for a checkpoint that can't be read, or whose tokens or controls mean something
-        else.
-        """
+        """cfg: the Config of the run, normalize_factor included. Raises ValueError for a checkpoint that
+        can't be read, or whose tokens or controls mean something else."""
         self.share = cfg.Training.teachers_share
         self.models = [load_model(path, device) for path in cfg.Training.teachers]
         for path, teacher in zip(cfg.Training.teachers, self.models):
             for key in ALIKE:
-                configs = teacher.config, cfg.to_dict()
-                its, wanted = (reduce(dict.__getitem__, key.split("."), config) for config in configs)
+                its, wanted = (reduce(getitem, key.split("."), of) for of in (teacher.config, cfg.to_dict()))
                 if its != wanted:
                     raise ValueError(
                         f"Training.teachers: {path} has {key} {its}; it must be that of the run, {wanted}"
@@ -46,9 +43,7 @@ class Teachers:
     @torch.no_grad()
     def targets(self, batch):
         """The `targets` of DrumVAE.forward for a batch with the keys of hit_index; None without teachers.
-
-        Each teacher reads what the student reads, but without dropout and with the mean of its latent.
-        """
+        Each reads what the student reads, but without dropout and with the mean of its latent."""
         if not self.models:
             return None
         batch = {name: tensor for name, tensor in batch.items() if name != "noise"}

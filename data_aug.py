@@ -264,8 +264,8 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varie
 def vary_target(vel, offset, mask, style, chance, rng, four_four=True):
     """Augments the drums in place by the probabilities of Data.augmentation.
 
-    Double and half time, the mix of two windows and repeated bars leave those alone that are shorter than a window or not
-    4/4, four_four (B,).
+    Double and half time, the mix of two windows and repeated bars leave those alone that are shorter than a
+    window or not 4/4, four_four (B,).
     """
     n_rows, full = len(vel), mask.all(1) & four_four
 

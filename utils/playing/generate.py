@@ -47,6 +47,7 @@ def generate(
     drums=None,
     known=None,
     latent=None,
+    meter=None,
     **more,
 ):
     """Write drums to a rhythm.
@@ -63,7 +64,10 @@ def generate(
         nearly as it is possible. NaN (style: 18 and above, or no weight at all) is unset, and None leaves the
         control to the model.
     masks: (1, >= seq_len), 1 = play, 0 = stay silent; None plays throughout.
-    seq_len: steps to write, a multiple of 4.
+    seq_len: steps to write, a multiple of 4; with `meter` any number.
+    meter: of all bars, such as "3/4", or a list with one for each bar, of which the last goes on to the end;
+        a bar has 2 to 32 steps, and no more than the model's longest. A bar is then what the meter says,
+        wherever bars are spoken of. None: 4/4.
     model: default: the one built last by get_model. seed: same seed, same drums; None: new ones each time.
     temperature: above 0. guidance: how much the controls weigh where any is set; 1 samples as trained. Or a
         dict with a strength for any of density, intensity, instrument and style, the others having the
@@ -95,7 +99,8 @@ def generate(
     dials = Dials(**more)
     check_lock(drums, dials.lock)
     rhythm = piano_roll_onset, piano_roll_vel, piano_roll_timeoffset
-    return draw(make_plan(given_model(model), dials, seq_len, rhythm, curves, masks, drums, known, latent))
+    around = drums, known, latent, meter
+    return draw(make_plan(given_model(model), dials, seq_len, rhythm, curves, masks, *around))
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,9 @@ class Plan:
     onsets_known: bool
 
 
-def make_plan(model, dials, seq_len, rhythm, curves, masks=None, drums=None, known=None, latent=None):
+def make_plan(
+    model, dials, seq_len, rhythm, curves, masks=None, drums=None, known=None, latent=None, meter=None
+):
     """The Plan for arguments of `generate`; curves: control name -> curve, or None.
 
     Each cell is decided by the first of these that speaks of it:
@@ -127,9 +134,10 @@ def make_plan(model, dials, seq_len, rhythm, curves, masks=None, drums=None, kno
     5. what is left is drawn, and of more hits than at_most and playable allow the likelier ones stay.
     """
     steps = whole(seq_len, "seq_len")
-    if steps % 4 or steps > MAX_RHYTHM_STEPS:
+    if (steps % 4 and meter is None) or steps > MAX_RHYTHM_STEPS:
         raise ArgumentError("seq_len", steps, f"it must be a multiple of 4 steps, {MAX_RHYTHM_STEPS} at most")
-    grid, factor = model.grid(steps), model.normalize_factor
+    grid = model.grid(steps) if meter is None else grid_of_meter(meter, steps, model.longest_bar)
+    factor = model.normalize_factor
     rhythm, reach = read_rhythm(rhythm, steps)
     known = None if known is None else known_cells(known, steps)
     if dials.locked is not None:
@@ -148,6 +156,20 @@ def make_plan(model, dials, seq_len, rhythm, curves, masks=None, drums=None, kno
     return Plan(model, dials, grid, inputs, asked, followed, onsets_known)
 
 
+def grid_of_meter(meter, n_steps, longest_bar):
+    """The BarGrid of n_steps in a meter, or in a list of them; ArgumentError where it can't be."""
+    rule = "it must be a meter such as '3/4' of 2 to 32 sixteenths, or a list with one for each bar"
+    try:
+        grid = BarGrid.of(meter, n_steps)
+    except (ValueError, TypeError, IndexError) as error:
+        raise ArgumentError("meter", meter, rule) from error
+    if grid.longest > longest_bar:
+        raise ArgumentError(
+            "meter", meter, f"this model was trained on bars of up to {longest_bar} sixteenths"
+        )
+    return grid
+
+
 def draw(plan):
     """Play the plan. Returns onset, vel, timeoffset, float32 (num_samples, T, 9), on the model's device."""
     dials, device = plan.dials, next(plan.model.parameters()).device
@@ -157,7 +179,7 @@ def draw(plan):
     def takes(number):
         one = number == 1  # several takes share the threads
         with few_threads(plan.grid.n_steps, device) if one else contextlib.nullcontext():
-            return sample(plan.model, **inputs, num_samples=number, generator=generator)
+            return sample(plan.model, **inputs, num_samples=number, generator=generator, grid=plan.grid)
 
     with in_eval_mode(plan.model):
         if dials.best_of is None:

@@ -21,10 +21,10 @@ from torch.utils.data import Dataset
 
 from model.bars import LONGEST_BAR, BarGrid
 from model.batch_bars import BatchGrid
-from model.controls import CONTROLS, controls_of
+from model.controls import CONTROLS, UNSET_KIND, controls_of
 from model.heads import hit_index
 from model.loss import count_tokens
-from utils.corpus import augment
+from utils.corpus import augment, rhythms
 from utils.corpus.attributes import bar_attributes
 from utils.corpus.cache import decode, grid_of, windows
 from utils.corpus.meters import SILENT, change_meter
@@ -32,6 +32,8 @@ from utils.corpus.tasks import known_cells
 from utils.midi.drums import N_VOICES, RHYTHM_CHANNEL, STYLE_NONE
 
 RHYTHM_KEYS = ("rhythm_onset", "rhythm_vel", "rhythm_timeoffset")
+ABOUT_RHYTHM = (*RHYTHM_KEYS, "rhythm_is")
+STEPS_PER_BAR = 16  # of 4/4
 _ORDER, _BATCH, _NOISE = 0, 1, 2  # tags of the streams of random numbers
 
 
@@ -76,6 +78,7 @@ class DrumBatches(Dataset):
         by_start = np.argsort(file_starts)
         self.file = by_start[np.searchsorted(file_starts[by_start], self.start, side="right") - 1]
         self.style = np.array([file["style"] for file in cache.files], np.int64)[self.file]
+        self.bpm = np.array([file["bpm"] for file in cache.files], float)[self.file]
         self._epoch, self._order = None, None
 
     def __len__(self):
@@ -88,11 +91,11 @@ class DrumBatches(Dataset):
         rng = np.random.default_rng([self.seed, n, _BATCH]) if self.augment else None
         varied = self.augment and (self.plain_from is None or n < self.plain_from)
         clips, grids = zip(*(self._clip(window, rng if varied else None) for window in chosen))
-        rolls, style = collate(clips, self.n_steps), self.style[chosen]
+        rolls, style, bpm = collate(clips, self.n_steps), self.style[chosen], self.bpm[chosen]
         if self.augment and rng.random() < self.data.halves:
             *rolls, grids = augment.halves(*rolls, grids)
-            style = style.repeat(2)
-        return make_batch(*rolls, style, self.data, self.cache.normalize_factor, rng, varied, grids)
+            style, bpm = style.repeat(2), bpm.repeat(2)
+        return make_batch(*rolls, style, self.data, self.cache.normalize_factor, rng, varied, grids, bpm)
 
     def _clip(self, window, rng):
         """The hits of a window as the cache stores them, vel and offset (t, V), and the BarGrid of a window's
@@ -202,17 +205,19 @@ def collate(clips, n_steps):
     return vel, offset, mask
 
 
-def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varied=True, grids=None):
+def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varied=True, grids=None, bpm=None):
     """A batch, as a dict of tensors, from padded windows; plain where rng is None.
 
     With varied=False the drums are as they were played and the rhythm is whole; tasks, drops and
-    shift_loudness stay.
+    shift_loudness stay, and rhythms of hands and parts. bpm (B,): the tempo, for the timing of hands and
+    parts; None: a usual one.
 
     vel, offset (B, T, V) and mask (B, T) as collate gives them, style (B,) int64 ids: they become the
     batch and may be changed in place. data: the config's Data. grids: the BarGrid of each window; None: 4/4.
 
     onset, vel, timeoffset (B, T, V) float32      what is played: the target
     rhythm_onset, rhythm_vel, rhythm_timeoffset   the same shape; the input, in channel 3
+    rhythm_is (B, T) int64                        its kind, a number of RHYTHM_KINDS; UNSET_KIND = unset
     known_onset, known_vel (B, T, V) bool         cells of the target that the encoder may see:
                                                   whether there is a hit; its velocity and timing
     mask (B, T) bool                              True = a valid step
@@ -231,10 +236,14 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varie
         vary_target(vel, offset, mask, style, data.augmentation, rng, four_four)
     batch = {"onset": (vel > 0).astype(np.float32), "vel": vel, "timeoffset": offset, "mask": mask}
     batch |= labels(vel, style, grid, normalize_factor)
+    made = None if rng is None else rhythms.draw(vel, offset, mask, grid, data.rhythm_source, bpm, rng)
+    kind = np.full(len(vel), rhythms.DRUMS) if made is None else made.kind
+    batch["rhythm_is"] = np.repeat(kind[:, None], vel.shape[1], 1)
     if varied:
-        batch |= rhythm_rolls(*take_rhythm(vel, offset, mask, data, rng))
+        batch |= rhythm_rolls(*take_rhythm(vel, offset, mask, data, rng, made))
     else:
         rhythm = augment.loudest(vel, offset)
+        rhythm = rhythm if made is None else made.over(*rhythm)
         batch |= rhythm_rolls(rhythm[0] > 0, *rhythm)
     if rng is None:
         batch |= {name: np.zeros(vel.shape, bool) for name in ("known_onset", "known_vel")}
@@ -255,13 +264,22 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varie
 def vary_target(vel, offset, mask, style, chance, rng, four_four=True):
     """Augments the drums in place by the probabilities of Data.augmentation.
 
-    Double and half time, and the mix of two windows, leave those alone that are shorter than a window or not
-    4/4, four_four (B,).
+    Double and half time, the mix of two windows and repeated bars leave those alone that are shorter than a
+    window or not 4/4, four_four (B,).
     """
     n_rows, full = len(vel), mask.all(1) & four_four
 
     def random_rows(probability):
         return np.flatnonzero(rng.random(n_rows) < probability)
+
+    if chance.repeat_bar:
+        rows = random_rows(chance.repeat_bar)
+        rows = rows[full[rows]]
+        vel[rows], offset[rows] = augment.repeat_bars(vel[rows], offset[rows], STEPS_PER_BAR, rng)
+    if chance.plain:
+        rows = random_rows(chance.plain)
+        softest = rng.uniform(*chance.plain_range, len(rows)).astype(np.float32)
+        vel[rows], offset[rows] = augment.plain(vel[rows], offset[rows], softest)
 
     rows = random_rows(chance.voice_shift)
     vel[rows], offset[rows] = augment.voice_shift(vel[rows], offset[rows], rng)
@@ -304,15 +322,17 @@ def labels(vel, style, grid, normalize_factor):
     return batch | {"style": np.repeat(style[:, None], vel.shape[1], 1)}
 
 
-def take_rhythm(vel, offset, mask, data, rng):
+def take_rhythm(vel, offset, mask, data, rng, made=None):
     """The rhythm that the encoder reads: (onset bool, vel, offset), each (B, T), partly masked.
 
-    It comes from the voices of Data.rhythm_source and is changed and masked by Data.augmentation. The drums
-    stay as they are.
+    It comes from the voices of Data.rhythm_source, or was made (see utils.corpus.rhythms.Made), and is
+    changed and masked by Data.augmentation. The drums stay as they are.
     """
     chance, (n_rows, n_steps) = data.augmentation, mask.shape
-    voices = augment.heard_voices(rng, dict(data.rhythm_source), n_rows)
+    voices = augment.heard_voices(rng, dict(data.rhythm_source), n_rows)  # of hands and parts: all
     rhythm_vel, rhythm_offset = augment.loudest(vel, offset, voices)
+    if made is not None:
+        rhythm_vel, rhythm_offset = made.over(rhythm_vel, rhythm_offset)
 
     def happens(probability):
         return rng.random((n_rows, 1)) < probability
@@ -369,6 +389,8 @@ def drop_rhythm(batch, grid, data, rng):
     silent = (step >= cut[:, None]) | without_rhythm[:, None]
     for name in RHYTHM_KEYS:
         batch[name][silent] = 0
+    unknown = happens(drop.rhythm_is) if drop.rhythm_is else np.zeros(n_rows, bool)
+    batch["rhythm_is"][unknown | without_rhythm] = UNSET_KIND
 
 
 def drop_controls(batch, drop, rng):
@@ -384,8 +406,12 @@ def drop_controls(batch, drop, rng):
         return rng.random(n_rows) < probability
 
     everything, alone = happens(drop.all_controls), happens(drop.all_but_one)
-    left = rng.choice([*CONTROLS, "voice", "voice"], n_rows)
-    for name, control in CONTROLS.items():
+    # a control that is never given takes no part, nor any random number
+    given = {name: control for name, control in CONTROLS.items() if getattr(drop, name) < 1}
+    for name in CONTROLS.keys() - given.keys():
+        batch[name][:] = CONTROLS[name].unset
+    left = rng.choice([*given, "voice", "voice"], n_rows)
+    for name, control in given.items():
         gone = np.where(alone, left != name, happens(getattr(drop, name)))
         if name == "instrument":
             gone &= ~(alone & (left == "voice"))
@@ -427,4 +453,4 @@ def swap_rhythm(batch, other=None):
     """
     if other is None:
         other = torch.arange(len(batch["mask"])).roll(1)
-    return {**batch, **{name: batch[name][other] for name in RHYTHM_KEYS}}
+    return {**batch, **{name: batch[name][other] for name in ABOUT_RHYTHM}}

@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 
 from utils.config.errors import ConfigError
+from utils.config.schema import SPLITS, config_from_dict
 from utils.config.yaml_file import apply_override
-from utils.corpus.cache import SPLITS
 from utils.files import json_text, write_text
 
 # torch is imported where a checkpoint is evaluated, so that a table of runs comes at once.
@@ -44,6 +44,7 @@ RUNS_FLAGS = {"sort": "score", "curves": "output/curves.png", "json": "output/ru
 def evaluate_checkpoint(args):
     from preprocessing import preprocess
     from utils.checkpoints import load_checkpoint
+    from utils.corpus.cache import SPLITS
     from utils.device import pick_device
     from utils.evaluation.parts import PARTS
     from utils.evaluation.pictures import draw_pictures
@@ -58,6 +59,8 @@ def evaluate_checkpoint(args):
         value = getattr(args, name)
         if value is not None and not lowest <= value < 2**63:
             raise ValueError(f"--{name}: {value}; it must be at least {lowest}")
+    if args.split not in SPLITS:
+        raise ValueError(f"--split: {args.split!r}; the splits are {', '.join(SPLITS)}")
     chosen = list(PARTS) if args.parts is None else args.parts.split(",")
     for name in chosen:
         if name not in PARTS:
@@ -105,8 +108,6 @@ def picture_folder(path):
 
 def changed_config(config, overrides, source):
     """A checkpoint's config (a plain dict) as utils.config.schema gives it, changed by overrides of Data."""
-    from utils.config.schema import config_from_dict
-
     config, problems = copy.deepcopy(config), []
     for override in overrides:
         if not override.strip().startswith("Data."):
@@ -154,7 +155,7 @@ def parse_arguments(arguments=None):
     )
     flag = parser.add_argument_group("a checkpoint").add_argument
     flag("--checkpoint", metavar="PT", help="default: checkpoints/drummer.pt")
-    flag("--split", choices=SPLITS, help="default: test")
+    flag("--split", help="train, validation or test (default)")
     flag("--windows", type=int, metavar="N", help="only so many windows of each set, evenly spaced")
     flag(
         "--samples", type=int, metavar="N", help="how often a window is played where it counts (default: 32)"

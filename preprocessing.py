@@ -17,19 +17,9 @@ import numpy as np
 
 from model.bars import LONGEST_BAR, SHORTEST_BAR
 from model.controls import CONTROLS
-from utils.config.schema import load_config
+from utils.config.schema import SPLITS, load_config
 from utils.corpus.attributes import bar_attributes
-from utils.corpus.cache import (
-    CACHE_FILE,
-    FORMAT,
-    SPLITS,
-    Cache,
-    decode,
-    grid_of,
-    load_cache,
-    locked,
-    save_cache,
-)
+from utils.corpus.cache import CACHE_FILE, FORMAT, Cache, decode, grid_of, load_cache, locked, save_cache
 from utils.corpus.find import download_groove, download_place, find_corpus, open_corpus
 from utils.corpus.read import read_corpus
 from utils.midi.drums import N_VOICES, STYLE_NONE, STYLES, mapping, style_id

@@ -117,7 +117,9 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=ALONE):
         source, state = load_latest(run_dir / "checkpoints")
         load_weights(model, state["vae_model"], source)
     elif main and init_from:
-        load_weights(model, load_checkpoint(init_from)["vae_model"], init_from)
+        new = load_weights(model, load_checkpoint(init_from)["vae_model"], init_from, model.NEW_PARTS)
+        if new:
+            print(f"--init-from: {init_from} has no {', '.join(new)}; they begin at zero, as if not there")
     state = processes.from_main(state)
     autocast = AUTOCAST[training.precision]
     if training.compile:

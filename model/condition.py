@@ -9,7 +9,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from model.controls import CONTROLS, cells
+from model.controls import CONTROLS, RHYTHM_KINDS, cells
+from model.layers import zero_embedding
 from model.meter import MeterEmbedding
 
 
@@ -65,12 +66,24 @@ def embedding_of(control, d_control):
 class Condition(nn.Module):
     """One vector per step of everything that the decoder is conditioned on; each part can be unset."""
 
-    def __init__(self, d_context, d_latent, d_control, d_condition, longest_bar, meters=False):
-        """meters: whether the meter is told, beside the place in the bar."""
+    def __init__(
+        self,
+        d_context,
+        d_latent,
+        d_control,
+        d_condition,
+        longest_bar,
+        meters=False,
+        rhythm_is=False,
+        steady=False,
+    ):
+        """meters: whether the meter is told, beside the place in the bar; rhythm_is: whether the kind of the
+        rhythm is; steady: whether that control is known."""
         super().__init__()
         self.d_control = d_control
-        for name, control in CONTROLS.items():
-            self.add_module(name, embedding_of(control, d_control))
+        self.names = [name for name, control in CONTROLS.items() if not control.optional]
+        for name in self.names:
+            self.add_module(name, embedding_of(CONTROLS[name], d_control))
         self.position = nn.Embedding(longest_bar, d_control)
         self.meter = MeterEmbedding(d_control) if meters else None
         # a bar's latent has a projection of its own for each place in the bar
@@ -78,11 +91,18 @@ class Condition(nn.Module):
         self.unset_context = nn.Parameter(torch.zeros(d_context))
         self.unset_latent = nn.Parameter(torch.zeros(d_control))
         # the controls, the position and the latent have d_control numbers each
-        self.mix = nn.Linear((len(CONTROLS) + 2) * d_control + d_context, d_condition)
+        self.mix = nn.Linear((len(self.names) + 2) * d_control + d_context, d_condition)
+        self.steady = None
+        if steady:
+            self.steady = embedding_of(CONTROLS["steady"], d_condition)
+            nn.init.zeros_(self.steady.mlp[2].weight)
+            nn.init.zeros_(self.steady.mlp[2].bias)
+        self.kind = zero_embedding(len(RHYTHM_KINDS) + 1, d_condition) if rhythm_is else None
 
-    def forward(self, context, latent, use_context, use_latent, controls, grid):
+    def forward(self, context, latent, use_context, use_latent, controls, grid, kind=None):
         """context (B, T, D), latent (B, N, Z), use_context and use_latent (B, T) bool, controls {name:
-        values} as in DrumVAE.forward, grid: the BarGrid of the steps -> (B, T, C)."""
+        values} as in DrumVAE.forward, grid: the BarGrid of the steps, kind (B, T) long, see RHYTHM_KINDS, or
+        None for a model that is not told -> (B, T, C)."""
         # of as many places as the bars have: they sound the same whatever the longest bar of the model
         rows, index = grid.longest * self.d_control, grid.on(context.device)
         latent = F.linear(latent, self.unfold.weight[:rows], self.unfold.bias[:rows])
@@ -90,13 +110,19 @@ class Condition(nn.Module):
         position = self.position(index.place)
         position = position if self.meter is None else position + self.meter(index)
         parts = (
-            *(self.get_submodule(name)(controls[name]) for name in CONTROLS),
+            *(self.get_submodule(name)(controls[name]) for name in self.names),
             position.expand(len(context), -1, -1),
             torch.where(use_context.unsqueeze(-1), context, self.unset_context.to(context.dtype)),
             torch.where(use_latent.unsqueeze(-1), grid.by_step(latent), self.unset_latent.to(latent.dtype)),
         )
         dtype = context.dtype
-        return F.silu(self.mix(torch.cat([part.to(dtype) for part in parts], dim=-1)))
+        mixed = self.mix(torch.cat([part.to(dtype) for part in parts], dim=-1))
+        mixed = mixed if self.kind is None else mixed + self.kind(kind).to(mixed.dtype)
+        if self.steady is not None:
+            value = controls.get("steady")
+            value = torch.full_like(controls["density"], torch.nan) if value is None else value
+            mixed = mixed + self.steady(value).to(mixed.dtype)
+        return F.silu(mixed)
 
 
 class BarLatent(nn.Module):
@@ -195,3 +221,46 @@ class Budget(nn.Module):
 
     def forward(self, features):
         return self.mlp(features)
+
+
+class History(nn.Module):
+    """What each voice did at this place of the bars before: a groove repeats. Exact, causal, cheap: all of it
+    is known when a bar begins.
+
+    Features per step, for each of `lags` bars ago: onset, velocity and timing of each voice at the same place
+    of that bar, and whether that bar has this place; zeros where it has none, or where there is no such bar.
+    """
+
+    def __init__(self, lags, n_voice, d_hidden, d_out):
+        super().__init__()
+        self.lags = tuple(lags)
+        n_features = len(self.lags) * (3 * n_voice + 1)
+        self.mlp = nn.Sequential(nn.Linear(n_features, d_hidden), nn.SiLU(), nn.Linear(d_hidden, d_out))
+        nn.init.zeros_(self.mlp[2].weight)  # a model that was trained without it plays as before
+        nn.init.zeros_(self.mlp[2].bias)
+
+    def features(self, drums, grid):
+        """Of all steps of drums, three rolls (B, T, V): (B, T, F). grid: the BarGrid of the steps."""
+        bars = grid.by_bar(_with_presence(drums))
+        earlier = [F.pad(bars, (0, 0, 0, 0, lag, 0))[:, : bars.shape[1]] for lag in self.lags]
+        return grid.by_step(torch.cat(earlier, -1))
+
+    def features_of_bar(self, past, shape):
+        """The same of the bar that follows the bars `past`, each three rolls (B, n, V): (B, n, F) of its
+        steps. shape: (B, n, V) of the bar."""
+        parts = []
+        for lag in self.lags:
+            if lag > len(past):
+                parts.append(self.mlp[0].weight.new_zeros(*shape[:2], 3 * shape[2] + 1))
+                continue
+            bar = _with_presence(past[-lag])[:, : shape[1]]
+            parts.append(F.pad(bar, (0, 0, 0, shape[1] - bar.shape[1])))
+        return torch.cat([part.to(parts[0].device, parts[0].dtype) for part in parts], -1)
+
+    def forward(self, features):
+        return self.mlp(features)
+
+
+def _with_presence(drums):
+    """Three rolls (B, T, V) and a one for each step: (B, T, 3V + 1)."""
+    return torch.cat((*drums, torch.ones_like(drums[0][..., :1])), -1)

@@ -13,6 +13,8 @@ import numpy as np
 N_VOICES = 9
 N_STYLES = 19  # the last id, UNSET_STYLE, means that no style is asked for
 UNSET_STYLE = N_STYLES - 1
+RHYTHM_KINDS = ("drums", "hands", "part")  # what a rhythm is; one id more means unset
+UNSET_KIND = len(RHYTHM_KINDS)
 MIDI_VELOCITIES = 127
 
 
@@ -25,7 +27,8 @@ class Control:
     last means unset. normalized: the model is given the quantity as a z-score by normalize_factor[name].
     lowest, highest: the quantities that a bar can have. measure: of (onset, vel, grid), arrays (..., T, V)
     and a BarGrid, the quantity of every bar, (..., N) or (..., N, width), NaN where a bar has none; None: it
-    can't be measured.
+    can't be measured. optional: models know it only where their config says so; its embedding is added to the
+    condition and begins at zero.
 
     A musician calls the control `wish` and counts in `unit`; units(length of a bar in steps) of them are a
     quantity of 1, and fewer than `fewest` can't be asked for.
@@ -40,6 +43,7 @@ class Control:
     lowest: float = 0.0
     highest: float = 1.0
     measure: Callable | None = None
+    optional: bool = False
     units: Callable | None = None
     fewest: float = 0.0
 
@@ -102,6 +106,17 @@ def measure_instrument(onset, vel, grid):
     return grid.sums(onset, -2) / _per_bar(grid)[..., None]
 
 
+def measure_steady(onset, vel, grid):
+    """How like the bar before a bar is: F1 of their hits, 2 x shared / all hits of both. A hit is shared if
+    the other bar has one of the same voice at the same place. NaN of the first bar, and of two silent
+    ones."""
+    bars = grid.by_bar(onset, -2)
+    hits = bars.sum((-2, -1))
+    both, shared = hits[..., 1:] + hits[..., :-1], (bars[..., 1:, :, :] * bars[..., :-1, :, :]).sum((-2, -1))
+    likeness = np.where(both > 0, 2 * shared / np.maximum(both, 1), np.nan)
+    return np.concatenate((np.full_like(hits[..., :1], np.nan), likeness), -1).astype(np.float32)
+
+
 CONTROLS = {
     control.name: control
     for control in (
@@ -126,10 +141,19 @@ CONTROLS = {
             units=lambda length: length,
         ),
         Control("style", wish="style", unit="name", n_ids=N_STYLES),
+        Control(
+            "steady",
+            wish="steady",
+            unit="percent",
+            measure=measure_steady,
+            optional=True,
+            units=lambda length: 100,
+        ),
     )
 }
 
 
 def controls_of(batch):
-    """The controls of a batch, or of another dict with their names: {name: values}."""
-    return {name: batch[name] for name in CONTROLS}
+    """The controls of a batch, or of another dict with their names: {name: values}. Optional ones may be
+    missing."""
+    return {name: batch[name] for name, control in CONTROLS.items() if name in batch or not control.optional}

@@ -128,6 +128,13 @@ class Block(nn.Module):
         return x + self.mlp.step(self.post_attention_layernorm(x), weights[2:])
 
 
+def zero_embedding(n, d):
+    """An embedding of n ids that begins at zero: a model that was trained without it plays as before."""
+    embedding = nn.Embedding(n, d)
+    nn.init.zeros_(embedding.weight)
+    return embedding
+
+
 class RollEmbedding(nn.Module):
     """Onsets, velocities and offsets, each projected, concatenated, and projected to the model's width."""
 

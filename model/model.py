@@ -12,12 +12,12 @@ import torch.nn as nn
 
 from model.bars import BEATS_PER_BAR, BarGrid
 from model.batch_bars import BatchGrid
-from model.condition import BarLatent, Budget, Condition
-from model.controls import N_VOICES, controls_of
+from model.condition import BarLatent, Budget, Condition, History
+from model.controls import CONTROLS, N_VOICES, RHYTHM_KINDS, UNSET_KIND, controls_of
 from model.cpu_training import Dropout, RMSNorm
 from model.derived_cache import DerivedCache
 from model.heads import HitChain, OnsetChain, TapTokens, hit_index, offset_to_bin, velocity_to_bin
-from model.layers import NORM_EPS, Block, RollEmbedding, rotary_table
+from model.layers import NORM_EPS, Block, RollEmbedding, rotary_table, zero_embedding
 from model.loss import kl_per_unit, nats_of
 from model.meter import MeterEmbedding, for_longer_bars
 from model.phi3_arch_model import Phi3Decoder, attention_band
@@ -27,8 +27,19 @@ class RhythmEncoder(nn.Module):
     """Bidirectional transformer over the rhythm and whatever drum cells are already known."""
 
     def __init__(
-        self, d_model, n_layer, n_head, d_ff, dropout, rope_theta, window, longest_bar, meters=False
+        self,
+        d_model,
+        n_layer,
+        n_head,
+        d_ff,
+        dropout,
+        rope_theta,
+        window,
+        longest_bar,
+        meters=False,
+        rhythm_is=False,
     ):
+        """meters, rhythm_is: whether it is told of the meter, and of which kind the rhythm is."""
         super().__init__()
         self.d_head, self.rope_theta, self.window = d_model // n_head, rope_theta, window
         self.embed = RollEmbedding(3 * N_VOICES, d_model)  # the rhythm, the known cells, and which are known
@@ -38,11 +49,13 @@ class RhythmEncoder(nn.Module):
         self.norm = RMSNorm(d_model, eps=NORM_EPS)
         self.dropout = Dropout(dropout)
         nn.init.normal_(self.position.weight, std=0.02)
+        self.kind = zero_embedding(len(RHYTHM_KINDS) + 1, d_model) if rhythm_is else None
 
-    def forward(self, rhythm, known, known_onset, known_vel, attended, index):
+    def forward(self, rhythm, known, known_onset, known_vel, attended, index, kind=None):
         """rhythm and known: three rolls (B, T, V) each, onset, vel and timeoffset; known_onset, known_vel
         (B, T, V) bool: the cells of `known` to read, their onsets (hit or not), their velocity and offset;
-        attended (B, T) bool: steps to attend to; index: their StepIndex. Returns (B, T, D)."""
+        attended (B, T) bool: steps to attend to; index: their StepIndex; kind (B, T) long: what the rhythm
+        is, see RHYTHM_KINDS, where it is told. Returns (B, T, D)."""
         read = known_onset.to(known[0].dtype), known_vel.to(known[0].dtype)
         x = self.embed(
             torch.cat((rhythm[0], known[0] * read[0], read[0]), dim=-1),
@@ -51,7 +64,8 @@ class RhythmEncoder(nn.Module):
         )
         T = x.shape[1]
         position = self.position(index.place)
-        x = self.dropout(x + (position if self.meter is None else position + self.meter(index)))
+        x = x + (position if self.meter is None else position + self.meter(index))
+        x = self.dropout(x if self.kind is None else x + self.kind(kind).to(x.dtype))
         rotary = rotary_table(torch.arange(T, device=x.device), self.d_head, self.rope_theta)
         mask = attended[:, None, None, :]
         if T > self.window:
@@ -65,6 +79,9 @@ class RhythmEncoder(nn.Module):
 
 class DrumVAE(nn.Module):
     """Encoder, latent, decoder and heads. Built from a checkpoint's config by utils.get_model."""
+
+    # parts that a config may ask for, and that begin so that a model without them plays the same
+    NEW_PARTS = "encoder.kind", "condition.kind", "history", "condition.steady"
 
     def __init__(self, config):
         """config: the plain dict that a checkpoint carries, Data.normalize_factor included."""
@@ -86,18 +103,29 @@ class DrumVAE(nn.Module):
         self.velocity_bins, self.offset_bins = output["velocity_bins"], output["offset_bins"]
 
         shared = {"rope_theta": decoder["rope_theta"], "window": decoder["window"]}
+        self.told_kind = bool(config["Model"].get("rhythm_is", False))
+        bars["rhythm_is"] = self.told_kind
+        steady = bool(condition.get("steady", False))
+        self.controls = tuple(name for name, control in CONTROLS.items() if steady or not control.optional)
         self.encoder = RhythmEncoder(**encoder, **shared, **bars)
         self.latent = BarLatent(encoder["d_model"], latent["d_latent"], self.longest_bar, self.steps_per_bar)
         self.condition = Condition(
-            encoder["d_model"], latent["d_latent"], condition["d_control"], condition["d_condition"], **bars
+            encoder["d_model"],
+            latent["d_latent"],
+            condition["d_control"],
+            condition["d_condition"],
+            **bars,
+            steady=steady,
         )
         sizes = {key: decoder[key] for key in ("d_model", "n_layer", "n_head", "d_ff", "dropout")}
         self.decoder = Phi3Decoder(
             N_VOICES, **sizes, **shared, d_condition=condition["d_condition"], film=condition["film"]
         )
-        self.budget = None
+        self.budget = self.history = None
+        n_out = decoder["n_layer"] * self.decoder.d_modulation
+        if decoder.get("history"):
+            self.history = History(decoder["history"], N_VOICES, condition["d_condition"], n_out)
         if condition["remaining_budget"]:
-            n_out = decoder["n_layer"] * self.decoder.d_modulation
             self.budget = Budget(N_VOICES, self.normalize_factor, 2 * condition["d_control"], n_out)
         self.onset_head = OnsetChain(decoder["d_model"], N_VOICES, output["onset_chain"])
         self.tap = TapTokens(decoder["d_model"], self.velocity_bins, self.offset_bins)
@@ -137,12 +165,13 @@ class DrumVAE(nn.Module):
 
         onset, vel, timeoffset (B, T, V): the drums. The controls by their names, see model.controls: numbers
         (B, T) or (B, T, V), normalized where the control is, NaN = unset; ids (B, T) long, the last = unset,
-        or weights, see IdControl. use_context, use_latent, mask (B, T). noise (B, N, Z), standard normal,
-        makes the latent a sample; without that key it is the mean. With the keys of hit_index the hits are
-        taken from there and the device is not waited for. With bar_index and bar_table each row has bars of
-        its own, see model.batch_bars; else all have bars of 4/4. targets: what the nats are measured against,
-        by head as `logits` returns them, or with probabilities (n_hit, K) in place of tokens; None: the drums
-        themselves.
+        or weights, see IdControl. rhythm_is (B, T) long: what the rhythm is, see RHYTHM_KINDS; it may be
+        missing, and is not read by a model that is not told. use_context, use_latent, mask (B, T).
+        noise (B, N, Z), standard normal, makes the latent a sample; without that key it is the mean. With
+        the keys of hit_index the hits are taken from there and the device is not waited for. With bar_index
+        and bar_table each row has bars of its own, see model.batch_bars; else all have bars of 4/4. targets:
+        what the nats are measured against, by head as `logits` returns them, or with probabilities (n_hit, K)
+        in place of tokens; None: the drums themselves.
 
         Returned: onset_nats, velocity_nats, offset_nats (sums), steps, hits (counts), each a 0-d tensor;
         marginal_nats: of the encoder's own guess at the onsets of the steps it attends to, without the chain;
@@ -167,14 +196,15 @@ class DrumVAE(nn.Module):
         use_context, use_latent = batch["use_context"], batch["use_latent"]
         known, grid = (batch["known_onset"], batch["known_vel"]), self.grid_of(batch)
 
+        kind = self.kind_of_steps(batch.get("rhythm_is"), use_context, use_latent)
         context, mu, logvar, bars = self.encode(
-            rhythm, drums, *known, batch["mask"], use_context, use_latent, grid
+            rhythm, drums, *known, batch["mask"], use_context, use_latent, grid, kind
         )
         mu, logvar = mu.float(), logvar.float()
         latent = mu + batch["noise"] * (0.5 * logvar).exp() if "noise" in batch else mu
 
         controls = controls_of(batch)
-        condition = self.condition(context, latent, use_context, use_latent, controls, grid)
+        condition = self.condition(context, latent, use_context, use_latent, controls, grid, kind)
         hidden = self.decode(*drums, condition, controls, grid)
 
         velocity_bin = velocity_to_bin(vel, self.velocity_bins)
@@ -192,15 +222,24 @@ class DrumVAE(nn.Module):
         tokens = {"velocity": velocity_bin.flatten()[hit], "offset": offset_bin.flatten()[hit]}
         return logits, {"onset": onset, "marginal": onset, **tokens}, (mu, logvar, bars)
 
-    def encode(self, rhythm, known, known_onset, known_vel, mask, use_context, use_latent, grid):
+    def kind_of_steps(self, rhythm_is, use_context, use_latent):
+        """What the rhythm is, (B, T) long as the model is told, unset where nothing is heard of it; None for
+        a model that is not told. rhythm_is: (B, T) long, or None, unset."""
+        if not self.told_kind:
+            return None
+        if rhythm_is is None:
+            rhythm_is = torch.full_like(use_context, UNSET_KIND, dtype=torch.long)
+        return torch.where(use_context | use_latent, rhythm_is, UNSET_KIND)
+
+    def encode(self, rhythm, known, known_onset, known_vel, mask, use_context, use_latent, grid, kind=None):
         """context (B, T, D), mu and logvar (B, N, Z), and which bars have a step that is attended to (B, N).
 
         A step that may use neither context nor latent is not attended to: there the rhythm has not been
-        played yet.
+        played yet. kind: of kind_of_steps.
         """
         attended = mask & (use_context | use_latent)
         index = grid.on(mask.device)
-        context = self.encoder(rhythm, known, known_onset, known_vel, attended, index)
+        context = self.encoder(rhythm, known, known_onset, known_vel, attended, index, kind)
         mu, logvar, bars = self.latent(context, attended, grid)
         return context, mu, logvar, bars
 
@@ -208,7 +247,10 @@ class DrumVAE(nn.Module):
         """Hidden states (B, T, D) of the decoder over the drums; condition (B, T, C)."""
         targets = self.budget_targets(controls, grid)
         earlier = grid.sums_before(onset), grid.sums_before(vel)
-        modulation = self.add_budget(self.decoder.project_condition(condition), targets, *earlier)
+        modulation = self.decoder.project_condition(condition)
+        if self.history is not None:
+            modulation = self.add_history(modulation, self.history.features((onset, vel, timeoffset), grid))
+        modulation = self.add_budget(modulation, targets, *earlier)
         return self.decoder(self.decoder.embed_previous(onset, vel, timeoffset), modulation)
 
     def onset_bias(self, marginal_logits, use_context):
@@ -233,3 +275,7 @@ class DrumVAE(nn.Module):
             return modulation
         features = self.budget.features(targets, played_onset, played_vel).to(modulation.dtype)
         return modulation + self.budget(features).unflatten(-1, modulation.shape[-2:])
+
+    def add_history(self, modulation, features):
+        """modulation (..., L, P) of L layers plus that of the bars before; features of History (..., F)."""
+        return modulation + self.history(features.to(modulation.dtype)).unflatten(-1, modulation.shape[-2:])

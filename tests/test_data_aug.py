@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_aug import RHYTHM_KEYS, DrumBatches, Pieces, collate, swap_rhythm, unset_controls
+from data_aug import ABOUT_RHYTHM, RHYTHM_KEYS, DrumBatches, Pieces, collate, swap_rhythm, unset_controls
 from model.bars import BarGrid
 from model.batch_bars import BatchGrid
 from model.controls import CONTROLS
@@ -34,7 +34,8 @@ FLOAT_CONTROLS = [name for name, control in CONTROLS.items() if control.n_ids is
 
 
 def unset(batch, name):
-    return ~CONTROLS[name].is_set(batch[name])
+    gone = ~CONTROLS[name].is_set(batch[name])
+    return gone[:, S:] if name == "steady" else gone  # the first bar has none before it
 
 
 @pytest.mark.parametrize("name", CONTROLS)
@@ -67,12 +68,14 @@ def test_one_control_or_one_voice_is_left_alone():
     names = list(CONTROLS)
     there = torch.stack([~unset(batch, name).reshape(2000, -1) for name in names[:2]]).all(2)
     voices, style = ~batch["instrument"][:, 0].isnan(), ~unset(batch, "style").all(1)
-    n_left = there.sum(0) + (voices.sum(1) == 9) + style
-    kept_whole, one_voice = n_left == 4, voices.sum(1) == 1
+    steady = ~unset(batch, "steady").all(1)
+    n_left = there.sum(0) + (voices.sum(1) == 9) + style + steady
+    kept_whole, one_voice = n_left == len(CONTROLS), voices.sum(1) == 1
     assert abs(kept_whole.float().mean() - 0.5) < 0.05
     assert (n_left[~kept_whole & ~one_voice] == 1).all() and (n_left[one_voice] == 0).all()
-    for part, share in ((there[0], 1), (there[1], 1), (voices.sum(1) == 9, 1), (style, 1), (one_voice, 2)):
-        assert abs((part & ~kept_whole).float().mean() - share / 12) < 0.03
+    every = voices.sum(1) == 9
+    for part, share in ((there[0], 1), (there[1], 1), (every, 1), (style, 1), (steady, 1), (one_voice, 2)):
+        assert abs((part & ~kept_whole).float().mean() - share / 14) < 0.03
     assert len(voices[one_voice].nonzero()[:, 1].unique()) == 9
 
 
@@ -167,7 +170,7 @@ def test_every_batch_keeps_the_rules_of_a_roll(cache, seed):
         assert not late[onset == 0].any() and not onset[~mask.expand_as(onset)].any()
     kinds = {
         torch.float32: ("onset", "vel", "timeoffset", *RHYTHM_KEYS, *FLOAT_CONTROLS),
-        torch.int64: ("style", "bar_index", "bar_table"),
+        torch.int64: ("style", "rhythm_is", "bar_index", "bar_table"),
         torch.bool: ("mask", "known_onset", "known_vel", "use_context", "use_latent"),
     }
     assert {name: tensor.dtype for name, tensor in batch.items()} == {
@@ -316,7 +319,7 @@ def test_unset_controls_and_swap_rhythm_change_only_what_they_name():
     for name in batch:
         if name not in (*FLOAT_CONTROLS, "style"):
             assert torch.equal(bare[name], batch[name])
-        if name in RHYTHM_KEYS:
+        if name in ABOUT_RHYTHM:
             assert torch.equal(swapped[name][1:], batch[name][:-1]) and torch.equal(
                 swapped[name][0], batch[name][-1]
             )

@@ -299,6 +299,7 @@ def test_other_splits_windows_and_caches(evaluated, home):
         (["--samples", "0"], "--samples: 0"),
         (["--seed", "-1"], "--seed: -1"),
         (["--device", "abacus"], "device: 'abacus'"),
+        (["--split", "tset"], "--split: 'tset'; the splits are train, validation, test"),
         (["--split", "validation"], "swapping rhythms needs windows of two"),
         (["--json", "figures"], "--json: figures; it must end in .json"),
         (["--parts", "tap,taste"], "--parts: 'taste'; the parts are likelihood"),

@@ -90,21 +90,31 @@ def _check_whole(path):
         raise ValueError(f"{path}: damaged, the checksum of {damaged} does not fit")
 
 
-def load_weights(model, state_dict, path):
+def load_weights(model, state_dict, path, may_lack=()):
     """Copies a checkpoint's `vae_model` into the model, cast to its dtypes; `path` is named in errors.
 
-    Weights of a drummer of shorter bars grow, which is said (see model.meter). Raises ValueError that says
+    Weights of a drummer of shorter bars grow, which is said (see model.meter). may_lack: names of parts that
+    the checkpoint may lack; they stay as they are. Returns those that it lacks. Raises ValueError that says
     what is missing, unexpected and misshapen.
     """
     grown = ""
     if hasattr(model, "for_longer_bars"):
         state_dict, grown = model.for_longer_bars(state_dict)
+    own = model.state_dict()
+    lacking = [
+        part
+        for part in may_lack
+        if any(name.startswith(f"{part}.") for name in own)
+        and not any(str(name).startswith(f"{part}.") for name in state_dict)
+    ]
+    kept = {name: own[name] for name in own if name.startswith(tuple(f"{part}." for part in lacking))}
     try:
-        model.load_state_dict(state_dict)
+        model.load_state_dict(state_dict | kept)
     except (RuntimeError, AttributeError) as error:  # AttributeError: a name that is no text
         raise ValueError(f"{path}: the weights do not fit the model: {_one_line(error)}") from None
     if grown:
         print(f"{path}: {grown}")
+    return lacking
 
 
 def _one_line(error):

@@ -5,7 +5,7 @@ Shapes: B batch, T steps, N bars, V voices (9), D width of the encoder, Z latent
 
 import torch
 
-from model.controls import CONTROLS
+from model.controls import CONTROLS, N_VOICES, UNSET_KIND
 from model.decoding.capture import begin
 from model.decoding.steps import Guide, encoding_autocast, inference
 from model.heads import offset_to_bin, velocity_to_bin
@@ -15,15 +15,18 @@ KNOWN = "known_onset", "known_vel"
 WINDOW_BARS, MARGIN_BARS = 16, 4  # of a long rhythm: encoded at once, and not kept of that at either end
 
 
-def encode_rhythm(model, rhythm, mask, use_context, use_latent, grid, known=None, latent=None):
+def encode_rhythm(
+    model, rhythm, mask, use_context, use_latent, grid, known=None, latent=None, rhythm_is=None
+):
     """Encode a rhythm: a dict of tensors (B, T, ...) of all that no control changes, so that bars can be cut
     out of it.
 
     rhythm: onset, vel, timeoffset (B, T, V); mask, use_context, use_latent (B, T) bool; grid: the BarGrid of
     the steps; known: dict of rolls and masks as in `sample`, or None; latent (B, N, Z): in place of the
-    encoder's, or None.
+    encoder's, or None. rhythm_is: (B, T) long, see RHYTHM_KINDS, or None, unset.
     """
-    context, mu = encode(model, rhythm, mask, use_context, use_latent, grid, known)
+    kind = model.kind_of_steps(rhythm_is, use_context, use_latent)
+    context, mu = encode(model, rhythm, mask, use_context, use_latent, grid, known, kind)
     latent = mu if latent is None else latent.to(mu.dtype)
     encoded = {
         "mask": mask,
@@ -33,12 +36,14 @@ def encode_rhythm(model, rhythm, mask, use_context, use_latent, grid, known=None
         "latent": grid.spread(latent),
         "onset_bias": model.onset_bias(model.marginal_head(context), use_context).float(),
     }
+    encoded |= {} if kind is None else {"kind": kind}
     return encoded | read_tap(model, rhythm, use_context & mask) | (known or {})
 
 
 @inference
-def encode(model, rhythm, mask, use_context, use_latent, grid, known=None):
-    """The context (B, T, D) and the mean of each bar's latent (B, N, Z); arguments as of encode_rhythm.
+def encode(model, rhythm, mask, use_context, use_latent, grid, known=None, kind=None):
+    """The context (B, T, D) and the mean of each bar's latent (B, N, Z); arguments as of encode_rhythm, kind
+    as kind_of_steps gives it.
 
     More than WINDOW_BARS are encoded in windows that overlap, without their margins, so that a long rhythm
     takes no more memory than a short one; docs/experiments.md has what that changes.
@@ -64,6 +69,7 @@ def encode(model, rhythm, mask, use_context, use_latent, grid, known=None):
                 [roll[:, here] for roll in rolls],
                 *(steps[:, here] for steps in masks),
                 window,
+                None if kind is None else kind[:, here],
             )
         contexts.append(context[:, window.steps_of(kept - first, end - first)])
         latents.append(mu[:, kept - first : end - first])
@@ -108,9 +114,10 @@ def build_conditioning(model, encoded, controls, guide, grid):
             guide.repeat_views(encoded["use_latent"]),
             {name: x.to(latent.dtype) if x.is_floating_point() else x for name, x in controls.items()},
             grid,
+            guide.repeat_views(encoded["kind"]) if "kind" in encoded else None,
         )
         modulation = model.decoder.project_condition(condition)
-    used_up = "context", "latent", "use_context", "use_latent"
+    used_up = "context", "latent", "use_context", "use_latent", "kind"
     conditioning = {name: x for name, x in encoded.items() if name not in used_up}
     conditioning["modulation"] = modulation.to(latent.dtype)
     tap = encoded["tap_tokens"]
@@ -119,6 +126,17 @@ def build_conditioning(model, encoded, controls, guide, grid):
         conditioning["onset_bias"] = guide.follow * encoded["onset_bias"]
     targets = model.budget_targets(controls, grid)
     return conditioning if targets is None else conditioning | {"budget_targets": targets}
+
+
+def with_history(model, conditioning, past, guide):
+    """The conditioning of a bar, a dict, after the bars `past`, each three rolls (B, n, V): see History.
+    guide: the Guide of its rows."""
+    if model.history is None:
+        return conditioning
+    modulation = conditioning["modulation"]
+    shape = len(modulation) // len(guide.views), modulation.shape[1], N_VOICES
+    features = guide.repeat_views(model.history.features_of_bar(past, shape))
+    return conditioning | {"modulation": model.add_history(modulation, features)}
 
 
 @inference
@@ -131,6 +149,7 @@ def sample(
     use_latent=None,
     known=None,
     latent=None,
+    rhythm_is=None,
     forbid=None,
     limit=None,
     num_samples=1,
@@ -147,7 +166,8 @@ def sample(
     mask (B, T) bool: steps that exist. use_context, use_latent (B, T) bool: whether a step may use the
     rhythm's context and its bar's latent (all by default). known: dict with onset, vel, timeoffset (B, T, V)
     and known_onset, known_vel (B, T, V) bool; those cells come back as they are. latent (B, N, Z): in place
-    of the latents of the rhythm's bars. forbid (B, T, V) bool: voices that stay silent. limit (B, T, R, V):
+    of the latents of the rhythm's bars. rhythm_is (B, T) long: what the rhythm is, see RHYTHM_KINDS; None:
+    unset. forbid (B, T, V) bool: voices that stay silent. limit (B, T, R, V):
     how many voices a step may hit, see keep_within; known cells stay, however many they are. num_samples: how
     often each rhythm is played; it is encoded once. temperature > 0. guidance: 1 = as trained, more = the
     controls turned up, where any is set; or a dict with a number for each control. follow: 1 = the rhythm's
@@ -173,6 +193,7 @@ def sample(
         grid.whole(),
         None if known is None else {name: grid.fill(x) for name, x in known.items()},
         latent,
+        None if rhythm_is is None else grid.fill(rhythm_is, UNSET_KIND),
     )
     for name, rule in (("forbid", forbid), ("limit", limit)):
         if rule is not None:
@@ -186,5 +207,5 @@ def sample(
         shape = B * num_samples, steps.stop - steps.start, V, UNIFORMS_PER_VOICE
         uniform = torch.rand(shape, generator=generator, device=device, dtype=torch.float32)
         here = {name: x[:, steps].repeat_interleave(num_samples, dim=0) for name, x in conditioning.items()}
-        bars.append(decoding.bar(here, uniform))
+        bars.append(decoding.bar(with_history(model, here, bars, guide), uniform))
     return tuple(torch.cat(roll, 1) for roll in zip(*bars))

@@ -7,12 +7,19 @@ import torch
 
 from model.controls import CONTROLS, N_VOICES
 from model.decoding.capture import fresh
-from model.decoding.sampling import UNIFORMS_PER_VOICE, build_conditioning, encode_rhythm, given_controls
+from model.decoding.sampling import (
+    UNIFORMS_PER_VOICE,
+    build_conditioning,
+    encode_rhythm,
+    given_controls,
+    with_history,
+)
 from model.decoding.steps import Guide, inference
 
 
 class Stream:
-    """Plays bar after bar. It keeps the decoder's window and nothing else, so it can go on for days."""
+    """Plays bar after bar. It keeps the decoder's window and the few bars that History
+    looks back to, so it can go on for days."""
 
     def __init__(
         self, model, batch_size=1, temperature=1.0, guidance=1.0, follow=1.0, generator=None, precision=None
@@ -23,14 +30,16 @@ class Stream:
         self.guidance, self.follow = guidance, follow
         self.temperature, self.precision = temperature, precision
         self.guide = Guide(guidance, follow, given=())
+        self.past = []  # the bars that History looks back to
         self.decoding = fresh(model, batch_size, self.guide, temperature, precision)
 
     @inference
-    def set_rhythm(self, rhythm, use_context=True, use_latent=True, known=None, grid=None):
+    def set_rhythm(self, rhythm, use_context=True, use_latent=True, known=None, rhythm_is=None, grid=None):
         """From the next bar on play to this rhythm, from its first bar, over and over: onset, vel, timeoffset
         (B, T, V), whole bars; None: to no rhythm. use_context, use_latent: whether a step may use the
         context, and its bar's latent, one bool or (T,) of them. known: as in `sample`, of as many steps as
-        the rhythm. grid: the BarGrid of its steps; None: bars of 4/4."""
+        the rhythm. rhythm_is (B, T) long: what it is, see RHYTHM_KINDS; None: unset. grid: the BarGrid of its
+        steps; None: bars of 4/4."""
         if rhythm is None:
             n_steps = self.model.grid(1).whole().n_steps
             silence = self.model.decoder.start.new_zeros(self.batch_size, n_steps, N_VOICES)
@@ -39,7 +48,7 @@ class Stream:
         use_context = steps & use_context & bool(self.follow)
         self.grid = grid or self.model.grid(steps.shape[1])
         self.encoded = encode_rhythm(
-            self.model, rhythm, steps, use_context, steps & use_latent, self.grid, known
+            self.model, rhythm, steps, use_context, steps & use_latent, self.grid, known, None, rhythm_is
         )
         self.next_bar = 0
 
@@ -56,7 +65,11 @@ class Stream:
         shape = self.batch_size, bar.n_steps, N_VOICES, UNIFORMS_PER_VOICE
         device = encoded["mask"].device
         uniform = torch.rand(shape, generator=self.generator, device=device, dtype=torch.float32)
-        return self.decoding.bar(conditioning, uniform)
+        conditioning = with_history(self.model, conditioning, self.past, self.guide)
+        drums = self.decoding.bar(conditioning, uniform)
+        if self.model.history is not None:
+            self.past = [*self.past, drums][-max(self.model.history.lags) :]
+        return drums
 
     def adapt_guide(self, controls):
         """Have a view for every control that these set. A new view starts from what the nearest view has

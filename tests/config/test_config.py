@@ -287,7 +287,8 @@ def test_missing_file_is_named(tmp_path):
 
 
 def test_every_key_is_needed(config):
-    """A checkpoint's config never falls back on defaults that may have changed since."""
+    """A checkpoint's config never falls back on defaults that may have changed since; keys that came later
+    have the meaning of a program without them."""
     for *parents, name in leaves(config.to_dict()):
         plain = config.to_dict()
         section = plain
@@ -301,6 +302,20 @@ def test_every_key_is_needed(config):
         with pytest.raises(ConfigError) as caught:
             config_from_dict(plain, "mine.pt")
         assert str(caught.value) == f"mine.pt: missing key {'.'.join([*parents, name])}"
+
+
+def test_keys_that_came_later_may_be_missing(config):
+    """Then they have the values of ADDED; what is given stays."""
+    plain, wanted = config.to_dict(), config.to_dict()
+    for key, value in ADDED.items():
+        *parents, name = key.split(".")
+        section, filled = (reduce(dict.__getitem__, parents, whole) for whole in (plain, wanted))
+        del section[name]
+        filled[name] = value
+    assert config_from_dict(plain).to_dict() == wanted
+    assert not ADDED.keys() & {".".join(path) for path in leaves(plain)}  # it is not changed
+    plain["Model"]["rhythm_is"] = True
+    assert config_from_dict(plain).Model.rhythm_is is True
 
 
 def test_no_key_takes_text_or_truth_for_a_number(config):

@@ -8,7 +8,7 @@ def test_attributes_of_a_bar_counted_by_hand():
     onset, vel = np.zeros((2, 32, 9))
     onset[[0, 4, 8], [0, 1, 0]] = 1
     vel[[0, 4, 8], [0, 1, 0]] = [0.5, 1.0, 0.9]
-    density, intensity, instrument = bar_attributes(onset, vel, BarGrid.four_four(len(onset), 4)).values()
+    density, intensity, instrument, _ = bar_attributes(onset, vel, BarGrid.four_four(len(onset), 4)).values()
     np.testing.assert_allclose(density, [3 / 144, 0])
     np.testing.assert_allclose(intensity, [0.8, np.nan], rtol=1e-6)
     np.testing.assert_allclose(instrument, [[2 / 16, 1 / 16, 0, 0, 0, 0, 0, 0, 0], [0] * 9])
@@ -17,7 +17,7 @@ def test_attributes_of_a_bar_counted_by_hand():
 
 def test_a_bar_cut_short_is_measured_as_a_whole_one():
     onset = vel = np.ones((20, 9))
-    density, intensity, instrument = bar_attributes(onset, vel, BarGrid.four_four(len(onset), 4)).values()
+    density, intensity, instrument, _ = bar_attributes(onset, vel, BarGrid.four_four(len(onset), 4)).values()
     np.testing.assert_allclose(density, [1, 4 / 16])
     np.testing.assert_allclose(intensity, [1, 1])
     np.testing.assert_allclose(instrument[1], np.full(9, 4 / 16))

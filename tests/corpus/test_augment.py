@@ -192,7 +192,7 @@ def test_each_probability_strikes_its_share_of_the_windows(name, share):
 def test_labels_are_those_of_what_is_played():
     data = data_config(augmentation={"voice_shift": 1.0, "velocity_scale": 1.0, "half_time": 0.5})
     batch = batch_of(data)
-    density, intensity, instrument = bar_attributes(
+    density, intensity, instrument, _ = bar_attributes(
         batch["onset"].numpy(), batch["vel"].numpy(), BarGrid.four_four(batch["vel"].shape[1], S // 4)
     ).values()
     for name, bars in (("density", density), ("intensity", intensity)):

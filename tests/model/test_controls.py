@@ -18,6 +18,7 @@ def test_the_table_has_the_voices_and_styles_of_the_house():
         "intensity",
         "instrument",
         "style",
+        "steady",
     ]  # the order of a checkpoint's weights
     assert all(name == control.name for name, control in CONTROLS.items())
 
@@ -32,6 +33,7 @@ def test_a_quantity_times_its_units_is_what_a_musician_counts():
         for name, control in CONTROLS.items()
         if control.measure
     }
+    assert np.isnan(counted.pop("steady"))  # there is no bar before
     assert counted["density"] == 5
     np.testing.assert_allclose(counted["intensity"], (2 * 100 + 3 * 40) / 5)
     np.testing.assert_allclose(counted["instrument"], [2, 3, 0, 0, 0, 0, 0, 0, 0])
@@ -56,14 +58,15 @@ def test_unset_is_nan_or_the_last_id():
 
 def test_a_control_is_embedded_by_its_kind_and_takes_its_part_of_the_condition():
     condition = Condition(8, 4, 6, 10, 16)
-    kinds = {name: type(condition.get_submodule(name)) for name in CONTROLS}
+    names = [name for name, control in CONTROLS.items() if not control.optional]
+    kinds = {name: type(condition.get_submodule(name)) for name in names}
     assert kinds == {
         "density": ScalarControl,
         "intensity": ScalarControl,
         "instrument": VoiceControl,
         "style": IdControl,
     }
-    assert condition.mix.in_features == 8 + (len(CONTROLS) + 2) * 6
+    assert condition.mix.in_features == 8 + (len(names) + 2) * 6
 
 
 def test_controls_come_out_of_a_batch_in_the_order_of_the_table():

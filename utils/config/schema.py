@@ -33,6 +33,12 @@ def _ascending(pair):
     return pair
 
 
+def _rising(bars):
+    if bars != sorted(set(bars)):
+        raise ValueError("how many bars ago must be named once each, the fewest first")
+    return bars
+
+
 def _velocities(pair):
     if pair[1] > 1:
         raise ValueError("velocities are at most 1")
@@ -108,6 +114,9 @@ Range = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValida
 # ---- Data
 
 
+SPLITS = ("train", "validation", "test")
+
+
 class Splits(Section):
     validation: BelowOne
     test: Annotated[BelowOne, AfterValidator(_leaves_some_for_training)]
@@ -116,6 +125,9 @@ class Splits(Section):
 class Augmentation(Section):
     meter: Probability
     bar_shuffle: Probability
+    repeat_bar: Probability
+    plain: Probability
+    plain_range: Annotated[Range, AfterValidator(_velocities)]
     voice_shift: Probability
     voice_drop: Probability
     voice_mix: Probability
@@ -141,14 +153,14 @@ class Augmentation(Section):
 
 
 # relative weights of the names of one draw
-_SOURCES = ("loudest", "kick_snare", "hats", "voice_subset")
+_SOURCES = ("loudest", "kick_snare", "hats", "voice_subset", "hands", "part")
 RhythmSource = _of_one_kind("RhythmSource", NotNegative, *_SOURCES)
 _TASKS = ("tap", "humanise", "add_voice", "infill", "continue")
 Task = create_model(
     "Task", __base__=_of_one_kind("Tasks", NotNegative, *_TASKS), keep_rhythm=(Probability, ...)
 )
-_CONTROLS = ("density", "intensity", "instrument", "voice", "style", "all_controls", "all_but_one")
-_RHYTHM = ("context", "latent", "rhythm", "rhythm_tail")
+_CONTROLS = ("density", "intensity", "instrument", "voice", "style", "steady", "all_controls", "all_but_one")
+_RHYTHM = ("context", "latent", "rhythm", "rhythm_tail", "rhythm_is")
 Drop = _of_one_kind("Drop", Probability, *_CONTROLS, *_RHYTHM)
 
 
@@ -196,11 +208,13 @@ class ConditionParams(Section):
     d_control: Count
     film: bool
     remaining_budget: bool
+    steady: bool
 
 
 class Decoder(Stack):
     rope_theta: Positive
     window: Count
+    history: Annotated[list[Count], AfterValidator(_rising)]
     condition_params: ConditionParams
 
 
@@ -213,6 +227,7 @@ class Output(Section):
 
 
 class Model(Section):
+    rhythm_is: bool
     longest_bar: Annotated[int, Field(ge=16, le=32)]
     Encoder: Stack
     Intermediate: Intermediate
@@ -275,7 +290,20 @@ class Config(Section):
 # ---- Loading
 
 # Keys that configs and checkpoints may lack, which were made before there were such: what they mean there
-ADDED = {"Data.augmentation.meter": 0.0, "Model.longest_bar": 16}
+ADDED = {
+    "Data.rhythm_source.hands": 0.0,
+    "Data.rhythm_source.part": 0.0,
+    "Data.drop.rhythm_is": 0.0,
+    "Model.rhythm_is": False,
+    "Data.augmentation.repeat_bar": 0.0,
+    "Data.augmentation.plain": 0.0,
+    "Data.augmentation.plain_range": [0.25, 0.5],
+    "Model.Decoder.history": [],
+    "Model.Decoder.condition_params.steady": False,
+    "Data.drop.steady": 1.0,
+    "Data.augmentation.meter": 0.0,
+    "Model.longest_bar": 16,
+}
 
 
 def load_config(path="config.yaml", overrides=()):

@@ -113,6 +113,26 @@ def half_time(vel, offset):
     return np.concatenate([vel[:, ::2]] * 2, 1), np.concatenate([offset[:, ::2]] * 2, 1)
 
 
+def plain(vel, offset, softest):
+    """Without ghost notes and ornaments: the hits that are softer than `softest` (B,), but for kicks and the
+    loudest hits of each window, go."""
+    loudest = vel.max((1, 2), keepdims=True)
+    stays = (vel >= np.minimum(softest[:, None, None], loudest)) | (
+        np.arange(N_VOICES) == voice_index("kick")
+    )
+    return np.where(stays, vel, np.float32(0)), np.where(stays, offset, np.float32(0))
+
+
+def repeat_bars(vel, offset, steps_per_bar, rng):
+    """One bar of each window, or two after each other, again and again: a groove that holds."""
+    n_rows, n_bars = len(vel), vel.shape[1] // steps_per_bar
+    period = rng.integers(1, min(2, n_bars) + 1, n_rows)
+    first = rng.integers(0, n_bars - period + 1)
+    bar = first[:, None] + np.arange(n_bars) % period[:, None]
+    step = (bar[..., None] * steps_per_bar + np.arange(steps_per_bar)).reshape(n_rows, n_bars * steps_per_bar)
+    return tuple(np.take_along_axis(roll, step[..., None], 1) for roll in (vel, offset))
+
+
 def halves(vel, offset, mask, grids):
     """Twice as many windows of half the length, as a rhythm is not always as long as a window: the rolls of B
     windows (B, T, ...) as those of 2B, (2B, T / 2, ...), and their BarGrids. Where the second half would be

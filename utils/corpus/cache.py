@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from model.bars import BEATS_PER_BAR, LONGEST_BAR, BarGrid
+from utils.config.schema import SPLITS
 from utils.files import remove_unfinished, written_whole
 
 try:
@@ -24,7 +25,6 @@ except ImportError:  # Windows
 CACHE_FILE = "cache.npz"
 LOCK_FILE = "cache.lock"
 FORMAT = 2  # raised when a cache written before can't be read any more
-SPLITS = ("train", "validation", "test")
 DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 STEPS_PER_BEAT = 4  # of 4/4
 _OFFSET_UNIT = 65536  # int16 covers [-0.5, 0.5); finer than any MIDI resolution in use

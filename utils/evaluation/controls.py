@@ -21,10 +21,11 @@ def measure(player, sets):
     real = own["style"], classifier(windows.rolls, windows.grid), place
     bars, styles = {}, {}
     for length in (length for length in LENGTHS if length <= len(place)):
-        played, grid = sweeps.play_sweeps(player, windows, own, drawn, length)
+        asked_for = sweeps.known_to(player.model, drawn, length)
+        played, grid = sweeps.play_sweeps(player, windows, own, asked_for, length)
         rows, heard = {}, {"real bars": real}
         for (name, mode), rolls in played.items():
-            asked = drawn[name][: len(rolls[0]) * length]
+            asked = asked_for[name][: len(rolls[0]) * length]
             if name not in sweeps.MEASURED:
                 heard[f"others {mode}"] = asked, classifier(rolls, grid), place[: len(asked)]
                 continue
@@ -51,8 +52,8 @@ def place_of(windows):
 def attributes(sweep, bars):
     """What the sweep asks for (n,), and every other attribute (n, K), NaN where a bar has none: of density
     the voices' shares of the hits in place of the hits, of a voice all but density (they go together)."""
-    columns = {name: sweeps.column(bars, name) for name in sweeps.MEASURED}
-    own = columns.pop(sweep)
+    columns = {name: sweeps.column(bars, name) for name in sweeps.ALWAYS}
+    own = columns.pop(sweep) if sweep in columns else sweeps.column(bars, sweep)
     if sweep == "density":
         columns |= {voice: quotient(columns[voice], own) for voice in VOICES}
     if sweep in VOICES:
@@ -81,7 +82,7 @@ def adherence(windows, played):
     )
     place = np.tile(place_of(windows), len(played[0]))
     return {
-        name: sums_of(sweeps.column(asked, name), sweeps.column(got, name), place) for name in sweeps.MEASURED
+        name: sums_of(sweeps.column(asked, name), sweeps.column(got, name), place) for name in sweeps.ALWAYS
     }
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data_aug import RHYTHM_KEYS, swap_rhythm, unset_controls
-from model.controls import CONTROLS, controls_of
+from data_aug import ABOUT_RHYTHM, RHYTHM_KEYS, swap_rhythm, unset_controls
+from model.controls import CONTROLS, UNSET_KIND, controls_of
 from model.decoding.sampling import sample
 from utils.evaluation.sets import partners
 from utils.playing.request import GUIDANCE
@@ -57,7 +57,8 @@ def onsets_known(windows):
 
 
 def without_rhythm(batch):
-    return batch | {name: torch.zeros_like(batch[name]) for name in RHYTHM_KEYS}
+    batch = batch | {name: torch.zeros_like(batch[name]) for name in RHYTHM_KEYS}
+    return batch | {"rhythm_is": torch.full_like(batch["rhythm_is"], UNSET_KIND)}
 
 
 def around(windows, job):
@@ -105,14 +106,15 @@ class Player:
             num_samples=samples, temperature=temperature, guidance=self.guidance, generator=generator
         )
         known = KNOWN if batch["known_onset"].any() else ()
-        batch = {name: batch[name] for name in (*RHYTHM_KEYS, *CONTROLS, "mask", *known)}
+        batch = {name: batch[name] for name in (*ABOUT_RHYTHM, *CONTROLS, "mask", *known)}
         played = []
         progress = tqdm(total=len(batch["mask"]), desc=title, unit="window", disable=None)
         for part in in_batches(batch, samples):
             part = to_device(part, device)
             rhythm, cells = [part[name] for name in RHYTHM_KEYS], {name: part[name] for name in known} or None
             model, asked, mask = self.model, controls_of(part), part["mask"]
-            rolls = sample(model, rhythm, asked, mask, known=cells, precision=torch.float32, **dials)
+            about = {"known": cells, "rhythm_is": part["rhythm_is"]}
+            rolls = sample(model, rhythm, asked, mask, precision=torch.float32, **about, **dials)
             played.append([roll.unflatten(0, (-1, samples)).cpu().numpy() for roll in rolls])
             progress.update(len(part["mask"]))
         progress.close()

@@ -34,6 +34,17 @@ SWEPT = {
     for name in (VOICES if control.width == N_VOICES else (control.name,))
 }
 MEASURED = [name for name, control in SWEPT.items() if control.measure is not None]
+ALWAYS = [name for name in MEASURED if not SWEPT[name].optional]  # known to every model
+
+
+def known_to(model, drawn, length):
+    """The sweeps of `drawn`, {sweep: (n_bars,)}, whose control the model knows, for windows of so many bars:
+    nothing is asked of how like the bar before their first is."""
+    known = {name: target for name, target in drawn.items() if SWEPT[name].name in model.controls}
+    if "steady" in known:
+        first = np.arange(len(known["steady"])) % length == 0
+        known["steady"] = np.where(first, np.nan, known["steady"])
+    return known
 
 
 def modes_of(sweep):

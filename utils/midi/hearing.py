@@ -12,6 +12,7 @@ from utils.midi.kits import kit_in
 from utils.midi.read import MidiError, MidiNotes, notes_to_roll, read_midi, rhythm_roll
 from utils.midi.timeline import Timeline
 
+STRUCK = 1 / 3  # of a quarter: how long hands let a pad sound; a part holds its notes
 _SHOWN = 20  # tracks in a message
 
 
@@ -33,6 +34,15 @@ class HeardFile:
     def steps(self, down_sample_tpq=4):
         """How many steps the file lasts, up to the bar line on which it ends: 36 for three bars of 3/4."""
         return int(self.end * down_sample_tpq / self.timeline.tpq + 0.5)
+
+    def kind(self):
+        """What the rhythm is, of RHYTHM_KINDS: "drums" where most of its notes are of a track with notes on
+        channel 10; "hands" of one or two pitches that are struck and let go; else "part"."""
+        notes = self.notes
+        if np.isin(notes.track, np.flatnonzero(notes.is_drum)).mean() > 0.5:
+            return "drums"
+        struck = np.quantile(notes.duration, 0.9) <= STRUCK * notes.tpq
+        return "hands" if len(np.unique(notes.pitch)) <= 2 and struck else "part"
 
     def roll(self, down_sample_tpq=4, kit=None):
         """The notes as onset, vel, timeoffset, float32 arrays (T, 9), T whole bars of 4/4.

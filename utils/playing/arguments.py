@@ -103,6 +103,7 @@ REQUEST_FLAGS = f"""
 --at-most K int | no more than K voices at once
 --playable - switch | nothing that two hands and two feet could not play
 --style VALUE text | a style by name, or a blend: funk=0.7+jazz=0.3
+--steady VALUE text | percent of a bar's hits that are as in the bar before, 0 to 100, if the model knows it
 --bars N int | bars of 4/4 to play, or to go on for (default: as long as the rhythm)
 --seed N int | same seed, same drums (default: a new one, printed)
 --temperature X float | below 1 safer, above 1 wilder (default: 1)
@@ -110,6 +111,8 @@ REQUEST_FLAGS = f"""
 as style=3 hits-per-bar=2 velocity=1 voice=2 (default: 1.5)
 --follow HOW number | literal or 1: the rhythm hit by hit; loose or 0: its gist alone; numbers between, or \
 up to 2; free: not at all (default: literal)
+--rhythm-is KIND text | drums; hands: taps, something of everything; part: to be played to, as a bass; \
+unset (default: as the file tells)
 --num-samples N int | how many versions, the best first (default: 1)
 --best-of N int | play so many, and keep those that come nearest to what was asked (default: 1)
 --kit-in KIT text | which keys are which voice where the rhythm is drums: gm, roland_td, or a YAML file, see \

@@ -15,8 +15,9 @@ from utils.device import few_threads, on_cpu
 from utils.get_model import given_model
 from utils.playing.controls import read_curves
 from utils.playing.receipt import best_takes
-from utils.playing.request import Dials, with_arguments_of
+from utils.playing.request import KINDS, Dials, with_arguments_of
 from utils.playing.rolls import MAX_RHYTHM_STEPS, as_floats, known_cells, limits, lock_voices, read_rhythm
+from utils.warn import warn
 
 
 @on_cpu
@@ -51,6 +52,8 @@ def generate(
         (1, >= seq_len, 18), of which only the ratios count. A bar is asked for the mean of its steps, as
         nearly as it is possible. NaN (style: 18 and above, or no weight at all) is unset, and None leaves the
         control to the model.
+    steady: (1, >= seq_len), share of a bar's hits that are as in the bar before, 0 to 1; for models that know
+        it.
     masks: (1, >= seq_len), 1 = play, 0 = stay silent; None plays throughout.
     seq_len: steps to write, a multiple of 4.
     model: default: the one built last by get_model. seed: same seed, same drums; None: new ones each time.
@@ -59,6 +62,9 @@ def generate(
         default. num_samples: versions.
     follow: "literal" or 1 follows the rhythm hit by hit, "loose" or 0 its gist bar by bar; numbers between
         lie between, and up to 2 beyond. "free": not at all.
+    rhythm_is: "drums", a drummer's own hits or a loop; "hands", taps of a person, something of everything;
+        "part", what is played to, as a bass, a guitar, a clave or a click; None or "unset": not said. A model
+        that was not trained with it plays as ever.
     drums, lock: three rolls, and one or several of their voices, names or indices, that are played as they
         are there; drums shorter than seq_len come round again. at_most: no step hits more voices than this.
         playable: no step needs more than two hands and two feet, of which one plays the kick and the other,
@@ -93,8 +99,11 @@ class Plan(NamedTuple):
     wishes: tuple
 
 
-def make_plan(model, dials, seq_len, rhythm, curves, masks=None, drums=None, known=None, latent=None):
-    """The Plan for arguments of `generate`; curves: control name -> curve, or None.
+def make_plan(
+    model, dials, seq_len, rhythm, curves, masks=None, drums=None, known=None, latent=None, told=None
+):
+    """The Plan for arguments of `generate`; curves: control name -> curve, or None. told: what the
+    file says that the rhythm is, where dials.rhythm_is does not.
 
     Each cell is decided by the first of these that speaks of it:
     1. a step that `masks` leaves out is silent;
@@ -124,11 +133,13 @@ def make_plan(model, dials, seq_len, rhythm, curves, masks=None, drums=None, kno
             raise ArgumentError("latent", given, rule, f"shape {tuple(latent.shape)}")
         latent = latent[0]
     controls, forbid, mask, asked = read_curves(curves, masks, grid, model.normalize_factor)
+    check_known(model, controls)
     around = known is not None
     rhythm, use_context, use_latent = as_heard(rhythm, reach, dials, grid, around, latent is not None)
     inputs = {"rhythm": rhythm, "use_context": use_context, "use_latent": use_latent, "latent": latent}
     inputs |= {"controls": controls, "forbid": forbid, "mask": mask, "known": known}
     inputs |= {"limit": limits(dials.at_most, dials.playable, steps)}
+    inputs |= {"rhythm_is": kind_of_rhythm(model, dials, told, steps)}
     followed = rhythm[0][: reach if use_context.any() else 0]
     onsets_known = around and bool((known["known_onset"] | ~mask[:, None]).all())
     return Plan(model, dials, inputs, (asked, followed, grid, onsets_known))
@@ -175,6 +186,25 @@ def as_heard(rhythm, reach, dials, grid, known, latent):
         return rhythm, step >= 0, step >= 0
     begun = grid.spread(torch.tensor(grid.starts) < reach, 0)
     return rhythm, (step < reach) & bool(follow), (begun & (follow is not None)) | latent
+
+
+def check_known(model, controls):
+    """ArgumentError where a control is set that the model does not know."""
+    for name, values in controls.items():
+        if name not in model.controls and CONTROLS[name].is_set(values).any():
+            rule = f"this model was trained without it; it knows {', '.join(model.controls)}"
+            raise ArgumentError(name, None, rule, "")
+
+
+def kind_of_rhythm(model, dials, told, steps):
+    """What the rhythm is, (steps,) long as `sample` takes it, or None for a model that is not told."""
+    if not model.told_kind:
+        if dials.rhythm_is is not None:
+            warn(
+                f"rhythm_is: {dials.rhythm_is}; this model does not know what a rhythm is, and plays as ever"
+            )
+        return None
+    return torch.full((steps,), KINDS.index(dials.rhythm_is or told or "unset"))
 
 
 @contextlib.contextmanager

@@ -121,7 +121,7 @@ class Jam:
                 raise ArgumentError("drums", None, rule, found)
         rolls = looped([roll[:steps] for roll in rolls], again)
         inputs = self._inputs(dials, again, rolls, {}, drums=drums)
-        heard = (inputs[name] for name in ("rhythm", "use_context", "use_latent", "known"))
+        heard = (inputs[name] for name in ("rhythm", "use_context", "use_latent", "known", "rhythm_is"))
         with in_eval_mode(self.model), few_threads(again * dials.num_samples, self.device):
             self.stream.set_rhythm(*heard)
 

@@ -22,7 +22,7 @@ from utils.midi.drums import N_VOICES
 from utils.midi.read import rhythm_roll
 from utils.playing.arguments import JOBS
 from utils.playing.generate import batch_of, draw, in_eval_mode, make_plan
-from utils.playing.request import Dials
+from utils.playing.request import KINDS, Dials
 from utils.playing.rolls import KNOWN, ROLLS, drum_rolls, looped, one_of, three, voice_mask
 
 BEAT = 4  # steps
@@ -83,7 +83,9 @@ def _play(job, drums, own=None, *, model=None, rhythm=None, masks=None, known=No
     return draw(plan_layout(job, layout, drums, model, how, rhythm, curves, known, latent, masks))
 
 
-def plan_layout(job, layout, drums, model, dials, rhythm, curves, known=None, latent=None, masks=None):
+def plan_layout(
+    job, layout, drums, model, dials, rhythm, curves, known=None, latent=None, masks=None, told=None
+):
     """The Plan of a Layout of drums, three rolls (T, 9); the other arguments are those of make_plan."""
     if job != "tap" and known is not None:
         rule = "not for a job, which says itself what is known; generate takes it"
@@ -95,7 +97,7 @@ def plan_layout(job, layout, drums, model, dials, rhythm, curves, known=None, la
         known = dict(zip((*ROLLS, *KNOWN), (*looped(drums, layout.steps), *cells)))
     latent = layout.latent if latent is None else latent
     drums = None if job != "tap" and dials.locked is None else drums  # beside a lock alone they are checked
-    return make_plan(model, dials, layout.steps, rhythm, curves, masks, drums, known, latent)
+    return make_plan(model, dials, layout.steps, rhythm, curves, masks, drums, known, latent, told)
 
 
 # ---- what stays and what is played anew
@@ -185,8 +187,10 @@ def gist(drums, model=None, name="drums"):
     rhythm = rhythm_roll(*(grid.fill(roll, dim=0).numpy() for roll in rolls))
     rhythm = batch_of([torch.from_numpy(roll) for roll in rhythm], 1, next(model.parameters()).device)
     everywhere = torch.ones_like(rhythm[0][..., 0], dtype=torch.bool)
+    kind = torch.full_like(everywhere, KINDS.index("drums"), dtype=torch.long)
+    kind = model.kind_of_steps(kind, everywhere, everywhere)
     with in_eval_mode(model), torch.no_grad():
-        _, latents = encode(model, rhythm, everywhere, everywhere, everywhere, grid.whole())
+        _, latents = encode(model, rhythm, everywhere, everywhere, everywhere, grid.whole(), kind=kind)
     return latents.float().cpu()
 
 

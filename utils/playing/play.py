@@ -25,7 +25,8 @@ def play(rhythm=None, *, num_samples=None, model=None, **asked):
         take = play("rhythm.mid", hits_per_bar=[12, 18, 18, 26], voices={"kick": 4}, style="funk")
 
     rhythm: a MIDI file; or three rolls, as process_midi gives them; or None.
-    hits_per_bar, velocity (1 to 127), voices (a dict, name -> hits per bar), style: one value for all bars or
+    hits_per_bar, velocity (1 to 127), voices (a dict, name -> hits per bar), style, steady (percent of the
+        hits that are as in the bar before; for models that know it): one value for all bars or
         several, a list or text with commas, stretched evenly over the bars; None or "-" leaves bars to the
         model. forbid: names of voices that never sound.
     bars: how many to play, of 4/4; None: as many as the rhythm has. Without a rhythm it must be given.
@@ -33,6 +34,8 @@ def play(rhythm=None, *, num_samples=None, model=None, **asked):
     job: what is done, a name out of JOBS; all but "tap" are done to the drums in `rhythm` or to `drums`,
         three rolls. voices_anew, bars_anew (counted from 1: "2,5-7"), strength, second (a MIDI file or
         rolls): as the job needs them.
+    rhythm_is: what the rhythm is, see `generate`; None: as the file tells, of which most notes are drums, or
+        one or two pitches that are struck (hands), or neither (a part).
     track, kit_in: how the file is heard, see process_midi. kit_out, keep_tracks, lead_in: how the take is
         written, see convert_to_midi. tempo: beats per minute; None: tempo map and meters of the file, or 120.
     model: None: the one built last or, where there is none, that of checkpoints/drummer.pt. seed: the same
@@ -56,7 +59,7 @@ def perform(request, model, say=lambda line: None):
     check_written(request.kit_out, **written)
     heard = Heard(request, model.steps_per_bar)
     plan, asked, steps = lay_out(request, heard, model)
-    for line in heard.lines(request, steps, model.steps_per_bar):
+    for line in heard.lines(request, steps, model.steps_per_bar, model.told_kind):
         say(line)
     name = "take" if request.file is None else Path(request.file).stem
     about = {"asked": asked, "rhythm": heard.rhythm, "model": model, "seed": request.seed}
@@ -117,13 +120,19 @@ class Heard:
         own = {name: read[field] for name, field in JOBS[request.job].takes.items() if field != "lock"}
         return {name: value for name, value in own.items() if value is not None}
 
-    def lines(self, request, steps, bar):
-        """How the input was taken, in words."""
+    @property
+    def told(self):
+        """What the file says that the rhythm is; None without one."""
+        return None if self.file is None else self.file.kind()
+
+    def lines(self, request, steps, bar, told_kind=False):
+        """How the input was taken, in words. told_kind: whether the model is told what the rhythm is."""
         if self.file is None:
             return
         own = self.own_steps if request.job == "tap" else self.drums[0].shape[-2]
         length = f"{own / bar:g} bars at {self.file.timeline.bpm()} bpm; playing {steps / bar:g}"
-        yield f"{request.file}: {length}, seed {request.seed}"
+        kind = f", heard as {request.rhythm_is or self.told}" if told_kind and request.job == "tap" else ""
+        yield f"{request.file}: {length}, seed {request.seed}{kind}"
         remarks = remarks_on(self.file.midi, self.file.timeline, request.laid_song, request.keep_tracks)
         yield from (f"  {remark}" for remark in (*self.file.remarks, *remarks))
 
@@ -145,7 +154,7 @@ def lay_out(request, heard, model):
         curves = to_model_units(asked, model.normalize_factor, model.grid(asked.n_bars * bar))
     else:
         curves, known = song.curves(model), song.crashes(rhythm, model, request.follow) or known
-    more = {"known": known, "latent": request.latent}
+    more = {"known": known, "latent": request.latent, "told": None if silent else heard.told}
     return plan_layout(request.job, layout, drums, model, request, rhythm, curves, **more), asked, steps
 
 

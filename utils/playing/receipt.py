@@ -59,6 +59,8 @@ class Receipt:
         columns = []  # (heading, asked, got)
         for name, control in NUMBERS.items():
             asked, got = self.asked[name], self.got[name]
+            if control.optional and np.isnan(asked).all():
+                continue
             if control.width is None:
                 columns.append((heading(control), asked, got))
             else:
@@ -119,6 +121,8 @@ def misses(asked, got):
     found = {}
     for name, control in NUMBERS.items():
         there = asked[name] >= 0
+        if control.optional:  # a bar may have none of it, as the first has no bar before it
+            there &= ~np.isnan(got[name])
         if there.any():
             wish, played = asked[name][there], np.nan_to_num(got[name])[there]
             found[heading(control)] = float(np.mean(np.abs(played - wish) / np.maximum(wish, 1)))
@@ -176,7 +180,11 @@ def _content(take, onsets_known):
 
 
 def _bar(bars, bar):
-    values = {heading(control): bars[name][bar] for name, control in NUMBERS.items()}
+    values = {
+        heading(control): bars[name][bar]
+        for name, control in NUMBERS.items()
+        if not (control.optional and np.isnan(bars[name][bar]))
+    }
     return _plain(
         {name: dict(zip(VOICES, value)) if np.ndim(value) else value for name, value in values.items()}
     )

@@ -14,7 +14,7 @@ from functools import cached_property
 
 import torch
 
-from model.controls import CONTROLS
+from model.controls import CONTROLS, RHYTHM_KINDS
 from utils.checks import ArgumentError, check_keys, check_switch, number, whole
 from utils.midi.read import MAX_BARS
 from utils.playing.arguments import JOBS
@@ -25,6 +25,7 @@ from utils.playing.wishes import WISHES, lay_out, read_wishes
 GUIDANCE = 1.5  # where controls are set; chosen on the validation split, see docs/experiments.md
 FOLLOW = {"literal": 1.0, "loose": 0.0, "free": None}
 MOST_FOLLOW = 2
+KINDS = *RHYTHM_KINDS, "unset"  # by their numbers
 MOST_SEED = 2**63 - 1
 
 
@@ -58,6 +59,7 @@ class Dials:
     temperature: float = 1.0
     guidance: float | dict = GUIDANCE
     follow: float | str = "literal"
+    rhythm_is: str | None = None  # None: as the file tells
     lock: object = None
     at_most: int | None = None
     playable: bool = False
@@ -69,6 +71,8 @@ class Dials:
         number(self.temperature, "temperature", "a number above 0", above=True)
         whole(self.num_samples, "num_samples")
         whole(1 if self.best_of is None else self.best_of, "best_of")
+        if self.rhythm_is not in (None, *KINDS):
+            raise ArgumentError("rhythm_is", self.rhythm_is, f"it must be one of {', '.join(KINDS)}")
         limits(self.at_most, self.playable, 1)
         new = int.from_bytes(os.urandom(4), "big")  # short enough to type
         object.__setattr__(self, "seed", whole(new if self.seed is None else self.seed, "seed", 0, MOST_SEED))
@@ -129,6 +133,7 @@ class Request(Dials):
     velocity: object = None
     voices: dict | None = None
     style: object = None
+    steady: object = None
     forbid: object = ()
     song: object = None
     bars: int | None = None

@@ -1,0 +1,81 @@
+"""What the rhythm is, as the file tells it and as it is said."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.helpers.model_batches import small_model
+from utils.midi.hearing import hear
+from utils.playing.generate import generate
+from utils.playing.play import perform
+from utils.playing.request import Request
+
+
+def midi(path, pitches, channel=0, length=60):
+    """A file of quarters at 480 ticks."""
+    track = b"".join(
+        bytes([0 if n == 0 else 0, 0x90 | channel, pitch, 90]) + _wait(length) + bytes([0x80 | channel, pitch, 0])
+        + _wait(480 - length) + b"\xff\x01\x00"
+        for n, pitch in enumerate(pitches)
+    ) + b"\x00\xff\x2f\x00"  # fmt: skip
+    head = b"MThd" + (6).to_bytes(4, "big") + bytes([0, 0, 0, 1]) + (480).to_bytes(2, "big")
+    path.write_bytes(head + b"MTrk" + len(track).to_bytes(4, "big") + track)
+    return path
+
+
+def _wait(ticks):
+    return bytes([0x80 | ticks >> 7, ticks & 0x7F])
+
+
+@pytest.mark.parametrize(
+    "kind, notes",
+    (
+        ("drums", {"pitches": [36, 42, 38, 42], "channel": 9}),
+        ("drums", {"pitches": [75] * 4, "channel": 9}),
+        ("hands", {"pitches": [60, 74, 60, 60]}),
+        ("hands", {"pitches": [60] * 4}),
+        ("part", {"pitches": [40] * 4, "length": 400}),
+        ("part", {"pitches": [40, 43, 45, 40]}),
+    ),
+)
+def test_the_file_tells(tmp_path, kind, notes):
+    assert hear(midi(tmp_path / "a.mid", **notes)).kind() == kind
+
+
+@pytest.fixture(scope="module")
+def told(tiny_config):
+    config = tiny_config.model_copy(deep=True)
+    config.Model.rhythm_is = True
+    return small_model(config)
+
+
+def test_play_says_which_it_took_and_the_hand_wins(told, tmp_path):
+    path, said, onsets = midi(tmp_path / "a.mid", [60, 74, 60, 60]), [], []
+    for rhythm_is in (None, "hands", "part", "unset"):
+        lines = []
+        (take,) = perform(Request(rhythm=path, rhythm_is=rhythm_is, seed=1), told, lines.append)
+        said.append(lines[0].rpartition(", heard as ")[2])
+        onsets.append(np.asarray(take.onset).tobytes())
+    assert said == ["hands", "hands", "part", "unset"]
+    assert onsets[0] == onsets[1] and len(set(onsets)) == 3
+
+
+def test_a_model_that_does_not_know_kinds_says_so_where_it_was_said_by_hand(tiny_config, tmp_path, recwarn):
+    model, path, lines = small_model(tiny_config), midi(tmp_path / "a.mid", [60, 74, 60, 60]), []
+    (take,) = perform(Request(rhythm=path, seed=1), model, lines.append)
+    assert "heard as" not in lines[0] and not recwarn.list
+    with pytest.warns(UserWarning, match="rhythm_is: part; this model does not know what a rhythm is"):
+        (same,) = perform(Request(rhythm=path, seed=1, rhythm_is="part"), model)
+    assert torch.equal(torch.as_tensor(take.onset), torch.as_tensor(same.onset))
+
+
+def test_generate_takes_it_and_refuses_others(told):
+    rhythm = [torch.zeros(1, 16, 9) for _ in range(3)]
+    rhythm[0][0, ::4, 3] = rhythm[1][0, ::4, 3] = 1
+    drums = [
+        generate(*rhythm, None, None, None, None, None, 16, model=told, seed=2, rhythm_is=kind)[0]
+        for kind in ("drums", "part", None, "unset")
+    ]
+    assert torch.equal(drums[2], drums[3]) and not torch.equal(drums[0], drums[1])
+    with pytest.raises(ValueError, match="rhythm_is: 'bass'; it must be one of drums, hands, part, unset"):
+        generate(*rhythm, None, None, None, None, None, 16, model=told, rhythm_is="bass")

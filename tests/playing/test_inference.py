@@ -260,7 +260,7 @@ def test_bars_are_those_of_the_meter(tiny_config):
     share[..., 0] = torch.tensor([1.0, 0, 0.5]).repeat_interleave(12)  # a bar each
     curves = dict.fromkeys(("density", "intensity", "style")) | {"instrument": share}
     plan = generating.make_plan(model, Dials(), 36, nothing, curves, meter="3/4")
-    assert plan.asked["instrument"][:, 0].tolist() == [12, 0, 6] and plan.grid.lengths == (12,) * 3
+    assert plan.wishes[0]["instrument"][:, 0].tolist() == [12, 0, 6] and plan.grid.lengths == (12,) * 3
     assert not hits("3/4", 36, instrument=share)[:, 1:].any()
     for meter in ("9/4", "3", 5.5, ["3/4", None], []):
         with pytest.raises(ValueError, match="meter: .*2 to 32 sixteenths"):

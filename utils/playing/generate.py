@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from model.bars import BarGrid
 from model.controls import CONTROLS
 from model.decoding.sampling import sample
 from utils.checks import ArgumentError, whole

@@ -95,10 +95,10 @@ def test_humanised_drums_keep_their_onsets_and_their_velocities_are_not_looked_a
     hit = drums[0] > 0
     assert (played[1][hit] != drums[1][hit]).float().mean() > 0.9 and (played[1][hit] > 0).all()
     assert not told["onset"].any() and told["use_context"].all()
-    accented = humanise(drums, rhythm=drums, model=model, seed=1)
-    assert torch.equal(told["vel"].sum(-1), drums[1].max(-1).values) and not torch.equal(
-        accented[1], played[1]
-    )
+    several = {"model": model, "seed": 1, "num_samples": 16}  # a model that has learnt nothing hears little
+    plain, accented = humanise(drums, **several), humanise(drums, rhythm=drums, **several)
+    assert torch.equal(told["vel"][:1].sum(-1), drums[1].max(-1).values)
+    assert not torch.equal(accented[1], plain[1])
 
 
 def test_drums_go_on_from_where_they_end(model, drums):

@@ -44,7 +44,6 @@ RUNS_FLAGS = {"sort": "score", "curves": "output/curves.png", "json": "output/ru
 def evaluate_checkpoint(args):
     from preprocessing import preprocess
     from utils.checkpoints import load_checkpoint
-    from utils.corpus.cache import SPLITS
     from utils.device import pick_device
     from utils.evaluation.parts import PARTS
     from utils.evaluation.pictures import draw_pictures

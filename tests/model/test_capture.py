@@ -10,6 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from model.bars import BarGrid
 from model.controls import controls_of
 from model.decoding import capture, steps
 from model.decoding.capture import KEPT, CapturedDecoding, begin, on_device
@@ -23,17 +24,20 @@ def model(tiny_config):
     return small_model(tiny_config)
 
 
-def drawn(decoding, model, batch, guide, seed=5):
+FOUR = [slice(0, 16), slice(16, 32), slice(32, 40)]
+
+
+def drawn(decoding, model, batch, guide, seed=5, grid=None):
     names = ("mask", "use_context", "use_latent")
     with torch.no_grad():
         rhythm = tuple(batch[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset"))
-        grid = model.grid(batch["mask"].shape[1])
+        bars = FOUR if grid is None else list(grid.bars())
+        grid = grid or model.grid(batch["mask"].shape[1])
         heard = encode_rhythm(model, rhythm, *(batch[name] for name in names), grid)
         told = build_conditioning(model, heard, controls_of(batch), guide, grid)
         uniform = torch.rand(
             len(batch["mask"]), 64, 9, UNIFORMS_PER_VOICE, generator=torch.Generator().manual_seed(seed)
         )
-        bars = [slice(0, 16), slice(16, 32), slice(32, 40)]
         played = [
             decoding.bar({name: x[:, bar] for name, x in told.items()}, uniform[:, bar]) for bar in bars
         ]
@@ -56,6 +60,17 @@ def test_captured_steps_play_what_plain_steps_play(model, pretended_gpu, guide):
         for a, b in zip(expected, drawn(captured, model, batch, guide, seed)):
             assert torch.equal(a, b)
     assert len(pretended_gpu) == 2  # of sixteen steps and of eight
+
+
+def test_captured_bars_of_many_meters_are_those_of_plain_steps(tiny_config, pretended_gpu):
+    model, guide = small_model(tiny_config, longest_bar=32), Guide(2.0)
+    arguments = model, 3, guide, 1.0, torch.float32
+    grid = BarGrid.of(["3/4", "6/8", "5/8", "4/4", "7/8"])
+    batch = random_batch(T=grid.n_steps)
+    expected = drawn(Decoding(*arguments), model, batch, guide, grid=grid)
+    for a, b in zip(expected, drawn(CapturedDecoding(*arguments), model, batch, guide, grid=grid)):
+        assert torch.equal(a, b)
+    assert len(pretended_gpu) == 4  # 3/4 and 6/8 have as many steps
 
 
 def test_a_bar_asks_its_device_nothing(model):

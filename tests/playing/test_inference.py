@@ -8,8 +8,10 @@ from data_aug import RHYTHM_KEYS
 from inference_bar_control import generate, generate_control_params, process_midi
 from model.bars import BarGrid
 from tests.helpers.inference_helpers import build_tiny_model
+from tests.helpers.model_batches import small_model
 from utils.midi.drums import STYLE_NONE, STYLES
 from utils.playing import generate as generating
+from utils.playing.request import Dials
 
 UNSET = [None] * 5  # density, intensity, instrument, style, masks
 
@@ -242,3 +244,30 @@ def test_generate_names_argument_value_and_rule(heard, rhythm, tiny_model, chang
 def test_extras_are_keyword_only(rhythm, tiny_model):
     with pytest.raises(TypeError):
         generate(*rhythm, *UNSET, 16, tiny_model)
+
+
+def test_bars_are_those_of_the_meter(tiny_config):
+    model = small_model(tiny_config, longest_bar=32)
+    nothing = [None] * 3
+
+    def hits(meter, seq_len, **asked):
+        wishes = dict.fromkeys(("density", "intensity", "instrument", "style", "masks"))
+        return generate(*nothing, **wishes | asked, seq_len=seq_len, model=model, seed=1, meter=meter)[0][0]
+
+    assert torch.equal(hits("4/4", 48), hits(None, 48))
+    assert len(hits("7/8", 42)) == 42 and len(hits(["1/4", "3/4"], 29)) == 29
+    share = torch.full((1, 36, 9), -1.0)
+    share[..., 0] = torch.tensor([1.0, 0, 0.5]).repeat_interleave(12)  # a bar each
+    curves = dict.fromkeys(("density", "intensity", "style")) | {"instrument": share}
+    plan = generating.make_plan(model, Dials(), 36, nothing, curves, meter="3/4")
+    assert plan.wishes[0]["instrument"][:, 0].tolist() == [12, 0, 6] and plan.grid.lengths == (12,) * 3
+    assert not hits("3/4", 36, instrument=share)[:, 1:].any()
+    for meter in ("9/4", "3", 5.5, ["3/4", None], []):
+        with pytest.raises(ValueError, match="meter: .*2 to 32 sixteenths"):
+            hits(meter, 48)
+    shorter = small_model(tiny_config, longest_bar=16)
+    with pytest.raises(
+        ValueError, match="meter: '5/4'; this model was trained on bars of up to 16 sixteenths"
+    ):
+        wishes = dict.fromkeys(("density", "intensity", "instrument", "style", "masks"))
+        generate(*nothing, **wishes, seq_len=40, model=shorter, meter="5/4")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from model.bars import BarGrid
 from model.controls import CONTROLS
 from model.decoding.sampling import sample
 from utils.checks import ArgumentError, whole
@@ -37,6 +38,7 @@ def generate(
     drums=None,
     known=None,
     latent=None,
+    meter=None,
     **more,
 ):
     """Write drums to a rhythm.
@@ -55,7 +57,10 @@ def generate(
     steady: (1, >= seq_len), share of a bar's hits that are as in the bar before, 0 to 1; for models that know
         it.
     masks: (1, >= seq_len), 1 = play, 0 = stay silent; None plays throughout.
-    seq_len: steps to write, a multiple of 4.
+    seq_len: steps to write, a multiple of 4; with `meter` any number.
+    meter: of all bars, such as "3/4", or a list with one for each bar, of which the last goes on to the end;
+        a bar has 2 to 32 steps, and no more than the model's longest. A bar is then what the meter says,
+        wherever bars are spoken of. None: 4/4.
     model: default: the one built last by get_model. seed: same seed, same drums; None: new ones each time.
     temperature: above 0. guidance: how much the controls weigh where any is set; 1 samples as trained. Or a
         dict with a strength for any of density, intensity, instrument and style, the others having the
@@ -86,7 +91,8 @@ def generate(
     curves |= {name: more.pop(name) for name in CONTROLS if name in more}
     dials = Dials(**more)
     rhythm = piano_roll_onset, piano_roll_vel, piano_roll_timeoffset
-    return draw(make_plan(given_model(model), dials, seq_len, rhythm, curves, masks, drums, known, latent))
+    around = drums, known, latent, meter
+    return draw(make_plan(given_model(model), dials, seq_len, rhythm, curves, masks, *around))
 
 
 class Plan(NamedTuple):
@@ -95,12 +101,23 @@ class Plan(NamedTuple):
 
     model: torch.nn.Module
     dials: Dials
+    grid: BarGrid
     inputs: dict
     wishes: tuple
 
 
 def make_plan(
-    model, dials, seq_len, rhythm, curves, masks=None, drums=None, known=None, latent=None, told=None
+    model,
+    dials,
+    seq_len,
+    rhythm,
+    curves,
+    masks=None,
+    drums=None,
+    known=None,
+    latent=None,
+    meter=None,
+    told=None,
 ):
     """The Plan for arguments of `generate`; curves: control name -> curve, or None. told: what the
     file says that the rhythm is, where dials.rhythm_is does not.
@@ -113,14 +130,14 @@ def make_plan(
     5. what is left is drawn, and of more hits than at_most and playable allow the likelier ones stay.
     """
     steps = whole(seq_len, "seq_len")
-    if steps % 4 or steps > MAX_RHYTHM_STEPS:
+    if (steps % 4 and meter is None) or steps > MAX_RHYTHM_STEPS:
         raise ArgumentError("seq_len", steps, f"it must be a multiple of 4 steps, {MAX_RHYTHM_STEPS} at most")
     if drums is None and dials.locked is not None:
         raise ArgumentError("lock", dials.lock, "it needs `drums`, three rolls that have these voices")
     if drums is not None and dials.locked is None:
         rule = "lock is None; it must name the voices that are played as they are"
         raise ArgumentError("drums", drums, rule, "three rolls")
-    grid = model.grid(steps)
+    grid = model.grid(steps) if meter is None else grid_of_meter(meter, steps, model.longest_bar)
     rhythm, reach = read_rhythm(rhythm, steps)
     known = None if known is None else known_cells(known, steps)
     if dials.locked is not None:
@@ -142,7 +159,21 @@ def make_plan(
     inputs |= {"rhythm_is": kind_of_rhythm(model, dials, told, steps)}
     followed = rhythm[0][: reach if use_context.any() else 0]
     onsets_known = around and bool((known["known_onset"] | ~mask[:, None]).all())
-    return Plan(model, dials, inputs, (asked, followed, grid, onsets_known))
+    return Plan(model, dials, grid, inputs, (asked, followed, grid, onsets_known))
+
+
+def grid_of_meter(meter, n_steps, longest_bar):
+    """The BarGrid of n_steps in a meter, or in a list of them; ArgumentError where it can't be."""
+    rule = "it must be a meter such as '3/4' of 2 to 32 sixteenths, or a list with one for each bar"
+    try:
+        grid = BarGrid.of(meter, n_steps)
+    except (ValueError, TypeError, IndexError) as error:
+        raise ArgumentError("meter", meter, rule) from error
+    if grid.longest > longest_bar:
+        raise ArgumentError(
+            "meter", meter, f"this model was trained on bars of up to {longest_bar} sixteenths"
+        )
+    return grid
 
 
 def draw(plan):
@@ -154,7 +185,7 @@ def draw(plan):
     def takes(number):
         one = number == 1  # several takes share the threads
         with few_threads(len(plan.inputs["mask"]), device) if one else contextlib.nullcontext():
-            return sample(plan.model, **inputs, num_samples=number)
+            return sample(plan.model, **inputs, num_samples=number, grid=plan.grid)
 
     with in_eval_mode(plan.model):
         if dials.best_of is None:

@@ -97,7 +97,7 @@ def plan_layout(
         known = dict(zip((*ROLLS, *KNOWN), (*looped(drums, layout.steps), *cells)))
     latent = layout.latent if latent is None else latent
     drums = None if job != "tap" and dials.locked is None else drums  # beside a lock alone they are checked
-    return make_plan(model, dials, layout.steps, rhythm, curves, masks, drums, known, latent, told)
+    return make_plan(model, dials, layout.steps, rhythm, curves, masks, drums, known, latent, told=told)
 
 
 # ---- what stays and what is played anew

@@ -52,9 +52,23 @@ def statistics_of_taps(vel, offset, tap_vel, tap_offset, mask, step_ms):
 
 
 NAMES = (
-    "all", "kick", "snare", "hats alone", "hats alone, 1", "hats alone, e", "hats alone, and", "hats alone, a",
-    "softest", "loudest", "no drum", "median ms", "deviation ms", "velocity", "its deviation", "correlation",
-)  # fmt: skip
+    "all",
+    "kick",
+    "snare",
+    "hats alone",
+    "hats alone, 1",
+    "hats alone, e",
+    "hats alone, and",
+    "hats alone, a",
+    "softest",
+    "loudest",
+    "no drum",
+    "median ms",
+    "deviation ms",
+    "velocity",
+    "its deviation",
+    "correlation",
+)
 SIMPLE = (0.66, 0.83, 0.82, 0.32, 0.50, 0.19, 0.31, 0.30, 0.46, 0.86, 0.08, 8, 33, 0.52, 0.23, 0.47)
 COMPLEX = (0.86, 0.92, 0.92, 0.74, 0.82, 0.63, 0.78, 0.69, 0.77, 0.94, 0.10, 6, 35, 0.47, 0.24, 0.49)
 BOUNDS = {"median ms": 5, "deviation ms": 6}  # of others 0.08

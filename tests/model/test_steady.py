@@ -53,11 +53,16 @@ def test_training_gives_it_where_the_config_does():
     vel, offset, mask = windows_of_hits(200)
     given, never, at_times = (
         make_batch(
-            vel.copy(), offset.copy(), mask, np.zeros(200, int), data_config(drop={"steady": chance}), NORMALIZE,
+            vel.copy(),
+            offset.copy(),
+            mask,
+            np.zeros(200, int),
+            data_config(drop={"steady": chance}),
+            NORMALIZE,
             np.random.default_rng(1),
         )["steady"].numpy()
         for chance in (0.0, 1.0, 0.5)
-    )  # fmt: skip
+    )
     assert np.isnan(given[:, :16]).all() and not np.isnan(given[:, 16:]).any()
     wanted = measure_steady((vel > 0).astype(np.float32), vel, BarGrid.four_four(64, 4))
     np.testing.assert_allclose(given[:, ::16], wanted)

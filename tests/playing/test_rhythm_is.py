@@ -13,11 +13,17 @@ from utils.playing.request import Request
 
 def midi(path, pitches, channel=0, length=60):
     """A file of quarters at 480 ticks."""
-    track = b"".join(
-        bytes([0 if n == 0 else 0, 0x90 | channel, pitch, 90]) + _wait(length) + bytes([0x80 | channel, pitch, 0])
-        + _wait(480 - length) + b"\xff\x01\x00"
-        for n, pitch in enumerate(pitches)
-    ) + b"\x00\xff\x2f\x00"  # fmt: skip
+    track = (
+        b"".join(
+            bytes([0, 0x90 | channel, pitch, 90])
+            + _wait(length)
+            + bytes([0x80 | channel, pitch, 0])
+            + _wait(480 - length)
+            + b"\xff\x01\x00"
+            for pitch in pitches
+        )
+        + b"\x00\xff\x2f\x00"
+    )
     head = b"MThd" + (6).to_bytes(4, "big") + bytes([0, 0, 0, 1]) + (480).to_bytes(2, "big")
     path.write_bytes(head + b"MTrk" + len(track).to_bytes(4, "big") + track)
     return path

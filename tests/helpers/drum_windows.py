@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from data_aug import RHYTHM_KEYS, collate, make_batch
 from utils.config.schema import load_config
+from utils.corpus.cache import Cache
 from utils.midi.drums import RHYTHM_CHANNEL
 
 CONFIG = Path(__file__).parents[2] / "config.yaml"
@@ -52,3 +54,34 @@ def batch_of(data, vel_offset_mask=None, seed=0):
 
 def rhythm_of(batch):
     return [batch[name][..., RHYTHM_CHANNEL].numpy() for name in RHYTHM_KEYS]
+
+
+def assert_same(batch, other):
+    assert batch.keys() == other.keys()
+    for name in batch:
+        assert torch.equal(
+            torch.nan_to_num(batch[name].double(), 99), torch.nan_to_num(other[name].double(), 99)
+        ), name
+
+
+def twelve_performances():
+    """A cache of twelve performances of 1 to 9 bars, nine of them for training."""
+    rng, files, start, rolls = np.random.default_rng(1), [], 0, []
+    for index in range(12):
+        n_steps = S * (1 + index * 3 % 10)
+        split = ("train", "train", "train", "validation")[index % 4]
+        files.append(
+            {
+                "name": f"{index}.mid",
+                "split": split,
+                "style": index,
+                "bpm": 120.0,
+                "beat_type": "beat",
+                "start": start,
+                "n_steps": n_steps,
+            }
+        )
+        start += n_steps
+        rolls.append(hits(rng, n_steps))
+    vel, offset = (np.concatenate(part) for part in zip(*rolls))
+    return Cache(vel=vel, offset=offset, files=files, normalize_factor=NORMALIZE, settings={}, report={})

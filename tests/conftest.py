@@ -14,6 +14,7 @@ from utils.config.schema import load_config
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 TINY = [
+    "Model.longest_bar=32",
     "Model.Encoder={d_model: 32, n_layer: 2, n_head: 2, d_ff: 64, dropout: 0}",
     "Model.Intermediate.d_latent=8",
     "Model.Decoder.d_model=32",

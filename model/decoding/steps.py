@@ -33,12 +33,13 @@ class Guide:
     weaker before the stronger: the blend starts from the logits without controls and adds, control by
     control, strength times the difference that the control makes. At 1 throughout that is the model as
     trained; one strength for all is the usual guidance between all and none. follow: how many times the
-    difference between the summary of the tap and its hits counts. given: the controls that are set anywhere;
-    the others get no view, nor do views of weight 0.
+    difference between the summary of the tap and its hits counts. given: the controls that are set anywhere,
+    all that have a strength where None; the others get no view, nor do views of weight 0.
     """
 
-    def __init__(self, strength=1.0, follow=1.0, given=CONTROLS):
+    def __init__(self, strength=1.0, follow=1.0, given=None):
         strengths = strength if isinstance(strength, dict) else dict.fromkeys(CONTROLS, strength)
+        given = strengths if given is None else given
         # with s the strengths in rising order and l the logits with the k weakest controls set,
         # l[0] + sum of s[k] (l[k] - l[k - 1]) has the weights 1 - s[1], s[1] - s[2], ..., s[last]
         weights, unset, reached = {}, frozenset(given), 1.0

@@ -49,7 +49,8 @@ def bars(*voices, velocity=60.0, style=3):
             row[voice] = number
     hits = counts.sum(1)
     loudness = np.where(hits > 0, velocity, np.nan)
-    return Bars(density=hits, intensity=loudness, instrument=counts, style=np.full(len(voices), style))
+    steady, styles = np.full(len(voices), 50.0), np.full(len(voices), style)
+    return Bars(density=hits, intensity=loudness, instrument=counts, style=styles, steady=steady)
 
 
 def spearman(a, b):
@@ -95,7 +96,7 @@ def test_alone_a_control_is_all_that_is_asked():
     own, target = bars({KICK: 4, SNARE: 2}, {RIDE: 8}), np.array([5.0, 6.0])
     for name in SWEPT:
         asked = ask(name, "unset", target, own, 16)
-        given = [~np.isnan(asked[of]) for of in ("density", "intensity", "instrument")]
+        given = [~np.isnan(asked[of]) for of in ("density", "intensity", "instrument", "steady")]
         assert sum(part.sum() for part in (*given, asked["style"] != UNSET_STYLE)) == 2, name
     assert ask("kick", "unset", target, own, 16)["instrument"][:, KICK].tolist() == [5, 6]
 

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from model.bars import BarGrid
+from model.controls import UNSET_KIND
 from utils.evaluation.sets import Windows
 from utils.midi.drums import VOICES
 
@@ -30,6 +31,7 @@ def windows_in(batch, performance=None, step_ms=100.0):
     n_windows, n_steps = batch["onset"].shape[:2]
     performance = np.arange(n_windows) if performance is None else np.array(performance)
     grid = BarGrid.four_four(n_steps, 4)
+    batch = {"rhythm_is": torch.full((n_windows, n_steps), UNSET_KIND)} | batch
     return Windows("T4, made up", batch, performance, np.full(n_windows, step_ms), grid)
 
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from data_aug import unset_controls
-from model.controls import CONTROLS
 from model.decoding.sampling import encode, sample
 from model.decoding.steps import Guide
 from model.heads import offset_to_bin, velocity_to_bin
@@ -176,7 +175,7 @@ def test_guidance_of_one_is_none_at_all_and_more_changes_the_drums(model):
 
 def test_guidance_of_nothing_asked_costs_no_second_row(model, monkeypatch):
     unset, states = unset_controls(random_batch()), record_steps(monkeypatch)
-    for name in (None, *CONTROLS):
+    for name in (None, *model.controls):
         asked = unset | ({} if name is None else {name: random_batch()[name]})
         sample(model, *sampling_inputs(asked), guidance=3.0, generator=torch.Generator().manual_seed(1))
         assert {len(state) for state in states} == {3 if name is None else 6}, name

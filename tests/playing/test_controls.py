@@ -143,7 +143,7 @@ def test_what_is_measured_asks_for_itself():
     grid = BarGrid.four_four(32, 4)
     got = measure(onset, vel, grid)
     assert got["density"].tolist() == [onset[:16].sum(), onset[16:].sum()]
-    density, intensity, instrument, style = to_model_units(got, FACTOR, grid).values()
+    density, intensity, instrument, style, _ = to_model_units(got, FACTOR, grid).values()
     assert density.shape == intensity.shape == style.shape == (1, 32) and instrument.shape == (1, 32, 9)
     assert np.allclose(density[0, :16] * 0.05 + 0.125, onset[:16].mean(), atol=1e-6)
     assert np.allclose(intensity[0, 16:] * 0.1 + 0.5, vel[16:].sum() / onset[16:].sum(), atol=1e-6)

@@ -27,6 +27,8 @@ from utils.playing.request import GUIDANCE, Dials
 
 UNSET = [None] * 5  # density, intensity, instrument, style, masks
 
+REQUIRED = [name for name, control in CONTROLS.items() if not control.optional]
+
 
 @pytest.fixture(scope="module")
 def model(tiny_config):
@@ -104,12 +106,12 @@ def test_strengths_of_their_own_count_each_control_given_the_weaker_ones():
     "dials, names, views",
     [
         ({"guidance": 3.0}, (), 1),
-        ({"guidance": 3.0}, CONTROLS, 2),
-        ({"guidance": 1.0}, CONTROLS, 1),
-        ({"guidance": 0.0}, CONTROLS, 1),
+        ({"guidance": 3.0}, REQUIRED, 2),
+        ({"guidance": 1.0}, REQUIRED, 1),
+        ({"guidance": 0.0}, REQUIRED, 1),
         ({"guidance": {"style": 3}}, ("density",), 1),
         ({"guidance": {"style": 3}}, ("style",), 2),
-        ({"guidance": {"style": 3, "density": 2}}, CONTROLS, 3),
+        ({"guidance": {"style": 3, "density": 2}}, REQUIRED, 3),
         ({"guidance": {"style": 3, "density": 2}}, ("intensity",), 1),
         ({"follow": 0}, (), 1),
         ({"follow": 0.5}, (), 2),

@@ -78,7 +78,7 @@ def test_the_data_are_plain_and_whole(model, tmp_path):
         and asked["forbidden"] == ["ride"]
     )
     assert asked["voices"]["snare"] == 2 and asked["voices"]["ride"] is None and len(asked["voices"]) == 9
-    assert got == {"hits": 0, "velocity": None, "voices": dict.fromkeys(asked["voices"], 0)}
+    assert got == {"hits": 0, "velocity": None, "voices": dict.fromkeys(asked["voices"], 0), "steady": 0}
 
 
 def test_without_wishes_and_rhythm_the_receipt_says_what_is_there(model):

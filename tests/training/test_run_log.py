@@ -49,6 +49,9 @@ def interrupted(folder, *more):
     for step in (2, 4, 6):
         log.write(step, {"loss": float(step)}, "train")
     log.close()
+    for events in folder.rglob("events.out.tfevents.*"):  # of an earlier second, as TensorBoard sorts by name
+        parts = events.name.split(".")
+        events.rename(events.with_name(".".join([*parts[:3], "1", *parts[4:]])))
     with open(folder / "metrics.jsonl", "ab") as file:
         file.write(b"".join(more))
     return folder

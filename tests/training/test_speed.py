@@ -158,7 +158,7 @@ def test_freed_memory_is_used_again(tmp_path):
     def faults():
         counts = []
         for _ in range(3):
-            bytearray(64 << 20)
+            bytearray(b"\1") * (64 << 20)
             counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
         return counts[-1] - counts[-2]
 

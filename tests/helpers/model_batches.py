@@ -2,7 +2,7 @@
 
 import torch
 
-from model.controls import UNSET_STYLE, controls_of
+from model.controls import UNSET_KIND, UNSET_STYLE, controls_of
 from model.decoding import capture
 from model.decoding.cpu_steps import CpuDecoding
 from model.decoding.steps import Decoding
@@ -53,6 +53,7 @@ def random_batch(B=3, T=64, seed=0):
         "intensity": per_bar() * 2 - 1,
         "instrument": per_bar(N_VOICES) * 0.5,
         "style": torch.randint(0, UNSET_STYLE, (B, 1), generator=g).expand(B, T).clone(),
+        "rhythm_is": torch.full((B, T), UNSET_KIND),
     }
 
 

@@ -8,7 +8,7 @@ import torch
 from tqdm import tqdm
 
 from data_aug import ABOUT_RHYTHM, RHYTHM_KEYS, swap_rhythm, unset_controls
-from model.controls import CONTROLS, UNSET_KIND, controls_of
+from model.controls import UNSET_KIND, controls_of
 from model.decoding.sampling import sample
 from utils.evaluation.sets import partners
 from utils.playing.request import GUIDANCE
@@ -106,7 +106,7 @@ class Player:
             num_samples=samples, temperature=temperature, guidance=self.guidance, generator=generator
         )
         known = KNOWN if batch["known_onset"].any() else ()
-        batch = {name: batch[name] for name in (*ABOUT_RHYTHM, *CONTROLS, "mask", *known)}
+        batch = {name: batch[name] for name in (*ABOUT_RHYTHM, *controls_of(batch), "mask", *known)}
         played = []
         progress = tqdm(total=len(batch["mask"]), desc=title, unit="window", disable=None)
         for part in in_batches(batch, samples):

@@ -94,7 +94,10 @@ REQUEST_FLAGS = f"""
 --strength X float | of a variation, from 0, the same drums, to 1, another groove (default: 0.5)
 --second MIDI text | the drums to which interpolate leads
 --lock NAME names | voices of the drums in --rhythm that stay as they are, over and over
---track N|NAME text | which track of it, counted from 0 (default: all, merged)
+--track N|NAME text | which track of it: its number, words of its name or its instrument, or all; --list shows \
+them (default: a song's bass, else all but drums)
+--shift X float | move the file by so many sixteenths: -1 where it lies one late
+--beat NAME text | a mix of wishes by name: rock, sixteenths, half-time, jazz ..., see docs/playing.md
 --song YAML text | a song: sections, fills, arcs, see examples/song.yaml; in place of bars and wishes
 --hits-per-bar VALUE text | hits of all voices together
 --velocity VALUE text | mean velocity of the hits, 1 to 127
@@ -119,6 +122,7 @@ unset (default: as the file tells)
 examples/kit.yaml (default: gm and roland_td alike)
 --kit-out KIT text | the kit to play on, the same way (default: gm)
 --keep-tracks - switch | write the rhythm's tracks beside the drums
+--replace-drums - switch | the same without its own drums: the new ones take their place
 --lead-in - switch | begin a bar later, so that hits just before the first beat stay there
 """
 OTHER_FLAGS = """
@@ -127,7 +131,9 @@ OTHER_FLAGS = """
 --wav - switch | also as sound, where FluidSynth is installed
 --checkpoint PT text | the model (default: checkpoints/drummer.pt)
 --device NAME device | cpu, cuda, cuda:1, mps, or auto (default)
---out FOLDER out | for RHYTHM_1.mid, .json, .png, ..., which are replaced if there (default: output)
+--out PATH out | a folder for RHYTHM_1.mid, .json, .png ..., with the seed in their names where none is given; or \
+the name of the MIDI file (default: output)
+--list - flag | show the tracks of the rhythm, and play nothing
 """
 FIELDS = {"voice": "voices", "voices": "voices_anew"}
 READ_WORDS = {"names": names_of, "voices": parse_voices, "guidance": parse_guidance}  # of several words
@@ -138,7 +144,8 @@ KINDS = {  # options of argparse
     "float": {"type": float},
     "number": {"type": number_or_word},
     "switch": {"action": "store_true"},
-    "job": {"choices": tuple(JOBS)},
+    "flag": {"action": "store_true", "default": False},
+    "job": {"choices": tuple(JOBS), "type": lambda word: "humanise" if word == "humanize" else word},
     "plot": {"action": argparse.BooleanOptionalAction, "default": True},
     "device": {"default": "auto"},
     "out": {"default": "output"},

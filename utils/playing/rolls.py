@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 from utils.checks import ArgumentError, check_switch, whole, within
-from utils.midi.drums import HAND_VOICES, HANDS, HATS, N_VOICES, VOICES, voice_index
+from utils.midi.drums import HAND_VOICES, HANDS, HATS, N_VOICES, VOICES, voices_meant
 from utils.midi.read import MAX_BARS, rhythm_roll
 
 MAX_RHYTHM_STEPS = 16 * MAX_BARS
@@ -154,7 +154,7 @@ def voice_mask(voices, name):
     if isinstance(voices, str) or not hasattr(voices, "__iter__"):
         voices = [voices]
     with within(name):
-        found = [voice_index(voice) if isinstance(voice, str) else voice for voice in voices]
+        found = [one for voice in voices for one in (voices_meant(voice) if isinstance(voice, str) else [voice])]
     if not found:
         raise ArgumentError(name, voices, f"it must name a voice or several: {', '.join(VOICES)}")
     return one_of(found, name, N_VOICES)

@@ -4,7 +4,7 @@ examples/song.yaml shows what a song file looks like. A song ends up as what is 
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -14,6 +14,7 @@ from utils.checks import ArgumentError, as_number, check_keys, check_switch, who
 from utils.get_model import given_model
 from utils.midi.drums import N_VOICES, voice_index
 from utils.midi.read import MAX_BARS
+from utils.playing.beats import PLAYED, mixed, read_beat
 from utils.playing.controls import FORBIDDEN, NUMBERS, Bars, to_model_units
 from utils.playing.rolls import KNOWN, ROLLS
 from utils.playing.wishes import (
@@ -28,7 +29,7 @@ from utils.playing.wishes import (
 )
 
 SONG_KEYS = ("sections", "order", "arc", "rhythm")
-SECTION_KEYS = ("name", "bars", "repeat", "fill", *WISHES)
+SECTION_KEYS = ("name", "bars", "repeat", "fill", "beat", *WISHES)
 ARC_KEYS = tuple(control.wish for control in NUMBERS.values())
 FILL_KEYS = ("bars", *ARC_KEYS, "crash")
 
@@ -47,13 +48,15 @@ CRASH = voice_index("crash")
 class Song:
     """What is asked of a song. sections: [(name, bars)] in the order they are played. asked: Bars. half,
     crash (bars,) bool: bars whose second half alone is a fill, and that begin with a crash after one. loops:
-    whether a rhythm that is shorter comes round again; otherwise the model goes on by itself."""
+    whether a rhythm that is shorter comes round again; otherwise the model goes on by itself. dials: follow,
+    guidance and temperature of the first of the sections' beats that says them, for all of the song."""
 
     sections: list
     asked: Bars
     half: np.ndarray
     crash: np.ndarray
     loops: bool
+    dials: dict = field(default_factory=dict)
 
     def __len__(self):
         return self.asked.n_bars
@@ -62,18 +65,19 @@ class Song:
         ends = np.cumsum([bars for _, bars in self.sections])
         return ", ".join(f"{name} {end - bars + 1}-{end}" for (name, bars), end in zip(self.sections, ends))
 
-    def arguments(self, rhythm=(None, None, None), model=None, follow="literal"):
+    def arguments(self, rhythm=(None, None, None), model=None, follow=None):
         """The arguments of `generate` by name: generate(**song.arguments(rhythm), seed=1).
 
-        rhythm: onset, vel, timeoffset (1, T, 9). model: default: the one built last by get_model. Where a
-        rhythm is followed literally to the end of the song, the crashes after fills are known cells, so that
+        rhythm: onset, vel, timeoffset (1, T, 9). model: default: the one built last by get_model. follow: None:
+        as the sections' beats say, or literally. Where a rhythm is followed literally to the end of the song, the crashes after fills are known cells, so that
         they do come; otherwise they are asked for and come more often than not.
         """
-        model = given_model(model)
+        model, dials = given_model(model), {"follow": "literal"} | self.dials
+        follow = dials["follow"] if follow is None else follow
         rhythm = rhythm if rhythm[0] is None else self.rhythm(rhythm, model.steps_per_bar)
         arguments = {f"piano_roll_{part}": roll for part, roll in zip(ROLLS, rhythm)} | self.curves(model)
         arguments |= {"masks": None, "seq_len": self.grid(model).n_steps, "model": model, "follow": follow}
-        return arguments | {"known": self.crashes(rhythm, model, follow)}
+        return dials | arguments | {"known": self.crashes(rhythm, model, follow)}
 
     def grid(self, model):
         return model.grid(len(self) * model.steps_per_bar)
@@ -119,8 +123,8 @@ class Song:
 def read_song(song):
     """Read a song: the path of a YAML file, or what stands in one as a dict.
 
-    sections: a list of dicts with bars and, if wanted, name, repeat (how often), fill and the keys of a
-        control file, each laid out over the section's bars. fill: how many bars at its end are a fill, 0.5
+    sections: a list of dicts with bars and, if wanted, name, repeat (how often), fill, beat (see play) and the
+        keys of a control file, which win over it, each laid out over the section's bars. fill: how many bars at its end are a fill, 0.5
         for half a bar, or a dict of that (bars), hits_per_bar, velocity, voices and crash (false: no crash
         after it).
     order: names of sections, in the order they are played; left out: as they stand.
@@ -142,15 +146,18 @@ def _laid_out(song):
         raise ValueError(f"{total} bars; a song has at most {MAX_BARS}")
     if song.get("rhythm") not in (None, "loop"):
         raise ArgumentError("rhythm", song["rhythm"], "it must be loop, or left out")
-    parts = []
+    parts, dials = [], {}
     for name, section, bars in sections:
         with within(f"section {name}"):
-            parts.append(ask(bars, **{key: section.get(key) for key in WISHES}))
+            beat = read_beat(section.get("beat"))
+            dials |= {name: beat[name] for name in PLAYED if name in beat and name not in dials}
+            wishes = mixed({key: section.get(key) for key in WISHES}, beat)
+            parts.append(ask(bars, **{key: wishes[key] for key in WISHES}))
     asked = Bars.joined(parts)
     with within("arc"):
         _bend(asked, check_mapping(song.get("arc") or {}, ARC_KEYS))
     names = [(name, bars) for name, _, bars in sections]
-    laid = Song(names, asked, *np.zeros((2, total), bool), song.get("rhythm") == "loop")
+    laid = Song(names, asked, *np.zeros((2, total), bool), song.get("rhythm") == "loop", dials)
     end = 0
     for name, section, bars in sections:
         end += bars

@@ -1,5 +1,6 @@
 """A musician's wishes: one value for all bars or several, checked as they enter, then laid out over bars."""
 
+import itertools
 from functools import partial
 
 import numpy as np
@@ -8,7 +9,7 @@ from model.bars import BarGrid
 from model.controls import CONTROLS
 from utils.checks import ArgumentError, check_keys, within
 from utils.config.yaml_file import read_file
-from utils.midi.drums import voice_index
+from utils.midi.drums import voice_index, voices_meant
 from utils.playing.controls import FORBIDDEN, Bars, as_ids, style_weights
 
 WISHES = (*(control.wish for control in CONTROLS.values()), "forbid")
@@ -62,7 +63,8 @@ def read_wishes(forbid=(), **wishes):
             ]
     never = Wish("forbid", FORBIDDEN, float)
     with within("forbid"):
-        return read + [("instrument", voice_index(voice), never) for voice in filter(None, items_of(forbid))]
+        never_heard = itertools.chain.from_iterable(map(voices_meant, filter(None, items_of(forbid))))
+        return read + [("instrument", voice, never) for voice in never_heard]
 
 
 def lay_out(wishes, n_bars):

@@ -6,8 +6,7 @@ from model.controls import measure_steady
 from utils.midi.drums import STYLES, VOICES, voice_index
 
 KEEPS_TIME = 4  # hits in a bar, of the hats or of the ride
-HATS = [voice_index("closed_hat"), voice_index("open_hat")]
-RIDE = voice_index("ride")
+TIMEKEEPERS = [voice_index(name) for name in ("closed_hat", "open_hat", "ride")]
 # Which voice falls on two and four, by style; the snare elsewhere. Of the styles with None none does: in the
 # training split of the Groove MIDI Dataset a loud snare is there in less than a third of their bars.
 BACKBEAT = {"jazz": "closed_hat", "reggae": "kick"} | dict.fromkeys(
@@ -32,7 +31,7 @@ def groove_of(onset, grid, style=None):
         for start in (beats[0], sum(beats[:3]))
         if start < len(bar)
     ]
-    keeps = [max(bar[:, HATS].any(-1).sum(), bar[:, RIDE].sum()) >= KEEPS_TIME for bar in bars]
+    keeps = [bar[:, TIMEKEEPERS].any(-1).sum() >= KEEPS_TIME for bar in bars]
     likeness = measure_steady(onset.astype(np.float32), None, grid)
     return {
         "hits": onset.sum() / max(len(bars), 1),

@@ -42,7 +42,7 @@ class Stream:
         the rhythm. rhythm_is (B, T) long: what it is, see RHYTHM_KINDS; None: unset. grid: the BarGrid of its
         steps; None: bars of 4/4."""
         if rhythm is None:
-            n_steps = self.model.grid(1).whole().n_steps
+            n_steps = (grid or self.model.grid(1).whole()).n_steps
             silence = self.model.decoder.start.new_zeros(self.batch_size, n_steps, N_VOICES)
             rhythm, use_context, use_latent = (silence.float(),) * 3, False, False
         steps = torch.ones(rhythm[0].shape[:2], dtype=torch.bool, device=rhythm[0].device)

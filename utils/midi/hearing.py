@@ -46,7 +46,7 @@ class HeardFile:
         return "hands" if len(np.unique(notes.pitch)) <= 2 and struck else "part"
 
     def roll(self, down_sample_tpq=4, kit=None):
-        """The notes as onset, vel, timeoffset, float32 arrays (T, 9), T whole bars of 4/4.
+        """The notes as onset, vel, timeoffset, float32 arrays (T, 9), T whole bars of the file.
 
         Where the file ends on a bar line, they are the loop's bars, and a hit that is early for its end
         belongs to its beginning; else they go up to the last hit's.
@@ -56,14 +56,15 @@ class HeardFile:
         n_steps = self.steps(down_sample_tpq) if self.timeline.loop_end(notes) else None
         columns = notes.tick, notes.pitch, notes.velocity
         try:
-            return notes_to_roll(*columns, notes.tpq, down_sample_tpq, kit_in(kit), n_steps)[:3]
+            how = notes.tpq, down_sample_tpq, kit_in(kit), n_steps, self.timeline
+            return notes_to_roll(*columns, *how)[:3]
         except MidiError as error:
             raise MidiError(f"{self.path}: {error}") from None
 
 
-def hear(path, track=None, drums=False):
+def hear(path, track=None, drums=False, meter=None, pickup=None):
     """The HeardFile of a track of a MIDI file, see utils.midi.tracks.choose; of its drums where drums are
-    wanted and no track is named.
+    wanted and no track is named. meter, pickup: in place of the file's own, see Timeline.in_meter.
 
     Raises ValueError naming the file if it is missing, no MIDI, too large, without notes, or lacks the track.
     """
@@ -79,7 +80,7 @@ def hear(path, track=None, drums=False):
         raise ValueError(f"{path}: no notes; a rhythm needs one at least")
     if not len(notes.tick):
         raise ValueError(f"{path}: no notes in track {str(track)[:80]!r}; {in_a_line(midi)}")
-    timeline = Timeline.of(midi)
+    timeline = Timeline.of(midi).in_meter(meter, pickup)
     end = timeline.end_of(notes)
     remarks += _oddities(notes, timeline, end)
     return HeardFile(path, midi, notes, timeline, end, tuple(remarks), what)
@@ -93,10 +94,10 @@ def process_midi(path, track=None, down_sample_tpq=4, *, kit=None):
     "all"; None: the bass where a song has one, else all but drums (see utils.midi.tracks.choose).
     down_sample_tpq: steps per quarter. kit: which voice a pitch is, see utils.midi.kits.kit_in; of equally
     loud notes in a step the lowest voice's is heard. Returns onset, vel, timeoffset, each float32 (1, T, 9),
-    the rhythm in channel 3. T: see HeardFile.roll. Raises ValueError naming the file if it is missing, no MIDI, too large
-    or too long (see utils/midi/read.py), or without notes, or has no such track; or the kit.
+    the rhythm in channel 3. T: see HeardFile.roll. Raises ValueError naming the file if it is missing, no
+    MIDI, too large or too long (see utils/midi/read.py), or without notes, or has no such track; or the kit.
     """
-    return _tensors(rhythm_roll(*hear(path, track).roll(down_sample_tpq, kit)))
+    return rhythm_of(hear(path, track), down_sample_tpq, kit)
 
 
 @on_cpu
@@ -107,7 +108,17 @@ def drums_from_midi(path, track=None, down_sample_tpq=4, *, kit=None):
     utils/midi/find_drums.py). Returns onset, vel, timeoffset, each float32 (1, T, 9). Raises ValueError as
     process_midi does.
     """
-    return _tensors(hear(path, track, drums=True).roll(down_sample_tpq, kit))
+    return drums_of(hear(path, track, drums=True), down_sample_tpq, kit)
+
+
+def rhythm_of(file, down_sample_tpq=4, kit=None):
+    """What process_midi returns, of a HeardFile."""
+    return _tensors(rhythm_roll(*file.roll(down_sample_tpq, kit)))
+
+
+def drums_of(file, down_sample_tpq=4, kit=None):
+    """What drums_from_midi returns, of a HeardFile."""
+    return _tensors(file.roll(down_sample_tpq, kit))
 
 
 def list_tracks(path):
@@ -136,7 +147,6 @@ def _oddities(notes, timeline, end):
     if not notes.ended.all():
         count = int((~notes.ended).sum())
         yield f"{count} notes have no end; each lasts to the next of its pitch, a sixteenth at most"
-    bar = timeline.first_bar()
-    last, bars = int(notes.tick.max()) // bar + 1, end / bar
+    last, bars = int(timeline.bars_until(int(notes.tick.max()))) + 1, float(timeline.bars_until(end))
     if bars > 2 * last and bars > last + 2:
         yield f"its last onset is in bar {last}, but it ends after bar {bars:g}; bars can be given"

@@ -35,6 +35,7 @@ def roll_to_midi(
     source=None,
     keep_tracks=False,
     replace_drums=False,
+    meters=None,
 ):
     """Write a roll as a MIDI file of channel-10 drums, to `path` where one is given.
 
@@ -42,8 +43,9 @@ def roll_to_midi(
     120 where there is no source. source: the MIDI file (path or bytes) that the drums are played to; its
     tempo map and meters are used, the last of them past its end, and every hit falls where the source has
     that step. keep_tracks: the source's tracks stand before that of the drums, each event as it is.
-    replace_drums: so they do, but without the source's own drums (see utils.midi.find_drums), or without those
-    of the track that it names; a track of drums alone goes, and its kit is that of the new ones.
+    replace_drums: so they do, but without the source's own drums (see utils.midi.find_drums), or without
+    those of the track that it names; a track of drums alone goes, and its kit is that of the new ones.
+    meters: a Timeline, whose meters stand in place of the source's, or of 4/4.
 
     The file has 480 ticks per quarter note, or the source's times the smallest whole number that makes it at
     least 480. Notes last at most one step and never overlap on a pitch. The drums end on the first bar line
@@ -65,6 +67,7 @@ def roll_to_midi(
     check_switch(keep_tracks, "keep_tracks")
     keep_tracks = keep_tracks or replace_drums is not False
     timeline = _timeline(tempo, source, keep_tracks).at_least(TICKS_PER_QUARTER)
+    timeline = timeline if meters is None else timeline.with_meters_of(meters)
     half_step = timeline.tpq / (2 * down_sample_tpq)
     end = timeline.bar_line(max((2 * len(onset) - 1) * half_step, 0))
     lead = timeline.first_bar() if lead_in else 0

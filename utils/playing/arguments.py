@@ -101,13 +101,16 @@ them (default: a song's bass, else all but drums)
 --song YAML text | a song: sections, fills, arcs, see examples/song.yaml; in place of bars and wishes
 --hits-per-bar VALUE text | hits of all voices together
 --velocity VALUE text | mean velocity of the hits, 1 to 127
---voice NAME=VALUE voices | hits per bar of a voice, 0 to 16: --voice kick=4 snare=2,2,2,6
+--voice NAME=VALUE voices | hits per bar of a voice, 0 to 16 in 4/4: --voice kick=4 snare=2,2,2,6
 --forbid NAME names | voices that must not sound
 --at-most K int | no more than K voices at once
 --playable - switch | nothing that two hands and two feet could not play
 --style VALUE text | a style by name, or a blend: funk=0.7+jazz=0.3
 --steady VALUE text | percent of a bar's hits that are as in the bar before, 0 to 100, if the model knows it
---bars N int | bars of 4/4 to play, or to go on for (default: as long as the rhythm)
+--bars N int | bars to play, or to go on for (default: as long as the rhythm)
+--meter METER text | what the bars are: 3/4, or with commas one for each, the last of which goes on (default: \
+those of the file, or 4/4)
+--pickup STEPS int | sixteenths of a short bar that comes before them
 --seed N int | same seed, same drums (default: a new one, printed)
 --temperature X float | below 1 safer, above 1 wilder (default: 1)
 --guidance X|NAME=X guidance | how much the controls weigh; 1: as trained; one for all, or for some by name, \

@@ -14,6 +14,7 @@ from model.decoding.sampling import sample
 from utils.checks import ArgumentError, whole
 from utils.device import few_threads, on_cpu
 from utils.get_model import given_model
+from utils.playing.bar_lines import BarLines
 from utils.playing.controls import read_curves
 from utils.playing.receipt import best_takes
 from utils.playing.request import KINDS, Dials, with_arguments_of
@@ -91,8 +92,9 @@ def generate(
     curves |= {name: more.pop(name) for name in CONTROLS if name in more}
     dials = Dials(**more)
     rhythm = piano_roll_onset, piano_roll_vel, piano_roll_timeoffset
-    around = drums, known, latent, meter
-    return draw(make_plan(given_model(model), dials, seq_len, rhythm, curves, masks, *around))
+    model = given_model(model)
+    lines = None if meter is None else BarLines.in_meter(model, meter)
+    return draw(make_plan(model, dials, seq_len, rhythm, curves, masks, drums, known, latent, lines))
 
 
 class Plan(NamedTuple):
@@ -116,11 +118,11 @@ def make_plan(
     drums=None,
     known=None,
     latent=None,
-    meter=None,
+    lines=None,
     told=None,
 ):
-    """The Plan for arguments of `generate`; curves: control name -> curve, or None. told: what the
-    file says that the rhythm is, where dials.rhythm_is does not.
+    """The Plan for arguments of `generate`; curves: control name -> curve, or None. lines: the BarLines; None:
+    4/4, and whole beats. told: what the file says that the rhythm is, where dials.rhythm_is does not.
 
     Each cell is decided by the first of these that speaks of it:
     1. a step that `masks` leaves out is silent;
@@ -130,18 +132,18 @@ def make_plan(
     5. what is left is drawn, and of more hits than at_most and playable allow the likelier ones stay.
     """
     steps = whole(seq_len, "seq_len")
-    if (steps % 4 and meter is None) or steps > MAX_RHYTHM_STEPS:
+    if (steps % 4 and lines is None) or steps > MAX_RHYTHM_STEPS:
         raise ArgumentError("seq_len", steps, f"it must be a multiple of 4 steps, {MAX_RHYTHM_STEPS} at most")
     if drums is None and dials.locked is not None:
         raise ArgumentError("lock", dials.lock, "it needs `drums`, three rolls that have these voices")
     if drums is not None and dials.locked is None:
         rule = "lock is None; it must name the voices that are played as they are"
         raise ArgumentError("drums", drums, rule, "three rolls")
-    grid = model.grid(steps) if meter is None else grid_of_meter(meter, steps, model.longest_bar)
+    grid = model.grid(steps) if lines is None else lines.of_steps(steps)
     rhythm, reach = read_rhythm(rhythm, steps)
     known = None if known is None else known_cells(known, steps)
     if dials.locked is not None:
-        known = lock_voices(known, drums, dials.locked, steps)
+        known = lock_voices(known, drums, dials.locked, steps, beat=4 if lines is None else 1)
     if latent is not None:
         shape, given = (1, grid.n_bars, model.config["Model"]["Intermediate"]["d_latent"]), latent
         latent = as_floats(given, "latent")
@@ -160,20 +162,6 @@ def make_plan(
     followed = rhythm[0][: reach if use_context.any() else 0]
     onsets_known = around and bool((known["known_onset"] | ~mask[:, None]).all())
     return Plan(model, dials, grid, inputs, (asked, followed, grid, onsets_known))
-
-
-def grid_of_meter(meter, n_steps, longest_bar):
-    """The BarGrid of n_steps in a meter, or in a list of them; ArgumentError where it can't be."""
-    rule = "it must be a meter such as '3/4' of 2 to 32 sixteenths, or a list with one for each bar"
-    try:
-        grid = BarGrid.of(meter, n_steps)
-    except (ValueError, TypeError, IndexError) as error:
-        raise ArgumentError("meter", meter, rule) from error
-    if grid.longest > longest_bar:
-        raise ArgumentError(
-            "meter", meter, f"this model was trained on bars of up to {longest_bar} sixteenths"
-        )
-    return grid
 
 
 def draw(plan):

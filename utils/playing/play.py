@@ -3,17 +3,18 @@
 import os
 from pathlib import Path
 
-from utils.checks import ArgumentError
+from utils.checks import ArgumentError, whole
 from utils.device import on_cpu
 from utils.get_model import given_model, last_model_or_shipped
-from utils.midi.hearing import drums_from_midi, hear, process_midi
-from utils.midi.read import MAX_BARS
+from utils.midi.hearing import drums_of, hear, rhythm_of
+from utils.midi.timeline import MAX_BARS, Timeline
 from utils.playing.arguments import JOBS
+from utils.playing.bar_lines import BarLines
 from utils.playing.controls import to_model_units
 from utils.playing.generate import draw
 from utils.playing.jobs import LAYOUTS, plan_layout
 from utils.playing.request import Request, with_arguments_of
-from utils.playing.rolls import drum_rolls
+from utils.playing.rolls import MAX_RHYTHM_STEPS, drum_rolls
 from utils.playing.takes import check_written, takes_of
 
 
@@ -29,7 +30,10 @@ def play(rhythm=None, *, num_samples=None, model=None, **asked):
         hits that are as in the bar before; for models that know it): one value for all bars or
         several, a list or text with commas, stretched evenly over the bars; None or "-" leaves bars to the
         model. forbid: names of voices that never sound.
-    bars: how many to play, of 4/4; None: as many as the rhythm has. Without a rhythm it must be given.
+    bars: how many to play; None: as many as the rhythm has. Without a rhythm it must be given.
+    meter: what the bars are, in place of the file's own meters, or of 4/4: "3/4", or a list with one for each
+        bar, of which the last goes on. pickup: the steps of a short bar before them. Bars are the song's
+        wherever they are spoken of.
     song: in place of all these a song, a YAML file or a dict as read_song takes it.
     job: what is done, a name out of JOBS; all but "tap" are done to the drums in `rhythm` or to `drums`,
         three rolls. voices_anew, bars_anew (counted from 1: "2,5-7"), strength, second (a MIDI file or
@@ -57,115 +61,136 @@ def perform(request, model, say=lambda line: None):
     written = {"tempo": request.tempo, "source": request.file if request.tempo is None else None}
     written |= {"keep_tracks": request.keep_tracks, "lead_in": request.lead_in}
     check_written(request.kit_out, **written)
-    heard = Heard(request, model.steps_per_bar)
-    plan, asked, steps = lay_out(request, heard, model)
-    for line in heard.lines(request, steps, model.steps_per_bar, model.told_kind):
+    heard = Heard(request, model)
+    plan, asked, grid = lay_out(request, heard, model)
+    for line in heard.lines_on(request, grid, model.told_kind):
         say(line)
     name = "take" if request.file is None else Path(request.file).stem
     about = {"asked": asked, "rhythm": heard.rhythm, "model": model, "seed": request.seed}
     about |= {"dials": request.turned() | ({} if request.job == "tap" else {"job": request.job})}
-    rolls = [roll[:, :steps] for roll in draw(plan)]
-    return takes_of(rolls, name, kit=request.kit_out, **about, **written)
+    about |= {"kit": request.kit_out, "meter": heard.lines.timeline}
+    return takes_of([roll[:, : grid.n_steps] for roll in draw(plan)], name, **about, **written)
 
 
 class Heard:
     """What is heard of a request's files and rolls: rhythm; drums, those that a job or a lock needs; second,
     those to which interpolate leads: each three rolls (1, T, 9), or None.
 
-    file: the HeardFile, or None. own_steps: how many steps the rhythm has, up to the bar line on which its
-    notes end; steps: how many are played to it.
+    file: the HeardFile, or None. lines: the BarLines of what is played, those of the file unless meter or
+    pickup say otherwise; second_lines: those of second. own_steps: how many steps the rhythm has, up to the
+    bar line on which its notes end; steps: how many are played to it.
     """
 
-    def __init__(self, request, bar):
-        file, song, is_tap = request.file, request.laid_song, request.job == "tap"
-        bars = request.bars if song is None else len(song)
+    def __init__(self, request, model):
+        file, song, is_tap, meter = request.file, request.laid_song, request.job == "tap", request.meter
         self.rhythm, self.drums, self.second = request.rhythm, request.drums, request.second
-        self.file, self.own_steps = None, 0
-        how = {"down_sample_tpq": bar // 4, "kit": request.kit_in}
+        self.file, self.own_steps, beat = None, 0, model.steps_per_beat
+        bars_of = {"meter": BarLines.checked(model, meter), "pickup": request.pickup}
+        self.lines = self.second_lines = BarLines(model, Timeline().in_meter(**bars_of))
         if file is not None:
-            self.file, self.rhythm = hear(file, request.track), process_midi(file, request.track, **how)
-            self.own_steps = self.file.steps(bar // 4)
-            if bars is None and self.own_steps > MAX_BARS * bar:
-                last = -(-self.own_steps // bar)
-                raise ValueError(f"{file}: its last note ends in bar {last}; at most {MAX_BARS} are played")
+            self.file = hear(file, request.track, **bars_of)
+            self.lines, self.own_steps = BarLines(model, self.file.timeline), self.file.steps(beat)
+            self.rhythm = rhythm_of(self.file, beat, request.kit_in)
             if self.drums is None and not (is_tap and request.locked is None):
-                self.file, self.drums = (
-                    hear(file, request.track, True),
-                    drums_from_midi(file, request.track, **how),
-                )
+                self.file = hear(file, request.track, True, **bars_of)
+                self.drums = drums_of(self.file, beat, request.kit_in)
         elif self.rhythm is not None:
             self.own_steps = len(drum_rolls(self.rhythm, "rhythm", any_length=True)[0])
             if self.drums is None and not is_tap:
                 self.drums = self.rhythm
-        self.steps = self.own_steps if bars is None else bars * bar
+        if request.pickup is not None:
+            whole(request.pickup, "pickup", most=self.lines.of_bars(2).lengths[1] - 1)
         if not is_tap and self.drums is None:
             rule = f"job {request.job} needs drums, in a file or as three rolls"
             raise ArgumentError("drums", None, rule)
-        if is_tap and not self.steps:
-            raise ArgumentError("bars", bars, "without a rhythm it must say how many bars are played")
         if isinstance(self.second, (str, os.PathLike)):
-            self.second = drums_from_midi(self.second, **how)
-        if song is not None and self.rhythm is not None:
-            self.rhythm = song.rhythm(self.rhythm, bar, self.own_steps)
+            second = hear(self.second, drums=True)
+            self.second = drums_of(second, beat, request.kit_in)
+            self.second_lines = BarLines(model, second.timeline)
+        n_bars = request.bars if song is None else len(song)
+        if song is not None:
+            self.lines, self.rhythm = song.laid(self.lines, self.rhythm, self.own_steps)
+        self.steps = self.own_steps if n_bars is None else self.lines.of_bars(n_bars).n_steps
+        if is_tap and not self.steps:
+            raise ArgumentError("bars", n_bars, "without a rhythm it must say how many bars are played")
+        if is_tap and self.steps > MAX_RHYTHM_STEPS:
+            what = file if n_bars is None else "song" if song else "bars"
+            at_most = f"{MAX_RHYTHM_STEPS} steps, {MAX_BARS} bars of 4/4, are the most that is played"
+            raise ArgumentError(str(what), None, at_most, f"{self.lines.of_steps(self.steps)} bars")
 
-    def of_job(self, request, model):
+    def of_job(self, request):
         """The arguments of the job alone, as its layout takes them."""
         if request.job == "tap":
-            return {"steps": -(-self.steps // 4) * 4}
-        bars = model.grid(self.drums[0].shape[-2]).n_bars
+            return {"steps": self.steps if self.in_own_bars(request) else -(-self.steps // 4) * 4}
+        bars = self.lines.of_steps(self.drums[0].shape[-2]).n_bars
         if request.bars_from_0 and max(request.bars_from_0) >= bars:
             rule = f"it must name bars, as 2,5-7, of the {bars} there are"
             raise ArgumentError("bars_anew", request.bars_anew, rule)
         read = vars(request) | {"bars_anew": request.bars_from_0, "second": self.second}
         own = {name: read[field] for name, field in JOBS[request.job].takes.items() if field != "lock"}
+        own |= {"second_lines": self.second_lines} if "second" in own else {}
         return {name: value for name, value in own.items() if value is not None}
+
+    def in_own_bars(self, request):
+        """Whether a file, or the request, says what the bars are; else drums are whole beats of 4/4."""
+        return self.file is not None or request.meter is not None or request.pickup is not None
 
     @property
     def told(self):
         """What the file says that the rhythm is; None without one."""
         return None if self.file is None else self.file.kind()
 
-    def lines(self, request, steps, bar, told_kind=False):
-        """How the input was taken, in words. told_kind: whether the model is told what the rhythm is."""
-        if self.file is None:
-            return
-        own = self.own_steps if request.job == "tap" else self.drums[0].shape[-2]
-        length = f"{own / bar:g} bars at {self.file.timeline.bpm()} bpm; playing {steps / bar:g}"
-        kind = f", heard as {request.rhythm_is or self.told}" if told_kind and request.job == "tap" else ""
-        yield f"{request.file}: {length}, seed {request.seed}{kind}"
-        remarks = remarks_on(self.file.midi, self.file.timeline, request.laid_song, request.keep_tracks)
-        yield from (f"  {remark}" for remark in (*self.file.remarks, *remarks))
+    def lines_on(self, request, grid, told_kind=False):
+        """How the input was taken, in words. grid: the BarGrid of what is played. told_kind: whether the
+        model is told what the rhythm is."""
+        if self.file is not None:
+            own = self.own_steps if request.job == "tap" else self.drums[0].shape[-2]
+            own = BarLines(self.lines.model, self.file.timeline).of_steps(own)
+            length = f"{own} bars at {self.file.timeline.bpm()} bpm; playing {grid}"
+            kind = f", heard as {request.rhythm_is or self.told}" if told_kind and request.job == "tap" else ""
+            yield f"{request.file}: {length}, seed {request.seed}{kind}"
+            yield from (f"  {remark}" for remark in self.file.remarks)
+        yield from (f"  {remark}" for remark in self._remarks(request, grid.n_steps))
+
+    def _remarks(self, request, n_steps):
+        if request.laid_song:
+            yield f"bars of the sections: {request.laid_song}"
+        beat, longest = self.lines.model.steps_per_beat, self.lines.model.longest_bar
+        meters = self.lines.timeline.meters_within(n_steps, beat)
+        if meters != [(4, 4)]:
+            yield f"its bars are of {in_words(meters)}"
+        if misfits := self.lines.misfits(n_steps):
+            rule = f"2 to {longest} sixteenths, which is what this model knows"
+            yield f"bars of {in_words(misfits)} are taken as the nearest that are {rule}"
+        if request.keep_tracks and self.file.midi.is_drum[self.file.midi.track].any():
+            yield "its own drums are kept too, and sound beside the new ones"
+
+
+def in_words(meters):
+    return ", ".join(f"{numerator}/{denominator}" for numerator, denominator in meters[:6]) + (
+        ", ..." * (len(meters) > 6)
+    )
 
 
 def lay_out(request, heard, model):
-    """A request in the model's terms: the Plan, the Bars it asks for, and how many steps are wanted."""
-    bar, song, known, is_tap = model.steps_per_bar, request.laid_song, request.known, request.job == "tap"
-    drums = None if heard.drums is None else drum_rolls(heard.drums)
+    """A request in the model's terms: the Plan, the Bars it asks for, and the BarGrid of what is wanted."""
+    known, is_tap = request.known, request.job == "tap"
+    beat = 1 if heard.in_own_bars(request) else 4
+    drums = None if heard.drums is None else drum_rolls(heard.drums, beat=beat)
     try:
-        layout = LAYOUTS[request.job](drums, model, request, **heard.of_job(request, model))
+        layout = LAYOUTS[request.job](drums, heard.lines, request, **heard.of_job(request))
     except ArgumentError as error:
         first, *rest = error.argument
         raise error.named(JOBS[request.job].takes.get(first, first), *rest) from None
-    steps = heard.steps if is_tap else layout.steps
-    asked = request.asked(-(-steps // bar))
+    grid = heard.lines.of_steps(heard.steps if is_tap else layout.steps)
+    asked, song = request.asked(grid)
     silent = heard.rhythm is None or (not is_tap and request.drums is None)  # it is the drums
     rhythm = (None,) * 3 if silent else heard.rhythm
     if song is None:
-        curves = to_model_units(asked, model.normalize_factor, model.grid(asked.n_bars * bar))
+        curves = to_model_units(asked, model.normalize_factor, grid.whole())
     else:
-        curves, known = song.curves(model), song.crashes(rhythm, model, request.follow) or known
+        curves = song.curves(grid, model.normalize_factor)
+        known = song.crashes(rhythm, grid, request.follow) or known
     more = {"known": known, "latent": request.latent, "told": None if silent else heard.told}
-    return plan_layout(request.job, layout, drums, model, request, rhythm, curves, **more), asked, steps
-
-
-def remarks_on(midi, timeline, song, keep_tracks):
-    """What a listener should know about how the input was taken."""
-    if song:
-        yield f"bars of the sections: {song}"
-    meters = {f"{numerator}/{denominator}" for _, numerator, denominator in timeline.meters} - {"4/4"}
-    if meters:
-        more = ", ..." * (len(meters) > 4)
-        kept = f"its meter is {', '.join(sorted(meters)[:4])}{more}, and the MIDI file keeps it"
-        yield f"{kept}; but the model, the controls and the table count bars of 4/4"
-    if keep_tracks and midi.is_drum[midi.track].any():
-        yield "its own drums are kept too, and sound beside the new ones"
+    more |= {"lines": heard.lines if beat == 1 else None}
+    return plan_layout(request.job, layout, drums, model, request, rhythm, curves, **more), asked, grid

@@ -15,6 +15,7 @@ ASKED, GOT, RHYTHM, FORBIDDEN = "#c0394d", "#c3d8df", "#5b6770", "#f3dadd"
 LOUDNESS = LinearSegmentedColormap.from_list("loudness", ["#c9dde2", "#3d8296", "#0b3142"])
 HIT_HEIGHT = 0.66
 BARS_IN_LINE, BARS_IN_PICTURE = 8, 96
+STEP = 2.6 / 16  # inches
 LEFT, RIGHT, BELOW = 1.2, 0.8, 0.38  # inches beside and below the panels, for what is written there
 CHARTS = {"density": "hits per bar", "intensity": "mean velocity"}  # controls that have a panel
 PANELS = 0.5, 3.4, *[0.7] * len(CHARTS)  # inches: rhythm, roll, charts
@@ -41,13 +42,14 @@ def draw_result(path, drums, rhythm, receipt, title):
     top = 1.1 + 0.19 * len(words)
     line_height = sum(PANELS) + PANEL_GAP * (len(PANELS) - 1) + LINE_GAP
     firsts = range(0, bars, BARS_IN_LINE)
-    figure = _figure(bars, top + len(firsts) * line_height - LINE_GAP + BELOW)
+    most_steps = max(grid.cut(first, min(first + BARS_IN_LINE, bars)).n_steps for first in firsts)
+    figure = _figure(most_steps, top + len(firsts) * line_height - LINE_GAP + BELOW)
     most_hits = 1.15 * np.nanmax([20, *got["density"], *asked["density"]])
     most = {"density": most_hits, "intensity": MIDI_VELOCITIES}
     for first in firsts:
         line = slice(first, min(first + BARS_IN_LINE, bars))
         here, steps = grid.cut(line.start, line.stop), grid.steps_of(line.start, line.stop)
-        above, roll, *charts = _panels(figure, top, PANELS, PANEL_GAP, here, first)
+        above, roll, *charts = _panels(figure, top, PANELS, PANEL_GAP, here, most_steps, first)
         top += line_height
         draw_roll(roll, *(part[steps] for part in drums))
         heard = None if rhythm is None else [part[steps] for part in rhythm]
@@ -73,8 +75,9 @@ def draw_takes(path, takes, rhythm, grid, title):
     """
     grid, played = grid.whole(), grid
     heights, gap, top = [0.55] + [2.75] * len(takes), 0.3, 0.6
-    figure = _figure(grid.n_bars, top + sum(heights) + gap * len(takes) + BELOW)
-    above, *rolls = _panels(figure, top, heights, gap, grid)
+    most_steps = grid.cut(0, min(grid.n_bars, BARS_IN_LINE)).n_steps  # more are drawn smaller
+    figure = _figure(most_steps, top + sum(heights) + gap * len(takes) + BELOW)
+    above, *rolls = _panels(figure, top, heights, gap, grid, grid.n_steps)
     _draw_rhythm(above, [roll[: grid.n_steps] for roll in rhythm])
     for axis, (name, drums) in zip(rolls, takes.items()):
         draw_roll(axis, *drums)
@@ -101,16 +104,17 @@ def draw_roll(axis, onset, vel, timeoffset):
         axis.axhline(voice, color=GRID, linewidth=0.8, zorder=1)
 
 
-def _figure(bars, height):
-    """An empty figure, `height` inches high and as wide as a line of so many bars."""
-    return new_figure(max(10, LEFT + RIGHT + 2.6 * min(bars, BARS_IN_LINE)), height)
+def _figure(steps, height):
+    """An empty figure, `height` inches high and as wide as a line of so many steps."""
+    return new_figure(max(10, LEFT + RIGHT + STEP * steps), height)
 
 
-def _panels(figure, top, heights, gap, grid, first=0):
+def _panels(figure, top, heights, gap, grid, most_steps, first=0):
     """Panels of these heights, from `top` inches below the figure's upper edge, with lines on bars and beats.
-    grid: of whole bars, the first of which is number `first` of the picture. All lines are to one scale."""
+    grid: of whole bars, the first of which is number `first` of the picture. All lines are to one scale, that
+    of most_steps as wide as the figure."""
     width, height = figure.get_size_inches()
-    share = grid.n_bars / BARS_IN_LINE if first else 1  # the first line is as long as any
+    share = grid.n_steps / most_steps
     axes = []
     for tall in heights:
         size = share * (width - LEFT - RIGHT) / width, tall / height

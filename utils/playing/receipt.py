@@ -26,10 +26,10 @@ class Receipt:
     temperature, guidance, follow and what else was turned.
     """
 
-    def __init__(self, drums, asked, model, rhythm=None, seed=None, dials=None):
+    def __init__(self, drums, asked, model, rhythm=None, seed=None, dials=None, grid=None):
         """drums: onset, vel, timeoffset (T, 9). asked: Bars, or None: nothing. rhythm: the same of the
-        rhythm, of any length, or None."""
-        self.grid = model.grid(len(drums[0]))
+        rhythm, of any length, or None. grid: the BarGrid of T; None: 4/4."""
+        self.grid = grid or model.grid(len(drums[0]))
         self.asked = Bars.unset(self.grid.n_bars) if asked is None else asked
         self.got = measure(*drums[:2], self.grid)
         self.tap = None if rhythm is None else tap_of(drums[0], rhythm[0])

@@ -12,16 +12,18 @@ import os
 from dataclasses import dataclass, fields
 from functools import cached_property
 
+import numpy as np
 import torch
 
+from model.bars import LONGEST_BAR
 from model.controls import CONTROLS, RHYTHM_KINDS
 from utils.checks import ArgumentError, check_keys, check_switch, number, whole
-from utils.midi.read import MAX_BARS
+from utils.midi.timeline import MAX_BARS, read_meters
 from utils.playing.arguments import JOBS
 from utils.playing.beats import PLAYED, WISHED, mixed, read_beat
 from utils.playing.rolls import limits, three, voice_mask
 from utils.playing.song import read_song
-from utils.playing.wishes import WISHES, lay_out, read_wishes
+from utils.playing.wishes import BAR, WISHES, lay_out, read_wishes
 
 GUIDANCE = 1.5  # where controls are set; chosen on the validation split, see docs/experiments.md
 FOLLOW = {"literal": 1.0, "loose": 0.0, "free": None}
@@ -141,6 +143,8 @@ class Request(Dials):
     beat: str | None = None
     song: object = None
     bars: int | None = None
+    meter: object = None
+    pickup: int | None = None
     known: dict | None = None
     latent: object = None
     kit_out: str | None = None
@@ -174,6 +178,10 @@ class Request(Dials):
             number(self.shift, "shift", f"a number of sixteenths, -{MOST_SHIFT} to {MOST_SHIFT}", -MOST_SHIFT, MOST_SHIFT)
         if self.bars is not None:
             whole(self.bars, "bars", most=MAX_BARS)
+        if self.meter is not None:
+            read_meters(self.meter)
+        if self.pickup is not None:
+            whole(self.pickup, "pickup", most=LONGEST_BAR - 1)
         if self.song is not None:
             for name in filter(self.is_given, ("bars", "beat", *WISHES, "job")):
                 rule = "it does not go with song, which says how long it is and what is asked"
@@ -183,7 +191,7 @@ class Request(Dials):
                 raise ArgumentError(name, getattr(self, name), "it goes with a MIDI file, and rhythm is none")
             if self.rhythm is not None:
                 three(self.rhythm, "rhythm")
-        _ = self.wishes, self.laid_song, self.bars_from_0  # they are read once, and kept
+        _ = self.bars_from_0, self.laid_song, self._wishes(self._longest)  # they are checked here
 
     def _take_beat(self):
         """Fill what is left out: with the mix of the beat or of the song's beats, then with the defaults."""
@@ -207,12 +215,24 @@ class Request(Dials):
         return self.rhythm if isinstance(self.rhythm, (str, os.PathLike)) else None
 
     @cached_property
-    def wishes(self):
-        return read_wishes(**{name: getattr(self, name) for name in WISHES})
-
-    @cached_property
     def laid_song(self):
-        return None if self.song is None else read_song(self.song)
+        """The Song; None without one."""
+        return None if self.song is None else read_song(self.song, self._longest)
+
+    @property
+    def _longest(self):
+        """The steps of the longest bar; inf where a file or a meter will say it."""
+        return BAR if self.file is None and self.meter is None else np.inf
+
+    def _wishes(self, longest):
+        return read_wishes(longest=longest, **{name: getattr(self, name) for name in WISHES})
+
+    def asked(self, grid):
+        """What is asked of the bars of a BarGrid: the Bars, and the Song that asks for them, or None."""
+        if self.song is None:
+            return lay_out(self._wishes(grid.longest), grid.n_bars), None
+        song = read_song(self.song, grid.longest)
+        return song.asked, song
 
     @cached_property
     def bars_from_0(self):
@@ -228,7 +248,3 @@ class Request(Dials):
                 raise ArgumentError("bars_anew", self.bars_anew, "it must name bars from 1 on, as 2,5-7")
             bars += range(int(first) - 1, int(last))
         return bars
-
-    def asked(self, n_bars):
-        """The Bars that the request asks for."""
-        return lay_out(self.wishes, n_bars) if self.laid_song is None else self.laid_song.asked

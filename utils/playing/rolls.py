@@ -80,16 +80,18 @@ def read_rhythm(rhythm, seq_len):
     return [torch.nn.functional.pad(torch.as_tensor(part), padding) for part in loudest], reach
 
 
-def drum_rolls(drums, name="drums", any_length=False):
-    """Check drums, T a multiple of 4 unless it may be any_length. Returns three tensors (T, 9)."""
+def drum_rolls(drums, name="drums", any_length=False, beat=4):
+    """Check drums, T whole beats of so many steps, one at least, unless it may be any_length. Returns three
+    tensors (T, 9)."""
     parts = zip(ROLLS.items(), three(drums, name))
     rolls = [read_roll(value, (name, part), low, high) for (part, (low, high)), value in parts]
     if len({len(part) for part in rolls}) > 1:
         found = f"{', '.join(str(len(part)) for part in rolls)} steps"
         raise ArgumentError(name, drums, "the three rolls must be equally long", found)
     steps = len(rolls[0])
-    if not any_length and (not steps or steps % 4):
-        raise ArgumentError(name, drums, "they must be a multiple of 4, and 4 at least", f"{steps} steps")
+    if not any_length and (not steps or steps % beat):
+        rule = "they must be one at least" if beat == 1 else f"they must be a multiple of {beat}, and {beat} at least"
+        raise ArgumentError(name, drums, rule, f"{steps} steps")
     return rolls
 
 
@@ -104,7 +106,7 @@ def known_cells(known, seq_len):
     if not isinstance(known, dict) or set(known) != {*names}:
         there = ", ".join(map(str, known)) or "empty" if isinstance(known, dict) else type(known).__name__
         raise ArgumentError("known", known, f"it must be a dict of {', '.join(names)}", there)
-    rolls = drum_rolls([known[name] for name in ROLLS], "known")
+    rolls = drum_rolls([known[name] for name in ROLLS], "known", any_length=True)
     masks = [read_roll(known[name], ("known", name), 0, 1) > 0 for name in KNOWN]
     cells = dict(zip(names, (*rolls, *masks)))
     for name, part in cells.items():
@@ -126,10 +128,10 @@ def known_cells(known, seq_len):
     return cells
 
 
-def lock_voices(known, drums, locked, steps):
+def lock_voices(known, drums, locked, steps, beat=4):
     """The known cells, a dict or None, with the voices `locked` (9,) as in drums, over and over."""
-    cells = locked.expand(steps, len(locked))
-    mine = dict(zip((*ROLLS, *KNOWN), (*looped(drum_rolls(drums), steps), cells, cells)))
+    cells, drums = locked.expand(steps, len(locked)), drum_rolls(drums, beat=beat)
+    mine = dict(zip((*ROLLS, *KNOWN), (*looped(drums, steps), cells, cells)))
     mine = known_cells(mine, steps)
     return {name: torch.where(cells, mine[name], known[name]) for name in mine} if known else mine
 

@@ -14,6 +14,7 @@ from utils.checks import ArgumentError, as_number, check_keys, check_switch, who
 from utils.get_model import given_model
 from utils.midi.drums import N_VOICES, voice_index
 from utils.midi.read import MAX_BARS
+from utils.playing.bar_lines import BarLines
 from utils.playing.beats import PLAYED, mixed, read_beat
 from utils.playing.controls import FORBIDDEN, NUMBERS, Bars, to_model_units
 from utils.playing.rolls import KNOWN, ROLLS
@@ -65,36 +66,39 @@ class Song:
         ends = np.cumsum([bars for _, bars in self.sections])
         return ", ".join(f"{name} {end - bars + 1}-{end}" for (name, bars), end in zip(self.sections, ends))
 
-    def arguments(self, rhythm=(None, None, None), model=None, follow=None):
+    def arguments(self, rhythm=(None, None, None), model=None, follow=None, meter=None):
         """The arguments of `generate` by name: generate(**song.arguments(rhythm), seed=1).
 
-        rhythm: onset, vel, timeoffset (1, T, 9). model: default: the one built last by get_model. follow: None:
-        as the sections' beats say, or literally. Where a rhythm is followed literally to the end of the song, the crashes after fills are known cells, so that
-        they do come; otherwise they are asked for and come more often than not.
+        rhythm: onset, vel, timeoffset (1, T, 9). model: default: the one built last by get_model. follow:
+        None: as the sections' beats say, or literally. meter: as for generate; where the rhythm loops, its
+        bars come round again with it. Where a rhythm is followed literally to the end of the song, the
+        crashes after fills are known cells, so that they do come; otherwise they are asked for and come more
+        often than not.
         """
         model, dials = given_model(model), {"follow": "literal"} | self.dials
-        follow = dials["follow"] if follow is None else follow
-        rhythm = rhythm if rhythm[0] is None else self.rhythm(rhythm, model.steps_per_bar)
-        arguments = {f"piano_roll_{part}": roll for part, roll in zip(ROLLS, rhythm)} | self.curves(model)
-        arguments |= {"masks": None, "seq_len": self.grid(model).n_steps, "model": model, "follow": follow}
-        return dials | arguments | {"known": self.crashes(rhythm, model, follow)}
+        dials |= {} if follow is None else {"follow": follow}
+        lines, rhythm = self.laid(BarLines.in_meter(model, meter), rhythm)
+        grid = lines.of_bars(len(self))
+        arguments = {f"piano_roll_{part}": roll for part, roll in zip(ROLLS, rhythm)}
+        arguments |= self.curves(grid, model.normalize_factor)
+        arguments |= {"masks": None, "seq_len": grid.n_steps, "model": model} | dials
+        arguments |= {} if meter is None else {"meter": lines.timeline}
+        return arguments | {"known": self.crashes(rhythm, grid, dials["follow"])}
 
-    def grid(self, model):
-        return model.grid(len(self) * model.steps_per_bar)
-
-    def rhythm(self, rolls, steps_per_bar, n_steps=0):
-        """The rolls (1, T, 9) of a rhythm; where it loops, whole bars of it, n_steps at least, to the end."""
-        if not self.loops:
-            return tuple(rolls)
-        rolls = [torch.as_tensor(roll) for roll in rolls]
+    def laid(self, lines, rhythm, n_steps=0):
+        """The BarLines of the song to a rhythm, three rolls (1, T, 9) or None, in these BarLines, and the
+        rolls; where it loops, whole bars of it, n_steps at least, come round to the end, and so do the bars."""
+        if not self.loops or rhythm is None or rhythm[0] is None:
+            return lines, rhythm
+        rolls = [torch.as_tensor(roll) for roll in rhythm]
         own = rolls[0].shape[-2]
-        loop = -(-max(own, n_steps) // steps_per_bar) * steps_per_bar
-        rest, steps = loop - own, torch.arange(len(self) * steps_per_bar) % loop
-        return tuple(torch.nn.functional.pad(roll, (0, 0, 0, rest))[..., steps, :] for roll in rolls)
+        loop = lines.of_steps(max(own, n_steps)).whole().n_steps
+        lines = lines.round_again(loop, len(self))
+        rest, steps = loop - own, torch.arange(lines.of_bars(len(self)).n_steps) % loop
+        return lines, [torch.nn.functional.pad(roll, (0, 0, 0, rest))[..., steps, :] for roll in rolls]
 
-    def crashes(self, rhythm, model, follow):
-        """The crashes after fills as known cells, see `arguments`; or None."""
-        grid = self.grid(model)
+    def crashes(self, rhythm, grid, follow):
+        """The crashes after fills as known cells, see `arguments`; or None. grid: the BarGrid of the song."""
         to_the_end = rhythm[0] is not None and rhythm[0].shape[-2] >= grid.n_steps
         if not (self.crash.any() and to_the_end and follow in ("literal", 1)):
             return None
@@ -103,11 +107,10 @@ class Song:
         nothing = torch.zeros_like(hits)
         return dict(zip((*ROLLS, *KNOWN), (hits, nothing, nothing, hits, nothing)))
 
-    def curves(self, model):
+    def curves(self, grid, normalize_factor):
         """The curves of `generate`: those of to_model_units, but that the toms of half a bar's fill are
         forbidden before it, and a crash after a fill from the second step on."""
-        grid = self.grid(model)
-        curves = to_model_units(self.asked, model.normalize_factor, grid)
+        curves = to_model_units(self.asked, normalize_factor, grid)
         instrument = curves["instrument"][0]
         for flagged, voices in ((self.half, TOMS), (self.crash, [CRASH])):
             for bar, voice in itertools.product(np.flatnonzero(flagged), voices):
@@ -120,13 +123,14 @@ class Song:
         return curves
 
 
-def read_song(song):
-    """Read a song: the path of a YAML file, or what stands in one as a dict.
+def read_song(song, longest=BAR):
+    """Read a song: the path of a YAML file, or what stands in one as a dict. longest: the steps of its
+    longest bar.
 
-    sections: a list of dicts with bars and, if wanted, name, repeat (how often), fill, beat (see play) and the
-        keys of a control file, which win over it, each laid out over the section's bars. fill: how many bars at its end are a fill, 0.5
-        for half a bar, or a dict of that (bars), hits_per_bar, velocity, voices and crash (false: no crash
-        after it).
+    sections: a list of dicts with bars and, if wanted, name, repeat (how often), fill, beat (as for play) and
+        the keys of a control file, which win over the beat, each laid out over the section's bars. fill: how
+        many bars at its end are a fill, 0.5 for half a bar, or a dict of that (bars), hits_per_bar, velocity,
+        voices and crash (false: no crash after it).
     order: names of sections, in the order they are played; left out: as they stand.
     arc: for hits_per_bar, velocity or voices a value, as {from: 60, to: 100}, laid out over the song's bars.
         It fills bars that a section leaves free; {add: VALUE} and {scale: VALUE} change what sections ask.
@@ -136,10 +140,10 @@ def read_song(song):
     """
     values = song if isinstance(song, dict) else read_mapping(song, SONG_KEYS)
     with within("song" if values is song else song):
-        return _laid_out(check_mapping(values, SONG_KEYS))
+        return _laid_out(check_mapping(values, SONG_KEYS), longest)
 
 
-def _laid_out(song):
+def _laid_out(song, longest):
     sections = _ordered(song)
     total = sum(bars for _, _, bars in sections)
     if total > MAX_BARS:
@@ -152,17 +156,17 @@ def _laid_out(song):
             beat = read_beat(section.get("beat"))
             dials |= {name: beat[name] for name in PLAYED if name in beat and name not in dials}
             wishes = mixed({key: section.get(key) for key in WISHES}, beat)
-            parts.append(ask(bars, **{key: wishes[key] for key in WISHES}))
+            parts.append(ask(bars, longest, **{key: wishes[key] for key in WISHES}))
     asked = Bars.joined(parts)
     with within("arc"):
-        _bend(asked, check_mapping(song.get("arc") or {}, ARC_KEYS))
+        _bend(asked, check_mapping(song.get("arc") or {}, ARC_KEYS), longest)
     names = [(name, bars) for name, _, bars in sections]
     laid = Song(names, asked, *np.zeros((2, total), bool), song.get("rhythm") == "loop", dials)
     end = 0
     for name, section, bars in sections:
         end += bars
         with within(f"section {name}", "fill"):
-            _fill(laid, section.get("fill"), bars, end)
+            _fill(laid, section.get("fill"), bars, end, longest)
     crash = asked["instrument"][:, CRASH]
     laid.crash &= np.isnan(crash)
     crash[laid.crash] = 1
@@ -195,20 +199,20 @@ def _ordered(song):
     return [(name, section, bars) for name, section, bars, repeat in named for _ in range(repeat)]
 
 
-def _bend(asked, arc):
+def _bend(asked, arc, longest):
     """Apply the arc to Bars, in place."""
     for name, control in NUMBERS.items():
         wish = arc.get(control.wish)
         if wish is not None and control.width is None:
-            _bend_curve(asked[name], control, control.wish, wish)
+            _bend_curve(asked[name], control, control.wish, wish, longest)
         elif wish is not None:
             check_voices(wish)
             with within(control.wish):
                 for voice, value in wish.items():
-                    _bend_curve(asked[name][:, voice_index(voice)], control, voice, value)
+                    _bend_curve(asked[name][:, voice_index(voice)], control, voice, value, longest)
 
 
-def _bend_curve(curve, control, name, value):
+def _bend_curve(curve, control, name, value, longest):
     """Apply one value of the arc to what is asked of each bar, in place."""
     how, amount, least = "", value, control.fewest
     if isinstance(value, dict) and value.keys() & {"add", "scale"}:
@@ -225,10 +229,10 @@ def _bend_curve(curve, control, name, value):
         curve[:] = np.where(np.isnan(curve), wanted, curve)
         return
     bent = curve + np.nan_to_num(wanted) if how == "add" else curve * np.nan_to_num(wanted, nan=1)
-    curve[:] = np.where(curve >= 0, np.clip(bent, control.fewest, control.units(BAR.longest)), curve)
+    curve[:] = np.where(curve >= 0, np.clip(bent, control.fewest, control.units(longest)), curve)
 
 
-def _fill(song, fill, bars, end):
+def _fill(song, fill, bars, end, longest):
     """Make a fill of the last bars of a section of so many bars, which ends before bar `end` (from 0), in
     place. A crash is noted, not yet asked for: its bar may become a fill itself."""
     if not isinstance(fill, dict):
@@ -244,7 +248,7 @@ def _fill(song, fill, bars, end):
         return
     n, asked = -int(-length // 1), song.asked
     here = slice(end - n, end)
-    was, wanted = asked.part(here), ask(n, **wishes)
+    was, wanted = asked.part(here), ask(n, longest, **wishes)
     hits = np.where(np.isnan(was["density"]), FILL_HITS, was["density"] * HITS_RISE)
     louder = np.minimum(was["intensity"] + VELOCITY_RISE, 127)
     fill = {"density": hits, "intensity": louder}

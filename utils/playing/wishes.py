@@ -5,7 +5,6 @@ from functools import partial
 
 import numpy as np
 
-from model.bars import BarGrid
 from model.controls import CONTROLS
 from utils.checks import ArgumentError, check_keys, within
 from utils.config.yaml_file import read_file
@@ -13,7 +12,7 @@ from utils.midi.drums import voice_index, voices_meant
 from utils.playing.controls import FORBIDDEN, Bars, as_ids, style_weights
 
 WISHES = (*(control.wish for control in CONTROLS.values()), "forbid")
-BAR = BarGrid.four_four(16, 4)  # a voice can't have more hits than it has steps
+BAR = 16  # steps of 4/4: a voice can't have more hits than its bar has steps
 UNSET_WORDS = ("", "-", "none")
 
 
@@ -37,8 +36,9 @@ class Wish:
         return np.array([self.items[bar * len(self.items) // n_bars] for bar in range(n_bars)])
 
 
-def read_wishes(forbid=(), **wishes):
-    """Check wishes, by the `wish` of their controls: [(control name, voice or None, Wish)].
+def read_wishes(forbid=(), longest=BAR, **wishes):
+    """Check wishes, by the `wish` of their controls: [(control name, voice or None, Wish)]. longest: the
+    steps of the longest bar, which bound the hits of a bar.
 
     hits_per_bar, velocity, style and each value of the dict voices (name -> hits per bar): one value for all
     bars or several, a list or text with commas. A list shorter than the bars is stretched evenly, each value
@@ -51,7 +51,7 @@ def read_wishes(forbid=(), **wishes):
         value = wishes.get(control.wish)
         if value is None:
             continue
-        most = control.units and control.units(BAR.longest) * control.highest
+        most = control.units and control.units(longest) * control.highest
         read_item = style_weights if control.n_ids else partial(read_number, least=control.fewest, most=most)
         if control.width is None:
             read.append((name, None, Wish(control.wish, value, read_item)))
@@ -80,9 +80,9 @@ def lay_out(wishes, n_bars):
     return asked
 
 
-def ask(n_bars, **wishes):
+def ask(n_bars, longest=BAR, **wishes):
     """Bars that ask for wishes as read_wishes takes them."""
-    return lay_out(read_wishes(**wishes), n_bars)
+    return lay_out(read_wishes(longest=longest, **wishes), n_bars)
 
 
 def read_number(item, least, most=np.inf):

@@ -10,6 +10,7 @@ from utils.device import on_cpu
 from utils.midi.find_drums import DRUM_CHANNEL, describe_parts, find_drums
 from utils.midi.kits import kit_in
 from utils.midi.read import MidiError, MidiNotes, notes_to_roll, read_midi, rhythm_roll
+from utils.midi.shift import lateness, moved
 from utils.midi.timeline import Timeline
 from utils.midi.tracks import choose, in_a_line, table
 
@@ -38,7 +39,8 @@ class HeardFile:
         return int(self.end * down_sample_tpq / self.timeline.tpq + 0.5)
 
     def kind(self):
-        """What the rhythm is, of RHYTHM_KINDS: "drums" where most of its notes are on channel 10; "hands" of one or two pitches that are struck and let go; else "part"."""
+        """What the rhythm is, of RHYTHM_KINDS: "drums" where most of its notes are on channel 10; "hands" of
+        one or two pitches that are struck and let go; else "part"."""
         notes = self.notes
         if (notes.channel == DRUM_CHANNEL).mean() > 0.5:
             return "drums"
@@ -62,13 +64,14 @@ class HeardFile:
             raise MidiError(f"{self.path}: {error}") from None
 
 
-def hear(path, track=None, drums=False, meter=None, pickup=None):
+def hear(path, track=None, drums=False, meter=None, pickup=None, shift=None):
     """The HeardFile of a track of a MIDI file, see utils.midi.tracks.choose; of its drums where drums are
-    wanted and no track is named. meter, pickup: in place of the file's own, see Timeline.in_meter.
+    wanted and no track is named. meter, pickup: in place of the file's own, see Timeline.in_meter. shift: sixteenths by which
+    it is moved, see utils.midi.shift.moved.
 
     Raises ValueError naming the file if it is missing, no MIDI, too large, without notes, or lacks the track.
     """
-    midi = read_midi(path)
+    midi = read_midi(moved(path, shift), path) if shift else read_midi(path)
     if drums and track is None:
         taken, what = find_drums(midi), ""
         remarks = [*_what_was_taken(midi, taken)]
@@ -142,6 +145,9 @@ def _what_was_taken(midi, taken):
 
 
 def _oddities(notes, timeline, end):
+    if late := lateness(notes):
+        how = "late" if late > 0 else "early"
+        yield f"nearly all of it lies a sixteenth beside the beats, as if it were {how}; if so, shift it by {-late}"
     if notes.dropped:
         yield f"passed over: {', '.join(f'{n} {what}' for what, n in notes.dropped.items())}"
     if not notes.ended.all():

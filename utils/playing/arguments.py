@@ -94,8 +94,8 @@ REQUEST_FLAGS = f"""
 --strength X float | of a variation, from 0, the same drums, to 1, another groove (default: 0.5)
 --second MIDI text | the drums to which interpolate leads
 --lock NAME names | voices of the drums in --rhythm that stay as they are, over and over
---track N|NAME text | which track of it: its number, words of its name or its instrument, or all; --list shows \
-them (default: a song's bass, else all but drums)
+--track N|NAME text | which track of it: its number, words of its name or its instrument, or all; --list \
+shows them (default: a song's bass, else all but drums)
 --shift X float | move the file by so many sixteenths: -1 where it lies one late
 --beat NAME text | a mix of wishes by name: rock, sixteenths, half-time, jazz ..., see docs/playing.md
 --song YAML text | a song: sections, fills, arcs, see examples/song.yaml; in place of bars and wishes
@@ -134,8 +134,8 @@ OTHER_FLAGS = """
 --wav - switch | also as sound, where FluidSynth is installed
 --checkpoint PT text | the model (default: checkpoints/drummer.pt)
 --device NAME device | cpu, cuda, cuda:1, mps, or auto (default)
---out PATH out | a folder for RHYTHM_1.mid, .json, .png ..., with the seed in their names where none is given; or \
-the name of the MIDI file (default: output)
+--out PATH out | a folder for RHYTHM_1.mid, .json, .png ..., with the seed in their names where none is \
+given; or the name of the MIDI file (default: output)
 --list - flag | show the tracks of the rhythm, and play nothing
 """
 FIELDS = {"voice": "voices", "voices": "voices_anew"}

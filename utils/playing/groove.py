@@ -3,43 +3,60 @@
 import numpy as np
 
 from model.controls import measure_steady
-from utils.midi.drums import STYLES, VOICES, voice_index
+from utils.midi.drums import STYLES, voice_index
+from utils.playing.controls import as_weights
 
-KEEPS_TIME = 4  # hits in a bar, of the hats or of the ride
+KEEPS_TIME = 4  # steps of a bar on which a hat or the ride sounds
 TIMEKEEPERS = [voice_index(name) for name in ("closed_hat", "open_hat", "ride")]
-# Which voice falls on two and four, by style; the snare elsewhere. Of the styles with None none does: in the
-# training split of the Groove MIDI Dataset a loud snare is there in less than a third of their bars.
+# Which voice falls on two and four, by style; the snare in the others. In those with None no voice does: in
+# the training split of the Groove MIDI Dataset a loud snare is there in less than a third of their bars.
 BACKBEAT = {"jazz": "closed_hat", "reggae": "kick"} | dict.fromkeys(
     ("latin", "punk", "highlife", "middleeastern", "afrocuban", "neworleans")
 )
+FEW = 4  # hits in a bar
 
 
-def groove_of(onset, grid, style=None):
-    """The figures of drums, onset (T, 9), by name; NaN where there is nothing to measure.
+def groove_of(onset, grid, styles):
+    """The figures of drums, onset (T, 9), by name; NaN where there is nothing to measure. styles: of each bar
+    of the grid, as Bars have them.
 
-    hits: per bar. backbeat: share of the beats two and four with a snare, or with what a style (its id, None:
-    not known) has in its place, in bars of four beats. timekeeper: share of the bars with four hits or more
-    of the hats, or of the ride. likeness: F1 of a bar with the one before, on average.
+    hits: of a bar. backbeat: share of the beats two and four with a snare, or with what its style has in its
+    place, in bars of four beats. timekeeper: share of the bars with a hat or the ride on four steps or more.
+    likeness: F1 of a bar with the one before, on average.
     """
     onset = np.asarray(onset) > 0
-    bars = [onset[steps] for steps in grid.bars()]
-    voice = BACKBEAT.get(STYLES[style] if style is not None and style < len(STYLES) else None, "snare")
-    on_beats = [
-        bar[start, VOICES.index(voice)]
-        for bar, beats in zip(bars, grid.beats)
-        if voice and len(beats) == 4
-        for start in (beats[0], sum(beats[:3]))
-        if start < len(bar)
-    ]
-    keeps = [bar[:, TIMEKEEPERS].any(-1).sum() >= KEEPS_TIME for bar in bars]
+    weights = np.nan_to_num(as_weights(styles))
+    found = {"hits": [], "backbeat": [], "timekeeper": [], "likeness": []}
+    for steps, beats, style in zip(grid.bars(), grid.beats, weights):
+        bar = onset[steps]
+        voice = BACKBEAT.get(STYLES[style.argmax()], "snare") if style.any() else "snare"
+        if voice and len(beats) == 4:
+            two_and_four = [place for place in (beats[0], sum(beats[:3])) if place < len(bar)]
+            found["backbeat"] += bar[two_and_four, voice_index(voice)].tolist()
+        found["hits"].append(bar.sum())
+        found["timekeeper"].append(bar[:, TIMEKEEPERS].any(-1).sum() >= KEEPS_TIME)
     likeness = measure_steady(onset.astype(np.float32), None, grid)
-    return {
-        "hits": onset.sum() / max(len(bars), 1),
-        "backbeat": _mean(on_beats),
-        "timekeeper": _mean(keeps),
-        "likeness": _mean(likeness[~np.isnan(likeness)]),
-    }
+    found["likeness"] = likeness[~np.isnan(likeness)]
+    return {name: float(np.mean(values)) if len(values) else np.nan for name, values in found.items()}
 
 
-def _mean(values):
-    return float(np.mean(values)) if len(values) else np.nan
+def groove_missing(figures):
+    """How much of a groove is missing, 0 to 1: of the backbeat, a timekeeper and likeness, on average."""
+    shares = [figures[name] for name in ("backbeat", "timekeeper", "likeness")]
+    there = [share for share in shares if not np.isnan(share)]
+    return 1 - float(np.mean(there)) if there else 0.0
+
+
+def advice(figures, asked):
+    """Where drums are thin though nobody asked for that: what they lack, and what to try, in words, or None.
+    asked: Bars."""
+    said, voices = [], asked["instrument"]
+    if figures["hits"] < FEW and np.isnan(asked["density"]).all() and np.isnan(voices).all():
+        said.append(f"few hits, {figures['hits']:.1f} a bar")
+    if figures["timekeeper"] < 0.5 and np.isnan(voices[:, TIMEKEEPERS]).all():
+        said.append("no hat or ride keeps time in most bars")
+    if figures["backbeat"] < 0.5 and np.isnan(voices[:, voice_index("snare")]).all():
+        said.append(f"a backbeat in {100 * figures['backbeat']:.0f} % of its places")
+    if not said:
+        return None
+    return f"{', '.join(said)}: a beat (--beat rock), --best-of 8 or another --seed may give more"

@@ -105,7 +105,18 @@ def beat_of(meter):
 
 
 def plan_layout(
-    job, layout, drums, model, dials, rhythm, curves, known=None, latent=None, masks=None, lines=None, told=None
+    job,
+    layout,
+    drums,
+    model,
+    dials,
+    rhythm,
+    curves,
+    known=None,
+    latent=None,
+    masks=None,
+    lines=None,
+    told=None,
 ):
     """The Plan of a Layout of drums, three rolls (T, 9); the other arguments are those of make_plan."""
     if job != "tap" and known is not None:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from utils.checks import ArgumentError, whole
 from utils.device import on_cpu
-from utils.get_model import given_model, last_model_or_shipped
+from utils.get_model import given_model
 from utils.midi.hearing import drums_of, hear, rhythm_of
+from utils.midi.shift import moved
 from utils.midi.timeline import MAX_BARS, Timeline
 from utils.playing.arguments import JOBS
 from utils.playing.bar_lines import BarLines
@@ -35,13 +36,16 @@ def play(rhythm=None, *, num_samples=None, model=None, **asked):
         bar, of which the last goes on. pickup: the steps of a short bar before them. Bars are the song's
         wherever they are spoken of.
     song: in place of all these a song, a YAML file or a dict as read_song takes it.
+    beat: the name of a beat, a mix of wishes and dials, out of utils/playing/beats.yaml, or a YAML file with
+        one; what is asked beside it wins over it.
     job: what is done, a name out of JOBS; all but "tap" are done to the drums in `rhythm` or to `drums`,
         three rolls. voices_anew, bars_anew (counted from 1: "2,5-7"), strength, second (a MIDI file or
         rolls): as the job needs them.
     rhythm_is: what the rhythm is, see `generate`; None: as the file tells, of which most notes are drums, or
         one or two pitches that are struck (hands), or neither (a part).
-    track, kit_in: how the file is heard, see process_midi. kit_out, keep_tracks, lead_in: how the take is
-        written, see convert_to_midi. tempo: beats per minute; None: tempo map and meters of the file, or 120.
+    track, kit_in: how the file is heard, see process_midi. shift: sixteenths by which all of it is moved
+        first: -1 for a file that lies one late. kit_out, keep_tracks, replace_drums, lead_in: how the take is
+        written, see convert_to_midi; a job replaces the drums that it is given. tempo: beats per minute; None: tempo map and meters of the file, or 120.
     model: None: the one built last or, where there is none, that of checkpoints/drummer.pt. seed: the same
         one gives the same drums; None: a new one, which is on the receipt.
     num_samples: None: one Take is returned; a number: a list of so many, the one that obeys best first, no
@@ -49,7 +53,7 @@ def play(rhythm=None, *, num_samples=None, model=None, **asked):
 
     Raises ValueError naming the argument, the value and the rule.
     """
-    model = last_model_or_shipped() if model is None else given_model(model)
+    model = given_model(model)
     request = Request(rhythm=rhythm, num_samples=1 if num_samples is None else num_samples, **asked)
     takes = perform(request, model)
     return takes[0] if num_samples is None else takes
@@ -58,8 +62,10 @@ def play(rhythm=None, *, num_samples=None, model=None, **asked):
 def perform(request, model, say=lambda line: None):
     """The Takes of a request, the best first. say: is given, line by line, how the input was taken, when all
     is checked and nothing is played yet. Raises ArgumentError, or ValueError naming a file."""
-    written = {"tempo": request.tempo, "source": request.file if request.tempo is None else None}
+    file = moved(request.file, request.shift) if request.shift else request.file
+    written = {"tempo": request.tempo, "source": file if request.tempo is None else None}
     written |= {"keep_tracks": request.keep_tracks, "lead_in": request.lead_in}
+    written["replace_drums"] = replaced_drums(request)
     check_written(request.kit_out, **written)
     heard = Heard(request, model)
     plan, asked, grid = lay_out(request, heard, model)
@@ -67,9 +73,18 @@ def perform(request, model, say=lambda line: None):
         say(line)
     name = "take" if request.file is None else Path(request.file).stem
     about = {"asked": asked, "rhythm": heard.rhythm, "model": model, "seed": request.seed}
-    about |= {"dials": request.turned() | ({} if request.job == "tap" else {"job": request.job})}
+    more = {"job": request.job, "beat": request.beat, "shift": request.shift}
+    about |= {"dials": request.turned() | {word: more[word] for word in filter(request.is_given, more)}}
     about |= {"kit": request.kit_out, "meter": heard.lines.timeline}
     return takes_of([roll[:, : grid.n_steps] for roll in draw(plan)], name, **about, **written)
+
+
+def replaced_drums(request):
+    """Which of the file's own drums the new ones replace, as roll_to_midi takes it: with a job those that it is
+    given, else those that are to be replaced, or none."""
+    if request.job != "tap" and request.keep_tracks and request.drums is None:
+        return True if request.track is None else request.track
+    return request.replace_drums
 
 
 class Heard:
@@ -86,13 +101,14 @@ class Heard:
         self.rhythm, self.drums, self.second = request.rhythm, request.drums, request.second
         self.file, self.own_steps, beat = None, 0, model.steps_per_beat
         bars_of = {"meter": BarLines.checked(model, meter), "pickup": request.pickup}
+        heard_as = bars_of | {"shift": request.shift}
         self.lines = self.second_lines = BarLines(model, Timeline().in_meter(**bars_of))
         if file is not None:
-            self.file = hear(file, request.track, **bars_of)
+            self.file = hear(file, request.track, **heard_as)
             self.lines, self.own_steps = BarLines(model, self.file.timeline), self.file.steps(beat)
             self.rhythm = rhythm_of(self.file, beat, request.kit_in)
             if self.drums is None and not (is_tap and request.locked is None):
-                self.file = hear(file, request.track, True, **bars_of)
+                self.file = hear(file, request.track, True, **heard_as)
                 self.drums = drums_of(self.file, beat, request.kit_in)
         elif self.rhythm is not None:
             self.own_steps = len(drum_rolls(self.rhythm, "rhythm", any_length=True)[0])
@@ -147,8 +163,11 @@ class Heard:
             own = self.own_steps if request.job == "tap" else self.drums[0].shape[-2]
             own = BarLines(self.lines.model, self.file.timeline).of_steps(own)
             length = f"{own} bars at {self.file.timeline.bpm()} bpm; playing {grid}"
-            kind = f", heard as {request.rhythm_is or self.told}" if told_kind and request.job == "tap" else ""
-            yield f"{request.file}: {length}, seed {request.seed}{kind}"
+            kind = (
+                f", heard as {request.rhythm_is or self.told}" if told_kind and request.job == "tap" else ""
+            )
+            what = f", {self.file.what}" if self.file.what else ""
+            yield f"{request.file}{what}: {length}, seed {request.seed}{kind}"
             yield from (f"  {remark}" for remark in self.file.remarks)
         yield from (f"  {remark}" for remark in self._remarks(request, grid.n_steps))
 
@@ -162,8 +181,9 @@ class Heard:
         if misfits := self.lines.misfits(n_steps):
             rule = f"2 to {longest} sixteenths, which is what this model knows"
             yield f"bars of {in_words(misfits)} are taken as the nearest that are {rule}"
-        if request.keep_tracks and self.file.midi.is_drum[self.file.midi.track].any():
-            yield "its own drums are kept too, and sound beside the new ones"
+        beside = request.keep_tracks and replaced_drums(request) is False
+        if beside and self.file.midi.is_drum[self.file.midi.track].any():
+            yield "its own drums are kept too, and sound beside the new ones (--replace-drums leaves them out)"
 
 
 def in_words(meters):

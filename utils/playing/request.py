@@ -175,7 +175,8 @@ class Request(Dials):
         for name in ("keep_tracks", "replace_drums", "lead_in"):
             check_switch(getattr(self, name), name)
         if self.shift is not None:
-            number(self.shift, "shift", f"a number of sixteenths, -{MOST_SHIFT} to {MOST_SHIFT}", -MOST_SHIFT, MOST_SHIFT)
+            rule = f"a number of sixteenths, -{MOST_SHIFT} to {MOST_SHIFT}"
+            number(self.shift, "shift", rule, -MOST_SHIFT, MOST_SHIFT)
         if self.bars is not None:
             whole(self.bars, "bars", most=MAX_BARS)
         if self.meter is not None:

@@ -1,6 +1,8 @@
 """Rhythms and drums as users give them, checked: three rolls, onset, vel and timeoffset, (1, T, 9) each, as
 float32 tensors (T, 9) on the CPU; voices by name; and the rules that limit a step."""
 
+import itertools
+
 import numpy as np
 import torch
 
@@ -90,7 +92,11 @@ def drum_rolls(drums, name="drums", any_length=False, beat=4):
         raise ArgumentError(name, drums, "the three rolls must be equally long", found)
     steps = len(rolls[0])
     if not any_length and (not steps or steps % beat):
-        rule = "they must be one at least" if beat == 1 else f"they must be a multiple of {beat}, and {beat} at least"
+        rule = (
+            "they must be one at least"
+            if beat == 1
+            else f"they must be a multiple of {beat}, and {beat} at least"
+        )
         raise ArgumentError(name, drums, rule, f"{steps} steps")
     return rolls
 
@@ -156,10 +162,10 @@ def voice_mask(voices, name):
     if isinstance(voices, str) or not hasattr(voices, "__iter__"):
         voices = [voices]
     with within(name):
-        found = [one for voice in voices for one in (voices_meant(voice) if isinstance(voice, str) else [voice])]
+        found = [voices_meant(voice) if isinstance(voice, str) else [voice] for voice in voices]
     if not found:
         raise ArgumentError(name, voices, f"it must name a voice or several: {', '.join(VOICES)}")
-    return one_of(found, name, N_VOICES)
+    return one_of([*itertools.chain(*found)], name, N_VOICES)
 
 
 def one_of(value, name, n):

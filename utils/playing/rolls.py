@@ -90,9 +90,18 @@ def drum_rolls(drums, name="drums", any_length=False, beat=4):
         raise ArgumentError(name, drums, "the three rolls must be equally long", found)
     steps = len(rolls[0])
     if not any_length and (not steps or steps % beat):
-        rule = "they must be one at least" if beat == 1 else f"they must be a multiple of {beat}, and {beat} at least"
+        rule = (
+            "they must be one at least"
+            if beat == 1
+            else f"they must be a multiple of {beat}, and {beat} at least"
+        )
         raise ArgumentError(name, drums, rule, f"{steps} steps")
     return rolls
+
+
+def beat_of(bars):
+    """Of so many steps drums have a whole number: of 4/4, where nothing is said of the bars, whole beats."""
+    return 4 if bars is None else 1
 
 
 def looped(rolls, steps):

@@ -305,9 +305,7 @@ ADDED = {
     "Model.Decoder.condition_params.steady": False,
     "Model.Decoder.condition_params.phrase": False,
     "Data.drop.phrase": 0.5,
-    "Data.part.beats": 0.0,
-    "Data.part.plain": 0.0,
-    "Data.part.repeat_bar": 0.0,
+    "Data.part": {"beats": 0.0, "plain": 0.0, "repeat_bar": 0.0},
     "Data.drop.steady": 1.0,
     "Data.augmentation.meter": 0.0,
     "Model.longest_bar": 16,
@@ -349,5 +347,5 @@ def _with_added(values):
             section = section.get(part) if isinstance(section, dict) else None
         if isinstance(section, dict) and key not in section:
             values = copy.deepcopy(values)
-            reduce(dict.__getitem__, sections, values)[key] = copy.copy(value)
+            reduce(dict.__getitem__, sections, values)[key] = copy.deepcopy(value)
     return values

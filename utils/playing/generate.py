@@ -129,9 +129,9 @@ def make_plan(
     grid_of=None,
     told=None,
 ):
-    """The Plan for arguments of `generate`; curves: control name -> curve, or None. grid_of: the BarGrid of so
-    many steps; None: 4/4, and whole beats. told: what the file says that the rhythm is, where dials.rhythm_is
-    does not.
+    """The Plan for arguments of `generate`; curves: control name -> curve, or None. grid_of: the BarGrid of
+    so many steps; None: 4/4, and whole beats. told: what the file says that the rhythm is, where
+    dials.rhythm_is does not.
 
     Each cell is decided by the first of these that speaks of it:
     1. a step that `masks` leaves out is silent;

@@ -8,6 +8,7 @@ from model.decoding.streaming import Stream
 from utils.checks import ArgumentError
 from utils.device import few_threads, on_cpu
 from utils.get_model import given_model
+from utils.midi.timeline import read_meters
 from utils.playing.bar_lines import BarLines
 from utils.playing.generate import batch_of, in_eval_mode, make_plan
 from utils.playing.request import Dials, with_arguments_of
@@ -29,8 +30,8 @@ class Jam:
     arguments are those of `generate`, but that a control is one value for the bar (style: a name, an id or a
     blend), or, where all bars are equally long, a curve of the bar's steps (16 in 4/4), of which the mean is
     asked for. Locked voices, and the bars of a meter for each bar, come round with the rhythm, all from their
-    first bars. The same seed, rhythms and changes give the same bars; as long as
-    the rhythm has not come round, those that `generate` plays under the same controls.
+    first bars. The same seed, rhythms and changes give the same bars; as long as the rhythm has not come
+    round, those that `generate` plays under the same controls.
 
     It keeps the decoder's window and no more, so it may run for days. Raises ValueError as `generate` does,
     and is then as it was.
@@ -70,7 +71,10 @@ class Jam:
         with in_eval_mode(self.model):
             bar = self.stream.next_grid()
             if bar != self.bar:
-                self.bar, self.controls = bar, self._controls(self.asked, self.dials, bar, even=False)
+                self.bar, self.controls = (
+                    bar,
+                    self._controls(self.asked, self.dials, bar, self.stream.grid.even),
+                )
             rules = {name: self.controls[name] for name in ("forbid", "limit")}
             return self.stream.bar(controls_of(self.controls), **rules)
 
@@ -124,7 +128,7 @@ class Jam:
         until rhythm and locked voices come round together."""
         rolls, reach = read_rhythm(asked["rhythm"], MAX_RHYTHM_STEPS)
         lines, drums = BarLines.in_meter(self.model, asked["meter"]), asked["drums"]
-        n_bars = max(lines.of_steps(max(reach, 1)).n_bars, len(lines.timeline.meters))
+        n_bars = max(lines.of_steps(reach).n_bars, len(read_meters(asked["meter"] or "4/4")))
         grid = lines.of_bars(n_bars)
         if not reach and dials.locked is None and drums is None:
             return None, grid
@@ -136,8 +140,8 @@ class Jam:
                 found = f"{len(drums[0])} steps, to a rhythm of {steps}"
                 rule = f"they come round together after {again} steps; {MAX_RHYTHM_STEPS} is the most"
                 raise ArgumentError("drums", None, rule, found)
-        times = again // steps
-        grid = lines.round_again(steps, times).of_bars(times * n_bars)
+        n_bars *= again // steps
+        grid = lines.round_again(steps, n_bars).of_bars(n_bars)
         return looped([roll[:steps] for roll in rolls], again), grid
 
     def _hear(self, rolls, grid, drums, dials):

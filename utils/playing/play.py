@@ -147,16 +147,15 @@ class Heard:
     def lines_on(self, request, grid, told_kind=False):
         """How the input was taken, in words. grid: the BarGrid of what is played. told_kind: whether the
         model is told what the rhythm is."""
-        if self.file is not None:
-            own = self.own_steps if request.job == "tap" else self.drums[0].shape[-2]
-            own = BarLines(self.lines.model, self.file.timeline).of_steps(own)
-            length = f"{own} bars at {self.file.timeline.bpm()} bpm; playing {grid}"
-            kind = (
-                f", heard as {request.rhythm_is or self.told}" if told_kind and request.job == "tap" else ""
-            )
-            yield f"{request.file}: {length}, seed {request.seed}{kind}"
-            yield from (f"  {remark}" for remark in self.file.remarks)
-        yield from (f"  {remark}" for remark in self._remarks(request, grid.n_steps))
+        if self.file is None:
+            return
+        own = self.own_steps if request.job == "tap" else self.drums[0].shape[-2]
+        own = BarLines(self.lines.model, self.file.timeline).of_steps(own)
+        length = f"{own} bars at {self.file.timeline.bpm()} bpm; playing {grid}"
+        tell = told_kind and request.job == "tap"
+        kind = f", heard as {request.rhythm_is or self.told}" if tell else ""
+        yield f"{request.file}: {length}, seed {request.seed}{kind}"
+        yield from (f"  {remark}" for remark in (*self.file.remarks, *self._remarks(request, grid.n_steps)))
 
     def _remarks(self, request, n_steps):
         if request.laid_song:

@@ -11,6 +11,7 @@ from tests.helpers.inference_helpers import build_tiny_model
 from tests.helpers.model_batches import small_model
 from utils.midi.drums import STYLE_NONE, STYLES
 from utils.playing import generate as generating
+from utils.playing.bar_lines import BarLines
 from utils.playing.request import Dials
 
 UNSET = [None] * 5  # density, intensity, instrument, style, masks
@@ -259,7 +260,9 @@ def test_bars_are_those_of_the_meter(tiny_config):
     share = torch.full((1, 36, 9), -1.0)
     share[..., 0] = torch.tensor([1.0, 0, 0.5]).repeat_interleave(12)  # a bar each
     curves = dict.fromkeys(("density", "intensity", "style")) | {"instrument": share}
-    plan = generating.make_plan(model, Dials(), 36, nothing, curves, meter="3/4")
+    plan = generating.make_plan(
+        model, Dials(), 36, nothing, curves, grid_of=BarLines.in_meter(model, "3/4").of_steps
+    )
     assert plan.wishes[0]["instrument"][:, 0].tolist() == [12, 0, 6] and plan.grid.lengths == (12,) * 3
     assert not hits("3/4", 36, instrument=share)[:, 1:].any()
     for meter in ("9/4", "3", 5.5, ["3/4", None], []):

@@ -222,7 +222,7 @@ def notes_to_roll(
     reach = max(int(step.max(initial=-1)) + 1, n_steps or 0)
     if reach > MAX_BARS * 4 * down_sample_tpq:
         bar = int(timeline.bars_until((reach - 1) * tpq // down_sample_tpq)) + 1
-        raise MidiError(f"the last note is in bar {bar}; at most {MAX_BARS} bars of 4/4 are read")
+        raise MidiError(f"the last note is in bar {bar}; at most {MAX_BARS} bars are read")
     whole_bars = timeline.grid(reach, down_sample_tpq).n_steps
     onset, vel, timeoffset = np.zeros((3, whole_bars, N_VOICES), np.float32)
     # later writes win: the quietest first, of equally loud ones the latest first

@@ -108,8 +108,8 @@ shows them (default: a song's bass, else all but drums)
 --style VALUE text | a style by name, or a blend: funk=0.7+jazz=0.3
 --steady VALUE text | percent of a bar's hits that are as in the bar before, 0 to 100, if the model knows it
 --bars N int | bars to play, or to go on for (default: as long as the rhythm)
---meter METER text | what the bars are: 3/4, or with commas one for each, the last of which goes on (default: \
-those of the file, or 4/4)
+--meter METER text | what the bars are: 3/4, or one for each with commas, the last of which goes on \
+(default: as the file has them, or 4/4)
 --pickup STEPS int | sixteenths of a short bar that comes before them
 --seed N int | same seed, same drums (default: a new one, printed)
 --temperature X float | below 1 safer, above 1 wilder (default: 1)

@@ -16,7 +16,7 @@ class BarLines:
 
     @classmethod
     def in_meter(cls, model, meter):
-        """Those of a meter, or of several, see read_meters; of a Timeline; None: 4/4. Raises ArgumentError."""
+        """Those of meters, see read_meters, or of a Timeline; None: 4/4. Raises ArgumentError."""
         if isinstance(meter, Timeline):
             return cls(model, meter)
         return cls(model, Timeline().in_meter(cls.checked(model, meter)))
@@ -41,9 +41,10 @@ class BarLines:
         return grid.cut(0, n_bars)
 
     def round_again(self, n_steps, n_bars):
-        """Those of the first steps, whole bars, over and over for so many bars."""
+        """Those of the first steps, whole bars, over and over for so many bars at least."""
+        times = n_bars // self.of_steps(n_steps).n_bars + 1
         ticks = n_steps * self.timeline.tpq / self.model.steps_per_beat
-        return BarLines(self.model, self.timeline.meters_again(ticks, n_bars))
+        return BarLines(self.model, self.timeline.meters_again(ticks, times))
 
     def misfits(self, n_steps):
         """The meters of the first steps that the model takes as the nearest that it can."""

@@ -18,7 +18,15 @@ from utils.playing.bar_lines import BarLines
 from utils.playing.controls import read_curves
 from utils.playing.receipt import best_takes
 from utils.playing.request import KINDS, Dials, with_arguments_of
-from utils.playing.rolls import MAX_RHYTHM_STEPS, as_floats, known_cells, limits, lock_voices, read_rhythm
+from utils.playing.rolls import (
+    MAX_RHYTHM_STEPS,
+    as_floats,
+    beat_of,
+    known_cells,
+    limits,
+    lock_voices,
+    read_rhythm,
+)
 from utils.warn import warn
 
 
@@ -59,9 +67,9 @@ def generate(
         it.
     masks: (1, >= seq_len), 1 = play, 0 = stay silent; None plays throughout.
     seq_len: steps to write, a multiple of 4; with `meter` any number.
-    meter: of all bars, such as "3/4", or a list with one for each bar, of which the last goes on to the end;
-        a bar has 2 to 32 steps, and no more than the model's longest. A bar is then what the meter says,
-        wherever bars are spoken of. None: 4/4.
+    meter: of all bars, such as "3/4", or a list with one for each bar, of which the last goes on to the end
+        (also text with commas); a bar has 2 to 32 steps, and no more than the model's longest. A bar is then
+        what the meter says, wherever bars are spoken of. None: 4/4.
     model: default: the one built last by get_model. seed: same seed, same drums; None: new ones each time.
     temperature: above 0. guidance: how much the controls weigh where any is set; 1 samples as trained. Or a
         dict with a strength for any of density, intensity, instrument and style, the others having the
@@ -93,8 +101,8 @@ def generate(
     dials = Dials(**more)
     rhythm = piano_roll_onset, piano_roll_vel, piano_roll_timeoffset
     model = given_model(model)
-    lines = None if meter is None else BarLines.in_meter(model, meter)
-    return draw(make_plan(model, dials, seq_len, rhythm, curves, masks, drums, known, latent, lines))
+    grid_of = None if meter is None else BarLines.in_meter(model, meter).of_steps
+    return draw(make_plan(model, dials, seq_len, rhythm, curves, masks, drums, known, latent, grid_of))
 
 
 class Plan(NamedTuple):
@@ -118,11 +126,12 @@ def make_plan(
     drums=None,
     known=None,
     latent=None,
-    lines=None,
+    grid_of=None,
     told=None,
 ):
-    """The Plan for arguments of `generate`; curves: control name -> curve, or None. lines: the BarLines; None:
-    4/4, and whole beats. told: what the file says that the rhythm is, where dials.rhythm_is does not.
+    """The Plan for arguments of `generate`; curves: control name -> curve, or None. grid_of: the BarGrid of
+    so many steps; None: 4/4, and whole beats. told: what the file says that the rhythm is, where
+    dials.rhythm_is does not.
 
     Each cell is decided by the first of these that speaks of it:
     1. a step that `masks` leaves out is silent;
@@ -132,18 +141,18 @@ def make_plan(
     5. what is left is drawn, and of more hits than at_most and playable allow the likelier ones stay.
     """
     steps = whole(seq_len, "seq_len")
-    if (steps % 4 and lines is None) or steps > MAX_RHYTHM_STEPS:
+    if (steps % 4 and grid_of is None) or steps > MAX_RHYTHM_STEPS:
         raise ArgumentError("seq_len", steps, f"it must be a multiple of 4 steps, {MAX_RHYTHM_STEPS} at most")
     if drums is None and dials.locked is not None:
         raise ArgumentError("lock", dials.lock, "it needs `drums`, three rolls that have these voices")
     if drums is not None and dials.locked is None:
         rule = "lock is None; it must name the voices that are played as they are"
         raise ArgumentError("drums", drums, rule, "three rolls")
-    grid = model.grid(steps) if lines is None else lines.of_steps(steps)
+    grid = (grid_of or model.grid)(steps)
     rhythm, reach = read_rhythm(rhythm, steps)
     known = None if known is None else known_cells(known, steps)
     if dials.locked is not None:
-        known = lock_voices(known, drums, dials.locked, steps, beat=4 if lines is None else 1)
+        known = lock_voices(known, drums, dials.locked, steps, beat=beat_of(grid_of))
     if latent is not None:
         shape, given = (1, grid.n_bars, model.config["Model"]["Intermediate"]["d_latent"]), latent
         latent = as_floats(given, "latent")

@@ -59,4 +59,4 @@ def advice(figures, asked):
         said.append(f"a backbeat in {100 * figures['backbeat']:.0f} % of its places")
     if not said:
         return None
-    return f"{', '.join(said)}: a beat (--beat rock), --best-of 8 or another --seed may give more"
+    return f"{', '.join(said)}: a beat (--beat rock), --best-of 8 or another take may give more"

@@ -25,7 +25,7 @@ from utils.playing.arguments import JOBS
 from utils.playing.bar_lines import BarLines
 from utils.playing.generate import batch_of, draw, in_eval_mode, make_plan
 from utils.playing.request import KINDS, Dials
-from utils.playing.rolls import KNOWN, ROLLS, drum_rolls, looped, one_of, three, voice_mask
+from utils.playing.rolls import KNOWN, ROLLS, beat_of, drum_rolls, looped, one_of, three, voice_mask
 
 
 def humanise(drums, *, lock=(), **playing):
@@ -95,13 +95,8 @@ def _play(
     drums, lines = drum_rolls(drums, name, beat=beat_of(meter)), BarLines.in_meter(model, meter)
     rhythm = (None,) * 3 if rhythm is None else three(rhythm, "rhythm")
     layout = LAYOUTS[job](drums, lines, how, **own or {})
-    lines = None if meter is None else lines
-    return draw(plan_layout(job, layout, drums, model, how, rhythm, curves, known, latent, masks, lines))
-
-
-def beat_of(meter):
-    """Of so many steps drums have a whole number: 4/4 is cut in beats at most."""
-    return 4 if meter is None else 1
+    grid_of = None if meter is None else lines.of_steps
+    return draw(plan_layout(job, layout, drums, model, how, rhythm, curves, known, latent, masks, grid_of))
 
 
 def plan_layout(
@@ -115,7 +110,7 @@ def plan_layout(
     known=None,
     latent=None,
     masks=None,
-    lines=None,
+    grid_of=None,
     told=None,
 ):
     """The Plan of a Layout of drums, three rolls (T, 9); the other arguments are those of make_plan."""
@@ -129,7 +124,7 @@ def plan_layout(
         known = dict(zip((*ROLLS, *KNOWN), (*looped(drums, layout.steps), *cells)))
     latent = layout.latent if latent is None else latent
     drums = None if job != "tap" and dials.locked is None else drums  # beside a lock alone they are checked
-    return make_plan(model, dials, layout.steps, rhythm, curves, masks, drums, known, latent, lines, told)
+    return make_plan(model, dials, layout.steps, rhythm, curves, masks, drums, known, latent, grid_of, told)
 
 
 # ---- what stays and what is played anew

@@ -15,7 +15,7 @@ from utils.playing.controls import to_model_units
 from utils.playing.generate import draw
 from utils.playing.jobs import LAYOUTS, plan_layout
 from utils.playing.request import Request, with_arguments_of
-from utils.playing.rolls import MAX_RHYTHM_STEPS, drum_rolls
+from utils.playing.rolls import MAX_RHYTHM_STEPS, beat_of, drum_rolls
 from utils.playing.takes import check_written, takes_of
 
 
@@ -106,6 +106,9 @@ class Heard:
         if file is not None:
             self.file = hear(file, request.track, **heard_as)
             self.lines, self.own_steps = BarLines(model, self.file.timeline), self.file.steps(beat)
+            if request.bars is None and song is None and self.own_steps > MAX_RHYTHM_STEPS:
+                last = -int(-self.file.timeline.bars_until(self.file.end) // 1)
+                raise ValueError(f"{file}: its last note ends in bar {last}; at most {MAX_BARS} are played")
             self.rhythm = rhythm_of(self.file, beat, request.kit_in)
             if self.drums is None and not (is_tap and request.locked is None):
                 self.file = hear(file, request.track, True, **heard_as)
@@ -129,15 +132,15 @@ class Heard:
         self.steps = self.own_steps if n_bars is None else self.lines.of_bars(n_bars).n_steps
         if is_tap and not self.steps:
             raise ArgumentError("bars", n_bars, "without a rhythm it must say how many bars are played")
-        if is_tap and self.steps > MAX_RHYTHM_STEPS:
-            what = file if n_bars is None else "song" if song else "bars"
-            at_most = f"{MAX_RHYTHM_STEPS} steps, {MAX_BARS} bars of 4/4, are the most that is played"
-            raise ArgumentError(str(what), None, at_most, f"{self.lines.of_steps(self.steps)} bars")
+        if self.steps > MAX_RHYTHM_STEPS and n_bars is not None:
+            rule = f"at most {MAX_RHYTHM_STEPS} sixteenths are played, {MAX_BARS} bars of 4/4"
+            raise ArgumentError("song" if song else "bars", n_bars, rule, f"{self.steps} sixteenths")
 
     def of_job(self, request):
         """The arguments of the job alone, as its layout takes them."""
         if request.job == "tap":
-            return {"steps": self.steps if self.in_own_bars(request) else -(-self.steps // 4) * 4}
+            beat = beat_of(self.bars)
+            return {"steps": -(-self.steps // beat) * beat}
         bars = self.lines.of_steps(self.drums[0].shape[-2]).n_bars
         if request.bars_from_0 and max(request.bars_from_0) >= bars:
             rule = f"it must name bars, as 2,5-7, of the {bars} there are"
@@ -147,9 +150,10 @@ class Heard:
         own |= {"second_lines": self.second_lines} if "second" in own else {}
         return {name: value for name, value in own.items() if value is not None}
 
-    def in_own_bars(self, request):
-        """Whether a file, or the request, says what the bars are; else drums are whole beats of 4/4."""
-        return self.file is not None or request.meter is not None or request.pickup is not None
+    @property
+    def bars(self):
+        """The BarLines, where a file or the request says what they are; else None: whole beats of 4/4."""
+        return self.lines if self.file is not None or self.lines.timeline != Timeline() else None
 
     @property
     def told(self):
@@ -159,17 +163,16 @@ class Heard:
     def lines_on(self, request, grid, told_kind=False):
         """How the input was taken, in words. grid: the BarGrid of what is played. told_kind: whether the
         model is told what the rhythm is."""
-        if self.file is not None:
-            own = self.own_steps if request.job == "tap" else self.drums[0].shape[-2]
-            own = BarLines(self.lines.model, self.file.timeline).of_steps(own)
-            length = f"{own} bars at {self.file.timeline.bpm()} bpm; playing {grid}"
-            kind = (
-                f", heard as {request.rhythm_is or self.told}" if told_kind and request.job == "tap" else ""
-            )
-            what = f", {self.file.what}" if self.file.what else ""
-            yield f"{request.file}{what}: {length}, seed {request.seed}{kind}"
-            yield from (f"  {remark}" for remark in self.file.remarks)
-        yield from (f"  {remark}" for remark in self._remarks(request, grid.n_steps))
+        if self.file is None:
+            return
+        own = self.own_steps if request.job == "tap" else self.drums[0].shape[-2]
+        own = BarLines(self.lines.model, self.file.timeline).of_steps(own)
+        length = f"{own} bars at {self.file.timeline.bpm()} bpm; playing {grid}"
+        tell = told_kind and request.job == "tap"
+        kind = f", heard as {request.rhythm_is or self.told}" if tell else ""
+        what = f", {self.file.what}" if self.file.what else ""
+        yield f"{request.file}{what}: {length}, seed {request.seed}{kind}"
+        yield from (f"  {remark}" for remark in (*self.file.remarks, *self._remarks(request, grid.n_steps)))
 
     def _remarks(self, request, n_steps):
         if request.laid_song:
@@ -177,26 +180,24 @@ class Heard:
         beat, longest = self.lines.model.steps_per_beat, self.lines.model.longest_bar
         meters = self.lines.timeline.meters_within(n_steps, beat)
         if meters != [(4, 4)]:
-            yield f"its bars are of {in_words(meters)}"
+            yield f"meter: {in_words(meters)}"
         if misfits := self.lines.misfits(n_steps):
-            rule = f"2 to {longest} sixteenths, which is what this model knows"
-            yield f"bars of {in_words(misfits)} are taken as the nearest that are {rule}"
+            rule = f"2 to {longest} whole sixteenths long, as this model plays them"
+            yield f"bars of {in_words(misfits)} are read as the nearest that are {rule}"
         beside = request.keep_tracks and replaced_drums(request) is False
         if beside and self.file.midi.is_drum[self.file.midi.track].any():
             yield "its own drums are kept too, and sound beside the new ones (--replace-drums leaves them out)"
 
 
 def in_words(meters):
-    return ", ".join(f"{numerator}/{denominator}" for numerator, denominator in meters[:6]) + (
-        ", ..." * (len(meters) > 6)
-    )
+    shown = [f"{numerator}/{denominator}" for numerator, denominator in meters[:5]]
+    return ", ".join(shown + ["..."] * (len(meters) > 5))
 
 
 def lay_out(request, heard, model):
     """A request in the model's terms: the Plan, the Bars it asks for, and the BarGrid of what is wanted."""
     known, is_tap = request.known, request.job == "tap"
-    beat = 1 if heard.in_own_bars(request) else 4
-    drums = None if heard.drums is None else drum_rolls(heard.drums, beat=beat)
+    drums = None if heard.drums is None else drum_rolls(heard.drums, beat=beat_of(heard.bars))
     try:
         layout = LAYOUTS[request.job](drums, heard.lines, request, **heard.of_job(request))
     except ArgumentError as error:
@@ -212,5 +213,5 @@ def lay_out(request, heard, model):
         curves = song.curves(grid, model.normalize_factor)
         known = song.crashes(rhythm, grid, request.follow) or known
     more = {"known": known, "latent": request.latent, "told": None if silent else heard.told}
-    more |= {"lines": heard.lines if beat == 1 else None}
+    more |= {"grid_of": heard.bars and heard.bars.of_steps}
     return plan_layout(request.job, layout, drums, model, request, rhythm, curves, **more), asked, grid

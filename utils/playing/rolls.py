@@ -101,6 +101,11 @@ def drum_rolls(drums, name="drums", any_length=False, beat=4):
     return rolls
 
 
+def beat_of(bars):
+    """Of so many steps drums have a whole number: of 4/4, where nothing is said of the bars, whole beats."""
+    return 4 if bars is None else 1
+
+
 def looped(rolls, steps):
     """Rolls (T, 9), whatever they are, over and over for so many steps."""
     return [roll[torch.arange(steps) % len(roll)] for roll in rolls]

@@ -86,8 +86,8 @@ class Song:
         return arguments | {"known": self.crashes(rhythm, grid, dials["follow"])}
 
     def laid(self, lines, rhythm, n_steps=0):
-        """The BarLines of the song to a rhythm, three rolls (1, T, 9) or None, in these BarLines, and the
-        rolls; where it loops, whole bars of it, n_steps at least, come round to the end, and so do the bars."""
+        """The BarLines of the song to a rhythm in these BarLines, and its rolls (1, T, 9), or None; where it
+        loops, whole bars of it, n_steps at least, come round to the end, and so do the bars."""
         if not self.loops or rhythm is None or rhythm[0] is None:
             return lines, rhythm
         rolls = [torch.as_tensor(roll) for roll in rhythm]

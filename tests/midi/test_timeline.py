@@ -100,10 +100,10 @@ def test_bar_lines_move_with_all_else():
         (note(960, 36) + [(3840, mido.MetaMessage("end_of_track"))], 3840),  # a bar's rest at the end
         (note(960, 36) + [(3841, mido.MetaMessage("end_of_track"))], 1920),
         (note(1920, 36, length=0), 3840),  # on the bar line is not before it
-        (note(960, 36, length=3000), 3840 + 1920),
+        (note(960, 36, length=2880 + 480), 3840),
         (note(0, 36, length=1920), 1920),
-        (note(0, 36, length=1920 + 60), 1920),  # held a little too long
-        (note(0, 36, length=1920 + 61), 3840),
+        (note(0, 36, length=1920 + 480), 1920),  # it rings over
+        (note(0, 36, length=1920 + 481), 3840),
         (meter(0, 3, 4) + note(0, 36), 1440),
         (meter(0, 3, 4) + note(4 * 1440, 36), 5 * 1440),
         (meter(0, 7, 8) + note(0, 36), 1680),

@@ -66,8 +66,8 @@ class HeardFile:
 
 def hear(path, track=None, drums=False, meter=None, pickup=None, shift=None):
     """The HeardFile of a track of a MIDI file, see utils.midi.tracks.choose; of its drums where drums are
-    wanted and no track is named. meter, pickup: in place of the file's own, see Timeline.in_meter. shift: sixteenths by which
-    it is moved, see utils.midi.shift.moved.
+    wanted and no track is named. meter, pickup: in place of the file's own, see Timeline.in_meter. shift:
+    sixteenths by which all of it is moved, see utils.midi.shift.
 
     Raises ValueError naming the file if it is missing, no MIDI, too large, without notes, or lacks the track.
     """
@@ -147,7 +147,7 @@ def _what_was_taken(midi, taken):
 def _oddities(notes, timeline, end):
     if late := lateness(notes):
         how = "late" if late > 0 else "early"
-        yield f"nearly all of it lies a sixteenth beside the beats, as if it were {how}; if so, shift it by {-late}"
+        yield f"nearly all of it is a sixteenth {how}, and so the drums will be; --shift {-late} moves it"
     if notes.dropped:
         yield f"passed over: {', '.join(f'{n} {what}' for what, n in notes.dropped.items())}"
     if not notes.ended.all():

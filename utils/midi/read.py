@@ -96,6 +96,8 @@ def read_events(path_or_bytes, name=None):
         if len(data) > MAX_BYTES:
             raise ValueError(f"larger than {MAX_BYTES >> 20} MiB, the most that is read")
         return smf.parse(data)
+    except FileNotFoundError:
+        raise MidiError(f"{name or name_of(path_or_bytes)}: no such file") from None
     except (ValueError, OSError, MemoryError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise MidiError(f"{name or name_of(path_or_bytes)}: not a readable MIDI file ({reason})") from None

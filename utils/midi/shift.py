@@ -25,8 +25,8 @@ def moved(source, sixteenths):
     """A MIDI file (path or bytes) as bytes with all that sounds so many sixteenths later, earlier if below 0.
 
     Tempo and meters stay, as do the ends of tracks where nothing is moved beyond them, and what a track says
-    at its very beginning. Nothing goes before the beginning. Raises MidiError as read_midi does, and for a file
-    that counts in frames or holds several songs.
+    at its very beginning. Nothing goes before the beginning. Raises MidiError as read_midi does, and for a
+    file that counts in frames or holds several songs.
     """
     file = read_events(source)
     if file.tempo is not None or file.kind == 2:

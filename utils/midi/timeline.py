@@ -185,7 +185,7 @@ class Timeline:
         """The bar line at which the notes of a file end: that on which their tracks end, see loop_end, or
         else the next one after the last note, with all of the last hit's step.
 
-        A note that is held less than half a step beyond a bar line ends on it.
+        A note that rings for a quarter or less beyond a bar line ends on it.
         """
         loop = self.loop_end(midi)
         if loop is not None:
@@ -193,7 +193,7 @@ class Timeline:
         step = Fraction(self.tpq, down_sample_tpq)
         last_step = (2 * int(midi.tick.max()) * down_sample_tpq + self.tpq) // (2 * self.tpq)
         held_until = int((midi.tick + midi.duration).max())
-        return self.bar_line(max(held_until, (last_step + 1) * step) - step / 2)
+        return self.bar_line(max(held_until - self.tpq, last_step * step + step / 2))
 
 
 def read_meters(meter, longest_bar=LONGEST_BAR):

@@ -60,8 +60,8 @@ def named_as_given(error, arguments, given):
 
 
 def read_controls(path):
-    """Read a control file: YAML with wishes as read_wishes takes them, and a beat. Returns them, those that are empty
-    left out. Raises ArgumentError naming the file, the key and the rule."""
+    """Read a control file: YAML with wishes as read_wishes takes them, or a beat. Returns them, those that
+    are empty left out. Raises ArgumentError naming the file, the key and the rule."""
     controls = read_mapping(path, CONTROL_KEYS)
     with within(path):
         check_voices(controls.get("voices"))
@@ -83,8 +83,8 @@ def is_midi(out):
 
 
 def path_of(take, arguments, alone):
-    """Where the MIDI file of a take goes: the file that is named, its number in the name unless it is alone, or
-    a new one in the folder, with the seed in its name where nobody gave one."""
+    """Where the MIDI file of a take goes: the file that is named, with a number in its name unless it is
+    alone, or a new one in the folder, with the seed in its name where nobody gave one."""
     out, (name, _, number) = Path(arguments.out), take.name.rpartition("_")
     if is_midi(out):
         return out if alone else out.with_stem(f"{out.stem}_{number}")

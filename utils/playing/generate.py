@@ -107,13 +107,15 @@ def generate(
 
 class Plan(NamedTuple):
     """What the model plays. inputs: as `sample` takes them, tensors (T, ...) on the CPU, in lists and dicts.
-    wishes: by which best_takes chooses: asked, rhythm_onset, grid and onsets_known."""
+    wishes: by which best_takes chooses: asked, rhythm_onset, grid and onsets_known. fresh: bars at which the
+    drums begin anew."""
 
     model: torch.nn.Module
     dials: Dials
     grid: BarGrid
     inputs: dict
     wishes: tuple
+    fresh: tuple = ()
 
 
 def make_plan(
@@ -182,7 +184,7 @@ def draw(plan):
     def takes(number):
         one = number == 1  # several takes share the threads
         with few_threads(len(plan.inputs["mask"]), device) if one else contextlib.nullcontext():
-            return sample(plan.model, **inputs, num_samples=number, grid=plan.grid)
+            return sample(plan.model, **inputs, num_samples=number, grid=plan.grid, fresh=plan.fresh)
 
     with in_eval_mode(plan.model):
         if dials.best_of is None:

@@ -19,13 +19,16 @@ from model.decoding.sampling import encode
 from utils.checks import ArgumentError, check_keys, number, whole
 from utils.device import on_cpu
 from utils.get_model import given_model
-from utils.midi.drums import N_VOICES
+from utils.midi.drums import N_VOICES, voice_index
 from utils.midi.read import rhythm_roll
 from utils.playing.arguments import JOBS
 from utils.playing.bar_lines import BarLines
 from utils.playing.generate import batch_of, draw, in_eval_mode, make_plan
 from utils.playing.request import KINDS, Dials
 from utils.playing.rolls import KNOWN, ROLLS, beat_of, drum_rolls, looped, one_of, three, voice_mask
+
+TIMEKEEPERS = [voice_index(name) for name in ("closed_hat", "ride")]
+EIGHTHS = 0.5  # of the steps
 
 
 def humanise(drums, *, lock=(), **playing):
@@ -35,7 +38,9 @@ def humanise(drums, *, lock=(), **playing):
 
 
 def add_voices(drums, voices, **playing):
-    """Play voices, names or indices, to the others, which stay; those that the drums have of them go."""
+    """Play voices, names or indices, to the others, which stay; those that the drums have of them go. A closed
+    hat, or else a ride, is asked for eighths where nothing is asked: left to itself it hardly plays in some
+    takes."""
     return _play("add", drums, {"voices": voices}, **playing)
 
 
@@ -122,9 +127,18 @@ def plan_layout(
     if layout.stays is not None and layout.stays.any():
         cells = layout.stays, layout.stays & (not layout.new_feeling)
         known = dict(zip((*ROLLS, *KNOWN), (*looped(drums, layout.steps), *cells)))
+    if job == "add" and all(curve is None for curve in curves.values()):
+        curves = curves | {"instrument": _eighths(~layout.stays)}
     latent = layout.latent if latent is None else latent
     drums = None if job != "tap" and dials.locked is None else drums  # beside a lock alone they are checked
     return make_plan(model, dials, layout.steps, rhythm, curves, masks, drums, known, latent, grid_of, told)
+
+
+def _eighths(anew):
+    """The curve (T, 9) that asks the first timekeeper among the voices that are anew (T, 9) for eighths."""
+    curve = torch.full(anew.shape, torch.nan)
+    curve[:, [voice for voice in TIMEKEEPERS if anew[:, voice].any()][:1]] = EIGHTHS
+    return curve
 
 
 # ---- what stays and what is played anew

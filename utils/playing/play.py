@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from model.controls import CONTROLS
 from utils.checks import ArgumentError, whole
 from utils.device import on_cpu
 from utils.get_model import given_model
@@ -17,6 +18,7 @@ from utils.playing.jobs import LAYOUTS, plan_layout
 from utils.playing.request import Request, with_arguments_of
 from utils.playing.rolls import MAX_RHYTHM_STEPS, beat_of, drum_rolls
 from utils.playing.takes import check_written, takes_of
+from utils.playing.wishes import WISHES
 
 
 @on_cpu
@@ -45,7 +47,8 @@ def play(rhythm=None, *, num_samples=None, model=None, **asked):
         one or two pitches that are struck (hands), or neither (a part).
     track, kit_in: how the file is heard, see process_midi. shift: sixteenths by which all of it is moved
         first: -1 for a file that lies one late. kit_out, keep_tracks, replace_drums, lead_in: how the take is
-        written, see convert_to_midi; a job replaces the drums that it is given. tempo: beats per minute; None: tempo map and meters of the file, or 120.
+        written, see convert_to_midi; a job replaces the drums that it is given. tempo: beats per minute;
+        None: tempo map and meters of the file, or 120.
     model: None: the one built last or, where there is none, that of checkpoints/drummer.pt. seed: the same
         one gives the same drums; None: a new one, which is on the receipt.
     num_samples: None: one Take is returned; a number: a list of so many, the one that obeys best first, no
@@ -80,8 +83,8 @@ def perform(request, model, say=lambda line: None):
 
 
 def replaced_drums(request):
-    """Which of the file's own drums the new ones replace, as roll_to_midi takes it: with a job those that it is
-    given, else those that are to be replaced, or none."""
+    """Which of the file's own drums the new ones replace, as roll_to_midi takes it: of a job those that it
+    is given, else what the request says."""
     if request.job != "tap" and request.keep_tracks and request.drums is None:
         return True if request.track is None else request.track
     return request.replace_drums
@@ -186,7 +189,7 @@ class Heard:
             yield f"bars of {in_words(misfits)} are read as the nearest that are {rule}"
         beside = request.keep_tracks and replaced_drums(request) is False
         if beside and self.file.midi.is_drum[self.file.midi.track].any():
-            yield "its own drums are kept too, and sound beside the new ones (--replace-drums leaves them out)"
+            yield "its own drums are kept too, and sound beside the new ones; --replace-drums drops them"
 
 
 def in_words(meters):
@@ -207,11 +210,14 @@ def lay_out(request, heard, model):
     asked, song = request.asked(grid)
     silent = heard.rhythm is None or (not is_tap and request.drums is None)  # it is the drums
     rhythm = (None,) * 3 if silent else heard.rhythm
-    if song is None:
+    if song is None and not any(map(request.is_given, WISHES)):
+        curves = dict.fromkeys(CONTROLS)
+    elif song is None:
         curves = to_model_units(asked, model.normalize_factor, grid.whole())
     else:
         curves = song.curves(grid, model.normalize_factor)
         known = song.crashes(rhythm, grid, request.follow) or known
     more = {"known": known, "latent": request.latent, "told": None if silent else heard.told}
     more |= {"grid_of": heard.bars and heard.bars.of_steps}
-    return plan_layout(request.job, layout, drums, model, request, rhythm, curves, **more), asked, grid
+    plan = plan_layout(request.job, layout, drums, model, request, rhythm, curves, **more)
+    return plan._replace(fresh=() if song is None else song.fresh), asked, grid

@@ -22,9 +22,9 @@ TICKS = 120  # of a MIDI file, in a step
 class Receipt:
     """What was asked of drums and what they are.
 
-    asked, got: Bars; grid: their BarGrid; tap: as tap_of gives it, None: no rhythm was heard; groove: as groove_of gives it; seed: what they
-    were drawn by, None: not known; checkpoint: {"file", "sha256"}, see checkpoint_of; dials: name -> value:
-    temperature, guidance, follow and what else was turned.
+    asked, got: Bars; grid: their BarGrid; tap: as tap_of gives it, None: no rhythm was heard; groove: as
+    groove_of gives it; seed: what they were drawn by, None: not known; checkpoint: {"file", "sha256"}, see
+    checkpoint_of; dials: name -> value: temperature, guidance, follow and what else was turned.
     """
 
     def __init__(self, drums, asked, model, rhythm=None, seed=None, dials=None, grid=None):
@@ -90,8 +90,9 @@ class Receipt:
     def data(self):
         """The receipt for JSON; None where nothing was asked or nothing is hit.
 
-        seed, checkpoint, dials; tap: see tap_of; groove: see groove_of; miss: see misses; bars: for each, asked and got, with hits,
-        velocity, voices (hits of each of the nine), and asked also forbidden (names) and style.
+        seed, checkpoint, dials; tap: see tap_of; groove: see groove_of; miss: see misses; bars: for each,
+        asked and got, with hits, velocity, voices (hits of each of the nine), and asked also forbidden
+        (names) and style.
         """
         data = {"seed": self.seed, "checkpoint": self.checkpoint, "dials": self.dials}
         data |= {"tap": self.tap and _plain(self.tap), "groove": _plain(self.groove)}

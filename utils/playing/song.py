@@ -50,7 +50,9 @@ class Song:
     """What is asked of a song. sections: [(name, bars)] in the order they are played. asked: Bars. half,
     crash (bars,) bool: bars whose second half alone is a fill, and that begin with a crash after one. loops:
     whether a rhythm that is shorter comes round again; otherwise the model goes on by itself. dials: follow,
-    guidance and temperature of the first of the sections' beats that says them, for all of the song."""
+    guidance and temperature of the first of the sections' beats that says them, for all of the song. fresh:
+    bars, from 0, at which `play` begins anew: where a beat begins, lest it goes on in the phase of a sparse
+    section before it."""
 
     sections: list
     asked: Bars
@@ -58,6 +60,7 @@ class Song:
     crash: np.ndarray
     loops: bool
     dials: dict = field(default_factory=dict)
+    fresh: tuple = ()
 
     def __len__(self):
         return self.asked.n_bars
@@ -150,18 +153,21 @@ def _laid_out(song, longest):
         raise ValueError(f"{total} bars; a song has at most {MAX_BARS}")
     if song.get("rhythm") not in (None, "loop"):
         raise ArgumentError("rhythm", song["rhythm"], "it must be loop, or left out")
-    parts, dials = [], {}
+    parts, dials, fresh, last = [], {}, [], None
     for name, section, bars in sections:
         with within(f"section {name}"):
             beat = read_beat(section.get("beat"))
-            dials |= {name: beat[name] for name in PLAYED if name in beat and name not in dials}
+            dials = {key: beat[key] for key in PLAYED if key in beat} | dials
             wishes = mixed({key: section.get(key) for key in WISHES}, beat)
+            if beat and wishes["voices"] != last:
+                fresh.append(sum(part.n_bars for part in parts))
+            last = wishes["voices"]
             parts.append(ask(bars, longest, **{key: wishes[key] for key in WISHES}))
     asked = Bars.joined(parts)
     with within("arc"):
         _bend(asked, check_mapping(song.get("arc") or {}, ARC_KEYS), longest)
     names = [(name, bars) for name, _, bars in sections]
-    laid = Song(names, asked, *np.zeros((2, total), bool), song.get("rhythm") == "loop", dials)
+    laid = Song(names, asked, *np.zeros((2, total), bool), song.get("rhythm") == "loop", dials, tuple(fresh))
     end = 0
     for name, section, bars in sections:
         end += bars

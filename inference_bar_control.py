@@ -21,7 +21,7 @@ import torch
 
 from utils.get_model import get_model
 from utils.midi.drums import STYLES, VOICES, inverse_mapping, mapping, mapping_table
-from utils.midi.hearing import drums_from_midi, process_midi
+from utils.midi.hearing import drums_from_midi, list_tracks, process_midi
 from utils.playing.command import run
 from utils.playing.controls import generate_control_params
 from utils.playing.generate import generate
@@ -42,6 +42,7 @@ __all__ = [
     "get_model",
     "process_midi",
     "drums_from_midi",
+    "list_tracks",
     "generate_control_params",
     "generate",
     "Jam",

@@ -126,7 +126,7 @@ def drums_of(file, down_sample_tpq=4, kit=None):
 
 def list_tracks(path):
     """The tracks of a MIDI file as a table: number, name, instrument, channel, notes, range and the first bar
-    in which it plays; drums by what they are, not by their channel alone."""
+    in which it plays. Raises ValueError naming the file."""
     return table(read_midi(path))
 
 

@@ -38,9 +38,9 @@ def humanise(drums, *, lock=(), **playing):
 
 
 def add_voices(drums, voices, **playing):
-    """Play voices, names or indices, to the others, which stay; those that the drums have of them go. A closed
-    hat, or else a ride, is asked for eighths where nothing is asked: left to itself it hardly plays in some
-    takes."""
+    """Play voices, names or indices, to the others, which stay; those that the drums have of them go. A
+    closed hat, or else a ride, is asked for eighths where nothing is asked: left to itself it hardly plays in
+    some takes."""
     return _play("add", drums, {"voices": voices}, **playing)
 
 

@@ -1,6 +1,6 @@
 """Drums for a rhythm, around what is already played, under control bar by bar: the one door to the model.
 
-Shapes: T steps of a sixteenth, 16 to a bar; nine voices in the order of utils/midi/drums.py.
+Shapes: T steps of a sixteenth, 16 to a bar of 4/4; nine voices in the order of utils/midi/drums.py.
 """
 
 import contextlib

@@ -12,7 +12,6 @@ import os
 from dataclasses import dataclass, fields
 from functools import cached_property
 
-import numpy as np
 import torch
 
 from model.bars import LONGEST_BAR
@@ -22,8 +21,8 @@ from utils.midi.timeline import MAX_BARS, read_meters
 from utils.playing.arguments import JOBS
 from utils.playing.beats import PLAYED, WISHED, mixed, read_beat
 from utils.playing.rolls import limits, three, voice_mask
-from utils.playing.song import read_song
-from utils.playing.wishes import BAR, WISHES, lay_out, read_wishes
+from utils.playing.song import lay_out_song
+from utils.playing.wishes import FOUR_FOUR, UNKNOWN, WISHES, Room, lay_out, read_wishes
 
 GUIDANCE = 1.5  # where controls are set; chosen on the validation split, see docs/experiments.md
 FOLLOW = {"literal": 1.0, "loose": 0.0, "free": None}
@@ -192,7 +191,7 @@ class Request(Dials):
                 raise ArgumentError(name, getattr(self, name), "it goes with a MIDI file, and rhythm is none")
             if self.rhythm is not None:
                 three(self.rhythm, "rhythm")
-        _ = self.bars_from_0, self.laid_song, self._wishes(self._longest)  # they are checked here
+        _ = self.bars_from_0, self.laid_song, self._wishes(self._room)  # they are checked here
 
     def _take_beat(self):
         """Fill what is left out: with the mix of the beat or of the song's beats, then with the defaults."""
@@ -218,21 +217,21 @@ class Request(Dials):
     @cached_property
     def laid_song(self):
         """The Song; None without one."""
-        return None if self.song is None else read_song(self.song, self._longest)
+        return None if self.song is None else lay_out_song(self.song, self._room)
 
     @property
-    def _longest(self):
-        """The steps of the longest bar; inf where a file or a meter will say it."""
-        return BAR if self.file is None and self.meter is None else np.inf
+    def _room(self):
+        return FOUR_FOUR if self.file is None and self.meter is None else UNKNOWN
 
-    def _wishes(self, longest):
-        return read_wishes(longest=longest, **{name: getattr(self, name) for name in WISHES})
+    def _wishes(self, room):
+        return read_wishes(room=room, **{name: getattr(self, name) for name in WISHES})
 
     def asked(self, grid):
         """What is asked of the bars of a BarGrid: the Bars, and the Song that asks for them, or None."""
+        room = Room.of(grid)
         if self.song is None:
-            return lay_out(self._wishes(grid.longest), grid.n_bars), None
-        song = read_song(self.song, grid.longest)
+            return lay_out(self._wishes(room), grid.n_bars, room), None
+        song = lay_out_song(self.song, room)
         return song.asked, song
 
     @cached_property

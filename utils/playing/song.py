@@ -19,12 +19,13 @@ from utils.playing.beats import PLAYED, mixed, read_beat
 from utils.playing.controls import FORBIDDEN, NUMBERS, Bars, to_model_units
 from utils.playing.rolls import KNOWN, ROLLS
 from utils.playing.wishes import (
-    BAR,
+    FOUR_FOUR,
     WISHES,
     Wish,
     ask,
     check_mapping,
     check_voices,
+    counts_hits,
     read_mapping,
     read_number,
 )
@@ -126,9 +127,8 @@ class Song:
         return curves
 
 
-def read_song(song, longest=BAR):
-    """Read a song: the path of a YAML file, or what stands in one as a dict. longest: the steps of its
-    longest bar.
+def read_song(song):
+    """Read a song: the path of a YAML file, or what stands in one as a dict.
 
     sections: a list of dicts with bars and, if wanted, name, repeat (how often), fill, beat (as for play) and
         the keys of a control file, which win over the beat, each laid out over the section's bars. fill: how
@@ -141,38 +141,44 @@ def read_song(song, longest=BAR):
 
     Returns a Song. Raises ArgumentError naming the file, the section, the key, the value and the rule.
     """
+    return lay_out_song(song)
+
+
+def lay_out_song(song, room=FOUR_FOUR):
+    """read_song for bars of this Room."""
     values = song if isinstance(song, dict) else read_mapping(song, SONG_KEYS)
     with within("song" if values is song else song):
-        return _laid_out(check_mapping(values, SONG_KEYS), longest)
+        return _laid_out(check_mapping(values, SONG_KEYS), room)
 
 
-def _laid_out(song, longest):
+def _laid_out(song, room):
     sections = _ordered(song)
     total = sum(bars for _, _, bars in sections)
     if total > MAX_BARS:
         raise ValueError(f"{total} bars; a song has at most {MAX_BARS}")
     if song.get("rhythm") not in (None, "loop"):
         raise ArgumentError("rhythm", song["rhythm"], "it must be loop, or left out")
-    parts, dials, fresh, last = [], {}, [], None
+    parts, start, dials, fresh, last = [], 0, {}, [], None
     for name, section, bars in sections:
         with within(f"section {name}"):
             beat = read_beat(section.get("beat"))
             dials = {key: beat[key] for key in PLAYED if key in beat} | dials
             wishes = mixed({key: section.get(key) for key in WISHES}, beat)
             if beat and wishes["voices"] != last:
-                fresh.append(sum(part.n_bars for part in parts))
+                fresh.append(start)
             last = wishes["voices"]
-            parts.append(ask(bars, longest, **{key: wishes[key] for key in WISHES}))
+            here = slice(start, start := start + bars)
+            parts.append(ask(bars, room.part(here), **{key: wishes[key] for key in WISHES}))
     asked = Bars.joined(parts)
     with within("arc"):
-        _bend(asked, check_mapping(song.get("arc") or {}, ARC_KEYS), longest)
+        _bend(asked, check_mapping(song.get("arc") or {}, ARC_KEYS), room)
     names = [(name, bars) for name, _, bars in sections]
     laid = Song(names, asked, *np.zeros((2, total), bool), song.get("rhythm") == "loop", dials, tuple(fresh))
     end = 0
     for name, section, bars in sections:
         end += bars
         with within(f"section {name}", "fill"):
-            _fill(laid, section.get("fill"), bars, end, longest)
+            _fill(laid, section.get("fill"), bars, end, room)
     crash = asked["instrument"][:, CRASH]
     laid.crash &= np.isnan(crash)
     crash[laid.crash] = 1
@@ -205,20 +211,20 @@ def _ordered(song):
     return [(name, section, bars) for name, section, bars, repeat in named for _ in range(repeat)]
 
 
-def _bend(asked, arc, longest):
+def _bend(asked, arc, room):
     """Apply the arc to Bars, in place."""
     for name, control in NUMBERS.items():
         wish = arc.get(control.wish)
         if wish is not None and control.width is None:
-            _bend_curve(asked[name], control, control.wish, wish, longest)
+            _bend_curve(asked[name], control, control.wish, wish, room)
         elif wish is not None:
             check_voices(wish)
             with within(control.wish):
                 for voice, value in wish.items():
-                    _bend_curve(asked[name][:, voice_index(voice)], control, voice, value, longest)
+                    _bend_curve(asked[name][:, voice_index(voice)], control, voice, value, room)
 
 
-def _bend_curve(curve, control, name, value, longest):
+def _bend_curve(curve, control, name, value, room):
     """Apply one value of the arc to what is asked of each bar, in place."""
     how, amount, least = "", value, control.fewest
     if isinstance(value, dict) and value.keys() & {"add", "scale"}:
@@ -229,16 +235,17 @@ def _bend_curve(curve, control, name, value, longest):
             raise ArgumentError(name, value, rule)
         ((how, amount),) = value.items()
         least = -np.inf if how == "add" else 0
+    shares = room.shares if counts_hits(control) and how != "scale" else None
     with within(*[name] * bool(how)):
-        wanted = Wish(how or name, amount, partial(read_number, least=least)).over(len(curve))
+        wanted = Wish(how or name, amount, partial(read_number, least=least)).over(len(curve), shares)
     if not how:
         curve[:] = np.where(np.isnan(curve), wanted, curve)
         return
     bent = curve + np.nan_to_num(wanted) if how == "add" else curve * np.nan_to_num(wanted, nan=1)
-    curve[:] = np.where(curve >= 0, np.clip(bent, control.fewest, control.units(longest)), curve)
+    curve[:] = np.where(curve >= 0, np.clip(bent, control.fewest, control.units(room.longest)), curve)
 
 
-def _fill(song, fill, bars, end, longest):
+def _fill(song, fill, bars, end, room):
     """Make a fill of the last bars of a section of so many bars, which ends before bar `end` (from 0), in
     place. A crash is noted, not yet asked for: its bar may become a fill itself."""
     if not isinstance(fill, dict):
@@ -254,8 +261,9 @@ def _fill(song, fill, bars, end, longest):
         return
     n, asked = -int(-length // 1), song.asked
     here = slice(end - n, end)
-    was, wanted = asked.part(here), ask(n, longest, **wishes)
-    hits = np.where(np.isnan(was["density"]), FILL_HITS, was["density"] * HITS_RISE)
+    was, wanted = asked.part(here), ask(n, room.part(here), **wishes)
+    usual = FILL_HITS * (1 if room.shares is None else room.shares[here])
+    hits = np.where(np.isnan(was["density"]), usual, was["density"] * HITS_RISE)
     louder = np.minimum(was["intensity"] + VELOCITY_RISE, 127)
     fill = {"density": hits, "intensity": louder}
     for name, own in fill.items():

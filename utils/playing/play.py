@@ -7,9 +7,12 @@ from model.controls import CONTROLS
 from utils.checks import ArgumentError, whole
 from utils.device import on_cpu
 from utils.get_model import given_model
+from utils.midi.find_drums import drum_notes
 from utils.midi.hearing import drums_of, hear, rhythm_of
+from utils.midi.read import read_midi
 from utils.midi.shift import moved
 from utils.midi.timeline import MAX_BARS, Timeline
+from utils.midi.tracks import ALL
 from utils.playing.arguments import JOBS
 from utils.playing.bar_lines import BarLines
 from utils.playing.controls import to_model_units
@@ -85,9 +88,12 @@ def perform(request, model, say=lambda line: None):
 def replaced_drums(request):
     """Which of the file's own drums the new ones replace, as roll_to_midi takes it: of a job those that it
     is given, else what the request says."""
-    if request.job != "tap" and request.keep_tracks and request.drums is None:
-        return True if request.track is None else request.track
-    return request.replace_drums
+    given = request.job != "tap" and request.drums is None and request.file is not None
+    if not (given and request.keep_tracks):
+        return request.replace_drums
+    if request.track is not None:
+        return request.track
+    return True if drum_notes(read_midi(request.file)).any() else ALL
 
 
 class Heard:

@@ -19,6 +19,7 @@ sys.path.insert(0, str(REPOSITORY))
 from utils.evaluation import brought
 from utils.evaluation.bootstrap import f1
 from utils.get_model import load_model
+from utils.midi.hearing import process_midi
 from utils.playing.beats import all_beats
 from utils.playing.play import play
 
@@ -34,12 +35,16 @@ def figures(takes, rhythm):
     return [takes.sum((2, 3)).mean(), two_and_four, on_three, keeps, likeness, alike]
 
 
-def takes_of(rhythm, model, beat, n_takes):
+def takes_of(song, model, beat, n_takes):
+    """What is played to the scored bars of a song, and those between them, (N, n, 16, 9)."""
+    first, last = song.bars[0], song.bars[-1] + 1
+    rhythm = [
+        roll[:, first * brought.STEPS : last * brought.STEPS] for roll in process_midi(song.path, song.track)
+    ]
     kind = "part" if model.told_kind else None
-    about = {"track": rhythm.track, "bars": int(rhythm.bars[-1]) + 1, "num_samples": n_takes, "seed": 1}
-    played = play(rhythm.path, model=model, beat=beat, rhythm_is=kind, **about)
+    played = play(rhythm, model=model, beat=beat, rhythm_is=kind, num_samples=n_takes, seed=1)
     onsets = [brought.in_bars(take.onset[0].numpy() > 0) for take in played]
-    return np.stack([brought.bars_of(onset, rhythm) for onset in onsets])
+    return np.stack([onset[song.bars - first] for onset in onsets])
 
 
 def main():

@@ -164,15 +164,15 @@ class Timeline:
         return list(dict.fromkeys((n, d) for tick, n, d in self.meters if tick < n_steps * step))
 
     def misfits(self, n_steps, down_sample_tpq=4, longest_bar=LONGEST_BAR):
-        """Those of meters_within whose bars are no whole number of steps, SHORTEST_BAR to longest_bar, so
-        that the grid has the nearest in their place."""
-        step = Fraction(self.tpq, down_sample_tpq)
-        lengths = {meter: self._bar(*meter) / step for meter in self.meters_within(n_steps, down_sample_tpq)}
-        return [
-            meter
-            for meter, length in lengths.items()
-            if not SHORTEST_BAR <= length <= longest_bar or length.denominator > 1
-        ]
+        """Those of meters_within whose bars are no whole number of steps, SHORTEST_BAR to longest_bar, or
+        begin between two steps, so that the grid has the nearest in their place."""
+        step, found = Fraction(self.tpq, down_sample_tpq), []
+        for tick, *meter in self.meters:
+            length, begin = self._bar(*meter) / step, tick / step
+            fits = SHORTEST_BAR <= length <= longest_bar and length.denominator == begin.denominator == 1
+            if begin < n_steps and not fits:
+                found.append(tuple(meter))
+        return list(dict.fromkeys(found))
 
     def loop_end(self, midi):
         """The end of the tracks of these notes (utils.midi.read.MidiNotes, with at least one), where it is a

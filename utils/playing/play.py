@@ -1,6 +1,7 @@
 """From a request to takes: what is heard of its files, how it is laid out for the model, what is played."""
 
 import os
+from math import ceil
 from pathlib import Path
 
 from model.controls import CONTROLS
@@ -106,22 +107,13 @@ class Heard:
     """
 
     def __init__(self, request, model):
-        file, song, is_tap, meter = request.file, request.laid_song, request.job == "tap", request.meter
+        is_tap, bars_of = request.job == "tap", {"pickup": request.pickup}
+        bars_of["meter"] = BarLines.checked(model, request.meter)
         self.rhythm, self.drums, self.second = request.rhythm, request.drums, request.second
-        self.file, self.own_steps, beat = None, 0, model.steps_per_beat
-        bars_of = {"meter": BarLines.checked(model, meter), "pickup": request.pickup}
-        heard_as = bars_of | {"shift": request.shift}
+        self.file, self.own_steps = None, 0
         self.lines = self.second_lines = BarLines(model, Timeline().in_meter(**bars_of))
-        if file is not None:
-            self.file = hear(file, request.track, **heard_as)
-            self.lines, self.own_steps = BarLines(model, self.file.timeline), self.file.steps(beat)
-            if request.bars is None and song is None and self.own_steps > MAX_RHYTHM_STEPS:
-                last = -int(-self.file.timeline.bars_until(self.file.end) // 1)
-                raise ValueError(f"{file}: its last note ends in bar {last}; at most {MAX_BARS} are played")
-            self.rhythm = rhythm_of(self.file, beat, request.kit_in)
-            if self.drums is None and not (is_tap and request.locked is None):
-                self.file = hear(file, request.track, True, **heard_as)
-                self.drums = drums_of(self.file, beat, request.kit_in)
+        if request.file is not None:
+            self._hear_file(request, model, bars_of | {"shift": request.shift})
         elif self.rhythm is not None:
             self.own_steps = len(drum_rolls(self.rhythm, "rhythm", any_length=True)[0])
             if self.drums is None and not is_tap:
@@ -133,11 +125,26 @@ class Heard:
             raise ArgumentError("drums", None, rule)
         if isinstance(self.second, (str, os.PathLike)):
             second = hear(self.second, drums=True)
-            self.second = drums_of(second, beat, request.kit_in)
+            self.second = drums_of(second, model.steps_per_beat, request.kit_in)
             self.second_lines = BarLines(model, second.timeline)
-        n_bars = request.bars if song is None else len(song)
+        self._measure(request.bars, request.laid_song, is_tap)
+
+    def _hear_file(self, request, model, bars_of):
+        how = model.steps_per_beat, request.kit_in
+        self.file = hear(request.file, request.track, **bars_of)
+        self.lines, self.own_steps = BarLines(model, self.file.timeline), self.file.steps(how[0])
+        if request.bars is None and request.song is None and self.own_steps > MAX_RHYTHM_STEPS:
+            last, most = ceil(self.file.timeline.bars_until(self.file.end)), f"at most {MAX_BARS} are played"
+            raise ValueError(f"{request.file}: its last note ends in bar {last}; {most}")
+        self.rhythm = rhythm_of(self.file, *how)
+        if self.drums is None and not (request.job == "tap" and request.locked is None):
+            self.file = hear(request.file, request.track, True, **bars_of)
+            self.drums = drums_of(self.file, *how)
+
+    def _measure(self, n_bars, song, is_tap):
+        """How many steps are played: of so many bars, or of a song, or as many as the rhythm has."""
         if song is not None:
-            self.lines, self.rhythm = song.laid(self.lines, self.rhythm, self.own_steps)
+            n_bars, (self.lines, self.rhythm) = len(song), song.laid(self.lines, self.rhythm, self.own_steps)
         self.steps = self.own_steps if n_bars is None else self.lines.of_bars(n_bars).n_steps
         if is_tap and not self.steps:
             raise ArgumentError("bars", n_bars, "without a rhythm it must say how many bars are played")

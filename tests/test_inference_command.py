@@ -226,7 +226,7 @@ def test_takes_are_never_overwritten(repository, checkpoint, tmp_path):
     out = tmp_path / "out"
     for flags in (["--seed", 1], ["--seed", 1], ["--seed", 1, "--forbid", "kick", "snare"], []):
         assert command(*words, *flags, "--out", out) == 0
-    named = [path.stem for path in sorted(out.glob("*.mid"))]
+    named = sorted(path.stem for path in out.glob("*.mid"))
     assert named[:2] == ["clave_taps_1", "clave_taps_1-2"] and len(named) == 3
     seed = json.loads((out / f"{named[2]}.json").read_text())["seed"]
     assert named[2] == f"clave_taps_{seed}_1"

@@ -127,7 +127,7 @@ def test_guidance_on_the_command_line():
         ({"velocity": [1, 2, 3, 4, 5]}, "velocity: 5 values for 4 bars"),
         ({"voices": {"kik": 4}}, "'kik'; did you mean kick"),
         ({"voices": {"kick": True}}, "voices: kick: True"),
-        ({"forbid": ["cymbal"]}, "cymbal"),
+        ({"forbid": ["gong"]}, "gong"),
         ({"style": "fnk"}, "'fnk'; did you mean funk"),
     ],
 )

@@ -204,10 +204,10 @@ class Request(Dials):
 
     def asked(self, grid):
         """What is asked of the bars of a BarGrid: the Bars, and the Song that asks for them, or None."""
-        room = Room.of(grid)
         if self.song is None:
+            room = Room.of(grid)
             return lay_out(self._wishes(room), grid.n_bars, room), None
-        song = lay_out_song(self.song, room)
+        song = self.laid_song.for_bars(grid)
         return song.asked, song
 
     @cached_property

@@ -58,9 +58,9 @@ def roll_to_midi(
     begin in the first bar, everything is a bar later, as with a lead-in, and that bar is the count.
 
     Returns the hits, those of the count too, in order of time: a structured array (n,) of `time` and
-    `duration` in seconds, `pitch`, `velocity` (1..127). Raises ValueError for shapes that differ, values that aren't finite, pitches that
-    aren't MIDI's or serve two voices, a tempo that MIDI can't hold or that stands beside a source, or a
-    source that can't be read or kept.
+    `duration` in seconds, `pitch`, `velocity` (1..127). Raises ValueError for shapes that differ, values that
+    aren't finite, pitches that aren't MIDI's or serve two voices, a tempo that MIDI can't hold or that stands
+    beside a source, or a source that can't be read or kept.
     """
     onset, vel, timeoffset = (np.asarray(a, np.float64) for a in (onset, vel, timeoffset))
     _check_roll(onset, vel, timeoffset, inverse_mapping)
@@ -76,11 +76,10 @@ def roll_to_midi(
     hits = _hits(onset, vel, timeoffset, inverse_mapping, timeline.tpq, down_sample_tpq, -lead, end)
     hits = np.array([hits[0] + lead, *hits[1:]])
     timeline = timeline.later(lead)
-    if counts:
-        clicks = timeline.beats_before(begun[0] + lead)
+    if counts:  # clicks of half a step, which touch no early hit of the bar that follows
         click = timeline.tpq // (2 * down_sample_tpq), inverse_mapping[_CLICK], _CLICK_VELOCITY
-        count = np.array([(beat, *click) for beat in clicks], np.int64).T
-        hits = np.concatenate((count, hits), 1)
+        count = [(tick, *click) for tick in timeline.beats_before(begun[0] + lead)]
+        hits = np.concatenate((np.transpose(count), hits), 1)
     tick, duration, pitch, velocity = hits
 
     kept = _kept_tracks(source, timeline.tpq, lead) if keep_tracks else []

@@ -60,7 +60,7 @@ def pace_of(bpm, rhythm, known):
 class Feel:
     """What is done to drums once they are drawn, in this order; cells that are known (not `free`) stay.
 
-    1. pace (T,): offsets are this many times as large, see pace_of; not on steps of the rhythm.
+    1. pace (T,): offsets are this many times as large, see pace_of.
     2. timing, accents: of the hits on a step of the rhythm the loudest goes this share of the way to the
        timing, and to the loudness, that the rhythm has there, and the others go with it: their distance in
        time and their ratio in loudness stay. A step of unknown loudness (0) leaves it.
@@ -97,8 +97,8 @@ class Feel:
         tap, tap_vel, tap_offset = (roll[here, None].to(onset.device) for roll in self.rhythm)
         mine = (onset > 0) & self.free[here].to(onset.device)
         if self.pace is not None:
-            pace = torch.where(tap > 0, 1, self.pace[here, None].to(onset.device))
-            timeoffset = torch.where(mine, timeoffset * pace, timeoffset)
+            paced = (timeoffset * self.pace[here, None].to(onset.device)).clamp(-0.5, LATEST)
+            timeoffset = torch.where(mine, paced, timeoffset)
 
         loudest = torch.where(mine, vel, -1).argmax(-1, keepdim=True)
         late = self.timing * (tap_offset - timeoffset.gather(-1, loudest))

@@ -54,7 +54,8 @@ class Take:
         that were heard.
         model, seed: with which they were drawn; model: default: the one built last. dials: what else is to be
         on the receipt, name -> value. name: the title. tempo, source, keep_tracks, lead_in,
-        count_in: as for convert_to_midi; kit: a name or a YAML file, see utils/midi/kits.py. Raises ValueError.
+        count_in: as for convert_to_midi; kit: a name or a YAML file, see utils/midi/kits.py. Raises
+        ValueError.
         """
         model, rolls = given_model(model), drum_rolls(drums, any_length=True)
         heard = None if rhythm is None else drum_rolls(rhythm, "rhythm", any_length=True)

@@ -1,4 +1,4 @@
-"""Whose timing and loudness the drums have: the drummer's, the rhythm's, the grid's; and the tempo's part in it."""
+"""Whose timing and loudness the drums have: the drummer's, the rhythm's, the grid's; and tempo in it."""
 
 import numpy as np
 import pytest

@@ -158,20 +158,20 @@ def test_a_jam_has_the_feel_of_generate_and_takes_another_on_the_way(model):
 # ---- tempo
 
 
-def test_a_rhythm_without_timing_is_answered_tighter_in_steps_the_slower_it_is(model, tmp_path):
-    def offsets(late, tempo=None, bars=None):
+def test_where_no_tempo_is_heard_drums_are_tighter_in_steps_the_slower_they_are(model, tmp_path):
+    def offsets(late=0, channel=0, tempo=None, **how):
         file = tmp_path / "a.mid"
-        file.write_bytes(
-            midi_bytes([event for q in range(8) for event in note(480 * q + late * (q % 2), 36)])
-        )
-        take = play(*() if bars else (file,), bars=bars, model=model, seed=1, tempo=tempo)
+        places = [480 * quarter + late * (quarter % 2) for quarter in range(8)]
+        file.write_bytes(midi_bytes([event for tick in places for event in note(tick, 36, channel=channel)]))
+        take = play(*() if "bars" in how else (file,), model=model, seed=1, tempo=tempo, **how)
         return take.time[take.onset > 0]
 
-    for how in ({"late": 0}, {"late": 0, "bars": 2}):
+    for how in ({}, {"bars": 2}, {"late": 30, "timing": 0}):
         usual, slow = offsets(**how, tempo=120), offsets(**how, tempo=60)
         assert usual.std() > 0.1 and torch.allclose(slow, 0.5**PACE * usual)
         assert torch.equal(usual, offsets(**how))  # also where nothing says how fast it is
-    assert torch.equal(offsets(late=30), offsets(late=30, tempo=60))
+    for how in ({"late": 30}, {"channel": 9}, {"job": "humanise"}):
+        assert torch.equal(offsets(**how), offsets(**how, tempo=60))
 
 
 # ---- how it is said

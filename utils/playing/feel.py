@@ -39,21 +39,21 @@ def as_shown(rhythm, timing, accents, kind):
     return [onset, vel, timeoffset]
 
 
-def pace_of(bpm, rhythm, known):
+def pace_of(bpm, rhythm, kind, known):
     """How many times as large offsets are at the tempo of each step, bpm (T,): (bpm / USUAL_BPM) ** PACE.
-    None where the tempo is not known, or the model hears timing: there it plays as loosely as it should.
+    None where the tempo is not known, or is heard: in drums, known ones too, and in timing.
 
-    rhythm: onset, vel, timeoffset (T, V) as it is shown; known: of known_cells, or None. Drummers' timing is
-    nearly constant in milliseconds; in steps its spread grows as the 0.6th power of the tempo (training split
-    of the Groove MIDI Dataset). Part of that the model plays by itself, as patterns tell of their tempo;
-    docs/experiments.md has what is left.
+    rhythm: onset, vel, timeoffset (T, V) as it is shown; kind: what it is, or None; known: of known_cells, or
+    None. Drummers' timing is nearly constant in milliseconds: in steps its spread grows as the 0.6th power of
+    the tempo (training split of the Groove MIDI Dataset). To drums, and to a rhythm with timing of its own,
+    the model plays that by itself; to anything else as at a middling tempo, see docs/experiments.md.
     """
     onset, _, timeoffset = rhythm
-    heard = [timeoffset[onset > 0]]
-    if known is not None:
-        heard.append(known["timeoffset"][known["known_vel"] & (known["onset"] > 0)])
-    loose = any(len(late) and late.square().mean().sqrt() > NO_TIMING for late in heard)
-    return None if bpm is None or loose else (torch.as_tensor(bpm).float() / USUAL_BPM) ** PACE
+    late = timeoffset[onset > 0]
+    heard = kind == "drums" and len(late) or known is not None and known["onset"].any()
+    if bpm is None or heard or (len(late) and late.square().mean().sqrt() > NO_TIMING):
+        return None
+    return (torch.as_tensor(bpm).float() / USUAL_BPM) ** PACE
 
 
 @dataclass(frozen=True)

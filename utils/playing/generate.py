@@ -192,7 +192,7 @@ def make_plan(
     inputs |= {"rhythm_is": kind_of_rhythm(model, dials, told.kind, steps)}
     followed = rhythm[0][: reach if use_context.any() else 0]
     onsets_known = around and bool((known["known_onset"] | ~mask[:, None]).all())
-    feel = Feel.of(brought, dials, pace_of(told.bpm, rhythm, known), known, grid)
+    feel = Feel.of(brought, dials, pace_of(told.bpm, rhythm, kind, known), known, grid)
     return Plan(model, dials, grid, inputs, (asked, followed, grid, onsets_known), feel, silent, waits)
 
 

@@ -9,6 +9,8 @@ from model.bars import BarGrid
 from tests.helpers.inference_helpers import build_tiny_model
 from tests.helpers.midi_files import midi_bytes, note
 from utils.midi.hearing import hear
+from utils.playing.play import perform
+from utils.playing.request import Request
 from utils.playing.rests import rests_of
 
 UNSET = [None] * 5  # density, intensity, instrument, style, masks
@@ -95,6 +97,9 @@ def test_drums_and_hands_rest_with_the_rhythm_and_to_a_part_the_beat_goes_on(mod
     assert [hear(file).kind() for file in (drums, hands, part)] == ["drums", "hands", "part"]
     assert [silent(play(file, **how)) for file in (drums, hands, part)] == [[2], [2], []]
     assert silent(play(part, stops=True, **how)) == [2]
+    lines = []
+    perform(Request(rhythm=file_of(tmp_path / "a.mid", [2, 4]), stops=True, bars=6), model, lines.append)
+    assert lines[-1] == "  the drums rest with the rhythm in bars 1-2, 4"
     assert silent(play(drums, follow="loose", **how)) == [] == silent(play(drums, follow="free", **how))
     assert silent(play(drums, follow="loose", stops=True, **how)) == [2]
     assert silent(play(drums, bars=6, **how)) == [2]  # past its end the model goes on

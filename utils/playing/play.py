@@ -16,7 +16,7 @@ from utils.playing.controls import to_model_units
 from utils.playing.generate import Told, draw
 from utils.playing.jobs import LAYOUTS, plan_layout
 from utils.playing.request import Request, with_arguments_of
-from utils.playing.rests import unasked
+from utils.playing.rests import in_words, unasked
 from utils.playing.rolls import drum_rolls
 from utils.playing.takes import check_written, takes_of
 
@@ -70,6 +70,8 @@ def perform(request, model, say=lambda line: None):
     plan, asked, steps = lay_out(request, heard, model)
     for line in heard.lines(request, steps, model.steps_per_bar, model.told_kind):
         say(line)
+    if quiet := in_words(plan.silent, plan.grid):
+        say(f"  the drums rest with the rhythm in bars {quiet}")
     name = "take" if request.file is None else Path(request.file).stem
     about = {"asked": asked, "rhythm": heard.rhythm, "model": model, "seed": request.seed}
     about |= {"dials": request.turned() | ({} if request.job == "tap" else {"job": request.job})}

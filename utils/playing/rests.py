@@ -42,9 +42,20 @@ def silent_steps(rhythm, held, kind, dials, grid, reach, waits):
     return silent, min(int(grid.bars_within(first)), grid.n_bars - 1) if waits else 0
 
 
+def silent_bars(silent, grid):
+    """The bars that are silent (T,) throughout, (N,) bool."""
+    return np.array([bool(silent[bar].all()) for bar in grid.bars()], bool)
+
+
+def in_words(silent, grid):
+    """The bars that are silent (T,) throughout, counted from 1: "1-2, 5"; empty where there are none."""
+    edges = np.flatnonzero(np.diff(silent_bars(silent, grid), prepend=False, append=False))
+    return ", ".join(f"{a + 1}" if b - a == 1 else f"{a + 1}-{b}" for a, b in edges.reshape(-1, 2))
+
+
 def unasked(asked, silent, grid):
     """The Bars asked, with nothing asked of bars that are silent (T,) throughout."""
-    quiet = np.array([bool(silent[bar].all()) for bar in grid.bars()], bool)
+    quiet = silent_bars(silent, grid)
     nothing = Bars.unset(grid.n_bars)
     asked = Bars({name: values.copy() for name, values in asked.items()})
     for name, values in asked.items():

@@ -33,7 +33,7 @@ def silent_steps(rhythm, held, kind, dials, grid, reach, waits):
     sounds = (rhythm > 0).any(-1).numpy()
     if kind not in RESTING and held is not None:
         n_held = min(len(held), len(sounds))
-        pass
+        sounds[:n_held] |= held[:n_held]
     rests, first = rests_of(sounds, grid, reach)
     if dials.stops or (kind in RESTING and dials.followed >= 1):
         silent |= rests

@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .PHONY: demo lint test notebook preprocess train drummer clean
 
 demo: $(INSTALLED)
-	$(VENV) inference_bar_control.py --rhythm examples/clave_taps.mid --controls examples/controls.yaml --seed 1 --out output
+	$(VENV) inference_bar_control.py --rhythm examples/clave_taps.mid --controls examples/controls.yaml --seed 1 --keep-tracks --wav --out output
 
 lint: $(INSTALLED)
 	$(VENV) -m ruff check .

@@ -40,8 +40,8 @@ def check_soundfont(path):
 
 
 def render(midi, path, soundfont=None):
-    """Play a MIDI file (a path, or its bytes) into a WAV file, 16 bit, stereo, whole or not at all. It is RING
-    seconds longer. The gain is always the same, so that soft takes sound softer.
+    """Play a MIDI file (a path, or its bytes) into a WAV file, 16 bit, stereo, RING seconds longer; whole or
+    not at all. The gain is always the same, so that soft takes sound softer.
 
     soundfont: a .sf2 file; None: SOUNDFONT. Raises ValueError where the file can't be played or written, or
     lasts longer than MOST_MINUTES.

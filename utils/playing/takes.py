@@ -54,8 +54,8 @@ class Take:
         that were heard.
         model, seed: with which they were drawn; model: default: the one built last. dials: what else is to be
         on the receipt, name -> value. name: the title. tempo, source, keep_tracks, lead_in: as for
-        convert_to_midi; kit: a name or a YAML file, see utils/midi/kits.py; soundfont: of wav and the player, a
-        .sf2 file, None: a General MIDI one. Raises ValueError.
+        convert_to_midi; kit: a name or a YAML file, see utils/midi/kits.py; soundfont: a .sf2 file for
+        wav and the player, None: a General MIDI one. Raises ValueError.
         """
         model, rolls = given_model(model), drum_rolls(drums, any_length=True)
         heard = None if rhythm is None else drum_rolls(rhythm, "rhythm", any_length=True)
@@ -105,8 +105,8 @@ class Take:
             return PrettyMIDI(str(path))
 
     def wav(self, path):
-        """Write the sound of the MIDI file, see render: played on the keys of the kit with a soundfont of your
-        own, on General MIDI's without one. Raises ValueError."""
+        """Write the sound of the MIDI file, see render; drums on the keys of the kit for a soundfont of your
+        own, else on those of General MIDI. Raises ValueError."""
         path, kit = file_name(path, "path"), None if self._soundfont is None else self._pitches
         with TemporaryDirectory() as folder:
             self._write(midi := Path(folder) / "take.mid", kit or inverse_mapping)

@@ -86,7 +86,12 @@ def test_a_soundfont_that_is_none_is_told_in_one_line_before_anything_is_played(
 ):
     (tmp_path / "text.sf2").write_text("no sound")
     words = ["--rhythm", repository / "examples" / "bass_line.mid", "--wav", "--soundfont", tmp_path / name]
-    words += ["--checkpoint", save_tiny_checkpoint(tiny_config, tmp_path / "tiny.pt"), "--out", tmp_path / "out"]
+    words += [
+        "--checkpoint",
+        save_tiny_checkpoint(tiny_config, tmp_path / "tiny.pt"),
+        "--out",
+        tmp_path / "out",
+    ]
     monkeypatch.setattr("utils.playing.generate.sample", lambda *_, **__: pytest.fail("it played"))
     assert inference.main(inference.parse_arguments([*map(str, words)])) == 2
     error = capsys.readouterr().err

@@ -65,6 +65,10 @@ def perform(request, model, say=lambda line: None):
     name = "take" if request.file is None else Path(request.file).stem
     about = {"asked": asked, "rhythm": heard.rhythm, "model": model, "seed": request.seed}
     about |= {"dials": request.turned() | ({} if request.job == "tap" else {"job": request.job})}
+    if request.job != "tap" and plan.inputs["known"] is not None:
+        about["anew"] = ~plan.inputs["known"]["known_onset"][:steps]
+    if request.laid_song is not None:
+        about["sections"] = request.laid_song.sections
     rolls = [roll[:, :steps] for roll in draw(plan)]
     return takes_of(rolls, name, kit=request.kit_out, soundfont=request.soundfont, **about, **written)
 

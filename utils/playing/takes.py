@@ -47,6 +47,8 @@ class Take:
         lead_in=False,
         kit=None,
         soundfont=None,
+        sections=None,
+        anew=None,
     ):
         """drums: three rolls (1, T, 9), as generate and the jobs return them; of several, see takes_of.
         asked: what was asked of them: Bars, as utils.playing.controls.ask gives them, or a dict of density,
@@ -55,13 +57,15 @@ class Take:
         model, seed: with which they were drawn; model: default: the one built last. dials: what else is to be
         on the receipt, name -> value. name: the title. tempo, source, keep_tracks, lead_in: as for
         convert_to_midi; kit: a name or a YAML file, see utils/midi/kits.py; soundfont: a .sf2 file for
-        wav and the player, None: a General MIDI one. Raises ValueError.
+        wav and the player, None: a General MIDI one. sections: of a song, [(name, bars)]; anew: the cells
+        that a job played anew, (T, 9) bool; the picture shows both. Raises ValueError.
         """
         model, rolls = given_model(model), drum_rolls(drums, any_length=True)
         heard = None if rhythm is None else drum_rolls(rhythm, "rhythm", any_length=True)
         self.onset, self.vel, self.time = (roll[None] for roll in rolls)
         self.rhythm, self.name = heard and [roll[None] for roll in heard], name
         self._midi = {"tempo": tempo, "source": source, "keep_tracks": keep_tracks, "lead_in": lead_in}
+        self._shown = {"sections": sections, "anew": anew}
         self._pitches, self._soundfont = pitches_of(kit), soundfont
         check_written(kit, soundfont, **self._midi)
         for argument, value in (("asked", asked), ("dials", dials)):
@@ -116,14 +120,16 @@ class Take:
         """How many hits ahead of the very first beat are put on it, for want of a lead-in."""
         return 0 if self._midi["lead_in"] else early_hits(self.onset[0], self.time[0])
 
-    def plot(self, path=None):
-        """The picture, a matplotlib Figure: rhythm, roll, asked and got. path: of a PNG to write, or None."""
+    def plot(self, path=None, overview=False):
+        """The picture, a matplotlib Figure: rhythm, drums, asked and got. path: of a PNG to write, or None.
+        overview: a strip of all bars alone, which otherwise stands above those of more than eight."""
         from utils.playing.plots import draw_result  # matplotlib is for those who look
 
         path = path if path is None else file_name(path, "path")
         rhythm = self.rhythm and [roll[0] for roll in self.rhythm]
         title = f"{self.name}   {self.bpm()} bpm"
-        return draw_result(path, [roll[0] for roll in self], rhythm, self.receipt, title)
+        drums = [roll[0] for roll in self]
+        return draw_result(path, drums, rhythm, self.receipt, title, overview=overview, **self._shown)
 
     def _repr_html_(self):
         with TemporaryDirectory() as folder:

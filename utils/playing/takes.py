@@ -122,7 +122,7 @@ class Take:
 
     def plot(self, path=None, overview=False):
         """The picture, a matplotlib Figure: rhythm, drums, asked and got. path: of a PNG to write, or None.
-        overview: a strip of all bars alone, which otherwise stands above those of more than eight."""
+        overview: a strip of all bars alone, which otherwise stands above more than two lines of bars."""
         from utils.playing.plots import draw_result  # matplotlib is for those who look
 
         path = path if path is None else file_name(path, "path")

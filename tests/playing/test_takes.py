@@ -302,3 +302,15 @@ def test_a_song_says_how_long_it_is_and_what_is_asked(model, tmp_path):
         play(rhythm, song={"sections": sections}, bars=4, model=model)
     with pytest.raises(ValueError, match="^song: section a: bars: 0"):
         play(rhythm, song={"sections": [{"name": "a", "bars": 0}]}, model=model)
+
+
+def test_the_picture_of_a_song_names_its_sections_and_that_of_a_job_marks_what_is_new(model, drums):
+    sections = [{"name": "verse", "bars": 1}, {"name": "end", "bars": 1}]
+    song = play(song={"sections": sections}, model=model, seed=1).plot()
+    assert [text.get_text() for text in song.axes[0].texts][-2:] == ["verse", "end"]
+    new = play(drums=drums, job="infill", bars_anew="2", model=model, seed=1)
+    assert new.onset[0, 16:].any()
+    marked = [text.get_text() for text in new.plot().legends[0].texts]
+    assert "played anew" in marked and "played anew" not in [
+        text.get_text() for text in song.legends[0].texts
+    ]

@@ -166,6 +166,7 @@ class Request(Dials):
     keep_tracks: bool = False
     lead_in: bool = False
     count_in: bool = False
+    soundfont: str | None = None
     best_of: int | None = 1
 
     def __post_init__(self):

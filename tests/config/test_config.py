@@ -1,5 +1,6 @@
 """The configuration: what it accepts, how it complains, and that every key is read."""
 
+import os
 import re
 from functools import reduce
 
@@ -11,6 +12,12 @@ from hypothesis import strategies as st
 from model.controls import CONTROLS
 from utils.config.errors import shorten
 from utils.config.schema import ADDED, Config, ConfigError, config_from_dict, load_config
+from utils.config.yaml_file import read_file
+
+BOMB = (
+    "[&a [x, x, x, x], &b [*a, *a, *a, *a], &c [*b, *b, *b, *b], &d [*c, *c, *c, *c], &e [*d, *d, *d, *d], "
+    + ("&f [*e, *e, *e, *e], &g [*f, *f, *f, *f], &h [*g, *g, *g, *g], &i [*h, *h, *h, *h]]")
+)
 
 
 def problems(repository, override):
@@ -152,6 +159,17 @@ def test_statistics_can_be_filled_in_but_not_wrongly(config):
         ("Training.steps=true", "Training.steps: true is true or false, a whole number is expected"),
         ("Training.steps=1e2", "Training.steps: 100.0 is a number, a whole number is expected"),
         ("Training.steps=0", "Training.steps: 0, but at least 1 is expected"),
+        (f"Training.seed={2**63}", f"Training.seed: {2**63}, but at most {2**63 - 1} is expected"),
+        (
+            "Model.Decoder.n_layer=1000000000",
+            "Model.Decoder.n_layer: 1000000000, but at most 256 is expected",
+        ),
+        ("Model.Encoder.d_ff=1000000000", "Model.Encoder.d_ff: 1000000000, but at most 65536 is expected"),
+        (
+            f"Data.clip_bar={BOMB}",
+            "the value can't be read as YAML: it has more than 100000 values, those of an alias counted each "
+            "time",
+        ),
         ("Training.run_dir=", "Training.run_dir: null is empty, text is expected"),
         ("Training.run_dir=''", "Training.run_dir: '', but text is expected"),
         ("Training.betas=0.9", "Training.betas: 0.9 is a number, a list is expected"),
@@ -225,7 +243,7 @@ def test_complaint_names_key_value_and_rule(repository, override, complaint):
 @pytest.mark.parametrize("value", ["{", "*x", "{[1]: 2}", "[" * 3000, "9" * 5000, "a: b: c"])
 def test_override_that_is_no_yaml(repository, value):
     (problem,) = problems(repository, f"Training.steps={value}")
-    assert problem.startswith("the value is not valid YAML") and len(problem) < 300
+    assert problem.startswith("the value can't be read as YAML") and len(problem) < 300
 
 
 def test_tasks_need_a_weight_too(repository):
@@ -267,11 +285,13 @@ def test_all_problems_at_once(repository, tmp_path):
         (b"", "null is empty, a section is expected"),
         (b"- 1", "[1] is a list, a section is expected"),
         (b"\xff\xfe", "is not UTF-8 text"),
-        (b"a: b: c", "is not valid YAML"),
-        (b"a: !!python/object/apply:os.getcwd []", "is not valid YAML"),
-        (b"Data: 1\n---\nData: 2", "is not valid YAML"),
-        (b"&a [*a]", "[[...]] is a list, a section is expected"),
-        (b"x: &a {b: *a}", "4 problems"),
+        (b"a: b: c", "can't be read as YAML"),
+        (b"a: !!python/object/apply:os.getcwd []", "can't be read as YAML"),
+        (b"Data: 1\n---\nData: 2", "can't be read as YAML"),
+        (b"&a [*a]", "can't be read as YAML: it has more than 100000 values"),
+        (b"x: &a {b: *a}", "can't be read as YAML: it has more than 100000 values"),
+        (BOMB.encode(), "can't be read as YAML: it has more than 100000 values"),
+        (b"#" * 300_000, "is larger than 256 KiB, the most that is read"),
     ],
 )
 def test_files_that_are_no_config(tmp_path, content, complaint):
@@ -279,6 +299,29 @@ def test_files_that_are_no_config(tmp_path, content, complaint):
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=re.escape(f"{path}: {complaint}")):
         load_config(path)
+
+
+def test_an_alias_is_read(tmp_path):
+    (tmp_path / "kit.yaml").write_text("a: &a [1, 2]\nb: {c: *a, d: *a}")
+    assert read_file(tmp_path / "kit.yaml") == ({"a": [1, 2], "b": {"c": [1, 2], "d": [1, 2]}}, [])
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_what_is_no_file_is_not_waited_for(tmp_path, kind):
+    os.mkfifo(tmp_path / "config.yaml") if kind == "pipe" else os.mkdir(tmp_path / "config.yaml")
+    with pytest.raises(ConfigError, match="config.yaml: is no file, but a folder, pipe or device"):
+        load_config(tmp_path / "config.yaml")
+
+
+def test_a_message_stays_short(repository, tmp_path):
+    """However many keys are wrong, and however long their names and values are."""
+    keys = "".join(f"  key{i}: {i}\n" for i in range(3_000)) + f"  {'k' * 1000}: {'v' * 1000}\n"
+    (tmp_path / "many.yaml").write_text((repository / "config.yaml").read_text() + keys * 2)
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "many.yaml", [f"Training.seed={'9' * 4000}", f"{'k' * 1000}=1"])
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 21 and lines[-1].endswith(" more") and max(map(len, lines)) <= 500
+    assert len(caught.value.problems) > 6_000
 
 
 def test_missing_file_is_named(tmp_path):

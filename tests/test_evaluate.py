@@ -220,10 +220,8 @@ def test_the_command_prints_and_writes_every_figure_and_repeats_itself(evaluated
         "T2": {"windows": 6, "performances": 2},
         "T4": {"windows": 3, "performances": 2},
     }
-    assert figures.keys() >= {name for name, part in PARTS.items() if not part.missing()}
-    for name, part in PARTS.items():  # every metric that is registered is measured and printed
-        if part.missing():
-            continue
+    parts = {name: part for name, part in PARTS.items() if not part.missing()}
+    for name, part in parts.items():  # every metric that is registered is measured and printed
         for table in part.tables:
             scores = [row for rows in figures[name][table.name].values() for row in rows.values()]
             missing = {metric.name for metric in table.metrics} - {metric for row in scores for metric in row}
@@ -251,7 +249,7 @@ def test_the_command_prints_and_writes_every_figure_and_repeats_itself(evaluated
     )
     assert set(figures["controls"]["bars"]) == {"4 bars"}  # 12 bars there are
     goals = [
-        goal for part in PARTS.values() for table in part.tables for m in table.metrics for goal in m.goals
+        goal for part in parts.values() for table in part.tables for m in table.metrics for goal in m.goals
     ]
     assert len(figures["goals"]) == len([goal for goal in goals if goal.of != "96 bars"])  # each is found
     card = (home / "figures" / "out.md").read_text()

@@ -22,6 +22,7 @@ import sys
 import time
 from pathlib import Path
 
+from utils.checks import shorten
 from utils.config.errors import ConfigError
 from utils.config.schema import SPLITS, config_from_dict
 from utils.config.yaml_file import apply_override
@@ -120,7 +121,7 @@ def changed_config(config, overrides, source):
     for override in overrides:
         if not override.strip().startswith("Data."):
             problems.append(
-                f"--set {override}: only Data can be changed here, the model is as it was trained"
+                f"--set {shorten(override)}: only Data can be changed here, the model is as it was trained"
             )
         problems += apply_override(config, override)
     if problems:

@@ -19,12 +19,6 @@ from utils.playing.plots import draw_result
 from utils.playing.receipt import Receipt, misses, tap_of
 from utils.playing.wishes import ask
 
-
-@pytest.fixture(scope="module")
-def model(tiny_config):
-    return build_tiny_model(tiny_config)
-
-
 GRID = BarGrid.four_four(32, 4)
 
 

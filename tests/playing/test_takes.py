@@ -21,7 +21,7 @@ from inference_bar_control import (
     vary,
 )
 from model.bars import BarGrid
-from tests.helpers.inference_helpers import build_tiny_model, save_tiny_checkpoint, write_midi
+from tests.helpers.inference_helpers import save_tiny_checkpoint, write_midi
 from tests.helpers.model_batches import random_batch
 from utils import get_model
 from utils.midi.sound import SOUNDFONT
@@ -32,17 +32,6 @@ from utils.playing.takes import takes_of
 from utils.playing.wishes import ask
 
 BAR = BarGrid.four_four(16, 4)
-
-
-@pytest.fixture(scope="module")
-def model(tiny_config):
-    return build_tiny_model(tiny_config)
-
-
-@pytest.fixture(scope="module")
-def drums():
-    batch = random_batch(B=1, T=32)
-    return [batch[name] for name in ("onset", "vel", "timeoffset")]
 
 
 def taken(*kicks, steps=16):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from utils.checks import whole
+from utils.checks import first_few, whole
 from utils.device import on_cpu
-from utils.midi.find_drums import describe_parts, find_drums, first_few
+from utils.midi.find_drums import describe_parts, find_drums
 from utils.midi.kits import kit_in
 from utils.midi.read import MidiError, MidiNotes, notes_to_roll, read_midi, rhythm_roll
 from utils.midi.timeline import Timeline

@@ -148,6 +148,32 @@ OTHER_FLAGS = """
 --device NAME device | cpu, cuda, cuda:1, mps, or auto (default)
 --out FOLDER out | for RHYTHM_1.mid, .json, .png, ..., which are replaced if there (default: output)
 """
+# the flag with which each group of them begins, in --help
+GROUPS = {
+    "--rhythm": "the rhythm",
+    "--job": "a job, in place of drums to the rhythm",
+    "--track": "the rhythm",
+    "--song": "what is played",
+    "--seed": "how it is played",
+    "--kit-in": "kits, and what is written",
+    "--controls": "what is played",
+    "--plot": "kits, and what is written",
+    "--checkpoint": "the model",
+    "--out": "kits, and what is written",
+}
+EPILOG = f"""examples:
+  python inference_bar_control.py --rhythm examples/clave_taps.mid --style funk --seed 1
+  python inference_bar_control.py --rhythm examples/bass_line.mid --hits-per-bar 12,18,18,26 --voice snare=2
+  python inference_bar_control.py --rhythm examples/guitar_strum.mid --song examples/song.yaml --keep-tracks
+  python inference_bar_control.py --rhythm drums.mid --job infill --bars-anew 3-4 --num-samples 3
+
+A VALUE is one for all bars, or several with commas: one for each bar, or fewer, stretched evenly over
+the bars; '-' leaves bars to the model. What is not asked for, the model decides. Flags win over the
+control file.
+voices: {", ".join(VOICES)}
+styles: {", ".join(STYLES[:9])},
+        {", ".join(STYLES[9:])}
+"""
 FIELDS = {"voice": "voices", "voices": "voices_anew"}
 READ_WORDS = {  # of several words
     "names": names_of,
@@ -199,14 +225,17 @@ def parse_arguments(words=None):
 def build_parser():
     parser = OneLineParser(
         prog="inference_bar_control.py",
-        description="Play drums to a rhythm: any MIDI file in; a drum MIDI file, a picture and a receipt of "
+        usage="%(prog)s --rhythm MIDI [flags]",
+        description="Play drums to a rhythm: any MIDI file in; a drum MIDI file, a picture and a receipt of\n"
         "what was asked and what came out, bar by bar, into the output folder.",
-        epilog=f"Voices: {', '.join(VOICES)}. Styles: {', '.join(STYLES)}. A VALUE is one for all bars, or "
-        "several with commas: one for each bar, or fewer, stretched evenly over the bars; '-' leaves bars to "
-        "the model. What is not asked for, the model decides. Flags win over the control file.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    groups = {title: parser.add_argument_group(title) for title in dict.fromkeys(GROUPS.values())}
+    title = ""
     for flag in (*FLAGS, *OWN_FLAGS):
+        title = GROUPS.get(flag.name, title)
         metavar = {} if flag.metavar == "-" else {"metavar": flag.metavar}
         options = {"default": None, "help": flag.help, **metavar, **KINDS[flag.kind]}
-        parser.add_argument(flag.name, dest=flag.dest, **options)
+        groups[title].add_argument(flag.name, dest=flag.dest, **options)
     return parser

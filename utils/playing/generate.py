@@ -22,6 +22,8 @@ from utils.playing.rests import silent_steps, unasked
 from utils.playing.rolls import MAX_RHYTHM_STEPS, as_floats, known_cells, limits, lock_voices, read_rhythm
 from utils.warn import warn
 
+MOST_STEPS = 64 * MAX_RHYTHM_STEPS  # of all takes together, half a gigabyte
+
 
 @on_cpu
 @with_arguments_of(Dials, *CONTROLS)
@@ -157,6 +159,10 @@ def make_plan(
     steps = whole(seq_len, "seq_len")
     if (steps % 4 and meter is None) or steps > MAX_RHYTHM_STEPS:
         raise ArgumentError("seq_len", steps, f"it must be a multiple of 4 steps, {MAX_RHYTHM_STEPS} at most")
+    takes = max(dials.num_samples, dials.best_of or 1)
+    if takes * steps > MOST_STEPS:
+        rule = f"of {steps} steps at most {MOST_STEPS // steps} takes are played"
+        raise ArgumentError("best_of" if takes > dials.num_samples else "num_samples", takes, rule)
     if drums is None and dials.locked is not None:
         raise ArgumentError("lock", dials.lock, "it needs `drums`, three rolls that have these voices")
     if drums is not None and dials.locked is None:

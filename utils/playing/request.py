@@ -28,6 +28,7 @@ FOLLOW = {"literal": 1.0, "loose": 0.0, "free": None}
 MOST_FOLLOW = 2
 KINDS = *RHYTHM_KINDS, "unset"  # by their numbers
 MOST_SEED = 2**63 - 1
+MOST_TAKES = 1000  # that are played and kept, a megabyte each
 
 
 def with_arguments_of(values, *names, without=()):
@@ -74,8 +75,8 @@ class Dials:
 
     def __post_init__(self):
         number(self.temperature, "temperature", "a number above 0", above=True)
-        whole(self.num_samples, "num_samples")
-        whole(1 if self.best_of is None else self.best_of, "best_of")
+        whole(self.num_samples, "num_samples", most=MOST_TAKES)
+        whole(1 if self.best_of is None else self.best_of, "best_of", most=MOST_TAKES)
         if self.rhythm_is not in (None, *KINDS):
             raise ArgumentError("rhythm_is", self.rhythm_is, f"it must be one of {', '.join(KINDS)}")
         rule = "a number from 0, the drummer's, to 1, the rhythm's"

@@ -108,6 +108,8 @@ def test_habits_of_a_song(groups):
     hats = [(0, 0, CLOSED), (0, 4, OPEN), (0, 8, RIDE)]
     found = habits(*hats, (0, 12, SNARE), (1, 0, CLOSED), (1, 3, KICK))
     assert list(found.values()) == pytest.approx([1 / 4, 0, 2 / (4 + 2), 4 / 6])
+    apart = groups["songs"][0]  # its scored bars don't touch
+    assert np.isnan(brought.likeness(apart.real[None], apart))
     assert habits(*hats, (0, 12, RIDE))["bars with a timekeeper"] == 1 / 2
     assert habits(*hats, (0, 8, CLOSED))["bars with a timekeeper"] == 0  # two of them on one step are one
 
@@ -118,6 +120,13 @@ def test_a_pattern_counts_by_its_hits_and_a_song_as_one(groups):
     assert found["one take"]["F1"] == 1 / 2  # whatever the songs' lengths
     found = scores(groups, "own hits", lambda rhythm: rhythm.real[None] & (rhythm.pattern == "00"))
     assert found["one take"]["F1"] == pytest.approx(2 * 24 / (24 + 24 + 25))
+
+
+def test_how_many_takes_must_agree_is_learnt_from_the_other_songs(groups):
+    one, other = groups["songs"]
+    takes = np.stack([one.real, one.real & False]), np.stack([other.real, other.real | True])
+    first, second = brought.consensus([one, other], takes)  # by themselves: one take, two takes
+    assert not first.any() and second.all()
 
 
 def test_the_part_plays_each_rhythm_as_what_it_is(folder, tiny_config, monkeypatch, tmp_path):

@@ -22,12 +22,13 @@ from utils.midi.drums import inverse_mapping
 from utils.midi.read import MidiError, read_events, read_midi
 from utils.midi.timeline import Timeline
 from utils.midi.write import roll_to_midi
-from utils.playing.play import in_words
+from utils.playing.play import meters_in_words
 
 ODD_BYTES = [0, 1, 2, 3, 8, 36, 100, 127, 128, 129, 0x90, 0x99, 0xB9, 0xC9, 0xF0, 0xF7, 0xF8, 254, 255]
 ODD_NUMBERS = [0, 1, 5, 6, 7, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF]
 
 fuzzed = settings(derandomize=True, database=None)
+TIMES = int(os.environ.get("FUZZ", "1"))  # how many times as many examples
 
 
 def number(value):
@@ -177,13 +178,13 @@ def check_process_midi(path, data):
         assert 0 <= vel.min() and vel.max() <= 1 and -0.5 <= timeoffset.min() and timeoffset.max() < 0.5
 
 
-@settings(fuzzed, max_examples=200)
+@settings(fuzzed, max_examples=200 * TIMES)
 @given(built)
 def test_process_midi_reads_or_names_what_is_built_of_odd_parts(tmp_path_factory, data):
     check_process_midi(tmp_path_factory.getbasetemp() / "built.mid", data)
 
 
-@settings(fuzzed, max_examples=400)
+@settings(fuzzed, max_examples=400 * TIMES)
 @given(st.integers(0, 10**6))
 def test_process_midi_reads_or_names_a_mutated_file(tmp_path_factory, real_files, seed):
     path = tmp_path_factory.getbasetemp() / "mutated.mid"
@@ -205,7 +206,7 @@ def own_notes_of(file, factor, later):
                 yield number, tick, status, pitch, velocity
 
 
-@settings(fuzzed, max_examples=300)
+@settings(fuzzed, max_examples=300 * TIMES)
 @given(st.one_of(built, st.integers(0, 10**6)), st.booleans())
 def test_drums_beside_any_file_are_written_whole_or_the_file_is_named(
     tmp_path_factory, real_files, data, lead_in
@@ -338,6 +339,26 @@ def test_a_clock_that_no_file_may_have_is_not_kept(tmp_path):
     assert read_midi(tmp_path / "both.mid").tick.tolist() == [60]
 
 
+@pytest.mark.parametrize(
+    "clock, kept",
+    [
+        (b"\x60\0\0\0\0", True),
+        (b"\x77\x3b\x3b\x1d\x63", True),
+        (b"\x78\0\0\0\0", False),
+        (b"\x80\0\0\0\0", False),
+        (b"\0\x3c\0\0\0", False),
+        (b"\0\0\x3c\0\0", False),
+        (b"\0\0\0\x1e\0", False),
+        (b"\0\0\0\0\x64", False),
+        (b"\0\0\0\0", False),
+    ],
+)
+def test_a_film_time_that_no_clock_shows_is_dropped(clock, kept):
+    """Other readers refuse all of such a file."""
+    file = read_events(header() + track(meta(0x54, clock), HIT, END))
+    assert [raw for _, raw in file.tracks[0].metas(0x54)] == [clock] * kept and bool(file.dropped) != kept
+
+
 def test_a_tempo_of_zero_is_none():
     assert read_midi(header() + track(HIT, meta(0x51, b"\0\0\0"), meta(0x51, b"\7\xa1\x20"))).tempos == [
         (60, 120.0)
@@ -367,4 +388,4 @@ def test_messages_stay_short_whatever_the_file_holds(tmp_path):
         process_midi(path, track="y")
     assert len(str(error.value)) < 2000
     odd = Timeline(480, meters=tuple((n, n, 4) for n in range(200)))
-    assert in_words(odd.meters_within(10)) == "0/4, 1/4, 2/4, 3/4, 4/4, ..."
+    assert meters_in_words(odd.meters_within(10)) == "0/4, 1/4, 2/4, 3/4, 4/4, ..."

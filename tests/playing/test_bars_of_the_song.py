@@ -31,7 +31,6 @@ from tests.helpers.model_batches import small_model
 from utils.midi.drums import VOICES
 from utils.midi.read import read_midi
 from utils.midi.timeline import Timeline
-from utils.playing.plots import draw_result
 
 STEP = 120  # ticks
 # name -> meters by the number of the bar that they begin with, and the beats of all bars
@@ -237,14 +236,3 @@ def test_a_jam_goes_round_the_bars_of_its_meter(tmp_path, model):
     assert next(bars)[0].shape[1] == 12
     alone = Jam(meter="3/4,2/4", model=model, seed=1)
     assert [next(alone)[0].shape[1] for _ in range(3)] == [12, 8, 12]
-
-
-def test_lines_of_a_picture_are_to_one_scale_however_long_their_bars_are(tmp_path, model):
-    rolls = [torch.zeros(1, 8 * 12 + 2 * 20, 9) for _ in range(3)]
-    take = Take(rolls, meter=["3/4"] * 8 + ["5/4"], model=model)
-    figure = draw_result(None, [roll[0] for roll in rolls], None, take.receipt, "")
-    above, below = figure.axes[1], figure.axes[5]
-    steps = [axis.get_xlim()[1] - axis.get_xlim()[0] for axis in (above, below)]
-    assert steps == [96.5, 40.5]
-    assert below.get_position().width / above.get_position().width == pytest.approx(40 / 96)
-    assert [label.get_text() for label in figure.axes[7].get_xticklabels()] == ["bar 9", "bar 10"]

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.midi.find_drums import drum_notes, first_few, parts_of
+from utils.checks import first_few
+from utils.midi.find_drums import drum_notes, parts_of
 from utils.midi.timeline import Timeline
 
 ALL = "all"  # the word for every track, its drums too

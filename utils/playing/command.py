@@ -9,7 +9,6 @@ from utils.checks import ArgumentError, within
 from utils.device import pick_device
 from utils.get_model import SHIPPED, load_model
 from utils.midi.hearing import list_tracks
-from utils.midi.sound import find_fluidsynth
 from utils.playing.arguments import FLAGS, OWN_FLAGS
 from utils.playing.play import perform
 from utils.playing.request import Request
@@ -27,8 +26,8 @@ def run(arguments):
     try:
         request = request_of(arguments, given)
         check_folder(Path(arguments.out).parent if is_midi(arguments.out) else arguments.out)
-        if arguments.wav:
-            find_fluidsynth()
+        if request.soundfont is not None and not arguments.wav:
+            raise ArgumentError("soundfont", None, "it goes with --wav", "")
         model = load_model(arguments.checkpoint or SHIPPED, pick_device(arguments.device))
         takes = perform(request, model, say=print)
     except ArgumentError as error:

@@ -14,7 +14,7 @@ from utils.playing.generate import batch_of, in_eval_mode, make_plan
 from utils.playing.request import Dials, with_arguments_of
 from utils.playing.rolls import MAX_RHYTHM_STEPS, as_floats, beat_of, drum_rolls, looped, read_rhythm, three
 
-RULES = "at_most", "playable", "lock"
+RULES = "at_most", "playable", "lock", "feel"
 ANEW = "drums", "lock", "meter"  # what the rhythm starts anew with
 NO_RHYTHM = None, None, None
 
@@ -69,20 +69,19 @@ class Jam:
     @on_cpu
     def __next__(self):
         with in_eval_mode(self.model):
-            bar = self.stream.next_grid()
+            number, bar = self.stream.next_bar, self.stream.next_grid()
             if bar != self.bar:
-                self.bar, self.controls = (
-                    bar,
-                    self._controls(self.asked, self.dials, bar, self.stream.grid.even),
-                )
-            rules = {name: self.controls[name] for name in ("forbid", "limit")}
-            return self.stream.bar(controls_of(self.controls), **rules)
+                even = self.stream.grid.even
+                self.bar, self.controls = bar, self._controls(self.asked, self.dials, bar, even)
+            forbid = self.controls["forbid"] | self.silent[self.stream.grid.steps_of(number), None]
+            drums = self.stream.bar(controls_of(self.controls), forbid, self.controls["limit"])
+            return replace(self.feel, feel=self.felt)(drums, number)
 
     @on_cpu
     def change(self, rhythm=(), **changes):
         """From the next bar on: a new rhythm (onset, vel, timeoffset), which starts at its first bar, or None
-        for none; density, intensity, instrument, style; at_most, playable; drums, lock and meter, with which
-        the rhythm starts anew. What is not named stays as it is."""
+        for none; density, intensity, instrument, style; at_most, playable, feel; drums, lock and meter, with
+        which the rhythm starts anew. What is not named stays as it is."""
         names = *CONTROLS, *RULES, *ANEW
         for name in changes.keys() - {*names}:
             rule = f"can't be changed; it must be rhythm, {', '.join(dict.fromkeys(names))}"
@@ -97,13 +96,13 @@ class Jam:
         controls = self._controls(asked, dials, bar, grid.even)
         if heard_anew:
             self._hear(rolls, grid, asked["drums"], dials)
-        self.asked, self.bar, self.controls = asked, bar, controls
+        self.asked, self.bar, self.controls, self.felt = asked, bar, controls, dials.felt
 
     def _controls(self, asked, dials, bar, even):
         """Of one bar, a BarGrid. even: whether it is as long as all others."""
         curves = {name: self._curve(asked[name], name, bar.n_steps, even) for name in CONTROLS}
         dials = replace(dials, **{name: asked[name] for name in RULES} | {"lock": None})
-        inputs = self._inputs(dials, bar, NO_RHYTHM, curves)
+        inputs, _ = self._plan(dials, bar, NO_RHYTHM, curves)
         return inputs["controls"] | {"forbid": inputs["forbid"], "limit": inputs["limit"]}
 
     def _curve(self, value, name, steps, even):
@@ -142,18 +141,18 @@ class Jam:
                 raise ArgumentError("drums", None, rule, found)
         n_bars *= again // steps
         grid = lines.round_again(steps, n_bars).of_bars(n_bars)
-        return looped([roll[:steps] for roll in rolls], again), grid
+        return looped([roll[:steps] for roll in rolls], again) if reach else NO_RHYTHM, grid
 
     def _hear(self, rolls, grid, drums, dials):
         """Give the stream whole bars of the rhythm and the locked voices."""
-        if rolls is None:
-            self.stream.set_rhythm(None, grid=grid)
-            return
-        inputs = self._inputs(dials, grid, rolls, {}, drums=drums)
-        heard = (inputs[name] for name in ("rhythm", "use_context", "use_latent", "known", "rhythm_is"))
+        inputs, plan = self._plan(dials, grid, rolls or NO_RHYTHM, {}, drums=drums)
+        names = ("rhythm", "use_context", "use_latent", "known", "rhythm_is")
+        heard = {"rhythm": None} if rolls is None else {name: inputs[name] for name in names}
         with in_eval_mode(self.model), few_threads(grid.n_steps * dials.num_samples, self.device):
-            self.stream.set_rhythm(*heard, grid)
+            self.stream.set_rhythm(**heard, grid=grid)
+        self.feel, self.silent = plan.feel, plan.silent.to(self.device)
 
-    def _inputs(self, dials, grid, *asked, **more):
+    def _plan(self, dials, grid, *asked, **more):
+        """The inputs of a Plan, for all versions, and the Plan."""
         plan = make_plan(self.model, dials, grid.n_steps, *asked, grid_of=lambda steps: grid, **more)
-        return batch_of(plan.inputs, dials.num_samples, self.device)
+        return batch_of(plan.inputs, dials.num_samples, self.device), plan

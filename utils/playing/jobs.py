@@ -20,7 +20,7 @@ from utils.checks import ArgumentError, check_keys, number, whole
 from utils.device import on_cpu
 from utils.get_model import given_model
 from utils.midi.drums import N_VOICES, voice_index
-from utils.midi.read import rhythm_roll
+from utils.midi.read import MAX_BARS, rhythm_roll
 from utils.playing.arguments import JOBS
 from utils.playing.bar_lines import BarLines
 from utils.playing.generate import batch_of, draw, in_eval_mode, make_plan
@@ -57,7 +57,7 @@ def infill(drums, *, bars=None, steps=None, voices=None, lock=(), **playing):
 
 def continue_drums(drums, bars, *, lock=(), **playing):
     """Go on for so many bars from where the drums, whole bars, end. Returns the drums and what follows."""
-    return _play("continue", drums, {"bars": whole(bars, "bars")}, lock=lock, **playing)
+    return _play("continue", drums, {"bars": whole(bars, "bars", most=MAX_BARS)}, lock=lock, **playing)
 
 
 def vary(drums, strength, *, lock=(), seed=None, **playing):
@@ -189,7 +189,8 @@ def _continue(drums, lines, dials, bars=None):
     if grid.missing:
         rule = f"to go on from them they must be whole bars, the last one of {grid.lengths[-1]}"
         raise ArgumentError("drums", None, rule, f"{grid.n_steps} steps")
-    steps = lines.of_bars(grid.n_bars + (grid.n_bars if bars is None else bars)).n_steps
+    bars = whole(grid.n_bars if bars is None else bars, "bars", most=MAX_BARS - grid.n_bars)
+    steps = lines.of_bars(grid.n_bars + bars).n_steps
     return Layout(steps, (torch.arange(steps) < grid.n_steps)[:, None].expand(steps, N_VOICES))
 
 
@@ -205,7 +206,7 @@ def _vary(drums, lines, dials, strength=0.5):
 
 def _interpolate(drums, lines, dials, second, bars, second_lines=None):
     """second_lines: the BarLines of the second drums, where they have others."""
-    bars = whole(bars, "bars")
+    bars = whole(bars, "bars", most=MAX_BARS)
     both = (drums, lines), (drum_rolls(second, "second", beat=1), second_lines or lines)
     ends = [_gist(rolls, lines.model, own.of_steps(len(rolls[0]))) for rolls, own in both]
     ends = [latent[:, torch.arange(bars) % latent.shape[1]] for latent in ends]

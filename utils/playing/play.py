@@ -4,6 +4,9 @@ import os
 from math import ceil
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from model.controls import CONTROLS
 from utils.checks import ArgumentError, whole
 from utils.device import on_cpu
@@ -17,9 +20,10 @@ from utils.midi.tracks import ALL
 from utils.playing.arguments import JOBS
 from utils.playing.bar_lines import BarLines
 from utils.playing.controls import to_model_units
-from utils.playing.generate import draw
+from utils.playing.generate import Told, draw
 from utils.playing.jobs import LAYOUTS, plan_layout
 from utils.playing.request import Request, with_arguments_of
+from utils.playing.rests import in_words, unasked
 from utils.playing.rolls import MAX_RHYTHM_STEPS, beat_of, drum_rolls
 from utils.playing.takes import check_written, takes_of
 from utils.playing.wishes import WISHES
@@ -50,13 +54,18 @@ def play(rhythm=None, *, num_samples=None, model=None, **asked):
     rhythm_is: what the rhythm is, see `generate`; None: as the file tells, of which most notes are drums, or
         one or two pitches that are struck (hands), or neither (a part).
     track, kit_in: how the file is heard, see process_midi. shift: sixteenths by which all of it is moved
-        first: -1 for a file that lies one late. kit_out, keep_tracks, replace_drums, lead_in: how the take is
-        written, see convert_to_midi; a job replaces the drums that it is given. tempo: beats per minute;
-        None: tempo map and meters of the file, or 120.
+        first: -1 for a file that lies one late. kit_out, keep_tracks, replace_drums, lead_in, count_in: how
+        the take is written, see convert_to_midi; a job replaces the drums that it is given. tempo: beats per
+        minute; None: tempo map and meters of the file, or 120. Where the model hears no timing, it plays the
+        tighter, in steps, the slower it is. soundfont: a .sf2 file for the sound of the take.
     model: None: the one built last or, where there is none, that of checkpoints/drummer.pt. seed: the same
         one gives the same drums; None: a new one, which is on the receipt.
     num_samples: None: one Take is returned; a number: a list of so many, the one that obeys best first, no
         two alike. best_of: of how many they are the best. What else `generate` takes by keyword is as there.
+
+    Where a rhythm begins with a bar of silence or more, the drums wait for its first note. To drums and hands
+    that are followed literally they also rest where these do, for a bar or more; to a part they go on, unless
+    stops=True, which makes them rest where no note of it sounds.
 
     Raises ValueError naming the argument, the value and the rule.
     """
@@ -71,18 +80,24 @@ def perform(request, model, say=lambda line: None):
     is checked and nothing is played yet. Raises ArgumentError, or ValueError naming a file."""
     file = moved(request.file, request.shift) if request.shift else request.file
     written = {"tempo": request.tempo, "source": file if request.tempo is None else None}
-    written |= {"keep_tracks": request.keep_tracks, "lead_in": request.lead_in}
+    written |= {name: getattr(request, name) for name in ("keep_tracks", "lead_in", "count_in")}
     written["replace_drums"] = replaced_drums(request)
-    check_written(request.kit_out, **written)
+    check_written(request.kit_out, request.soundfont, **written)
     heard = Heard(request, model)
     plan, asked, grid = lay_out(request, heard, model)
     for line in heard.lines_on(request, grid, model.told_kind):
         say(line)
+    if quiet := in_words(plan.silent, plan.grid):
+        say(f"  the drums rest with the rhythm in bars {quiet}")
     name = "take" if request.file is None else Path(request.file).stem
     about = {"asked": asked, "rhythm": heard.rhythm, "model": model, "seed": request.seed}
     more = {"job": request.job, "beat": request.beat, "shift": request.shift}
     about |= {"dials": request.turned() | {word: more[word] for word in filter(request.is_given, more)}}
-    about |= {"kit": request.kit_out, "meter": heard.lines.timeline}
+    if request.job != "tap" and plan.inputs["known"] is not None:
+        about["anew"] = ~plan.inputs["known"]["known_onset"][: grid.n_steps]
+    if request.laid_song is not None:
+        about["sections"] = request.laid_song.sections
+    about |= {"kit": request.kit_out, "soundfont": request.soundfont, "meter": heard.lines.timeline}
     return takes_of([roll[:, : grid.n_steps] for roll in draw(plan)], name, **about, **written)
 
 
@@ -101,16 +116,16 @@ class Heard:
     """What is heard of a request's files and rolls: rhythm; drums, those that a job or a lock needs; second,
     those to which interpolate leads: each three rolls (1, T, 9), or None.
 
-    file: the HeardFile, or None. lines: the BarLines of what is played, those of the file unless meter or
-    pickup say otherwise; second_lines: those of second. own_steps: how many steps the rhythm has, up to the
-    bar line on which its notes end; steps: how many are played to it.
+    file: the HeardFile, or None; held (T,): on which steps its notes sound. lines: the BarLines of what is
+    played, those of the file unless meter or pickup say otherwise; second_lines: those of second. own_steps:
+    how many steps the rhythm has, up to the bar line on which its notes end; steps: how many are played.
     """
 
     def __init__(self, request, model):
         is_tap, bars_of = request.job == "tap", {"pickup": request.pickup}
         bars_of["meter"] = BarLines.checked(model, request.meter)
         self.rhythm, self.drums, self.second = request.rhythm, request.drums, request.second
-        self.file, self.own_steps = None, 0
+        self.file, self.held, self.own_steps = None, None, 0
         self.lines = self.second_lines = BarLines(model, Timeline().in_meter(**bars_of))
         if request.file is not None:
             self._hear_file(request, model, bars_of | {"shift": request.shift})
@@ -137,6 +152,7 @@ class Heard:
             last, most = ceil(self.file.timeline.bars_until(self.file.end)), f"at most {MAX_BARS} are played"
             raise ValueError(f"{request.file}: its last note ends in bar {last}; {most}")
         self.rhythm = rhythm_of(self.file, *how)
+        self.held = self.file.held(self.rhythm[0].shape[1], how[0])
         if self.drums is None and not (request.job == "tap" and request.locked is None):
             self.file = hear(request.file, request.track, True, **bars_of)
             self.drums = drums_of(self.file, *how)
@@ -144,7 +160,11 @@ class Heard:
     def _measure(self, n_bars, song, is_tap):
         """How many steps are played: of so many bars, or of a song, or as many as the rhythm has."""
         if song is not None:
-            n_bars, (self.lines, self.rhythm) = len(song), song.laid(self.lines, self.rhythm, self.own_steps)
+            held = [] if self.held is None else [torch.from_numpy(self.held)[None, :, None]]
+            rolls = None if self.rhythm is None else [*self.rhythm, *held]
+            n_bars, (self.lines, rolls) = len(song), song.laid(self.lines, rolls, self.own_steps)
+            self.rhythm = None if rolls is None else rolls[:3]
+            self.held = rolls[3][0, :, 0].numpy() if held else None
         self.steps = self.own_steps if n_bars is None else self.lines.of_bars(n_bars).n_steps
         if is_tap and not self.steps:
             raise ArgumentError("bars", n_bars, "without a rhythm it must say how many bars are played")
@@ -172,9 +192,21 @@ class Heard:
         return self.lines if self.file is not None or self.lines.timeline != Timeline() else None
 
     @property
-    def told(self):
+    def kind(self):
         """What the file says that the rhythm is; None without one."""
         return None if self.file is None else self.file.kind()
+
+    def told(self, request, steps, silent):
+        """What is known of the rhythm, and of the tempo of so many steps: Told. silent: whether the rhythm is
+        not heard."""
+        bpm = None if request.tempo is None else np.full(steps, request.tempo)
+        if bpm is None and self.file is not None:
+            ticks = np.arange(steps) * self.file.timeline.tpq / self.lines.model.steps_per_beat
+            bpm = self.file.timeline.bpm_of(ticks)
+        if silent:
+            return Told(bpm=bpm)
+        waits = request.job == "tap" and bool((torch.as_tensor(self.rhythm[0]) > 0).any())
+        return Told(self.kind, self.held, bpm, waits)
 
     def lines_on(self, request, grid, told_kind=False):
         """How the input was taken, in words. grid: the BarGrid of what is played. told_kind: whether the
@@ -185,7 +217,7 @@ class Heard:
         own = BarLines(self.lines.model, self.file.timeline).of_steps(own)
         length = f"{own} bars at {self.file.timeline.bpm()} bpm; playing {grid}"
         tell = told_kind and request.job == "tap"
-        kind = f", heard as {request.rhythm_is or self.told}" if tell else ""
+        kind = f", heard as {request.rhythm_is or self.kind}" if tell else ""
         what = f", {self.file.what}" if self.file.what else ""
         yield f"{request.file}{what}: {length}, seed {request.seed}{kind}"
         yield from (f"  {remark}" for remark in (*self.file.remarks, *self._remarks(request, grid.n_steps)))
@@ -196,16 +228,16 @@ class Heard:
         beat, longest = self.lines.model.steps_per_beat, self.lines.model.longest_bar
         meters = self.lines.timeline.meters_within(n_steps, beat)
         if meters != [(4, 4)]:
-            yield f"meter: {in_words(meters)}"
+            yield f"meter: {meters_in_words(meters)}"
         if misfits := self.lines.misfits(n_steps):
             rule = f"2 to {longest} whole sixteenths long, as this model plays them"
-            yield f"bars of {in_words(misfits)} are read as the nearest that are {rule}"
+            yield f"bars of {meters_in_words(misfits)} are read as the nearest that are {rule}"
         beside = request.keep_tracks and replaced_drums(request) is False
         if beside and self.file.midi.is_drum[self.file.midi.track].any():
             yield "its own drums are kept too, and sound beside the new ones; --replace-drums drops them"
 
 
-def in_words(meters):
+def meters_in_words(meters):
     shown = [f"{numerator}/{denominator}" for numerator, denominator in meters[:5]]
     return ", ".join(shown + ["..."] * (len(meters) > 5))
 
@@ -230,7 +262,8 @@ def lay_out(request, heard, model):
     else:
         curves = song.curves(grid, model.normalize_factor)
         known = song.crashes(rhythm, grid, request.follow) or known
-    more = {"known": known, "latent": request.latent, "told": None if silent else heard.told}
+    more = {"known": known, "latent": request.latent, "told": heard.told(request, layout.steps, silent)}
     more |= {"grid_of": heard.bars and heard.bars.of_steps}
     plan = plan_layout(request.job, layout, drums, model, request, rhythm, curves, **more)
-    return plan._replace(fresh=() if song is None else song.fresh), asked, grid
+    plan = plan._replace(fresh=() if song is None else song.fresh)
+    return plan, unasked(asked, plan.silent, plan.grid), grid

@@ -170,16 +170,17 @@ def distance_from_request(take, asked, rhythm_onset, grid):
     takes are equal in that, the share of the taps without a hit and that of the hits off the taps.
 
     The rhythm comes second because nearly every take answers nearly every tap, whereas numbers that a person
-    gave are a wish. Where no numbers are given, it is the share of the taps without a hit and how much of a
-    groove is missing.
+    gave are a wish. How much of a groove is missing comes last; where no numbers are given, it counts as the
+    taps without a hit do.
     """
     onset, vel = (roll.cpu().numpy() for roll in take[:2])
     miss = [*misses(asked, measure(onset, vel, grid)).values()]
-    tap = tap_of(onset, rhythm_onset)
-    unanswered = np.nansum([1 - tap["share answered"]])
+    tap, missing = tap_of(onset, rhythm_onset), groove_missing(groove_of(onset, grid, asked["style"]), asked)
+    unanswered = np.nan_to_num(1 - tap["share answered"])
     if not miss:
-        return 0.0, round(float(unanswered + groove_missing(groove_of(onset, grid, asked["style"]))), 9)
-    return round(float(np.mean(miss)), 9), round(float(unanswered + np.nan_to_num(tap["share off"])), 9)
+        return 0.0, (round(float(unanswered + missing), 9), 0.0)
+    off = np.nan_to_num(tap["share off"])
+    return round(float(np.mean(miss)), 9), (round(float(unanswered + off), 9), round(missing, 9))
 
 
 def _content(take, onsets_known):

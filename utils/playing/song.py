@@ -4,7 +4,7 @@ examples/song.yaml shows what a song file looks like. A song ends up as what is 
 """
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -21,6 +21,7 @@ from utils.playing.rolls import KNOWN, ROLLS
 from utils.playing.wishes import (
     FOUR_FOUR,
     WISHES,
+    Room,
     Wish,
     ask,
     check_mapping,
@@ -50,18 +51,20 @@ CRASH = voice_index("crash")
 class Song:
     """What is asked of a song. sections: [(name, bars)] in the order they are played. asked: Bars. half,
     crash (bars,) bool: bars whose second half alone is a fill, and that begin with a crash after one. loops:
-    whether a rhythm that is shorter comes round again; otherwise the model goes on by itself. dials: follow,
-    guidance and temperature of the first of the sections' beats that says them, for all of the song. fresh:
-    bars, from 0, at which `play` begins anew: where a beat begins, lest it goes on in the phase of a sparse
-    section before it."""
+    whether a rhythm that is shorter comes round again; otherwise the model goes on by itself. source,
+    values: the file, or "song", and what stands in it. dials: follow, guidance and temperature of the first
+    of the sections' beats that says them, for all of the song. fresh: bars, from 0, at which `play` begins
+    anew: where a beat begins, lest it goes on in the phase of a sparse section before it."""
 
     sections: list
     asked: Bars
     half: np.ndarray
     crash: np.ndarray
     loops: bool
-    dials: dict = field(default_factory=dict)
-    fresh: tuple = ()
+    source: str
+    values: dict
+    dials: dict
+    fresh: tuple
 
     def __len__(self):
         return self.asked.n_bars
@@ -83,11 +86,17 @@ class Song:
         dials |= {} if follow is None else {"follow": follow}
         lines, rhythm = self.laid(BarLines.in_meter(model, meter), rhythm)
         grid = lines.of_bars(len(self))
+        song = self.for_bars(grid)
         arguments = {f"piano_roll_{part}": roll for part, roll in zip(ROLLS, rhythm)}
-        arguments |= self.curves(grid, model.normalize_factor)
+        arguments |= song.curves(grid, model.normalize_factor)
         arguments |= {"masks": None, "seq_len": grid.n_steps, "model": model} | dials
         arguments |= {} if meter is None else {"meter": lines.timeline}
-        return arguments | {"known": self.crashes(rhythm, grid, dials["follow"])}
+        return arguments | {"known": song.crashes(rhythm, grid, dials["follow"])}
+
+    def for_bars(self, grid):
+        """The same Song, of the bars of a BarGrid."""
+        with within(self.source):
+            return _laid_out(self.source, self.values, Room.of(grid))
 
     def laid(self, lines, rhythm, n_steps=0):
         """The BarLines of the song to a rhythm in these BarLines, and its rolls (1, T, 9), or None; where it
@@ -147,11 +156,12 @@ def read_song(song):
 def lay_out_song(song, room=FOUR_FOUR):
     """read_song for bars of this Room."""
     values = song if isinstance(song, dict) else read_mapping(song, SONG_KEYS)
-    with within("song" if values is song else song):
-        return _laid_out(check_mapping(values, SONG_KEYS), room)
+    with within(name := "song" if values is song else song):
+        return _laid_out(name, check_mapping(values, SONG_KEYS), room)
 
 
-def _laid_out(song, room):
+def _laid_out(source, song, room):
+    """The Song of what stands in `source`."""
     sections = _ordered(song)
     total = sum(bars for _, _, bars in sections)
     if total > MAX_BARS:
@@ -173,7 +183,8 @@ def _laid_out(song, room):
     with within("arc"):
         _bend(asked, check_mapping(song.get("arc") or {}, ARC_KEYS), room)
     names = [(name, bars) for name, _, bars in sections]
-    laid = Song(names, asked, *np.zeros((2, total), bool), song.get("rhythm") == "loop", dials, tuple(fresh))
+    flags = np.zeros((2, total), bool)
+    laid = Song(names, asked, *flags, song.get("rhythm") == "loop", source, song, dials, tuple(fresh))
     end = 0
     for name, section, bars in sections:
         end += bars

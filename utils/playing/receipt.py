@@ -171,16 +171,14 @@ def distance_from_request(take, asked, rhythm_onset, grid):
 
     The rhythm comes second because nearly every take answers nearly every tap, whereas numbers that a person
     gave are a wish. How much of a groove is missing comes last; where no numbers are given, it counts as the
-    taps without a hit do.
+    taps without a hit do, and hits off the taps come last.
     """
     onset, vel = (roll.cpu().numpy() for roll in take[:2])
     miss = [*misses(asked, measure(onset, vel, grid)).values()]
     tap, missing = tap_of(onset, rhythm_onset), groove_missing(groove_of(onset, grid, asked["style"]), asked)
-    unanswered = np.nan_to_num(1 - tap["share answered"])
-    if not miss:
-        return 0.0, (round(float(unanswered + missing), 9), 0.0)
-    off = np.nan_to_num(tap["share off"])
-    return round(float(np.mean(miss)), 9), (round(float(unanswered + off), 9), round(missing, 9))
+    unanswered, off = np.nan_to_num([1 - tap["share answered"], tap["share off"]])
+    rest = (unanswered + off, missing) if miss else (unanswered + missing, off)
+    return round(float(np.mean(miss)) if miss else 0.0, 9), tuple(round(float(part), 9) for part in rest)
 
 
 def _content(take, onsets_known):

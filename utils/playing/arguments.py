@@ -72,6 +72,17 @@ def parse_guidance(words):
     return {controls[look_up(name, names, "control of --guidance")]: number for name, number in given.items()}
 
 
+def parse_feel(words):
+    """Words "0.7", or "timing=0.5 velocity=0.8", as `generate` takes feel."""
+    rule = "it must be a number from 0 to 1, or read timing=0.5 velocity=0.8, or one of them"
+    try:
+        if len(words) == 1 and "=" not in words[0]:
+            return float(words[0])
+        return {name.lower(): float(share) for name, share in _named(words, "feel", rule).items()}
+    except ValueError:
+        raise ArgumentError("feel", " ".join(words), rule) from None
+
+
 def _named(words, argument, rule):
     """name=value name=value... as a dict of text."""
     text = " ".join(words)
@@ -113,6 +124,12 @@ as style=3 hits-per-bar=2 velocity=1 voice=2 (default: 1.5)
 up to 2; free: not at all (default: literal)
 --rhythm-is KIND text | drums; hands: taps, something of everything; part: to be played to, as a bass; \
 unset (default: as the file tells)
+--timing X float | how much of the rhythm's own timing the drums have: 0, the drummer's, to 1, the rhythm's \
+(default: by what the rhythm is)
+--accents X float | the same of its loudness
+--feel X|NAME=X feel | 0: on the grid, each voice of a bar equally loud; 1: as played; for one of them \
+timing=0.5 or velocity=0.8 (default: 1)
+--stops - switch | the drums rest where the rhythm rests for a bar or more, also to a part
 --num-samples N int | how many versions, the best first (default: 1)
 --best-of N int | play so many, and keep those that come nearest to what was asked (default: 1)
 --kit-in KIT text | which keys are which voice where the rhythm is drums: gm, roland_td, or a YAML file, see \
@@ -120,11 +137,13 @@ examples/kit.yaml (default: gm and roland_td alike)
 --kit-out KIT text | the kit to play on, the same way (default: gm)
 --keep-tracks - switch | write the rhythm's tracks beside the drums
 --lead-in - switch | begin a bar later, so that hits just before the first beat stay there
+--count-in - switch | count the drums in on the closed hat, in a bar of its own where they begin at once
+--soundfont SF2 text | what --wav sounds like (default: a General MIDI soundfont)
 """
 OTHER_FLAGS = """
 --controls YAML text | a control file, see examples/controls.yaml
 --plot - plot | a picture of the piano roll with what was asked and what came out (default)
---wav - switch | also as sound, where FluidSynth is installed
+--wav - switch | also as sound: the drums and, with --keep-tracks, the music that they are played to
 --checkpoint PT text | the model (default: checkpoints/drummer.pt)
 --device NAME device | cpu, cuda, cuda:1, mps, or auto (default)
 --out FOLDER out | for RHYTHM_1.mid, .json, .png, ..., which are replaced if there (default: output)
@@ -156,7 +175,12 @@ styles: {", ".join(STYLES[:9])},
         {", ".join(STYLES[9:])}
 """
 FIELDS = {"voice": "voices", "voices": "voices_anew"}
-READ_WORDS = {"names": names_of, "voices": parse_voices, "guidance": parse_guidance}  # of several words
+READ_WORDS = {  # of several words
+    "names": names_of,
+    "voices": parse_voices,
+    "guidance": parse_guidance,
+    "feel": parse_feel,
+}
 KINDS = {  # options of argparse
     "text": {},
     "needed": {"required": True},

@@ -25,6 +25,7 @@ from utils.playing.takes import Take
 from utils.studio.notes import MOST_BARS, hits_of, rolls_of
 from utils.studio.words import FIELDS, command_of, read_fields
 
+BAR = 16  # steps, by which hits per bar are counted
 PARTS = {"rhythm", "drums", "second", "fields"}  # of a message to play
 
 
@@ -37,7 +38,12 @@ def about(model):
         for flag in FLAGS
         if flag.dest in FIELDS
     ]
-    knows = [control.wish for name, control in NUMBERS.items() if name in model.controls]
+    wishes = [
+        {"wish": control.wish, "unit": control.unit, "least": control.fewest}
+        | {"most": control.units(BAR) * control.highest}
+        for name, control in NUMBERS.items()
+        if name in model.controls and control.width is None
+    ]
     return {
         "voices": VOICES,
         "styles": STYLES,
@@ -45,7 +51,7 @@ def about(model):
         "kinds": KINDS if model.told_kind else [],
         "jobs": {name: job.does for name, job in JOBS.items()},
         "flags": flags,
-        "knows": knows,
+        "wishes": wishes,
         "checkpoint": checkpoint_of(model),
         "most_bars": MOST_BARS,
         "most_bytes": MAX_BYTES,

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 
 from model.bars import LONGEST_BAR, BarGrid
 from model.batch_bars import BatchGrid
-from model.controls import CONTROLS, controls_of
+from model.controls import CONTROLS, PHRASE, UNSET_PHRASE, controls_of
 from model.heads import hit_index
 from model.loss import count_tokens
 from utils.corpus import augment, rhythms
@@ -30,10 +30,10 @@ from utils.corpus.cache import decode, grid_of, windows
 from utils.corpus.drops import RHYTHM_KEYS, drop_controls, drop_rhythm, shift_loudness
 from utils.corpus.meters import SILENT, change_meter
 from utils.corpus.tasks import known_cells
-from utils.midi.drums import N_VOICES, RHYTHM_CHANNEL, STYLE_NONE
+from utils.corpus.vary import simplify, vary_target
+from utils.midi.drums import N_VOICES, RHYTHM_CHANNEL
 
 ABOUT_RHYTHM = (*RHYTHM_KEYS, "rhythm_is")
-STEPS_PER_BAR = 16  # of 4/4
 _ORDER, _BATCH, _NOISE = 0, 1, 2  # tags of the streams of random numbers
 
 
@@ -90,27 +90,34 @@ class DrumBatches(Dataset):
         chosen = self._windows_of(n)
         rng = np.random.default_rng([self.seed, n, _BATCH]) if self.augment else None
         varied = self.augment and (self.plain_from is None or n < self.plain_from)
-        clips, grids = zip(*(self._clip(window, rng if varied else None) for window in chosen))
-        rolls, style, bpm = collate(clips, self.n_steps), self.style[chosen], self.bpm[chosen]
+        clips, grids, phrases = zip(*(self._clip(window, rng if varied else None) for window in chosen))
+        *rolls, mask = collate(clips, self.n_steps)
+        rolls, style, bpm = [*rolls, np.stack(phrases)], self.style[chosen], self.bpm[chosen]
         if self.augment and rng.random() < self.data.halves:
-            *rolls, grids = augment.halves(*rolls, grids)
+            *rolls, mask, grids = augment.halves(rolls, mask, grids)
             style, bpm = style.repeat(2), bpm.repeat(2)
-        return make_batch(*rolls, style, self.data, self.cache.normalize_factor, rng, varied, grids, bpm)
+        *rolls, phrase = rolls
+        factor = self.cache.normalize_factor
+        return make_batch(*rolls, mask, style, self.data, factor, rng, varied, grids, bpm, phrase)
 
     def _clip(self, window, rng):
-        """The hits of a window as the cache stores them, vel and offset (t, V), and the BarGrid of a window's
-        n_steps: its own bars, and others after them."""
+        """The hits of a window as the cache stores them, vel and offset (t, V), the BarGrid of a window's
+        n_steps: its own bars, and others after them; and their place in the phrase (n_steps,), where the
+        performance is a beat and the bars are in their order."""
         chance = self.data.augmentation
         steps = slice(self.start[window], self.start[window] + self.length[window])
         file = self.cache.files[self.file[window]]
         own, start = grid_of(file), steps.start - file["start"]
         first, last = np.searchsorted(own.lines, (start, start + self.length[window]))
         grid = own.cut(first, last).up_to(self.n_steps)
+        phrase = (first + grid.index.bar) % PHRASE
+        unknown = np.full_like(phrase, UNSET_PHRASE)
+        phrase = unknown if file["beat_type"] == "fill" else phrase
         if rng is not None and rng.random() < chance.bar_shuffle:
-            steps = self._shuffled(steps, own, grid, file["start"], rng)
+            steps, phrase = self._shuffled(steps, own, grid, file["start"], rng), unknown
         if rng is not None and chance.meter and rng.random() < chance.meter and not file.get("bars"):
-            return self._in_another_meter(steps, start + self.length[window], file, rng)
-        return (self.cache.vel[steps], self.cache.offset[steps]), grid
+            return *self._in_another_meter(steps, start + self.length[window], file, rng), unknown
+        return (self.cache.vel[steps], self.cache.offset[steps]), grid, phrase
 
     def _shuffled(self, steps, theirs, mine, start, rng):
         """The steps with about half of the bars replaced by others of the performance, of equal meter."""
@@ -205,7 +212,9 @@ def collate(clips, n_steps):
     return vel, offset, mask
 
 
-def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varied=True, grids=None, bpm=None):
+def make_batch(
+    vel, offset, mask, style, data, normalize_factor, rng=None, varied=True, grids=None, bpm=None, phrase=None
+):
     """A batch, as a dict of tensors, from padded windows; plain where rng is None.
 
     With varied=False the drums are as they were played and the rhythm is whole; tasks, drops and
@@ -214,10 +223,12 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varie
 
     vel, offset (B, T, V) and mask (B, T) as collate gives them, style (B,) int64 ids: they become the
     batch and may be changed in place. data: the config's Data. grids: the BarGrid of each window; None: 4/4.
+    phrase (B, T): see DrumVAE.phrase_of_steps; None: not known.
 
     onset, vel, timeoffset (B, T, V) float32      what is played: the target
     rhythm_onset, rhythm_vel, rhythm_timeoffset   the same shape; the input, in channel 3
     rhythm_is (B, T) int64                        its kind, a number of RHYTHM_KINDS; UNSET_KIND = unset
+    phrase (B, T) int64                           which of the PHRASE bars of a phrase; UNSET_PHRASE = unset
     known_onset, known_vel (B, T, V) bool         cells of the target that the encoder may see:
                                                   whether there is a hit; its velocity and timing
     mask (B, T) bool                              True = a valid step
@@ -232,12 +243,20 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varie
     if not four_four.all():
         grid = BatchGrid.of(grids)
     varied = varied and rng is not None
+    kind = None
+    if rng is not None:
+        kind = rhythms.draw_kinds(vel, data.rhythm_source, data.part.beats, mask.all(1) & four_four, rng)
+    phrase = np.full(mask.shape, UNSET_PHRASE) if phrase is None else phrase
     if varied:
-        vary_target(vel, offset, mask, style, data.augmentation, rng, four_four)
+        changed = vary_target(vel, offset, mask, style, data.augmentation, rng, four_four)
+        phrase[changed] = UNSET_PHRASE
+    if kind is not None:
+        phrase[simplify(vel, offset, mask, kind, data.part, rng, four_four)] = UNSET_PHRASE
     batch = {"onset": (vel > 0).astype(np.float32), "vel": vel, "timeoffset": offset, "mask": mask}
     batch |= labels(vel, style, grid, normalize_factor)
-    made = None if rng is None else rhythms.draw(vel, offset, mask, grid, data.rhythm_source, bpm, rng)
-    kind = np.full(len(vel), rhythms.DRUMS) if made is None else made.kind
+    batch["phrase"] = phrase.astype(np.int64)
+    made = None if kind is None else rhythms.draw(kind, vel, offset, mask, grid, bpm, rng)
+    kind = np.full(len(vel), rhythms.DRUMS) if kind is None else kind
     batch["rhythm_is"] = np.repeat(kind[:, None], vel.shape[1], 1)
     if varied:
         batch |= rhythm_rolls(*take_rhythm(vel, offset, mask, data, rng, made))
@@ -259,58 +278,6 @@ def make_batch(vel, offset, mask, style, data, normalize_factor, rng=None, varie
 
 
 # ------------------------------------------------------------------------- the stages of a batch
-
-
-def vary_target(vel, offset, mask, style, chance, rng, four_four=True):
-    """Augments the drums in place by the probabilities of Data.augmentation.
-
-    Double and half time, the mix of two windows and repeated bars leave those alone that are shorter than a
-    window or not 4/4, four_four (B,).
-    """
-    n_rows, full = len(vel), mask.all(1) & four_four
-
-    def random_rows(probability):
-        return np.flatnonzero(rng.random(n_rows) < probability)
-
-    if chance.repeat_bar:
-        rows = random_rows(chance.repeat_bar)
-        rows = rows[full[rows]]
-        vel[rows], offset[rows] = augment.repeat_bars(vel[rows], offset[rows], STEPS_PER_BAR, rng)
-    if chance.plain:
-        rows = random_rows(chance.plain)
-        softest = rng.uniform(*chance.plain_range, len(rows)).astype(np.float32)
-        vel[rows], offset[rows] = augment.plain(vel[rows], offset[rows], softest)
-
-    rows = random_rows(chance.voice_shift)
-    vel[rows], offset[rows] = augment.voice_shift(vel[rows], offset[rows], rng)
-
-    rows = random_rows(chance.voice_mix)
-    rows = rows[full[rows]]
-    partner = rng.permutation(rows)
-    vel[rows], offset[rows] = augment.voice_mix(vel[rows], offset[rows], vel[partner], offset[partner])
-    style[rows] = STYLE_NONE
-
-    rows = random_rows(chance.voice_drop)
-    vel[rows], offset[rows] = augment.voice_drop(vel[rows], offset[rows], mask[rows].sum(1), rng)
-
-    stretch = np.where(full, rng.random(n_rows), 1)
-    rows = np.flatnonzero(stretch < chance.double_time)
-    vel[rows], offset[rows] = augment.double_time(vel[rows], offset[rows])
-    stretch -= chance.double_time
-    rows = np.flatnonzero((stretch >= 0) & (stretch < chance.half_time))
-    vel[rows], offset[rows] = augment.half_time(vel[rows], offset[rows])
-
-    rows = random_rows(chance.swing)
-    amount = (rng.random(len(rows)) * chance.swing_max).astype(np.float32)
-    offset[rows] = augment.swing(vel[rows], offset[rows], amount)
-
-    rows = random_rows(chance.tightness)
-    factor = rng.uniform(*chance.tightness_range, len(rows)).astype(np.float32)
-    offset[rows] = augment.tighten(offset[rows], factor)
-
-    rows = random_rows(chance.velocity_scale)
-    power = rng.uniform(*chance.velocity_power_range, len(rows)).astype(np.float32)
-    vel[rows] = augment.scale_velocity(vel[rows], power)
 
 
 def labels(vel, style, grid, normalize_factor):

@@ -9,7 +9,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from model.controls import CONTROLS, RHYTHM_KINDS, cells
+from model.controls import CONTROLS, PHRASE, RHYTHM_KINDS, cells
 from model.layers import zero_embedding
 from model.meter import MeterEmbedding
 
@@ -76,9 +76,10 @@ class Condition(nn.Module):
         meters=False,
         rhythm_is=False,
         steady=False,
+        phrase=False,
     ):
         """meters: whether the meter is told, beside the place in the bar; rhythm_is: whether the kind of the
-        rhythm is; steady: whether that control is known."""
+        rhythm is; steady: whether that control is known; phrase: whether the place in the phrase is told."""
         super().__init__()
         self.d_control = d_control
         self.names = [name for name, control in CONTROLS.items() if not control.optional]
@@ -98,11 +99,13 @@ class Condition(nn.Module):
             nn.init.zeros_(self.steady.mlp[2].weight)
             nn.init.zeros_(self.steady.mlp[2].bias)
         self.kind = zero_embedding(len(RHYTHM_KINDS) + 1, d_condition) if rhythm_is else None
+        self.phrase = zero_embedding(PHRASE + 1, d_condition) if phrase else None
 
-    def forward(self, context, latent, use_context, use_latent, controls, grid, kind=None):
+    def forward(self, context, latent, use_context, use_latent, controls, grid, kind=None, phrase=None):
         """context (B, T, D), latent (B, N, Z), use_context and use_latent (B, T) bool, controls {name:
         values} as in DrumVAE.forward, grid: the BarGrid of the steps, kind (B, T) long, see RHYTHM_KINDS, or
-        None for a model that is not told -> (B, T, C)."""
+        None for a model that is not told, phrase (B, T) long: the bar's place in it, or UNSET_PHRASE, or None
+        likewise -> (B, T, C)."""
         # of as many places as the bars have: they sound the same whatever the longest bar of the model
         rows, index = grid.longest * self.d_control, grid.on(context.device)
         latent = F.linear(latent, self.unfold.weight[:rows], self.unfold.bias[:rows])
@@ -118,6 +121,7 @@ class Condition(nn.Module):
         dtype = context.dtype
         mixed = self.mix(torch.cat([part.to(dtype) for part in parts], dim=-1))
         mixed = mixed if self.kind is None else mixed + self.kind(kind).to(mixed.dtype)
+        mixed = mixed if self.phrase is None else mixed + self.phrase(phrase).to(mixed.dtype)
         if self.steady is not None:
             value = controls.get("steady")
             value = torch.full_like(controls["density"], torch.nan) if value is None else value

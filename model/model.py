@@ -13,7 +13,7 @@ import torch.nn as nn
 from model.bars import BEATS_PER_BAR, BarGrid
 from model.batch_bars import BatchGrid
 from model.condition import BarLatent, Budget, Condition, History
-from model.controls import CONTROLS, N_VOICES, RHYTHM_KINDS, UNSET_KIND, controls_of
+from model.controls import CONTROLS, N_VOICES, PHRASE, RHYTHM_KINDS, UNSET_KIND, controls_of
 from model.cpu_training import Dropout, RMSNorm
 from model.derived_cache import DerivedCache
 from model.heads import HitChain, OnsetChain, TapTokens, hit_index, offset_to_bin, velocity_to_bin
@@ -81,7 +81,7 @@ class DrumVAE(nn.Module):
     """Encoder, latent, decoder and heads. Built from a checkpoint's config by utils.get_model."""
 
     # parts that a config may ask for, and that begin so that a model without them plays the same
-    NEW_PARTS = "encoder.kind", "condition.kind", "history", "condition.steady"
+    NEW_PARTS = "encoder.kind", "condition.kind", "history", "condition.steady", "condition.phrase"
 
     def __init__(self, config):
         """config: the plain dict that a checkpoint carries, Data.normalize_factor included."""
@@ -106,6 +106,7 @@ class DrumVAE(nn.Module):
         self.told_kind = bool(config["Model"].get("rhythm_is", False))
         bars["rhythm_is"] = self.told_kind
         steady = bool(condition.get("steady", False))
+        self.told_phrase = bool(condition.get("phrase", False))
         self.controls = tuple(name for name, control in CONTROLS.items() if steady or not control.optional)
         self.encoder = RhythmEncoder(**encoder, **shared, **bars)
         self.latent = BarLatent(encoder["d_model"], latent["d_latent"], self.longest_bar, self.steps_per_bar)
@@ -116,6 +117,7 @@ class DrumVAE(nn.Module):
             condition["d_condition"],
             **bars,
             steady=steady,
+            phrase=self.told_phrase,
         )
         sizes = {key: decoder[key] for key in ("d_model", "n_layer", "n_head", "d_ff", "dropout")}
         self.decoder = Phi3Decoder(
@@ -166,7 +168,8 @@ class DrumVAE(nn.Module):
         onset, vel, timeoffset (B, T, V): the drums. The controls by their names, see model.controls: numbers
         (B, T) or (B, T, V), normalized where the control is, NaN = unset; ids (B, T) long, the last = unset,
         or weights, see IdControl. rhythm_is (B, T) long: what the rhythm is, see RHYTHM_KINDS; it may be
-        missing, and is not read by a model that is not told. use_context, use_latent, mask (B, T).
+        missing, and is not read by a model that is not told. phrase (B, T) long, likewise: see
+        phrase_of_steps. use_context, use_latent, mask (B, T).
         noise (B, N, Z), standard normal, makes the latent a sample; without that key it is the mean. With
         the keys of hit_index the hits are taken from there and the device is not waited for. With bar_index
         and bar_table each row has bars of its own, see model.batch_bars; else all have bars of 4/4. targets:
@@ -204,7 +207,8 @@ class DrumVAE(nn.Module):
         latent = mu + batch["noise"] * (0.5 * logvar).exp() if "noise" in batch else mu
 
         controls = controls_of(batch)
-        condition = self.condition(context, latent, use_context, use_latent, controls, grid, kind)
+        phrase = self.phrase_of_steps(batch.get("phrase"), batch["mask"].shape, grid)
+        condition = self.condition(context, latent, use_context, use_latent, controls, grid, kind, phrase)
         hidden = self.decode(*drums, condition, controls, grid)
 
         velocity_bin = velocity_to_bin(vel, self.velocity_bins)
@@ -230,6 +234,16 @@ class DrumVAE(nn.Module):
         if rhythm_is is None:
             rhythm_is = torch.full_like(use_context, UNSET_KIND, dtype=torch.long)
         return torch.where(use_context | use_latent, rhythm_is, UNSET_KIND)
+
+    def phrase_of_steps(self, phrase, shape, grid):
+        """Which of the PHRASE bars of a phrase each step's bar is, (B, T) long as the model is told; None for
+        a model that is not told. phrase: the same, UNSET_PHRASE where it is not known; None: the grid's
+        first bar begins a phrase."""
+        if not self.told_phrase:
+            return None
+        if phrase is None:
+            phrase = grid.on(next(self.parameters()).device).bar % PHRASE
+        return phrase.expand(shape)
 
     def encode(self, rhythm, known, known_onset, known_vel, mask, use_context, use_latent, grid, kind=None):
         """context (B, T, D), mu and logvar (B, N, Z), and which bars have a step that is attended to (B, N).

@@ -5,25 +5,27 @@ Shapes: B batch, T steps, N bars, V voices (9), D width of the encoder, Z latent
 
 import torch
 
-from model.controls import CONTROLS, N_VOICES, UNSET_KIND
+from model.controls import CONTROLS, N_VOICES, UNSET_KIND, UNSET_PHRASE
 from model.decoding.capture import begin
 from model.decoding.steps import Guide, encoding_autocast, inference
 from model.heads import offset_to_bin, velocity_to_bin
 
 UNIFORMS_PER_VOICE = 5  # onset, velocity token, place in its bin, offset token, place in its bin
 KNOWN = "known_onset", "known_vel"
+TOLD = "kind", "phrase"  # of each step, beside the rhythm
 WINDOW_BARS, MARGIN_BARS = 16, 4  # of a long rhythm: encoded at once, and not kept of that at either end
 
 
 def encode_rhythm(
-    model, rhythm, mask, use_context, use_latent, grid, known=None, latent=None, rhythm_is=None
+    model, rhythm, mask, use_context, use_latent, grid, known=None, latent=None, rhythm_is=None, phrase=None
 ):
     """Encode a rhythm: a dict of tensors (B, T, ...) of all that no control changes, so that bars can be cut
     out of it.
 
     rhythm: onset, vel, timeoffset (B, T, V); mask, use_context, use_latent (B, T) bool; grid: the BarGrid of
     the steps; known: dict of rolls and masks as in `sample`, or None; latent (B, N, Z): in place of the
-    encoder's, or None. rhythm_is: (B, T) long, see RHYTHM_KINDS, or None, unset.
+    encoder's, or None. rhythm_is: (B, T) long, see RHYTHM_KINDS, or None, unset. phrase (B, T) long:
+    see DrumVAE.phrase_of_steps.
     """
     kind = model.kind_of_steps(rhythm_is, use_context, use_latent)
     context, mu = encode(model, rhythm, mask, use_context, use_latent, grid, known, kind)
@@ -36,7 +38,8 @@ def encode_rhythm(
         "latent": grid.spread(latent),
         "onset_bias": model.onset_bias(model.marginal_head(context), use_context).float(),
     }
-    encoded |= {} if kind is None else {"kind": kind}
+    told = {"kind": kind, "phrase": model.phrase_of_steps(phrase, mask.shape, grid)}
+    encoded |= {name: steps for name, steps in told.items() if steps is not None}
     return encoded | read_tap(model, rhythm, use_context & mask) | (known or {})
 
 
@@ -114,10 +117,10 @@ def build_conditioning(model, encoded, controls, guide, grid):
             guide.repeat_views(encoded["use_latent"]),
             {name: x.to(latent.dtype) if x.is_floating_point() else x for name, x in controls.items()},
             grid,
-            guide.repeat_views(encoded["kind"]) if "kind" in encoded else None,
+            *(guide.repeat_views(encoded[name]) if name in encoded else None for name in TOLD),
         )
         modulation = model.decoder.project_condition(condition)
-    used_up = "context", "latent", "use_context", "use_latent", "kind"
+    used_up = "context", "latent", "use_context", "use_latent", *TOLD
     conditioning = {name: x for name, x in encoded.items() if name not in used_up}
     conditioning["modulation"] = modulation.to(latent.dtype)
     tap = encoded["tap_tokens"]
@@ -150,6 +153,7 @@ def sample(
     known=None,
     latent=None,
     rhythm_is=None,
+    phrase=None,
     forbid=None,
     limit=None,
     num_samples=1,
@@ -167,12 +171,13 @@ def sample(
     rhythm's context and its bar's latent (all by default). known: dict with onset, vel, timeoffset (B, T, V)
     and known_onset, known_vel (B, T, V) bool; those cells come back as they are. latent (B, N, Z): in place
     of the latents of the rhythm's bars. rhythm_is (B, T) long: what the rhythm is, see RHYTHM_KINDS; None:
-    unset. forbid (B, T, V) bool: voices that stay silent. limit (B, T, R, V):
-    how many voices a step may hit, see keep_within; known cells stay, however many they are. num_samples: how
-    often each rhythm is played; it is encoded once. temperature > 0. guidance: 1 = as trained, more = the
-    controls turned up, where any is set; or a dict with a number for each control. follow: 1 = the rhythm's
-    hits as trained, 0 = the latents of its bars alone, see Guide; known cells reach the decoder through the
-    context too, so with them it must be 1. `generator`, on the model's device, is the only source of chance.
+    unset. phrase (B, T) long: see DrumVAE.phrase_of_steps. forbid (B, T, V) bool: voices that stay silent.
+    limit (B, T, R, V): how many voices a step may hit, see keep_within; known cells stay, however many they
+    are. num_samples: how often each rhythm is played; it is encoded once. temperature > 0. guidance: 1 = as
+    trained, more = the controls turned up, where any is set; or a dict with a number for each control.
+    follow: 1 = the rhythm's hits as trained, 0 = the latents of its bars alone, see Guide; known cells reach
+    the decoder through the context too, so with them it must be 1. `generator`, on the model's device, is the
+    only source of chance.
     The model should be in eval mode; rolls are float32 whatever its precision. grid: the BarGrid of the T
     steps; None: bars of 4/4.
 
@@ -194,6 +199,7 @@ def sample(
         None if known is None else {name: grid.fill(x) for name, x in known.items()},
         latent,
         None if rhythm_is is None else grid.fill(rhythm_is, UNSET_KIND),
+        None if phrase is None else grid.fill(phrase, UNSET_PHRASE),
     )
     for name, rule in (("forbid", forbid), ("limit", limit)):
         if rule is not None:

@@ -5,7 +5,7 @@ Shapes: B batch, T steps of the rhythm, S steps of a bar, V voices (9), R rules.
 
 import torch
 
-from model.controls import CONTROLS, N_VOICES
+from model.controls import CONTROLS, N_VOICES, PHRASE
 from model.decoding.capture import fresh
 from model.decoding.sampling import (
     UNIFORMS_PER_VOICE,
@@ -31,6 +31,7 @@ class Stream:
         self.temperature, self.precision = temperature, precision
         self.guide = Guide(guidance, follow, given=())
         self.past = []  # the bars that History looks back to
+        self.n_played = 0  # bars
         self.decoding = fresh(model, batch_size, self.guide, temperature, precision)
 
     @inference
@@ -61,6 +62,9 @@ class Stream:
         self.next_bar = (self.next_bar + 1) % self.grid.n_bars
         encoded = {name: x[:, steps] for name, x in self.encoded.items()}
         encoded |= {name: rule for name, rule in (("forbid", forbid), ("limit", limit)) if rule is not None}
+        if "phrase" in encoded:  # the phrase goes on, however often the rhythm comes round
+            encoded["phrase"] = torch.full_like(encoded["phrase"], self.n_played % PHRASE)
+        self.n_played += 1
         conditioning = build_conditioning(self.model, encoded, controls, self.guide, bar)
         shape = self.batch_size, bar.n_steps, N_VOICES, UNIFORMS_PER_VOICE
         device = encoded["mask"].device

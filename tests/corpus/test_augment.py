@@ -106,7 +106,7 @@ def test_a_mixed_window_has_no_style():
 def test_halves_are_windows_of_their_own():
     vel, offset, mask = windows_of_hits(4)
     mask[1, T // 2 :] = False  # a clip that fills the first half
-    halves = augment.halves(vel, offset, mask, [BarGrid.four_four(mask.shape[1], 4)] * len(mask))
+    halves = augment.halves([vel, offset], mask, [BarGrid.four_four(mask.shape[1], 4)] * len(mask))
     for roll, whole in zip(halves, (vel, offset, mask)):
         assert roll.shape == (8, T // 2, *whole.shape[2:])
         np.testing.assert_array_equal(roll[::2], whole[:, : T // 2])

@@ -6,7 +6,7 @@ The last column is printed by: pytest -s tests/corpus/test_rhythms.py
 import numpy as np
 import pytest
 
-from data_aug import DrumBatches
+from data_aug import DrumBatches, simplify
 from model.bars import BarGrid
 from preprocessing import preprocess
 from tests.helpers.drum_windows import batch_of, data_config, rhythm_of, windows_of_hits
@@ -176,11 +176,11 @@ def test_parts_lie_to_the_drums_as_people_play_them(drums):
 
 def test_nothing_is_drawn_where_they_have_no_weight():
     """So that a run of before gives the numbers that it gave."""
-    vel, offset, mask = windows_of_hits()
+    vel, _, mask = windows_of_hits()
     rng = np.random.default_rng(3)
     before = rng.bit_generator.state
     weights = data_config().rhythm_source
-    assert rhythms.draw(vel, offset, mask, GRID, weights, None, rng) is None
+    assert rhythms.draw_kinds(vel, weights, 0.5, mask.all(1), rng) is None
     assert rng.bit_generator.state == before
 
 
@@ -265,3 +265,42 @@ def test_plain_and_repeated_bars_are_what_the_controls_say():
     steady = batch["steady"][:, ::16]
     assert 0.3 < (steady[:, 1:] == 1).all(1).float().mean() < 0.7  # of one bar repeated
     assert np.array_equal(rhythm_of(batch)[0], batch["onset"].any(2).float().numpy())
+
+
+def a_beat(ride=False, snare=True):
+    """Two bars (1, 32, 9): eighths, a snare on two and four, ghost notes before it, a sixteenth of a hat."""
+    vel = np.zeros((1, 32, 9), np.float32)
+    vel[:, ::2, voice_index("ride") if ride else voice_index("closed_hat")] = 0.4
+    vel[:, 7::16, voice_index("closed_hat")] = 0.7
+    vel[:, ::16, KICK] = 0.3
+    if snare:
+        vel[:, 4::8, SNARE], vel[:, 3::8, SNARE] = 0.9, 0.2
+    return vel
+
+
+def test_a_beat_has_a_timekeeper_and_a_backbeat_or_a_ride():
+    beats = np.concatenate([a_beat(), a_beat(ride=True, snare=False), a_beat(snare=False)])
+    assert augment.is_beat(beats).tolist() == [True, True, False]
+    beats[0, :16, voice_index("closed_hat")] = 0
+    assert not augment.is_beat(beats)[0]
+
+
+def test_a_simple_beat_has_eighths_and_no_ghost_notes():
+    vel = a_beat()
+    simple, _ = augment.simple_beat(vel, np.zeros_like(vel))
+    gone = (vel > 0) & (simple == 0)
+    assert gone[0, 3::8, SNARE].all() and gone[0, 7::16, voice_index("closed_hat")].all() and gone.sum() == 6
+    assert (simple[simple > 0] == vel[simple > 0]).all()
+
+
+def test_a_part_comes_with_plain_drums_and_to_beats():
+    vel = np.repeat(np.concatenate([a_beat(), a_beat(snare=False)]), 200, 0)
+    mask, rng = np.ones(vel.shape[:2], bool), np.random.default_rng(1)
+    weights = dict(data_config().rhythm_source) | {"loudest": 0.5, "part": 0.5}
+    kind = rhythms.draw_kinds(vel, weights, 1.0, mask.all(1), rng)
+    parts = kind == rhythms.PART
+    assert 60 < parts[:200].sum() < 140 and not parts[200:].any()
+    chance = data_config(part={"beats": 1.0, "plain": 1.0, "repeat_bar": 0.0}).part
+    plain = vel.copy()
+    simplify(plain, np.zeros_like(vel), mask, kind, chance, rng, np.ones(len(vel), bool))
+    assert ((plain != vel).any((1, 2)) == parts).all()

@@ -155,12 +155,13 @@ class Augmentation(Section):
 # relative weights of the names of one draw
 _SOURCES = ("loudest", "kick_snare", "hats", "voice_subset", "hands", "part")
 RhythmSource = _of_one_kind("RhythmSource", NotNegative, *_SOURCES)
+Part = _of_one_kind("Part", Probability, "beats", "plain", "repeat_bar")
 _TASKS = ("tap", "humanise", "add_voice", "infill", "continue")
 Task = create_model(
     "Task", __base__=_of_one_kind("Tasks", NotNegative, *_TASKS), keep_rhythm=(Probability, ...)
 )
 _CONTROLS = ("density", "intensity", "instrument", "voice", "style", "steady", "all_controls", "all_but_one")
-_RHYTHM = ("context", "latent", "rhythm", "rhythm_tail", "rhythm_is")
+_RHYTHM = ("context", "latent", "rhythm", "rhythm_tail", "rhythm_is", "phrase")
 Drop = _of_one_kind("Drop", Probability, *_CONTROLS, *_RHYTHM)
 
 
@@ -179,6 +180,7 @@ class Data(Section):
     halves: Annotated[Probability, AfterValidator(_half_a_window_is_whole_bars)]
     augmentation: Augmentation
     rhythm_source: Annotated[RhythmSource, AfterValidator(_some_weight)]
+    part: Part
     task: Annotated[Task, AfterValidator(_some_weight)]
     drop: Drop
 
@@ -209,6 +211,7 @@ class ConditionParams(Section):
     film: bool
     remaining_budget: bool
     steady: bool
+    phrase: bool
 
 
 class Decoder(Stack):
@@ -300,6 +303,9 @@ ADDED = {
     "Data.augmentation.plain_range": [0.25, 0.5],
     "Model.Decoder.history": [],
     "Model.Decoder.condition_params.steady": False,
+    "Model.Decoder.condition_params.phrase": False,
+    "Data.drop.phrase": 0.5,
+    "Data.part": {"beats": 0.0, "plain": 0.0, "repeat_bar": 0.0},
     "Data.drop.steady": 1.0,
     "Data.augmentation.meter": 0.0,
     "Model.longest_bar": 16,
@@ -341,5 +347,5 @@ def _with_added(values):
             section = section.get(part) if isinstance(section, dict) else None
         if isinstance(section, dict) and key not in section:
             values = copy.deepcopy(values)
-            reduce(dict.__getitem__, sections, values)[key] = copy.copy(value)
+            reduce(dict.__getitem__, sections, values)[key] = copy.deepcopy(value)
     return values

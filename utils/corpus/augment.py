@@ -47,6 +47,10 @@ def _which(*voices):
 
 RHYTHM_VOICES = {"kick_snare": _which("kick", "snare"), "hats": _which("closed_hat", "open_hat", "ride")}
 CYMBALS = _which("closed_hat", "open_hat", "crash", "ride")
+_TIMEKEEPERS = _which("closed_hat", "open_hat", "ride")
+_SNARE, _RIDE = voice_index("snare"), voice_index("ride")
+_HATS = [voice_index("closed_hat"), voice_index("open_hat")]
+GHOST = 0.6
 
 
 # ---- what is played (the target)
@@ -123,6 +127,25 @@ def plain(vel, offset, softest):
     return np.where(stays, vel, np.float32(0)), np.where(stays, offset, np.float32(0))
 
 
+def simple_beat(vel, offset):
+    """The beat as a song's drummer plays it: hats and ride in eighths, the snare without ghost notes, which
+    are softer than GHOST of the window's loud snares."""
+    loud = np.stack([np.quantile(hits[hits > 0], 0.8) if hits.any() else 0 for hits in vel[..., _SNARE]])
+    stays = np.ones(vel.shape, bool)
+    stays[..., _SNARE] = vel[..., _SNARE] >= GHOST * loud[:, None]
+    stays[:, 1::2] &= ~_TIMEKEEPERS
+    return np.where(stays, vel, np.float32(0)), np.where(stays, offset, np.float32(0))
+
+
+def is_beat(vel):
+    """Which windows (B,) of bars of 4/4 are a beat: in three of four bars hat or ride keeps time, with four
+    hits or more, and half of all bars' second and fourth beats have a snare, or it is the ride that does."""
+    bars = (vel > 0).reshape(len(vel), -1, 16, N_VOICES)
+    hats, ride = bars[..., _HATS].any(-1).sum(2) >= 4, bars[..., _RIDE].sum(2) >= 4
+    backbeat = bars[:, :, 4::8, _SNARE].mean((1, 2)) >= 0.5
+    return ((hats | ride).mean(1) >= 0.75) & (backbeat | (ride.mean(1) >= 0.75))
+
+
 def repeat_bars(vel, offset, steps_per_bar, rng):
     """One bar of each window, or two after each other, again and again: a groove that holds."""
     n_rows, n_bars = len(vel), vel.shape[1] // steps_per_bar
@@ -133,16 +156,16 @@ def repeat_bars(vel, offset, steps_per_bar, rng):
     return tuple(np.take_along_axis(roll, step[..., None], 1) for roll in (vel, offset))
 
 
-def halves(vel, offset, mask, grids):
+def halves(rolls, mask, grids):
     """Twice as many windows of half the length, as a rhythm is not always as long as a window: the rolls of B
-    windows (B, T, ...) as those of 2B, (2B, T / 2, ...), and their BarGrids. Where the second half would be
-    empty, the first comes twice. A half has as many whole bars as it holds, or a part of one.
+    windows (B, T, ...) and their mask as those of 2B, (2B, T / 2, ...), and their BarGrids. Where the second
+    half would be empty, the first comes twice. A half has as many whole bars as it holds, or a part of one.
     """
     parts = [part for grid in grids for part in _halves_of(grid)]
     row, steps = np.repeat(np.arange(len(mask)), 2)[:, None], np.stack([steps for steps, _ in parts])
-    longer = [np.concatenate((roll, np.zeros_like(roll[:, :1])), 1) for roll in (vel, offset, mask)]
+    longer = [np.concatenate((roll, np.zeros_like(roll[:, :1])), 1) for roll in (*rolls, mask)]
     first = np.arange(len(parts)).reshape(-1, 2)
-    first[~longer[2][row[1::2, 0], steps[1::2, 0]], 1] -= 1
+    first[~longer[-1][row[1::2, 0], steps[1::2, 0]], 1] -= 1
     first = first.ravel()
     return (*(roll[row, steps[first]] for roll in longer), [parts[number][1] for number in first])
 

@@ -6,7 +6,7 @@ changed in place.
 
 import numpy as np
 
-from model.controls import CONTROLS, UNSET_KIND
+from model.controls import CONTROLS, UNSET_KIND, UNSET_PHRASE
 from utils.corpus import augment
 from utils.midi.drums import N_VOICES
 
@@ -14,7 +14,8 @@ RHYTHM_KEYS = ("rhythm_onset", "rhythm_vel", "rhythm_timeoffset")
 
 
 def drop_rhythm(batch, grid, data, rng):
-    """Unsets the context and the latent by Data.drop, and silences rhythms; changes the batch.
+    """Unsets the context and the latent by Data.drop, and silences rhythms; changes the
+    batch. The place in the phrase is unset by Data.drop, too.
 
     Known cells reach the decoder through the context alone. So a window that has some keeps its
     context, loses the latent only by drop.latent, and has a silent rhythm with the probability
@@ -42,6 +43,8 @@ def drop_rhythm(batch, grid, data, rng):
         batch[name][silent] = 0
     unknown = happens(drop.rhythm_is) if drop.rhythm_is else np.zeros(n_rows, bool)
     batch["rhythm_is"][unknown | without_rhythm] = UNSET_KIND
+    if (batch["phrase"] != UNSET_PHRASE).any():
+        batch["phrase"][happens(drop.phrase)] = UNSET_PHRASE
 
 
 def drop_controls(batch, drop, rng):

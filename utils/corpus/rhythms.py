@@ -36,11 +36,12 @@ class Made(NamedTuple):
         return np.where(made, self.vel, vel), np.where(made, self.offset, offset)
 
 
-def draw(vel, offset, mask, grid, weights, bpm, rng):
-    """Rhythms for some windows of a batch by the weights of Data.rhythm_source: Made, or None where neither
-    hands nor parts have a weight; then nothing is drawn.
+def draw_kinds(vel, weights, beats, whole, rng):
+    """What the rhythms of a batch are by the weights of Data.rhythm_source, (B,) numbers of RHYTHM_KINDS, or
+    None where neither hands nor parts have a weight; then nothing is drawn.
 
-    mask (B, T): the steps there are; grid: the BarGrid of the steps; bpm (B,): tempo, or None.
+    A part is what is brought to get a beat: with the probability `beats` windows that are none get the rhythm
+    of their own drums. whole (B,): windows of whole bars of 4/4; of the others nobody can tell.
     """
     weights = dict(weights)
     shares = np.array([weights.get("hands", 0), weights.get("part", 0)]) / sum(weights.values())
@@ -48,6 +49,17 @@ def draw(vel, offset, mask, grid, weights, bpm, rng):
         return None
     chance = rng.random(len(vel))
     kind = np.where(chance < shares[0], HANDS, np.where(chance < shares.sum(), PART, DRUMS))
+    if beats:
+        kind[(kind == PART) & whole & ~augment.is_beat(vel) & (rng.random(len(vel)) < beats)] = DRUMS
+    return kind
+
+
+def draw(kind, vel, offset, mask, grid, bpm, rng):
+    """Rhythms for the windows of a batch that are not DRUMS: Made.
+
+    kind (B,): of draw_kinds; mask (B, T): the steps there are; grid: the BarGrid of the steps; bpm (B,):
+    tempo, or None.
+    """
     bpm = np.full(len(vel), USUAL_BPM) if bpm is None else bpm
     step_ms = 15000 / np.clip(np.where(np.isfinite(bpm), bpm, USUAL_BPM), 50, 220)
     made = np.zeros((2, *mask.shape), np.float32)

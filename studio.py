@@ -1,4 +1,4 @@
-"""The page of the drummer, on this machine alone: python studio.py [--port 8765] [--checkpoint PT] [--no-browser]
+"""The page of the drummer, on this machine alone: python studio.py [--port 8765] [--no-browser]
 
 Tap a rhythm, hear drums to it, work on them, play on without end. Serves on 127.0.0.1; nothing comes from the
 internet and nothing goes there. utils/studio/ has the server, studio/ the page.
@@ -32,7 +32,7 @@ def main(arguments):
         listening = socket.create_server(("127.0.0.1", arguments.port))
         model = load_model(arguments.checkpoint or SHIPPED, pick_device(arguments.device))
         play(bars=1, model=model)  # what is compiled or derived once is there for the first click
-        app = make_app(model)
+        app = make_app(model, arguments.checkpoint)
     except (OSError, OverflowError, ValueError) as error:
         said = f"port {arguments.port}: {error}" if isinstance(error, (OSError, OverflowError)) else error
         print(f"studio.py: {said}", file=sys.stderr)

@@ -13,7 +13,7 @@ async function ask(path, options) {
 }
 
 export const about = async () => (await ask("api/about")).json();
-export const sounds = async () => (await ask("api/sounds.wav")).arrayBuffer();
+export const shot = async (voice, velocity) => (await ask(`api/sounds/${voice}/${velocity}.wav`)).arrayBuffer();
 
 export async function hear(bytes, name, track = "", as = "rhythm") {
   const query = new URLSearchParams({ name, track, as });

@@ -35,8 +35,11 @@ export function complain(error) {
   fading = setTimeout(() => ($("error").hidden = true), 12000);
 }
 
+let quiet = null;
 export function say(text) {
   $("status").textContent = text;
+  clearTimeout(quiet);
+  quiet = setTimeout(() => ($("status").textContent = ""), 6000);
 }
 
 // A handler that says what went wrong in it.

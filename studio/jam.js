@@ -34,7 +34,7 @@ async function start() {
   Object.assign(counts, { bars: 0, late: 0, margins: [] });
   draw();
   try {
-    const mine = jam, sounds = ready(about.sounds);
+    const mine = jam, sounds = ready();
     player.stop();
     const dials = Object.fromEntries(Object.entries(dialsOf(about)).filter(([name]) => DIALS.includes(name)));
     const { seed } = await mine.line.ask({ type: "start", fields: dials });

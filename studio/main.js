@@ -9,7 +9,7 @@ import { linesOf, piece } from "./piece.js";
 import { player } from "./player.js";
 import * as rhythm from "./rhythm.js";
 import * as roll from "./roll.js";
-import { fetchSounds, ready, setVolume, sound } from "./sound.js";
+import { load, ready, setVolume, sound } from "./sound.js";
 import { restore, store } from "./store.js";
 import * as takes from "./takes.js";
 import * as tap from "./tap.js";
@@ -19,11 +19,10 @@ let about = null;
 
 async function begin() {
   about = await api.about();
-  about.sounds = about.sounds.map((shot) => ({ ...shot, index: about.voices.indexOf(shot.voice) }));
-  fetchSounds().catch(complain);
+  load(about.voices, about.sounds).catch(complain);
   for (const part of [ask, lanes, rhythm, takes, jam]) part.setUp(about);
   roll.setUp(about.voices);
-  tap.setUp(about.sounds);
+  tap.setUp();
   heads();
   transport();
   inspector();
@@ -99,7 +98,7 @@ const toggle = safely(async () => {
     player.stop();
     return view.show();
   }
-  await ready(about.sounds);
+  await ready();
   if (!piece().drums.length && !piece().rhythm.length) return say("Nothing to hear yet: tap a rhythm, or press Play drums");
   player.start(view.bars ? piece().lines[view.bars[0]] : 0);
   view.show();

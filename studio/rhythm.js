@@ -1,7 +1,7 @@
 // The rhythm: a file that is dropped, of which a track is heard; what it is; and drums that are brought as a take.
 
 import * as api from "./api.js";
-import { $, base64, make, safely, say, words } from "./dom.js";
+import { $, base64, make, safely, say } from "./dom.js";
 import { store } from "./store.js";
 import { addTakes } from "./takes.js";
 
@@ -75,6 +75,5 @@ export function draw() {
   );
   $("track").value = rhythm.track ?? "";
   $("is").value = rhythm.is;
-  $("is-said").textContent = about.kinds.length ? "" : "(this model is not told)";
-  $("is").title = words("what the rhythm is: drums; hands, taps of a person; a part to be played to");
+  $("is").title = `What the rhythm is: drums; hands, taps of a person; a part to be played to${about.kinds.length ? "" : " (this model is not told)"}`;
 }

@@ -5,6 +5,7 @@ import * as api from "./api.js";
 const KEYS = [36, 38, 42, 43, 46, 47, 49, 50, 51]; // of General MIDI
 const OPEN = 4, CLOSED = 2;
 const SEEN = 4000;
+const MASTER = 2.5; // the shots are as loud as in a WAV that is written, which leaves room for a band
 
 export const sound = {
   context: null,
@@ -14,39 +15,36 @@ export const sound = {
   volumes: { drums: 0.9, rhythm: 0.5, click: 0.5 },
 };
 
-let shots = null, buses = {}, ringing = null, loading = null;
+const shots = new Map(); // voice -> [{velocity, buffer}], the softest first
+let buses = {}, ringing = null;
 
-// The context starts in the hand of the user, as browsers demand; the sounds are loaded before.
-let bytes = null;
-export const fetchSounds = () => (bytes ??= api.sounds());
+// The sounds are loaded and decoded with the page, before anything is clicked.
+let loaded = null;
+export function load(voices, table) {
+  const decoder = new OfflineAudioContext(1, 1, 48000);
+  return (loaded ??= Promise.all(voices.map(async (name, voice) => {
+    const layers = await Promise.all(table[name].map(async (velocity) => (
+      { velocity, buffer: await decoder.decodeAudioData(await api.shot(name, velocity)) }
+    )));
+    shots.set(voice, layers.sort((a, b) => a.velocity - b.velocity));
+  })));
+}
 
-export function ready(table) {
+// The context begins in the hand of the user, as browsers demand. Called in an event; promises that all can sound.
+export function ready() {
   if (!sound.context) {
     sound.context = new AudioContext({ latencyHint: "interactive" });
+    const master = sound.context.createGain();
+    master.gain.value = MASTER;
+    master.connect(sound.context.destination);
     for (const name of Object.keys(sound.volumes)) {
       buses[name] = sound.context.createGain();
       buses[name].gain.value = sound.volumes[name];
-      buses[name].connect(sound.context.destination);
+      buses[name].connect(name === "drums" ? master : sound.context.destination);
     }
   }
   if (sound.context.state !== "running") sound.context.resume();
-  return (loading ??= load(table));
-}
-
-async function load(table) {
-  const all = await sound.context.decodeAudioData((await fetchSounds()).slice(0));
-  const samples = all.getChannelData(0), rate = all.sampleRate;
-  shots = new Map();
-  for (const { index, velocity, start, seconds } of table) {
-    const piece = samples.slice(Math.round(start * rate), Math.round((start + seconds) * rate));
-    const fade = Math.min(400, piece.length);
-    for (let i = 0; i < fade; i++) piece[piece.length - 1 - i] *= i / fade;
-    const buffer = sound.context.createBuffer(1, piece.length, rate);
-    buffer.copyToChannel(piece, 0);
-    const layers = shots.get(index) ?? [];
-    layers.push({ velocity, buffer });
-    shots.set(index, layers);
-  }
+  return loaded;
 }
 
 export function setVolume(name, value) {
@@ -63,11 +61,11 @@ export function hit(voice, velocity, time) {
     sound.midiOut.send([0x99, KEYS[voice], velocity], at);
     sound.midiOut.send([0x89, KEYS[voice], 0], at + 60);
   }
-  if (!sound.here || !shots) return;
+  if (!sound.here || !shots.has(voice)) return;
   const layers = shots.get(voice);
   const layer = layers.find((one) => one.velocity >= velocity) ?? layers.at(-1);
   const gain = sound.context.createGain(), source = sound.context.createBufferSource();
-  gain.gain.value = Math.min(1.3, (velocity / layer.velocity) ** 1.4);
+  gain.gain.value = (velocity / layer.velocity) ** 2;
   source.buffer = layer.buffer;
   source.connect(gain).connect(buses.drums);
   source.start(Math.max(time, sound.context.currentTime));

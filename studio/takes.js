@@ -45,7 +45,7 @@ async function run(message, title) {
   if (view.busy) return;
   view.show({ busy: true });
   say("The drummer plays …");
-  const sounds = ready(about.sounds);
+  const sounds = ready();
   try {
     const { takes, remarks } = await api.play(message);
     addTakes(takes, title);

@@ -9,7 +9,7 @@ import { view } from "./view.js";
 const BEATS = 4, BAR = 16, TICKS = 120;
 const KEYS = { KeyF: 0, KeyJ: 1 };
 const USUAL = 100; // velocity of a key
-let table = null, recording = null, calibrating = null, tempoTaps = [];
+let recording = null, calibrating = null, tempoTaps = [];
 const heard = []; // functions that are given every tap
 
 export const latency = {
@@ -17,8 +17,7 @@ export const latency = {
   set seconds(value) { localStorage.setItem("latency", value); },
 };
 
-export function setUp(sounds) {
-  table = sounds;
+export function setUp() {
   for (const [id, pad] of [["pad-low", 0], ["pad-high", 1]]) {
     $(id).addEventListener("pointerdown", (event) => {
       event.preventDefault();
@@ -48,7 +47,7 @@ export const onTap = (listener) => heard.push(listener);
 
 // A tap at a time of the page's clock. The time that counts is what was heard then, less the latency.
 export async function tap(pad, velocity, timeStamp) {
-  const loaded = ready(table);
+  const loaded = ready();
   const pads = $(pad ? "pad-high" : "pad-low");
   pads.classList.add("hit");
   setTimeout(() => pads.classList.remove("hit"), 90);
@@ -63,7 +62,7 @@ export async function tap(pad, velocity, timeStamp) {
 // ---- recording
 
 async function record() {
-  await ready(table);
+  await ready();
   player.stop();
   const bars = Number($("tap-bars").value), beat = 60 / store.work.tempo, begin = sound.context.currentTime + 0.15;
   const start = begin + BEATS * beat;
@@ -123,7 +122,7 @@ function tapTempo(timeStamp) {
 }
 
 async function calibrate() {
-  await ready(table);
+  await ready();
   player.stop();
   const clicks = 12, gap = 0.5, begin = sound.context.currentTime + 0.6;
   for (let i = 0; i < clicks; i++) click(i % BEATS === 0, begin + i * gap);

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
@@ -32,7 +33,7 @@ HOSTS = "127.0.0.1", "localhost", "::1"
 MOST_BODY = MAX_BYTES * 4 // 3 + (1 << 20)  # a file in base64, and hits
 MOST_MESSAGE = 1 << 20  # of a jam
 HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; connect-src 'self' ws: blob:; "
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; connect-src 'self' ws:; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -83,13 +84,20 @@ def host_of(address):
         return None
 
 
-def make_app(model, sounds=None):
-    """The Starlette application for a model. sounds: as one_shots gives them, rendered where left out."""
-    wav, table = sounds or one_shots()
-    about = work.about(model) | {"sounds": table}
+def make_app(model, checkpoint=None, sounds=None):
+    """The Starlette application for a model, of which checkpoint is the file, None: the shipped one. sounds:
+    as one_shots gives them, rendered where left out."""
+    sounds = sounds or one_shots()
+    about = work.about(model) | {"sounds": {voice: [*layers] for voice, layers in sounds.items()}}
     playing = ThreadPoolExecutor(1, "play")
     on_cpu = next(model.parameters()).device.type == "cpu"
     jamming = ThreadPoolExecutor(1, "jam") if on_cpu else playing
+
+    async def shot(request):
+        voice, velocity = (request.path_params[name] for name in ("voice", "velocity"))
+        if velocity not in sounds.get(voice, ()):
+            raise HTTPException(404)
+        return Response(sounds[voice][velocity], media_type="audio/wav")
 
     async def hear(request):
         data, asked = await body_of(request), request.query_params
@@ -97,7 +105,7 @@ def make_app(model, sounds=None):
         return in_json(await on(playing, heard, asked.get("as") == "drums"))
 
     async def play(request):
-        return in_json(await on(playing, work.play_message, model, parse(await body_of(request))))
+        return in_json(await on(playing, work.play_message, model, parse(await body_of(request)), checkpoint))
 
     async def save(request):
         kind = request.path_params["kind"]
@@ -124,7 +132,7 @@ def make_app(model, sounds=None):
     return Starlette(
         routes=[
             Route("/api/about", lambda request: in_json(about)),
-            Route("/api/sounds.wav", lambda request: Response(wav, media_type="audio/wav")),
+            Route("/api/sounds/{voice}/{velocity:int}.wav", shot),
             Route("/api/hear", hear, methods=["POST"]),
             Route("/api/play", play, methods=["POST"]),
             Route("/api/save/{kind}", save, methods=["POST"]),

@@ -13,9 +13,9 @@ RULES = "at_most", "playable"  # may change as wishes do
 
 class Session:
     """One page's jam. Messages: {"type": "start", "rhythm": hits or None, "fields": {...}}, then as often as
-    wanted {"type": "bar", "number": n} with a rhythm or fields that are new from this bar on. Fields are those
-    of a Request: WISHES of one bar each, DIALS at the start, RULES. Each is answered in kind; what it gets
-    wrong is a ValueError, and the jam goes on as it was."""
+    wanted {"type": "bar", "number": n} with a rhythm or fields that are new from this bar on. Fields are
+    those of a Request: WISHES of one bar each, DIALS at the start, RULES. Each is answered in kind; what it
+    gets wrong is a ValueError, and the jam goes on as it was."""
 
     def __init__(self, model):
         self.model, self.jam = model, None

@@ -43,9 +43,9 @@ def _read(name, value):
         raise ArgumentError(name, value, "it must be a number") from None
 
 
-def command_of(fields, rhythm=None, drums=None, second=None):
+def command_of(fields, rhythm=None, drums=None, second=None, checkpoint=None):
     """The command line that makes the takes of fields. rhythm, drums, second: the names of files that hold
-    them, or None. What flags can't say, Python says in a line."""
+    them, or None. checkpoint: None: the shipped one. What flags can't say, Python says in a line."""
     fields = {name: value for name, value in fields.items() if value not in (None, False, [], {}, ())}
     file = rhythm or drums
     if file and not (rhythm and drums):  # the flags of a job have no rhythm beside its drums
@@ -59,7 +59,7 @@ def command_of(fields, rhythm=None, drums=None, second=None):
         try:
             for name, value in fields.items():
                 words += _words(FIELDS[name], value)
-            return shlex.join(words)
+            return shlex.join(words + (["--checkpoint", str(checkpoint)] if checkpoint else []))
         except (KeyError, TypeError):
             pass
     given = [repr(rhythm)] if rhythm else []
@@ -67,9 +67,11 @@ def command_of(fields, rhythm=None, drums=None, second=None):
     given += [f"second={second!r}"] if second else []
     many = fields.get("num_samples", 1) > 1
     given += [f"{name}={value!r}" for name, value in fields.items() if many or name != "num_samples"]
+    given += [f"model=load_model({str(checkpoint)!r})"] if checkpoint else []
     played = f"play({', '.join(given)})"
     save = f"[take.save(f'{{take.name}}.mid') for take in {played}]" if many else f"{played}.save('take.mid')"
-    code = f"from inference_bar_control import *; {save}"
+    loads = "from utils.get_model import load_model; " if checkpoint else ""
+    code = f"from inference_bar_control import *; {loads}{save}"
     return f"python -c {shlex.quote(code)}" if set(code) & set('"$`\\!') else f'python -c "{code}"'
 
 

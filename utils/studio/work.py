@@ -83,10 +83,11 @@ def hear_file(data, name, track=None, as_drums=False):
     }
 
 
-def play_message(model, message):
+def play_message(model, message, checkpoint=None):
     """Play what a message asks for: {"rhythm", "drums", "second", "fields"}. The first is a file, {"data":
-    base64, "name"}, or hits with a tempo; the next two are hits; fields are those of a Request. Returns
-    {"takes": [...], "remarks": [...]}. Raises ValueError."""
+    base64, "name"}, or hits with a tempo; the next two are hits; fields are those of a Request. checkpoint:
+    the file of the model, for the command line; None: the shipped one. Returns {"takes": [...], "remarks":
+    [...]}. Raises ValueError."""
     check_parts(message)
     fields = read_fields(message.get("fields", {}))
     with a_folder() as folder:
@@ -101,7 +102,7 @@ def play_message(model, message):
         remarks = []
         takes = perform(request, model, say=remarks.append)
     files = {name: f"{name}.mid" for name in notes} | ({"rhythm": rhythm.name} if rhythm else {})
-    command = command_of(fields | {"seed": request.seed}, **files)
+    command = command_of(fields | {"seed": request.seed}, **files, checkpoint=checkpoint)
     remarks = [str(line).replace(f"{folder}{os.sep}", "").strip() for line in remarks]
     return {"takes": [take_in_json(take) | {"command": command} for take in takes], "remarks": remarks}
 

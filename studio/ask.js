@@ -115,6 +115,7 @@ export function draw() {
   const how = { 0: "loosely", 1: "hit by hit" }[work.follow] ?? (work.follow === null ? "not at all" : work.follow.toFixed(1));
   $("follow-said").textContent = how;
   $("follow").setAttribute("aria-valuetext", how);
+  $("asked-of").classList.toggle("some", view.bars !== null);
   $("asked-of").textContent = view.bars ? `bars ${view.bars[0] + 1}–${view.bars[1] + 1}` : "all bars";
   for (const flag of about.flags) {
     const input = $(`more-${flag.field}`);

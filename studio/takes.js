@@ -51,7 +51,7 @@ async function run(message, title) {
     addTakes(takes, title);
     await sounds;
     if (!player.playing) player.start();
-    say([title, ...remarks].join("; "));
+    say([`Take ${store.take.id}: ${title}`, ...remarks.slice(1)].join("; "));
   } catch (error) {
     say("");
     complain(error);

@@ -41,7 +41,7 @@ def main(arguments):
     print(f"The drummer's page is at {address} (Ctrl+C ends it)", flush=True)
     if not arguments.no_browser:
         webbrowser.open(address)
-    config = uvicorn.Config(app, log_level="warning", ws_max_size=MOST_MESSAGE)
+    config = uvicorn.Config(app, log_level="warning", ws_max_size=MOST_MESSAGE, timeout_graceful_shutdown=1)
     try:
         uvicorn.Server(config).run(sockets=[listening])
     except KeyboardInterrupt:

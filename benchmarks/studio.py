@@ -100,8 +100,8 @@ def print_jams(browser, address, bars):
         margins, late = page.evaluate("[studio.counts.margins, studio.counts.late]")
         least = np.quantile(margins, 0.01)
         print(
-            f"jam at {TEMPO} BPM, tab {number}: {len(margins)} bars, 99 % of them ready {least * 1000:.0f} ms "
-            f"early or more, the worst {min(margins) * 1000:.0f} ms; late: {late}"
+            f"jam at {TEMPO} BPM, tab {number}: {len(margins)} bars, 99 % ready {least * 1000:.0f} ms early "
+            f"or more, the worst {min(margins) * 1000:.0f} ms; late: {late}"
         )
 
 

@@ -1,7 +1,7 @@
 // The panel of what is asked of all bars or of those that are chosen: voices, style, how the rhythm is followed, a
 // song's sections, and every other flag of the command line that the server knows.
 
-import { $, make, words } from "./dom.js";
+import { $, make, titled, words } from "./dom.js";
 import { padded } from "./lanes.js";
 import { barLengths } from "./piece.js";
 import { ORDER } from "./roll.js";
@@ -71,7 +71,7 @@ function rowOf(name) {
   };
   slider.onchange = () => store.settle();
   rows.push({ name, slider, value, forbid, lock });
-  return make("div", { class: "voice" }, make("span", { class: "voice-name" }, words(name)), slider, value, forbid, lock);
+  return make("div", { class: "voice" }, make("span", { class: "voice-name" }, titled(name)), slider, value, forbid, lock);
 }
 
 function moreRow(flag) {
@@ -83,7 +83,7 @@ function moreRow(flag) {
     const value = flag.kind === "switch" ? input.checked : input.value.trim();
     store.change({ more: { ...store.work.more, [flag.field]: value } });
   };
-  return make("div", { class: "more-row" }, make("label", { for: id }, words(flag.field)), input, make("small", {}, flag.help));
+  return make("div", { class: "more-row" }, make("label", { for: id }, titled(flag.field)), input, make("small", {}, flag.help));
 }
 
 const defaultOf = ({ default: usual }) => (usual === null || typeof usual === "object" ? "" : String(usual));
@@ -136,14 +136,14 @@ function drawSections() {
   $("song-said").textContent = sections.length ? `${sections.reduce((sum, { bars }) => sum + bars, 0)} bars` : "";
   if (list.contains(document.activeElement) && list.children.length === sections.length) return;
   list.replaceChildren(...sections.map((section, index) => {
-    const edit = (key, value) => store.change({ sections: sections.map((one, i) => (i === index ? { ...one, [key]: value } : one)) });
+    const edit = (key, value) => store.change({ sections: store.work.sections.map((one, i) => (i === index ? { ...one, [key]: value } : one)) });
     const field = (key, title, size, asNumber) => {
       const input = make("input", { value: section[key], title, "aria-label": `${title} of section ${index + 1}`, placeholder: title, size, inputmode: asNumber ? "numeric" : "text" });
       input.onchange = () => edit(key, asNumber && input.value.trim() !== "" ? Number(input.value) || 1 : input.value.trim());
       return input;
     };
     const away = make("button", { class: "quiet", "aria-label": `Remove section ${index + 1}` }, "×");
-    away.onclick = () => store.change({ sections: sections.filter((_, i) => i !== index) });
+    away.onclick = () => store.change({ sections: store.work.sections.filter((_, i) => i !== index) });
     return make("div", { class: "section" }, field("name", "name", 7), field("bars", "bars", 3, true), field("hits_per_bar", "hits", 4), field("velocity", "velocity", 4), field("style", "style", 6), field("fill", "fill", 2, true), away);
   }));
 }

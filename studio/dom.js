@@ -23,6 +23,7 @@ export function icon(name) {
 }
 
 export const words = (name) => name.replaceAll("_", " ");
+export const titled = (name) => words(name)[0].toUpperCase() + words(name).slice(1);
 export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 let fading = null;

@@ -85,15 +85,17 @@ function fieldsOf(slot) {
   return fields;
 }
 
-// What was tapped within the last bar, round its bar line; else the rhythm of the work.
+// What was tapped, a bar of it up to the last tap, round its bar line; without taps the rhythm of the work.
 function rhythmOf(mine) {
-  const length = mine.step * BAR, now = sound.context.currentTime;
-  mine.taps = mine.taps.filter(({ time }) => now - time < length);
-  if (mine.taps.length && mine.started) {
-    const hits = new Map();
+  const last = mine.taps.at(-1);
+  if (last && mine.started && last !== mine.heard) {
+    const hits = new Map(), length = mine.step * BAR;
+    mine.taps = mine.taps.filter(({ time }) => last.time - time < length);
+    mine.heard = last;
     for (const { pad, velocity, time } of mine.taps) {
       const place = (time - mine.next) / mine.step, step = Math.round(place);
-      hits.set(`${step} ${pad}`, [((step % BAR) + BAR) % BAR, pad, velocity, Math.max(-60, Math.min(59, Math.round((place - step) * 120)))]);
+      const at = ((step % BAR) + BAR) % BAR;
+      hits.set(`${at} ${pad}`, [at, pad, velocity, Math.max(-60, Math.min(59, Math.round((place - step) * 120)))]);
     }
     mine.tapped = { hits: [...hits.values()].sort((a, b) => a[0] - b[0]), steps: BAR };
   }

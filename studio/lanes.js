@@ -1,7 +1,7 @@
 // What is asked of each bar, drawn: a lane for each wish, a slider in it for each bar. A bar that nobody touched is
 // left to the drummer, and hatched. The thin line is what the take has.
 
-import { $, clamp, make, words } from "./dom.js";
+import { $, clamp, make, titled } from "./dom.js";
 import { barLengths, got, linesOf, piece } from "./piece.js";
 import { stepWidth, totalWidth } from "./roll.js";
 import { store } from "./store.js";
@@ -14,7 +14,7 @@ let lanes = [], styles = [], drawn = "";
 export function setUp(about) {
   styles = about.styles;
   lanes = about.wishes.map(({ wish, least, most, unit }) => ({
-    wish, least, unit, most, title: words(wish), from: (least + most) / 2, ...LANES[wish], shown: SHOWN.includes(wish),
+    wish, least, unit, most, title: titled(wish), from: (least + most) / 2, ...LANES[wish], shown: SHOWN.includes(wish),
   }));
   for (const lane of lanes) {
     if (SHOWN.includes(lane.wish)) continue;
@@ -46,7 +46,8 @@ export function draw() {
       cell.style.width = `${lengths[bar] * wide}px`;
       cell.classList.toggle("unset", value === null);
       cell.style.setProperty("--share", value === null ? 0 : clamp((value - lane.least) / (lane.most - lane.least), 0, 1));
-      cell.style.setProperty("--got", piece().drums.length && there !== undefined ? clamp(there / lane.most, 0, 1) : -1);
+      cell.classList.toggle("no-take", !piece().drums.length || there === undefined);
+      cell.style.setProperty("--got", clamp((there ?? 0) / lane.most, 0, 1));
       cell.firstChild.textContent = value === null ? "" : Math.round(value);
       const said = value === null ? "left to the drummer" : `${Math.round(value)}`;
       const also = piece().drums.length && there !== undefined ? `, the take has ${Math.round(there)}` : "";

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import * as ask from "./ask.js";
-import { $, complain, make, safely, say, words } from "./dom.js";
+import { $, complain, make, safely, say, titled } from "./dom.js";
 import * as jam from "./jam.js";
 import * as lanes from "./lanes.js";
 import { linesOf, piece } from "./piece.js";
@@ -56,7 +56,7 @@ function draw() {
 function heads() {
   $("roll-heads").append(make("div", { class: "head ruler" }, make("span", {}, "Bars")), make("div", { class: "head taps" }, make("span", {}, "Rhythm")));
   for (const voice of roll.ORDER) {
-    const name = words(about.voices[voice]);
+    const name = titled(about.voices[voice]);
     const button = make("button", { class: "head voice-head", "aria-pressed": "false", title: `Choose ${name}`, "data-voice": voice }, make("span", {}, name));
     button.onclick = () => {
       const voices = new Set(view.voices);

@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { $, base64, make, safely, say } from "./dom.js";
 import { store } from "./store.js";
 import { addTakes } from "./takes.js";
+import { view } from "./view.js";
 
 let about = null;
 
@@ -39,7 +40,8 @@ const bring = safely(async (file) => {
 });
 
 function take(heard, data, track) {
-  const { name, hits, steps, tracks, tempo, is, remarks } = heard;
+  const { name, hits, steps, tracks, tempo, bpm, is } = heard;
+  const remarks = bpm.includes(" to ") ? [...heard.remarks, `its tempo goes from ${bpm}; here it is played at the first`] : heard.remarks;
   const bars = Math.min(about.most_bars, Math.ceil(steps / 16));
   store.change({ rhythm: { name, hits, steps, tracks, tempo, is, remarks, data, track }, tempo, bars, current: null });
 }
@@ -60,6 +62,7 @@ const asDrums = safely(async () => {
 
 export function draw() {
   const { rhythm } = store.work;
+  $("record").disabled = view.hits !== null;
   $("rhythm-info").hidden = !rhythm;
   $("drop").classList.toggle("has", Boolean(rhythm));
   if (!rhythm) return;

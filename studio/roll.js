@@ -52,7 +52,7 @@ function measure() {
 
 function readColours() {
   const style = getComputedStyle(document.documentElement);
-  for (const name of ["kick", "snare", "hat", "tom", "cymbal", "ink", "faint", "line", "beat", "band", "stage", "accent", "chosen", "taps"]) {
+  for (const name of ["kick", "snare", "hat", "tom", "cymbal", "ink", "faint", "line", "beat", "band", "stage", "accent", "chosen", "taps", "soft"]) {
     colours[name] = style.getPropertyValue(`--${name}`).trim();
   }
 }
@@ -82,6 +82,13 @@ export function draw() {
   drawGrid(g, lines, wide, left);
   for (const note of rhythm) drawTap(g, note, wide);
   for (const note of drums) drawHit(g, note, wide, note === chosen || (chosen && same(note, chosen)));
+  if (!drums.length && !rhythm.length) {
+    g.fillStyle = colours.soft;
+    g.font = "500 15px Inter, system-ui, sans-serif";
+    g.textAlign = "center";
+    ["Tap a rhythm, drop a MIDI file, or neither;", "then press Play drums."].forEach((line, i) => g.fillText(line, width / 2, HEIGHT / 2 + 24 * i));
+    g.textAlign = "start";
+  }
   drawCursor(g, wide, left);
   const at = view.playhead ? view.playhead() : player.position();
   if (at !== null) {
@@ -92,7 +99,7 @@ export function draw() {
 }
 
 function drawGrid(g, lines, wide, left) {
-  g.font = "600 11px system-ui, sans-serif";
+  g.font = "600 11px Inter, system-ui, sans-serif";
   g.textBaseline = "middle";
   for (let bar = 0; bar < lines.length - 1; bar++) {
     const x = lines[bar] * wide - left, end = lines[bar + 1] * wide - left;

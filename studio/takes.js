@@ -147,6 +147,7 @@ export function draw() {
   $("get-rhythm").disabled = !work.rhythm;
   $("keep-row").hidden = !work.rhythm?.data;
   $("keep").checked = work.keep;
+  $("keep").disabled = work.rhythm?.tempo !== work.tempo; // its tracks have its tempo
   $("lead").checked = work.lead;
   $("kit").value = work.kit || about.kits[0];
   if (!take) return;
@@ -181,7 +182,8 @@ function drawCards(work) {
   cards = { takes: work.takes, current: work.current };
   $("no-takes").hidden = work.takes.length > 0;
   $("take-list").replaceChildren(...work.takes.map((take) => cardOf(take, take.id === work.current)));
-  $("take-list").querySelector("[aria-pressed=true]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  const card = $("take-list").querySelector("[aria-pressed=true]")?.parentElement;
+  if (card) $("take-list").scrollLeft = card.offsetLeft - $("take-list").offsetLeft - 40;
   const kept = $("lead-to").value;
   $("lead-to").replaceChildren(...work.takes.filter(({ id }) => id !== work.current).map(({ id }) => make("option", { value: id }, `take ${id}`)));
   if (kept) $("lead-to").value = kept;
@@ -191,11 +193,11 @@ function drawCards(work) {
 function cardOf(take, isCurrent) {
   const picture = make("canvas", { width: 320, height: 72, "aria-hidden": "true" });
   thumbnail(picture, take);
-  const seed = take.seed === null ? "" : `seed ${take.seed}`;
   const button = make("button", { class: "take", "aria-pressed": isCurrent, title: (take.figures ?? []).join("\n") },
     make("span", { class: "take-head" }, make("b", {}, String(take.id)), make("span", {}, take.title + (take.edited ? " · edited" : ""))),
     picture,
-    make("small", {}, [seed, missOf(take)].filter(Boolean).join(" · ")));
+    make("small", {}, take.seed === null ? "no seed" : `seed ${take.seed}`),
+    make("small", {}, missOf(take) || "nothing was asked"));
   button.onclick = () => store.change({ current: take.id, bars: take.bars.length }, "choose");
   const away = make("button", { class: "quiet away", "aria-label": `Delete take ${take.id}`, title: "Delete" }, icon("close"));
   away.onclick = () => {

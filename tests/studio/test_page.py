@@ -24,6 +24,19 @@ DROP = """([text, name]) => {
     given.items.add(new File([bytes], name));
     document.body.dispatchEvent(new DragEvent("drop", {dataTransfer: given, bubbles: true}));
 }"""
+DRAG = """() => {
+    const given = new DataTransfer();
+    document.getElementById("get-midi").dispatchEvent(new DragEvent("dragstart", {dataTransfer: given}));
+    return given.getData("DownloadURL");
+}"""
+# A MIDI output that keeps what it is sent, and an input, in place of the browser's.
+MIDI = """
+    const output = {id: "1", name: "module", sent: [], send(bytes) { this.sent.push([...bytes]); }};
+    const input = {name: "pads"};
+    const access = {inputs: new Map([["0", input]]), outputs: new Map([["1", output]])};
+    navigator.requestMIDIAccess = async () => access;
+    window.midi = {input, output};
+"""
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +155,8 @@ def test_from_taps_to_a_file(page, repository, tmp_path):
 
     # what is downloaded is what is shown; and all is there after a reload
     until(page, "!document.querySelector('#get-midi.waiting')")
+    dragged = page.evaluate(DRAG)
+    assert dragged.startswith("audio/midi:take_2.mid:blob:")
     with page.expect_download() as download:
         page.click("#get-midi")
     download.value.save_as(tmp_path / "take.mid")
@@ -162,18 +177,26 @@ def test_from_taps_to_a_file(page, repository, tmp_path):
 
 
 def test_a_jam_goes_on_when_a_bar_is_late(page, monkeypatch):
-    answer = Session.answer
+    """Into a MIDI module, with clock, and a rhythm from MIDI pads."""
+    answer, rhythms = Session.answer, []
 
     def slow(session, message):
+        rhythms.extend([message["rhythm"]] if message.get("rhythm") else [])
         if message.get("number") == 7:
             time.sleep(1)
         return answer(session, message)
 
     monkeypatch.setattr(Session, "answer", slow)
+    page.evaluate(MIDI)
+    page.click("#midi-out")
+    page.select_option("#outputs", "1")
+    page.click("summary:has-text('MIDI keyboard')")
+    page.click("#midi-in")
+    until(page, "midi.input.onmidimessage")
     page.evaluate("studio.store.change({tempo: 600, bars: 2, style: ['funk', 'jazz']})")
     page.click("#jam")
     until(page, "studio.counts.bars >= 10")
-    page.keyboard.press("f")
+    page.evaluate("midi.input.onmidimessage({data: [0x90, 38, 99], timeStamp: performance.now()})")
     until(page, "studio.counts.bars >= 20")
     late, margins = page.evaluate("[studio.counts.late, studio.counts.margins.length]")
     heard = sorted(hit["time"] for hit in page.evaluate("studio.sound.scheduled"))
@@ -181,6 +204,11 @@ def test_a_jam_goes_on_when_a_bar_is_late(page, monkeypatch):
     assert max(b - a for a, b in zip(heard, heard[1:])) < 0.8  # two bars: what is late is not silent
     page.click("#jam")
     until(page, "studio.store.take")
+    assert [pad for _, pad, *_ in rhythms[-1]["hits"]] == [1]
+    sent, bars = page.evaluate("[midi.output.sent, studio.counts.bars]")
+    status = [message[0] for message in sent]
+    assert status.count(0xF8) == bars * 96 and status[0] == 0xFA and status.count(0xFC) == 1
+    assert status.count(0x99) == page.evaluate("studio.sound.scheduled.length")
     assert "jam" in work(page, "take")["title"] and len(work(page, "take")["bars"]) == 2
 
 

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from model.controls import CONTROLS
 from utils.checks import ArgumentError
 from utils.get_model import checkpoint_of
 from utils.midi.drums import STYLES, VOICES
@@ -31,12 +32,13 @@ PARTS = {"rhythm", "drums", "second", "fields"}  # of a message to play
 
 def about(model):
     """What the page builds itself from: names, flags, limits, and what the model knows."""
+    unknown = {control.wish for name, control in CONTROLS.items() if name not in model.controls}
     defaults = {name: field.default for name, field in Request.__dataclass_fields__.items()}
     flags = [
         {"field": flag.dest, "name": flag.name, "kind": flag.kind, "help": flag.help}
         | {"default": defaults.get(flag.dest)}
         for flag in FLAGS
-        if flag.dest in FIELDS
+        if flag.dest in FIELDS and flag.dest not in unknown
     ]
     wishes = [
         {"wish": control.wish, "unit": control.unit, "least": control.fewest}

@@ -14,6 +14,7 @@ def parse_arguments(words=None):
     parser = argparse.ArgumentParser(prog="studio.py", description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=8765, help="0: any that is free (default: 8765)")
     parser.add_argument("--checkpoint", help="the model (default: checkpoints/drummer.pt)")
+    parser.add_argument("--soundfont", help="a .sf2 file, in place of a General MIDI soundfont")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto (default)")
     parser.add_argument("--no-browser", action="store_true", help="don't open the browser")
     return parser.parse_args(words)
@@ -26,13 +27,15 @@ def main(arguments):
     from inference_bar_control import play
     from utils.device import pick_device
     from utils.get_model import SHIPPED, load_model
+    from utils.midi.sound import check_soundfont
     from utils.studio.app import MOST_MESSAGE, make_app
 
     try:
         listening = socket.create_server(("127.0.0.1", arguments.port))
+        check_soundfont(arguments.soundfont)
         model = load_model(arguments.checkpoint or SHIPPED, pick_device(arguments.device))
         play(bars=1, model=model)  # what is compiled or derived once is there for the first click
-        app = make_app(model, arguments.checkpoint)
+        app = make_app(model, arguments.checkpoint, arguments.soundfont)
     except (OSError, OverflowError, ValueError) as error:
         said = f"port {arguments.port}: {error}" if isinstance(error, (OSError, OverflowError)) else error
         print(f"studio.py: {said}", file=sys.stderr)

@@ -144,3 +144,8 @@ def test_python_examples_run(tmp_path):
 def test_files_that_it_names_are_there(repository):
     named = re.findall(r"`((?:examples|checkpoints|benchmarks|docs)/[\w./]+)`", README)
     assert len(named) > 4 and all((repository / name).exists() for name in named)
+
+
+def test_the_pictures_are_there_and_small():
+    pictures = re.findall(r"!\[[^\]]+\]\((.+?)\)", README)
+    assert pictures and all((REPOSITORY / picture).stat().st_size < 150_000 for picture in pictures)

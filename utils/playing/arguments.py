@@ -120,11 +120,12 @@ examples/kit.yaml (default: gm and roland_td alike)
 --kit-out KIT text | the kit to play on, the same way (default: gm)
 --keep-tracks - switch | write the rhythm's tracks beside the drums
 --lead-in - switch | begin a bar later, so that hits just before the first beat stay there
+--soundfont SF2 text | what --wav sounds like (default: a General MIDI soundfont)
 """
 OTHER_FLAGS = """
 --controls YAML text | a control file, see examples/controls.yaml
 --plot - plot | a picture of the piano roll with what was asked and what came out (default)
---wav - switch | also as sound, where FluidSynth is installed
+--wav - switch | also as sound: the drums and, with --keep-tracks, the music that they are played to
 --checkpoint PT text | the model (default: checkpoints/drummer.pt)
 --device NAME device | cpu, cuda, cuda:1, mps, or auto (default)
 --out FOLDER out | for RHYTHM_1.mid, .json, .png, ..., which are replaced if there (default: output)

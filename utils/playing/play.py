@@ -38,6 +38,7 @@ def play(rhythm=None, *, num_samples=None, model=None, **asked):
         one or two pitches that are struck (hands), or neither (a part).
     track, kit_in: how the file is heard, see process_midi. kit_out, keep_tracks, lead_in: how the take is
         written, see convert_to_midi. tempo: beats per minute; None: tempo map and meters of the file, or 120.
+        soundfont: a .sf2 file for the sound of the take.
     model: None: the one built last or, where there is none, that of checkpoints/drummer.pt. seed: the same
         one gives the same drums; None: a new one, which is on the receipt.
     num_samples: None: one Take is returned; a number: a list of so many, the one that obeys best first, no
@@ -56,7 +57,7 @@ def perform(request, model, say=lambda line: None):
     is checked and nothing is played yet. Raises ArgumentError, or ValueError naming a file."""
     written = {"tempo": request.tempo, "source": request.file if request.tempo is None else None}
     written |= {"keep_tracks": request.keep_tracks, "lead_in": request.lead_in}
-    check_written(request.kit_out, **written)
+    check_written(request.kit_out, request.soundfont, **written)
     heard = Heard(request, model.steps_per_bar)
     plan, asked, steps = lay_out(request, heard, model)
     for line in heard.lines(request, steps, model.steps_per_bar, model.told_kind):
@@ -64,8 +65,12 @@ def perform(request, model, say=lambda line: None):
     name = "take" if request.file is None else Path(request.file).stem
     about = {"asked": asked, "rhythm": heard.rhythm, "model": model, "seed": request.seed}
     about |= {"dials": request.turned() | ({} if request.job == "tap" else {"job": request.job})}
+    if request.job != "tap" and plan.inputs["known"] is not None:
+        about["anew"] = ~plan.inputs["known"]["known_onset"][:steps]
+    if request.laid_song is not None:
+        about["sections"] = request.laid_song.sections
     rolls = [roll[:, :steps] for roll in draw(plan)]
-    return takes_of(rolls, name, kit=request.kit_out, **about, **written)
+    return takes_of(rolls, name, kit=request.kit_out, soundfont=request.soundfont, **about, **written)
 
 
 class Heard:

@@ -143,6 +143,7 @@ class Request(Dials):
     tempo: float | None = None
     keep_tracks: bool = False
     lead_in: bool = False
+    soundfont: str | None = None
     best_of: int | None = 1
 
     def __post_init__(self):

@@ -24,9 +24,9 @@ from starlette.websockets import WebSocketClose, WebSocketDisconnect
 
 from utils.files import json_text
 from utils.midi.read import MAX_BYTES
+from utils.midi.sound import one_shots
 from utils.studio import work
 from utils.studio.jamming import Session
-from utils.studio.sounds import one_shots
 
 PAGE = Path(__file__).resolve().parents[2] / "studio"
 HOSTS = "127.0.0.1", "localhost", "::1"
@@ -84,10 +84,10 @@ def host_of(address):
         return None
 
 
-def make_app(model, checkpoint=None, sounds=None):
-    """The Starlette application for a model, of which checkpoint is the file, None: the shipped one. sounds:
-    as one_shots gives them, rendered where left out."""
-    sounds = sounds or one_shots()
+def make_app(model, checkpoint=None, soundfont=None, sounds=None):
+    """The Starlette application for a model, of which checkpoint is the file, None: the shipped one.
+    soundfont: a .sf2 file, or None. sounds: as one_shots gives them, rendered where left out."""
+    sounds = sounds or one_shots(soundfont=soundfont)
     about = work.about(model) | {"sounds": {voice: [*layers] for voice, layers in sounds.items()}}
     playing = ThreadPoolExecutor(1, "play")
     on_cpu = next(model.parameters()).device.type == "cpu"
@@ -111,7 +111,7 @@ def make_app(model, checkpoint=None, sounds=None):
         kind = request.path_params["kind"]
         if kind not in ("mid", "wav", "rhythm"):
             raise ValueError(f"{kind}: a take is saved as mid, wav or rhythm")
-        data = await on(playing, work.file_of, model, parse(await body_of(request)), kind)
+        data = await on(playing, work.file_of, model, parse(await body_of(request)), kind, soundfont)
         return Response(data, media_type="audio/wav" if kind == "wav" else "audio/midi")
 
     async def jam(socket):

@@ -7,7 +7,8 @@ from utils.midi.kits import KITS
 from utils.playing.arguments import FLAGS, KINDS, READ_WORDS
 from utils.studio.notes import MOST_BARS
 
-FIELDS = {flag.dest: flag for flag in FLAGS if flag.dest not in ("rhythm", "second")}  # these are notes
+OTHERS = "rhythm", "second", "soundfont"  # which come as notes, or with the server
+FIELDS = {flag.dest: flag for flag in FLAGS if flag.dest not in OTHERS}
 MOST_TAKES = 64  # that are played for one message
 
 

@@ -123,10 +123,10 @@ def take_in_json(take):
     }
 
 
-def file_of(model, message, kind):
+def file_of(model, message, kind, soundfont=None):
     """A take as a file, "mid" or "wav", in bytes: {"drums": hits, "rhythm": as for play_message, "fields":
     kit_out, keep_tracks, lead_in, tempo}. Without a rhythm's file it has the tempo that is given. kind
-    "rhythm": the rhythm itself. Raises ValueError."""
+    "rhythm": the rhythm itself. soundfont: of the sound. Raises ValueError."""
     check_parts(message)
     fields = read_fields(message.get("fields", {}))
     kit = fields.pop("kit_out", None)
@@ -140,7 +140,9 @@ def file_of(model, message, kind):
         if unknown:
             raise ArgumentError(min(unknown), None, "a file that is written does not take it", "")
         written = fields | {"source": rhythm if fields.get("tempo") is None else None}
-        take = Take(rolls_of(message.get("drums"), "drums"), model=model, kit=kit, **written)
+        take = Take(
+            rolls_of(message.get("drums"), "drums"), model=model, kit=kit, soundfont=soundfont, **written
+        )
         path = folder / f"take.{kind}"
         {"mid": take.save, "wav": take.wav}[kind](path)
         return path.read_bytes()

@@ -14,7 +14,7 @@ let lanes = [], styles = [], drawn = "";
 export function setUp(about) {
   styles = about.styles;
   lanes = about.wishes.map(({ wish, least, most, unit }) => ({
-    wish, least, unit, most, title: titled(wish), from: (least + most) / 2, ...LANES[wish], shown: SHOWN.includes(wish),
+    wish, least, unit, most, title: titled(wish), from: (least + most) / 2, step: most - least > 4 ? 1 : 0.01, ...LANES[wish], shown: SHOWN.includes(wish),
   }));
   for (const lane of lanes) {
     if (SHOWN.includes(lane.wish)) continue;
@@ -48,8 +48,8 @@ export function draw() {
       cell.style.setProperty("--share", value === null ? 0 : clamp((value - lane.least) / (lane.most - lane.least), 0, 1));
       cell.classList.toggle("no-take", !piece().drums.length || there === undefined);
       cell.style.setProperty("--got", clamp((there ?? 0) / lane.most, 0, 1));
-      cell.firstChild.textContent = value === null ? "" : Math.round(value);
-      const said = value === null ? "left to the drummer" : `${Math.round(value)}`;
+      cell.firstChild.textContent = value === null ? "" : shown(lane, value);
+      const said = value === null ? "left to the drummer" : shown(lane, value);
       const also = piece().drums.length && there !== undefined ? `, the take has ${Math.round(there)}` : "";
       cell.setAttribute("aria-valuenow", value ?? lane.least);
       cell.setAttribute("aria-valuetext", said + also);
@@ -94,16 +94,19 @@ function build(lengths) {
   $("lane-heads").append(make("div", { class: "lane-head styles" }, make("span", {}, "Style")));
 }
 
+const toStep = (lane, value) => Number((Math.round(value / lane.step) * lane.step).toFixed(2));
+const shown = (lane, value) => String(toStep(lane, value));
+
 function cellOf(lane, bar) {
   const cell = make("div", {
     class: "cell", role: "slider", tabindex: bar ? -1 : 0, "aria-label": `${lane.title}, bar ${bar + 1}`,
     "aria-valuemin": lane.least, "aria-valuemax": lane.most,
   }, make("span"));
   cell.addEventListener("keydown", (event) => {
-    const now = askedOf(lane.wish, barLengths().length)[bar], big = Math.max(1, Math.round(lane.most / 10));
-    const by = { ArrowUp: 1, ArrowDown: -1, PageUp: big, PageDown: -big }[event.key];
+    const now = askedOf(lane.wish, barLengths().length)[bar], { step } = lane, big = toStep(lane, (lane.most - lane.least) / 10);
+    const by = { ArrowUp: step, ArrowDown: -step, PageUp: big, PageDown: -big }[event.key];
     const to = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (by) set(lane, bar, clamp((now ?? lane.from) + (now === null ? 0 : by), lane.least, lane.most), "keys");
+    if (by) set(lane, bar, clamp(toStep(lane, (now ?? lane.from) + (now === null ? 0 : by)), lane.least, lane.most), "keys");
     else if (event.key === "Delete" || event.key === "Backspace") set(lane, bar, null);
     else if (to && lane.cells[bar + to]) {
       cell.tabIndex = -1;
@@ -132,7 +135,7 @@ function drawOn(lane, row, event) {
     const box = row.getBoundingClientRect(), lines = linesOf(barLengths());
     const step = (clientX - box.left) / stepWidth(), bar = clamp(lines.findIndex((line) => line > step) - 1, 0, lane.cells.length - 1);
     const share = clamp(1 - (clientY - box.top - 3) / (box.height - 6), 0, 1);
-    set(lane, bar, erase ? null : Math.round(lane.least + share * (lane.most - lane.least)), merge);
+    set(lane, bar, erase ? null : toStep(lane, lane.least + share * (lane.most - lane.least)), merge);
   };
   stroke(event);
   row.onpointermove = stroke;

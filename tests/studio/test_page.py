@@ -29,6 +29,10 @@ DRAG = """() => {
     document.getElementById("get-midi").dispatchEvent(new DragEvent("dragstart", {dataTransfer: given}));
     return given.getData("DownloadURL");
 }"""
+# What can be pressed or filled in and has no name for those who can't see it.
+NAMELESS = """() => [...document.querySelectorAll("button, input, select, canvas, [role=slider]")].filter(
+    (element) => !element.getAttribute("aria-label") && !element.labels?.length && !element.textContent.trim()
+).map((element) => element.outerHTML)"""
 # A MIDI output that keeps what it is sent, and an input, in place of the browser's.
 MIDI = """
     const output = {id: "1", name: "module", sent: [], send(bytes) { this.sent.push([...bytes]); }};
@@ -62,9 +66,12 @@ def page(browser, address):
     page, complaints = context.new_page(), []
     page.on("pageerror", lambda error: complaints.append(error))
     page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+    elsewhere = []
+    page.on("request", lambda request: elsewhere.append(request.url))
     page.goto(address)
     page.wait_for_selector("body.ready")
     yield page
+    assert not [url for url in elsewhere if not url.startswith((address, "data:", "blob:"))]
     assert not [said for said in complaints if "the server responded with a status of 400" not in str(said)]
     assert page.locator("#error").is_hidden()
     context.close()
@@ -96,6 +103,8 @@ def test_from_taps_to_a_file(page, repository, tmp_path):
     until(page, "studio.store.work.rhythm")
     taps = work(page, "work.rhythm")
     assert [pad for _, pad, *_ in taps["hits"]] == [0, 1, 0] and taps["steps"] == 16 and taps["is"] == "hands"
+
+    assert not page.evaluate(NAMELESS)
 
     # a file, and what is asked of its bars, drawn
     drop(page, repository / "examples" / "bass_line.mid")

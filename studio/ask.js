@@ -78,7 +78,9 @@ function moreRow(flag) {
   const id = `more-${flag.field}`;
   const input = flag.kind === "switch"
     ? make("input", { type: "checkbox", id, title: flag.help })
-    : make("input", { type: "text", id, title: flag.help, placeholder: defaultOf(flag), autocomplete: "off" });
+    : flag.field === "kit_in"
+      ? make("select", { id, title: flag.help }, ...["", ...about.kits].map((value) => make("option", { value }, words(value || "any"))))
+      : make("input", { type: "text", id, title: flag.help, placeholder: defaultOf(flag), autocomplete: "off" });
   input.onchange = () => {
     const value = flag.kind === "switch" ? input.checked : input.value.trim();
     store.change({ more: { ...store.work.more, [flag.field]: value } });

@@ -12,7 +12,7 @@ import { addTakes } from "./takes.js";
 import { midiAccess, onTap } from "./tap.js";
 import { view } from "./view.js";
 
-const BAR = 16, DIALS = ["follow", "temperature", "guidance", "rhythm_is", "seed"];
+const BAR = 16;
 const LAST = 0.06; // seconds before a bar line at which a missing bar is given up
 
 let about = null, jam = null;
@@ -36,7 +36,7 @@ async function start() {
   try {
     const mine = jam, sounds = ready();
     player.stop();
-    const dials = Object.fromEntries(Object.entries(dialsOf(about)).filter(([name]) => DIALS.includes(name)));
+    const dials = Object.fromEntries(Object.entries(dialsOf(about)).filter(([name]) => about.dials.includes(name)));
     const { seed } = await mine.line.ask({ type: "start", fields: dials });
     mine.seed = seed;
     mine.step = 15 / store.work.tempo;

@@ -41,8 +41,9 @@ const bring = safely(async (file) => {
 
 function take(heard, data, track) {
   const { name, hits, steps, tracks, tempo, bpm, is } = heard;
-  const remarks = bpm.includes(" to ") ? [...heard.remarks, `its tempo goes from ${bpm}; here it is played at the first`] : heard.remarks;
-  const bars = Math.min(about.most_bars, Math.ceil(steps / 16));
+  const remarks = [...heard.remarks], all = Math.ceil(steps / 16), bars = Math.min(about.most_bars, all);
+  if (bpm.includes(" to ")) remarks.push(`its tempo goes from ${bpm}; here it is played at the first`);
+  if (all > bars) remarks.push(`the first ${bars} bars are played`);
   store.change({ rhythm: { name, hits, steps, tracks, tempo, is, remarks, data, track }, tempo, bars, current: null });
 }
 

@@ -195,13 +195,17 @@ function hitAt(event) {
   return note && off(note) < Math.max(7, stepWidth() / 2) ? { note, isNew: performance.now() - born < 450 } : null;
 }
 
-let born = 0;
+let born = 0, touched = null;
 function down(event) {
   const { y, step, voice } = cellAt(event);
   if (y < RULER + RHYTHM) return chooseBars(event, step);
   if (!needTake()) return;
   const found = hitAt(event);
   if (event.button === 2) return found && remove(found.note);
+  if (!found && event.pointerType === "touch") { // it may be the beginning of a swipe
+    touched = { step, voice, x: event.clientX, y: event.clientY };
+    return;
+  }
   canvas.setPointerCapture(event.pointerId);
   store.settle();
   let note = found?.note;
@@ -239,7 +243,15 @@ function move(event) {
   dragged.note = note;
 }
 
-function up() {
+function up(event) {
+  if (touched && event.type === "pointerup" && Math.hypot(event.clientX - touched.x, event.clientY - touched.y) < 8) {
+    const note = [touched.step, touched.voice, NEW, 0];
+    put(note);
+    preview(note);
+    view.show({ cursor: { step: note[0], voice: note[1] } });
+    born = performance.now();
+  }
+  touched = null;
   if (dragged?.note) say(describe(dragged.note));
   dragged = null;
   store.settle();

@@ -84,8 +84,10 @@ function save() {
 
 async function keep() {
   saving = null;
-  const opened = await database();
-  opened.transaction("work", "readwrite").objectStore("work").put(work, "work");
+  try {
+    const opened = await database();
+    opened.transaction("work", "readwrite").objectStore("work").put(work, "work");
+  } catch { /* a private window keeps nothing */ }
 }
 addEventListener("pagehide", () => saving && keep());
 
@@ -98,6 +100,6 @@ export async function restore() {
       asking.onerror = () => reject(asking.error);
     });
     if (kept) work = { ...blank(), ...kept };
-  } catch { /* a private window keeps nothing */ }
+  } catch { /* nor does it have anything */ }
   for (const listener of listeners) listener(work);
 }

@@ -26,7 +26,7 @@ from utils.files import json_text
 from utils.midi.read import MAX_BYTES
 from utils.midi.sound import one_shots
 from utils.studio import work
-from utils.studio.jamming import Session
+from utils.studio.jamming import DIALS, Session
 
 PAGE = Path(__file__).resolve().parents[2] / "studio"
 HOSTS = "127.0.0.1", "localhost", "::1"
@@ -89,6 +89,7 @@ def make_app(model, checkpoint=None, soundfont=None, sounds=None):
     soundfont: a .sf2 file, or None. sounds: as one_shots gives them, rendered where left out."""
     sounds = sounds or one_shots(soundfont=soundfont)
     about = work.about(model) | {"sounds": {voice: [*layers] for voice, layers in sounds.items()}}
+    about["dials"] = DIALS
     playing = ThreadPoolExecutor(1, "play")
     on_cpu = next(model.parameters()).device.type == "cpu"
     jamming = ThreadPoolExecutor(1, "jam") if on_cpu else playing
@@ -193,6 +194,4 @@ def sentence(error):
 async def failed(request, error):
     expected = isinstance(error, (ValueError, ClientDisconnect))
     status = 413 if isinstance(error, TooLarge) else 400 if expected else 500
-    return in_json(
-        {"error": sentence(error) if isinstance(error, ValueError) or not expected else ""}, status
-    )
+    return in_json({"error": str(error) if expected else UNKNOWN}, status)

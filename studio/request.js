@@ -57,8 +57,9 @@ export function songOf() {
 }
 
 // What a take needs to become a file.
-export function fileOf(take) {
-  const { rhythm, keep, lead, kit, tempo } = store.work, fields = {};
+export function fileOf(take, about) {
+  const { rhythm, keep, lead, kit, tempo, more } = store.work, fields = {};
+  for (const name of about.written) if (more[name]) fields[name] = more[name];
   if (kit) fields.kit_out = kit;
   if (lead) fields.lead_in = true;
   const source = rhythm?.data && rhythm.tempo === tempo ? rhythmOf(take.steps) : null;

@@ -17,7 +17,7 @@ export function setUp(said) {
   for (const job of ["again", "add", "humanise", "vary", "continue", "interpolate"]) $(`job-${job}`).onclick = () => work(job);
   $("strength").oninput = () => store.change({ strength: Number($("strength").value) }, "strength");
   $("more-bars").onchange = () => store.change({ again: Math.max(1, Math.round(Number($("more-bars").value) || 1)) });
-  $("get-wav").onclick = safely(async () => download(await api.save("wav", fileOf(store.take)), `${nameOf(store.take)}.wav`));
+  $("get-wav").onclick = safely(async () => download(await api.save("wav", fileOf(store.take, about)), `${nameOf(store.take)}.wav`));
   $("get-receipt").onclick = () => download(new Blob([JSON.stringify(store.take.receipt ?? null, null, 1)], { type: "application/json" }), `${nameOf(store.take)}.json`);
   $("get-rhythm").onclick = safely(async () => {
     const { rhythm } = store.work, steps = store.take?.steps ?? store.work.bars * BAR;
@@ -160,13 +160,13 @@ export function draw() {
 
 // The MIDI file is made ahead, so that it can be dragged out of the page at once.
 function prepareFile(take, work) {
-  const now = [take, work.rhythm, work.tempo, work.keep, work.lead, work.kit];
+  const now = [take, work.rhythm, work.tempo, work.keep, work.lead, work.kit, work.more];
   if (fileFor?.every((part, i) => part === now[i])) return;
   fileFor = now;
   clearTimeout(making);
   $("get-midi").classList.add("waiting");
   making = setTimeout(safely(async () => {
-    const blob = await api.save("mid", fileOf(take));
+    const blob = await api.save("mid", fileOf(take, about));
     if (fileFor !== now) return;
     const link = $("get-midi");
     URL.revokeObjectURL(link.href);

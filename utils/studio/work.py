@@ -3,6 +3,7 @@ JSON holds them; what they get wrong is a ValueError of one sentence."""
 
 import base64
 import binascii
+import inspect
 import os
 import re
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from model.controls import CONTROLS
-from utils.checks import ArgumentError
+from utils.checks import ArgumentError, check_keys
 from utils.get_model import checkpoint_of
 from utils.midi.drums import STYLES, VOICES
 from utils.midi.hearing import drums_from_midi, hear, process_midi
@@ -26,6 +27,8 @@ from utils.playing.takes import Take
 from utils.studio.notes import MOST_BARS, hits_of, rolls_of
 from utils.studio.words import FIELDS, command_of, read_fields
 
+# fields that say how a take is written
+WRITTEN = [name for name in inspect.signature(Take).parameters if name in FIELDS and name != "seed"]
 BAR = 16  # steps, by which hits per bar are counted
 PARTS = {"rhythm", "drums", "second", "fields"}  # of a message to play
 
@@ -54,6 +57,7 @@ def about(model):
         "jobs": {name: job.does for name, job in JOBS.items()},
         "flags": flags,
         "wishes": wishes,
+        "written": WRITTEN,
         "checkpoint": checkpoint_of(model),
         "most_bars": MOST_BARS,
         "most_bytes": MAX_BYTES,
@@ -125,7 +129,7 @@ def take_in_json(take):
 
 def file_of(model, message, kind, soundfont=None):
     """A take as a file, "mid" or "wav", in bytes: {"drums": hits, "rhythm": as for play_message, "fields":
-    kit_out, keep_tracks, lead_in, tempo}. Without a rhythm's file it has the tempo that is given. kind
+    kit_out, tempo and those of WRITTEN}. Without a rhythm's file it has the tempo that is given. kind
     "rhythm": the rhythm itself. soundfont: of the sound. Raises ValueError."""
     check_parts(message)
     fields = read_fields(message.get("fields", {}))
@@ -136,9 +140,7 @@ def file_of(model, message, kind, soundfont=None):
             if rhythm is None:
                 raise ArgumentError("rhythm", None, "there is none", "")
             return rhythm.read_bytes()
-        unknown = fields.keys() - {"keep_tracks", "lead_in", "tempo"}
-        if unknown:
-            raise ArgumentError(min(unknown), None, "a file that is written does not take it", "")
+        check_keys(fields, [*WRITTEN, "tempo"], "field of a file")
         written = fields | {"source": rhythm if fields.get("tempo") is None else None}
         take = Take(
             rolls_of(message.get("drums"), "drums"), model=model, kit=kit, soundfont=soundfont, **written

@@ -49,6 +49,7 @@ export function jam() {
         socket.send(JSON.stringify(message));
       });
     },
+    isOpen: () => socket.readyState <= WebSocket.OPEN,
     close: () => socket.close(),
   };
 }

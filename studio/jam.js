@@ -119,8 +119,10 @@ async function ask(mine, slot) {
     mine.ready = { hits, taps: tapsOf(mine), at: sound.context.currentTime };
     mine.number++;
   } catch (error) {
-    if (mine === jam) complain(error);
-    if (mine === jam && !mine.started) throw error;
+    if (mine !== jam) return;
+    if (!mine.started) throw error;
+    complain(error);
+    if (!mine.line.isOpen()) stop();
   }
   mine.asking = false;
 }

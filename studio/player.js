@@ -53,6 +53,7 @@ class Player {
       this.anchor = { time: this.seconds(this.done), step: this.done };
       this.tempo = tempo;
     }
+    this.done = Math.max(this.done, this.stepAt(now) - 1); // what a page that was held up has missed is missed
     const until = this.stepAt(now + AHEAD);
     if (until <= this.done) return;
     // An early hit of the very first step is on the beat at first, and then at the end of the loop.

@@ -19,12 +19,6 @@ from utils.playing.plots import draw_result
 from utils.playing.receipt import Receipt, misses, tap_of
 from utils.playing.wishes import ask
 
-
-@pytest.fixture(scope="module")
-def model(tiny_config):
-    return build_tiny_model(tiny_config)
-
-
 GRID = BarGrid.four_four(32, 4)
 
 
@@ -237,23 +231,23 @@ def test_bars_and_beats_are_those_of_the_meters(model):
 def test_a_song_is_shown_with_its_sections_and_a_long_one_with_an_overview(model):
     figure = draw(model, few_hits(3), sections=[("verse", 2), ("end", 1)])
     assert words(figure.axes[0])[-2:] == ["verse", "end"]
-    onset, vel, timeoffset = few_hits(10)
+    onset, vel, timeoffset = few_hits(20)
     onset[100, 1], vel[100, 1] = 1, 0.9
-    rhythm, sections = taps(0, 50, length=99), [("verse", 9), ("end", 1)]
+    rhythm, sections = taps(0, 50, length=99), [("verse", 19), ("end", 1)]
     figure = draw(model, (onset, vel, timeoffset), None, rhythm, sections=sections)
     strip, *curves = figure.axes[:3]
     (image,) = strip.images
     shown = np.argwhere(image.get_array()[..., 3] > 0).tolist()
     assert shown == [[0, 0], [0, 50], [8, 100], [9, 0], [9, 1], [9, 2]]  # the rhythm, nine voices
-    assert words(strip) == ["verse", "end"] and words(curves[1]) == ["1", "10"]
-    assert [words(axis)[-1] for axis in figure.axes[3::2]] == ["verse", "end"]
+    assert words(strip) == ["verse", "end"] and words(curves[1]) == ["1", "20"]
+    assert [words(axis)[-1] for axis in figure.axes[3::2]] == ["verse", "verse", "end"]
     alone = draw(model, (onset, vel, timeoffset), None, rhythm, sections=sections, overview=True)
     assert len(alone.axes) == 3
 
 
 def test_an_overview_of_hundreds_of_bars_keeps_every_crash(model):
     onset = np.zeros((16 * 500, 9), np.float32)
-    onset[::4, 6] = 1
+    onset[2::4, 6] = 1
     figure = draw(model, (onset, onset, 0 * onset), overview=True)
     image = figure.axes[0].images[0].get_array()
     assert (image[0, :, 3] > 0).all() and image.shape[1] <= 2000 and not (image[1:, :, 3] > 0).any()
@@ -266,7 +260,7 @@ def overlapping(boxes, others):
     return np.argwhere(~apart.any(-1))
 
 
-@pytest.mark.parametrize("bars", [1, 3])
+@pytest.mark.parametrize("bars", [1, 5])
 def test_no_text_of_a_picture_is_written_over_another_or_over_a_hit(model, bars, monkeypatch):
     monkeypatch.setattr(plots, "BARS_IN_LINE", 2)
     onset = np.ones((16 * bars, 9), np.float32)
@@ -278,7 +272,7 @@ def test_no_text_of_a_picture_is_written_over_another_or_over_a_hit(model, bars,
     rhythm = taps(*range(0, 16 * bars, 3), length=16 * bars)
     figure = draw(model, (onset, onset, 0 * onset), asked, rhythm, sections=sections)
     figure.canvas.draw()
-    assert len(figure.axes) == (4 if bars == 1 else 3 + 2 * 2)
+    assert len(figure.axes) == (4 if bars == 1 else 3 + 2 * 3)
     texts = [
         text
         for axis in figure.axes

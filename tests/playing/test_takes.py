@@ -21,7 +21,7 @@ from inference_bar_control import (
     vary,
 )
 from model.bars import BarGrid
-from tests.helpers.inference_helpers import build_tiny_model, save_tiny_checkpoint, write_midi
+from tests.helpers.inference_helpers import save_tiny_checkpoint, write_midi
 from tests.helpers.model_batches import random_batch
 from utils import get_model
 from utils.midi.sound import SOUNDFONT
@@ -32,17 +32,6 @@ from utils.playing.takes import takes_of
 from utils.playing.wishes import ask
 
 BAR = BarGrid.four_four(16, 4)
-
-
-@pytest.fixture(scope="module")
-def model(tiny_config):
-    return build_tiny_model(tiny_config)
-
-
-@pytest.fixture(scope="module")
-def drums():
-    batch = random_batch(B=1, T=32)
-    return [batch[name] for name in ("onset", "vel", "timeoffset")]
 
 
 def taken(*kicks, steps=16):
@@ -302,3 +291,15 @@ def test_a_song_says_how_long_it_is_and_what_is_asked(model, tmp_path):
         play(rhythm, song={"sections": sections}, bars=4, model=model)
     with pytest.raises(ValueError, match="^song: section a: bars: 0"):
         play(rhythm, song={"sections": [{"name": "a", "bars": 0}]}, model=model)
+
+
+def test_the_picture_of_a_song_names_its_sections_and_that_of_a_job_marks_what_is_new(model, drums):
+    sections = [{"name": "verse", "bars": 1}, {"name": "end", "bars": 1}]
+    song = play(song={"sections": sections}, model=model, seed=1).plot()
+    assert [text.get_text() for text in song.axes[0].texts][-2:] == ["verse", "end"]
+    new = play(drums=drums, job="infill", bars_anew="2", model=model, seed=1)
+    assert new.onset[0, 16:].any()
+    marked = [text.get_text() for text in new.plot().legends[0].texts]
+    assert "played anew" in marked and "played anew" not in [
+        text.get_text() for text in song.legends[0].texts
+    ]

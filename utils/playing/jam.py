@@ -12,7 +12,7 @@ from utils.playing.generate import batch_of, in_eval_mode, make_plan
 from utils.playing.request import Dials, with_arguments_of
 from utils.playing.rolls import MAX_RHYTHM_STEPS, as_floats, drum_rolls, looped, read_rhythm, three
 
-RULES = "at_most", "playable", "lock"
+RULES = "at_most", "playable", "lock", "feel"
 NO_RHYTHM = None, None, None
 
 
@@ -64,14 +64,16 @@ class Jam:
     @on_cpu
     def __next__(self):
         with in_eval_mode(self.model):
-            rules = {name: self.controls[name] for name in ("forbid", "limit")}
-            return self.stream.bar(controls_of(self.controls), **rules)
+            bar = self.stream.next_bar
+            forbid = self.controls["forbid"] | self.silent[self.stream.grid.steps_of(bar), None]
+            drums = self.stream.bar(controls_of(self.controls), forbid, self.controls["limit"])
+            return replace(self.feel, feel=self.felt)(drums, bar)
 
     @on_cpu
     def change(self, rhythm=(), **changes):
         """From the next bar on: a new rhythm (onset, vel, timeoffset), which starts at its first bar, or None
-        for none; density, intensity, instrument, style; at_most, playable; drums and lock, with which the
-        rhythm starts anew. What is not named stays as it is."""
+        for none; density, intensity, instrument, style; at_most, playable, feel; drums and lock, with which
+        the rhythm starts anew. What is not named stays as it is."""
         names = *CONTROLS, *RULES, "drums"
         for name in changes.keys() - {*names}:
             rule = f"can't be changed; it must be rhythm, {', '.join(names)}"
@@ -82,11 +84,11 @@ class Jam:
             heard_anew = True
         dials = replace(self.dials, **{name: asked[name] for name in RULES})
         curves = {name: self._curve(asked[name], name) for name in CONTROLS}
-        bar = self._inputs(replace(dials, lock=None), self.grid.n_steps, NO_RHYTHM, curves)
+        bar, _ = self._plan(replace(dials, lock=None), self.grid.n_steps, NO_RHYTHM, curves)
         if heard_anew:
             self._hear(asked["rhythm"], asked["drums"], dials)
         self.controls = bar["controls"] | {"forbid": bar["forbid"], "limit": bar["limit"]}
-        self.asked = asked
+        self.asked, self.felt = asked, dials.felt
 
     def _curve(self, value, name):
         """One value for the bar as a curve of its steps; a curve, and a style in words, as it is."""
@@ -108,9 +110,7 @@ class Jam:
     def _hear(self, rhythm, drums, dials):
         """Give the stream whole bars of the rhythm and the locked voices, until both come round together."""
         rolls, reach = read_rhythm(rhythm, MAX_RHYTHM_STEPS)
-        if not reach and dials.locked is None and drums is None:
-            self.stream.set_rhythm(None)
-            return
+        unheard = not reach and dials.locked is None and drums is None
         again = steps = self.grid.n_steps * max(1, -(-reach // self.grid.n_steps))
         if drums is not None:
             drums = drum_rolls(drums)
@@ -119,12 +119,15 @@ class Jam:
                 found = f"{len(drums[0])} steps, to a rhythm of {steps}"
                 rule = f"they come round together after {again} steps; {MAX_RHYTHM_STEPS} is the most"
                 raise ArgumentError("drums", None, rule, found)
-        rolls = looped([roll[:steps] for roll in rolls], again)
-        inputs = self._inputs(dials, again, rolls, {}, drums=drums)
-        heard = (inputs[name] for name in ("rhythm", "use_context", "use_latent", "known", "rhythm_is"))
+        rolls = looped([roll[:steps] for roll in rolls], again) if reach else NO_RHYTHM
+        inputs, plan = self._plan(dials, again, rolls, {}, drums=drums)
+        names = ("rhythm", "use_context", "use_latent", "known", "rhythm_is")
+        heard = [None] if unheard else [inputs[name] for name in names]
         with in_eval_mode(self.model), few_threads(again * dials.num_samples, self.device):
             self.stream.set_rhythm(*heard)
+        self.feel, self.silent = plan.feel, plan.silent.to(self.device)
 
-    def _inputs(self, dials, *asked, **more):
+    def _plan(self, dials, *asked, **more):
+        """The inputs of a Plan, for all versions, and the Plan."""
         plan = make_plan(self.model, dials, *asked, **more)
-        return batch_of(plan.inputs, dials.num_samples, self.device)
+        return batch_of(plan.inputs, dials.num_samples, self.device), plan

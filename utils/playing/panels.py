@@ -28,6 +28,7 @@ LEFT, GAP = 1.2, 0.1  # beside and between panels
 RULER, RIBBON = 0.42, 0.22  # above them
 BAR_NUMBER, LETTER = 0.6, 0.08  # how wide they are at most
 HIT_WIDTH, MOST_HIT_WIDTH = 0.82, 0.22  # steps; inches
+NEAR_VELOCITY = 3  # what nobody hears
 MOST_PLACES, MOST_NUMBERS = 2000, 24  # along an overview: columns; bars with a number
 
 
@@ -145,9 +146,10 @@ def draw_voices(axis, asked, got, grid):
             axis.text(*place, **_in_figures(played, wish), ha="right", va="center", fontsize=6.5, zorder=4)
 
 
-def _in_figures(played, wish):
-    """'played/asked' as arguments of a text, red where it was missed by more than a half and 5 %."""
-    met = abs(played - wish) <= max(0.5, 0.05 * wish)  # a whole number of hits can't come nearer
+def _in_figures(played, wish, near=0.5):
+    """'played/asked' as arguments of a text, red where they are not near each other: whole numbers of hits
+    can't come nearer than by a half."""
+    met = abs(played - wish) <= near
     look = {"color": FAINT} if met else {"color": ASKED, "fontweight": "bold"}
     return look | {"s": f"{played:.0f}/{wish:.3g}"}
 
@@ -167,13 +169,13 @@ def _most(name, got, asked):
 def draw_control(axis, name, got, asked, grid):
     """A column for each bar, a line at what was asked of it, and below it both in figures."""
     left, lengths, top = np.array(grid.starts) - 0.5, np.array(grid.lengths), _most(name, got, asked)
-    pad = 0.05 / _step_of(axis)
+    pad, near = 0.05 / _step_of(axis), NEAR_VELOCITY if name == "intensity" else 0.5
     axis.bar(left + pad, np.nan_to_num(got), lengths - 2 * pad, align="edge", color=GOT, zorder=2)
     axis.set_ylim(-0.5 * top, top)
     axis.set_yticks([top / 2], [_label(name)])
     for start, length, played, wish in zip(left, lengths, got, asked):
         plain = {"s": "silent" if np.isnan(played) else f"{played:.0f}", "color": FAINT}
-        words = plain if np.isnan(wish) or np.isnan(played) else _in_figures(played, wish)
+        words = plain if np.isnan(wish) or np.isnan(played) else _in_figures(played, wish, near)
         axis.text(start + pad, 0.03, **words, transform=axis.get_xaxis_transform(), fontsize=8, zorder=5)
         if not np.isnan(wish):
             axis.hlines(wish, start + pad, start + length - pad, color=ASKED, linewidth=2, zorder=4)

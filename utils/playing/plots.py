@@ -51,7 +51,7 @@ LEGEND[ASKED_IN_FIGURES] = LEGEND["asked"]
 
 def draw_result(path, drums, rhythm, receipt, title, *, sections=None, anew=None, overview=False):
     """The picture of what was played: rhythm, drums and what was asked, in lines of BARS_IN_LINE bars. More
-    bars have an overview above them, and of very many the first BARS_IN_DETAIL are in detail.
+    than two lines have an overview above them, and of very many bars the first BARS_IN_DETAIL are in detail.
 
     path: of the PNG, or None: none is written. drums: onset, vel, timeoffset, each (T, 9), array or CPU
     tensor. rhythm: the same of the rhythm heard, of any length, or None. receipt: a Receipt of these drums.
@@ -59,7 +59,7 @@ def draw_result(path, drums, rhythm, receipt, title, *, sections=None, anew=None
     overview: that alone. Returns the Figure.
     """
     result = _Result(drums, rhythm, receipt, sections, anew)
-    strip, bars = overview or result.grid.n_bars > BARS_IN_LINE, min(result.grid.n_bars, BARS_IN_DETAIL)
+    strip, bars = overview or result.grid.n_bars > 2 * BARS_IN_LINE, min(result.grid.n_bars, BARS_IN_DETAIL)
     lines = [] if overview else [(bar, min(bar + BARS_IN_LINE, bars)) for bar in range(0, bars, BARS_IN_LINE)]
     longest = max((result.grid.lines[last] - result.grid.lines[first] for first, last in lines), default=1)
     step = _step_for(longest)

@@ -45,6 +45,7 @@ class Take:
         source=None,
         keep_tracks=False,
         lead_in=False,
+        count_in=False,
         kit=None,
         soundfont=None,
         sections=None,
@@ -55,7 +56,7 @@ class Take:
         intensity, instrument, style and masks as generate takes them; None: nothing. rhythm: the three rolls
         that were heard.
         model, seed: with which they were drawn; model: default: the one built last. dials: what else is to be
-        on the receipt, name -> value. name: the title. tempo, source, keep_tracks, lead_in: as for
+        on the receipt, name -> value. name: the title. tempo, source, keep_tracks, lead_in, count_in: as for
         convert_to_midi; kit: a name or a YAML file, see utils/midi/kits.py; soundfont: a .sf2 file for
         wav and the player, None: a General MIDI one. sections: of a song, [(name, bars)]; anew: the cells
         that a job played anew, (T, 9) bool; the picture shows both. Raises ValueError.
@@ -64,7 +65,8 @@ class Take:
         heard = None if rhythm is None else drum_rolls(rhythm, "rhythm", any_length=True)
         self.onset, self.vel, self.time = (roll[None] for roll in rolls)
         self.rhythm, self.name = heard and [roll[None] for roll in heard], name
-        self._midi = {"tempo": tempo, "source": source, "keep_tracks": keep_tracks, "lead_in": lead_in}
+        self._midi = {"tempo": tempo, "source": source, "keep_tracks": keep_tracks}
+        self._midi |= {"lead_in": lead_in, "count_in": count_in}
         self._shown = {"sections": sections, "anew": anew}
         self._pitches, self._soundfont = pitches_of(kit), soundfont
         check_written(kit, soundfont, **self._midi)
@@ -118,11 +120,13 @@ class Take:
 
     def early_hits(self):
         """How many hits ahead of the very first beat are put on it, for want of a lead-in."""
-        return 0 if self._midi["lead_in"] else early_hits(self.onset[0], self.time[0])
+        return (
+            0 if self._midi["lead_in"] or self._midi["count_in"] else early_hits(self.onset[0], self.time[0])
+        )
 
     def plot(self, path=None, overview=False):
         """The picture, a matplotlib Figure: rhythm, drums, asked and got. path: of a PNG to write, or None.
-        overview: a strip of all bars alone, which otherwise stands above those of more than eight."""
+        overview: a strip of all bars alone, which otherwise stands above more than two lines of bars."""
         from utils.playing.plots import draw_result  # matplotlib is for those who look
 
         path = path if path is None else file_name(path, "path")
@@ -150,7 +154,17 @@ def takes_of(drums, name="take", **about):
 
 
 def convert_to_midi(
-    onset, vel, time, inverse_mapping, path, *, tempo=None, source=None, keep_tracks=False, lead_in=False
+    onset,
+    vel,
+    time,
+    inverse_mapping,
+    path,
+    *,
+    tempo=None,
+    source=None,
+    keep_tracks=False,
+    lead_in=False,
+    count_in=False,
 ):
     """Write one version of the drums to a MIDI file: channel 10, tempo, meter 4/4, 480 ticks per quarter.
 
@@ -158,14 +172,15 @@ def convert_to_midi(
     gives those of other kits. tempo: beats per minute, 120 if None. source: the MIDI file of the rhythm;
     tempo map and meter are then its own (and no tempo may be given), and keep_tracks writes its tracks beside
     the drums. lead_in: all begins a bar later, so that an early first hit can be early; otherwise it is put
-    on the beat. The file appears whole or not at all.
+    on the beat. count_in: the closed hat counts the beats of the bar before that in which the drums begin;
+    where they begin in the first one, all begins a bar later. The file appears whole or not at all.
 
     Returns a structured array of the hits in the order of time: `time` and `duration` in seconds, `pitch`,
     `velocity` (1 to 127). Raises ValueError naming the argument or the file.
     """
     path, named = file_name(path, "path"), {"onset": onset, "vel": vel, "time": time}
     rolls = [read_steps(roll, name, N_VOICES).numpy() for name, roll in named.items()]
-    written = {"source": source, "keep_tracks": keep_tracks, "lead_in": lead_in}
+    written = {"source": source, "keep_tracks": keep_tracks, "lead_in": lead_in, "count_in": count_in}
     return roll_to_midi(*rolls, inverse_mapping, path, tempo, **written)
 
 

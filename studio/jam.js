@@ -36,7 +36,7 @@ async function start() {
   try {
     const mine = jam, sounds = ready();
     player.stop();
-    const dials = Object.fromEntries(Object.entries(dialsOf(about)).filter(([name]) => about.dials.includes(name)));
+    const dials = Object.fromEntries(Object.entries(dialsOf()).filter(([name]) => about.dials.includes(name)));
     const { seed } = await mine.line.ask({ type: "start", fields: dials });
     mine.seed = seed;
     mine.step = 15 / store.work.tempo;

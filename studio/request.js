@@ -25,11 +25,11 @@ export function wishesOf(bars) {
   return fields;
 }
 
-export function dialsOf(about) {
+export function dialsOf() {
   const { follow, more, rhythm, seed, many, best } = store.work, fields = {};
   if (follow !== 1) fields.follow = follow ?? "free";
   for (const [name, value] of Object.entries(more)) if (value !== "" && value !== false) fields[name] = value;
-  if (rhythm?.is && about.kinds.length) fields.rhythm_is = rhythm.is;
+  if (rhythm && rhythm.is !== rhythm.told) fields.rhythm_is = rhythm.is;
   if (seed !== "") fields.seed = Number(seed);
   if (many > 1) fields.num_samples = many;
   if (best > 1) fields.best_of = best;

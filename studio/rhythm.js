@@ -44,7 +44,7 @@ function take(heard, data, track) {
   const remarks = [...heard.remarks], all = Math.ceil(steps / 16), bars = Math.min(about.most_bars, all);
   if (bpm.includes(" to ")) remarks.push(`its tempo goes from ${bpm}; here it is played at the first`);
   if (all > bars) remarks.push(`the first ${bars} bars are played`);
-  store.change({ rhythm: { name, hits, steps, tracks, tempo, is, remarks, data, track }, tempo, bars, current: null });
+  store.change({ rhythm: { name, hits, steps, tracks, tempo, is, told: is, remarks, data, track }, tempo, bars, current: null });
 }
 
 const bytesOf = (rhythm) => Uint8Array.from(atob(rhythm.data), (letter) => letter.charCodeAt(0));
@@ -79,5 +79,5 @@ export function draw() {
   );
   $("track").value = rhythm.track ?? "";
   $("is").value = rhythm.is;
-  $("is").title = `What the rhythm is: drums; hands, taps of a person; a part to be played to${about.kinds.length ? "" : " (this model is not told)"}`;
+  $("is").title = "What the rhythm is: drums; hands, taps of a person; a part to be played to";
 }

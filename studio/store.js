@@ -3,7 +3,7 @@
 export const blank = () => ({
   tempo: 100,
   bars: 4,
-  rhythm: null, // {name, hits, steps, is, said} and, of a file, {data, track, tracks, tempo}
+  rhythm: null, // {name, hits, steps, is, told: what the file says it is} and, of a file, {data, track, tracks, tempo}
   asked: {}, // wish -> one value or null per bar
   style: [], // one text or null per bar
   voices: {}, // name -> hits or null per bar

@@ -70,7 +70,7 @@ export function addTakes(takes, title) {
 export function playDrums() {
   const { work, take } = store, song = work.sections.length > 0;
   const bars = song ? songOf().sections.reduce((sum, section) => sum + section.bars, 0) : work.bars;
-  const fields = { ...dialsOf(about), ...tempoOf(), ...trackOf() };
+  const fields = { ...dialsOf(), ...tempoOf(), ...trackOf() };
   Object.assign(fields, song ? { song: songOf() } : { bars, ...wishesOf(bars) });
   const message = { rhythm: rhythmOf(bars * BAR), fields };
   if (work.lock.length && take) {
@@ -87,7 +87,7 @@ function work(job) {
   const chosen = view.bars || view.voices.size;
   if (job === "again" && !chosen) return playDrums();
   const more = job === "continue" ? work.again : 0, bars = take.bars.length + more;
-  const fields = { job: job === "again" ? "infill" : job, ...dialsOf(about), ...tempoOf(), ...trackOf() };
+  const fields = { job: job === "again" ? "infill" : job, ...dialsOf(), ...tempoOf(), ...trackOf() };
   if (fields.follow !== "free") delete fields.follow; // beside drums the rhythm is followed literally or not at all
   const voices = [...view.voices].map((voice) => about.voices[voice]);
   let title = job, message = { drums: notesOf(take), fields };

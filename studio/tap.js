@@ -104,7 +104,7 @@ function finish(stopped) {
   $("count").textContent = "";
   view.show({ taps: null });
   if (!hits.length) return stopped || say("Nothing was tapped");
-  store.change({ rhythm: { name: "taps.mid", hits, steps, is: "hands" } });
+  store.change({ rhythm: { name: "taps.mid", hits, steps, is: "hands", told: "drums" } }); // by the channel of their file
   say(`${hits.length} taps in ${steps / BAR} bars`);
 }
 

@@ -64,8 +64,11 @@ def test_every_job_is_what_play_does(client, model, job):
 @pytest.mark.parametrize(
     "message",
     [
-        {"rhythm": TAPS | {"name": "my taps.mid"}, "fields": {"bars": 2, "hits_per_bar": [None, 9]}},
-        {"drums": GROOVE, "fields": {"job": "infill", "voices_anew": ["snare", "ride"], "tempo": None}},
+        {
+            "rhythm": TAPS | {"name": "my taps.mid"},
+            "fields": {"bars": 2, "hits_per_bar": [None, 9], "feel": 0.5},
+        },
+        {"drums": GROOVE, "fields": {"job": "infill", "voices_anew": ["snare", "ride"], "tempo": 90}},
         {
             "rhythm": TAPS,
             "drums": GROOVE,

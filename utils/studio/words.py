@@ -59,7 +59,8 @@ def command_of(fields, rhythm=None, drums=None, second=None, checkpoint=None):
         ]
         try:
             for name, value in fields.items():
-                words += _words(FIELDS[name], value)
+                if name != "tempo" or rhythm:  # the file of drums has it
+                    words += _words(FIELDS[name], value)
             return shlex.join(words + (["--checkpoint", str(checkpoint)] if checkpoint else []))
         except (KeyError, TypeError):
             pass

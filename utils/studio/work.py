@@ -22,7 +22,7 @@ from utils.midi.read import MAX_BYTES
 from utils.playing.arguments import FLAGS, JOBS
 from utils.playing.controls import NUMBERS
 from utils.playing.play import perform
-from utils.playing.request import KINDS, Request
+from utils.playing.request import Request
 from utils.playing.takes import Take
 from utils.studio.notes import MOST_BARS, hits_of, rolls_of
 from utils.studio.words import FIELDS, command_of, read_fields
@@ -53,7 +53,6 @@ def about(model):
         "voices": VOICES,
         "styles": STYLES,
         "kits": [*KITS],
-        "kinds": KINDS if model.told_kind else [],
         "jobs": {name: job.does for name, job in JOBS.items()},
         "flags": flags,
         "wishes": wishes,

@@ -1,4 +1,4 @@
-"""The page of the drummer, on this machine alone: python studio.py [--port 8765] [--no-browser]
+"""The page of the drummer, on this machine alone.
 
 Tap a rhythm, hear drums to it, work on them, play on without end. Serves on 127.0.0.1; nothing comes from the
 internet and nothing goes there. utils/studio/ has the server, studio/ the page.
@@ -9,9 +9,22 @@ import socket
 import sys
 import webbrowser
 
+from utils.playing.arguments import OneLineParser
+
+EXAMPLES = """examples:
+  python studio.py
+  python studio.py --port 9000 --no-browser
+  python studio.py --checkpoint runs/default/drummer.pt --soundfont my_kit.sf2
+"""
+
 
 def parse_arguments(words=None):
-    parser = argparse.ArgumentParser(prog="studio.py", description=__doc__.splitlines()[0])
+    parser = OneLineParser(
+        prog="studio.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--port", type=int, default=8765, help="0: any that is free (default: 8765)")
     parser.add_argument("--checkpoint", help="the model (default: checkpoints/drummer.pt)")
     parser.add_argument("--soundfont", help="a .sf2 file, in place of a General MIDI soundfont")

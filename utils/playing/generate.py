@@ -75,7 +75,7 @@ def generate(
         (also text with commas); a bar has 2 to 32 steps, and no more than the model's longest. A bar is then
         what the meter says, wherever bars are spoken of. None: 4/4.
     model: default: the one built last by get_model. seed: same seed, same drums; None: new ones each time.
-    temperature: above 0; None: 1, and where the rhythm is hands or a part 0.7 for the onsets. guidance: how
+    temperature: above 0; None: 1, and where the rhythm is hands or a part 0.85 for the onsets. guidance: how
         much the controls weigh where any is set; 1 samples as trained. Or a dict with a strength for any of
         density, intensity, instrument and style, the others having the default. num_samples: versions.
     follow: "literal" or 1 follows the rhythm hit by hit, "loose" or 0 its gist bar by bar; numbers between

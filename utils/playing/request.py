@@ -30,7 +30,7 @@ FOLLOW = {"literal": 1.0, "loose": 0.0, "free": None}
 MOST_FOLLOW = 2
 # To what is no drummer's own rhythm a draw is less sure of itself: colder onsets, and the most typical of
 # several takes; chosen on rhythms that people brought, see docs/experiments.md
-LOOSE_KINDS, COLDER = ("hands", "part"), 0.7
+LOOSE_KINDS, COLDER = ("hands", "part"), 0.85
 TAKES, MOST_USUAL = 8, 32  # for each that is wanted, and in all
 MOST_SHIFT = 64
 KINDS = *RHYTHM_KINDS, "unset"  # by their numbers

@@ -104,6 +104,8 @@ REQUEST_FLAGS = f"""
 --playable - switch | nothing that two hands and two feet could not play
 --style VALUE text | a style by name, or a blend: funk=0.7+jazz=0.3
 --steady VALUE text | percent of a bar's hits that are as in the bar before, 0 to 100, if the model knows it
+--swing VALUE text | where in its beat the off-beat is: from 0.5, straight, past 0.667, triplets, to 0.75, \
+or rhythm, as that has it (default: as the model plays)
 --bars N int | bars of 4/4 to play, or to go on for (default: as long as the rhythm)
 --seed N int | same seed, same drums (default: a new one, printed)
 --temperature X float | below 1 safer, above 1 wilder (default: 1)

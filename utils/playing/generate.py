@@ -6,6 +6,7 @@ Shapes: T steps of a sixteenth, 16 to a bar; nine voices in the order of utils/m
 import contextlib
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from model.bars import BarGrid
@@ -17,7 +18,17 @@ from utils.get_model import given_model
 from utils.playing.controls import read_curves
 from utils.playing.receipt import best_takes
 from utils.playing.request import KINDS, Dials, with_arguments_of
-from utils.playing.rolls import MAX_RHYTHM_STEPS, as_floats, known_cells, limits, lock_voices, read_rhythm
+from utils.playing.rolls import (
+    MAX_RHYTHM_STEPS,
+    ROLLS,
+    as_floats,
+    known_cells,
+    limits,
+    lock_voices,
+    read_rhythm,
+)
+from utils.playing.swing import bend, swing_of
+from utils.playing.wishes import AS_THE_RHYTHM
 from utils.warn import warn
 
 
@@ -74,6 +85,9 @@ def generate(
         are there; drums shorter than seq_len come round again. at_most: no step hits more voices than this.
         playable: no step needs more than two hands and two feet, of which one plays the kick and the other,
         unless the open hat sounds, the closed. The likelier hits stay; known cells always do.
+    swing: where in their beats the off-beats come, one ratio or one for each bar: from 0.5, straight, past
+        0.667, triplets, to 0.75, or "rhythm", as that has it. What is drawn is moved within its beats, but
+        for what is known with its velocity, see utils.playing.swing.bend. None: it stays as drawn.
     known: drums to play around, a dict of onset, vel, timeoffset (1, seq_len, 9) and of two masks of that
         shape: known_onset, the cells that are as `onset` has them, hit or not; known_vel, those of them whose
         hits have their velocity and offset, too. They come back as they are, unless `masks` silences them,
@@ -97,12 +111,14 @@ def generate(
 
 class Plan(NamedTuple):
     """What the model plays. inputs: as `sample` takes them, tensors (T, ...) on the CPU, in lists and dicts.
-    wishes: by which best_takes chooses: asked, rhythm_onset, grid and onsets_known."""
+    swing: a ratio for each bar, NaN: as drawn. wishes: by which best_takes chooses: asked, rhythm_onset, grid
+    and onsets_known."""
 
     model: torch.nn.Module
     dials: Dials
     grid: BarGrid
     inputs: dict
+    swing: np.ndarray
     wishes: tuple
 
 
@@ -118,9 +134,10 @@ def make_plan(
     latent=None,
     meter=None,
     told=None,
+    swing=None,
 ):
     """The Plan for arguments of `generate`; curves: control name -> curve, or None. told: what the
-    file says that the rhythm is, where dials.rhythm_is does not.
+    file says that the rhythm is, where dials.rhythm_is does not. swing: of each bar of a song, likewise.
 
     Each cell is decided by the first of these that speaks of it:
     1. a step that `masks` leaves out is silent;
@@ -152,6 +169,7 @@ def make_plan(
     controls, forbid, mask, asked = read_curves(curves, masks, grid, model.normalize_factor)
     check_known(model, controls)
     around = known is not None
+    swing = swing_of_bars(dials, swing, rhythm, known, grid)
     rhythm, use_context, use_latent = as_heard(rhythm, reach, dials, grid, around, latent is not None)
     inputs = {"rhythm": rhythm, "use_context": use_context, "use_latent": use_latent, "latent": latent}
     inputs |= {"controls": controls, "forbid": forbid, "mask": mask, "known": known}
@@ -159,7 +177,19 @@ def make_plan(
     inputs |= {"rhythm_is": kind_of_rhythm(model, dials, told, steps)}
     followed = rhythm[0][: reach if use_context.any() else 0]
     onsets_known = around and bool((known["known_onset"] | ~mask[:, None]).all())
-    return Plan(model, dials, grid, inputs, (asked, followed, grid, onsets_known))
+    return Plan(model, dials, grid, inputs, swing, (asked, followed, grid, onsets_known))
+
+
+def swing_of_bars(dials, swing, rhythm, known, grid):
+    """The ratio that is asked of each bar, (bars,), NaN for none; that of the rhythm is, where it has none,
+    that of the known drums. swing: of each bar of a song, or None."""
+    ratio = swing if dials.ratio is None else dials.ratio.over(grid.n_bars)
+    if ratio is None:
+        return np.full(grid.n_bars, np.nan)
+    heard = swing_of(*(roll.numpy() for roll in rhythm), grid)
+    if np.isnan(heard) and known is not None:
+        heard = swing_of(*(known[name].numpy() for name in ROLLS), grid)
+    return np.where(ratio == AS_THE_RHYTHM, heard, ratio)
 
 
 def grid_of_meter(meter, n_steps, longest_bar):
@@ -185,12 +215,25 @@ def draw(plan):
     def takes(number):
         one = number == 1  # several takes share the threads
         with few_threads(len(plan.inputs["mask"]), device) if one else contextlib.nullcontext():
-            return sample(plan.model, **inputs, num_samples=number, grid=plan.grid)
+            rolls = sample(plan.model, **inputs, num_samples=number, grid=plan.grid)
+        known, forbid, mask, limit = (plan.inputs[name] for name in ("known", "forbid", "mask", "limit"))
+        closed = forbid | ~mask[:, None] | (False if known is None else known["known_vel"])
+        return with_swing(rolls, plan.swing, plan.grid, closed, limit)
 
     with in_eval_mode(plan.model):
         if dials.best_of is None:
             return takes(wanted)
         return best_takes(takes, wanted, max(wanted, dials.best_of), *plan.wishes)
+
+
+def with_swing(rolls, swing, grid, closed, limit):
+    """Drums, tensors (N, T, 9), bent to a ratio for each bar, see `bend`. closed, limit: on the CPU."""
+    if np.isnan(swing).all():
+        return rolls
+    how = grid, swing, closed.numpy(), None if limit is None else limit.numpy()
+    versions = zip(*(roll.cpu().numpy() for roll in rolls))
+    bent = zip(*(bend(*version, *how) for version in versions))
+    return tuple(torch.from_numpy(np.stack(roll)).to(rolls[0].device) for roll in bent)
 
 
 def batch_of(x, n, device):

@@ -3,17 +3,24 @@
 import math
 from dataclasses import replace
 
+import numpy as np
+import torch
+
+from model.bars import BarGrid
 from model.controls import CONTROLS, controls_of
 from model.decoding.streaming import Stream
 from utils.checks import ArgumentError
 from utils.device import few_threads, on_cpu
 from utils.get_model import given_model
-from utils.playing.generate import batch_of, in_eval_mode, make_plan
+from utils.playing.generate import batch_of, in_eval_mode, make_plan, with_swing
 from utils.playing.request import Dials, with_arguments_of
 from utils.playing.rolls import MAX_RHYTHM_STEPS, as_floats, drum_rolls, looped, read_rhythm, three
+from utils.playing.swing import swing_of
+from utils.playing.wishes import AS_THE_RHYTHM
 
-RULES = "at_most", "playable", "lock"
+RULES = "at_most", "playable", "lock", "swing"
 NO_RHYTHM = None, None, None
+SWING_BARS = 8
 
 
 class Jam:
@@ -27,7 +34,8 @@ class Jam:
     arguments are those of `generate`, but that a control is one value for the bar (style: a name, an id or a
     blend), or a curve of the bar's 16 steps, of which the mean is asked for. Locked voices come round with
     the rhythm, both from their first bars. The same seed, rhythms and changes give the same bars; as long as
-    the rhythm has not come round, those that `generate` plays under the same controls.
+    the rhythm has not come round, those that `generate` plays under the same controls. Only swing differs a
+    little: it is measured in the last SWING_BARS that were drawn, where `generate` measures all.
 
     It keeps the decoder's window and no more, so it may run for days. Raises ValueError as `generate` does,
     and is then as it was.
@@ -55,7 +63,7 @@ class Jam:
         self.grid = self.model.grid(1).whole()  # of one bar
         self.device = next(self.model.parameters()).device
         self.stream = Stream(self.model, self.dials.num_samples, **self.dials.for_model(self.device))
-        self.asked = {name: getattr(self.dials, name) for name in RULES}
+        self.asked, self.drawn = {name: getattr(self.dials, name) for name in RULES}, []
         self.change((piano_roll_onset, piano_roll_vel, piano_roll_timeoffset), drums=drums, **controls)
 
     def __iter__(self):
@@ -65,13 +73,33 @@ class Jam:
     def __next__(self):
         with in_eval_mode(self.model):
             rules = {name: self.controls[name] for name in ("forbid", "limit")}
-            return self.stream.bar(controls_of(self.controls), **rules)
+            here = self.stream.grid.steps_of(self.stream.next_bar)
+            closed = self.controls["forbid"][0].cpu()
+            if "known_vel" in self.stream.encoded:
+                closed = closed | self.stream.encoded["known_vel"][0, here].cpu()
+            return self._with_swing(self.stream.bar(controls_of(self.controls), **rules), closed)
+
+    def _with_swing(self, drums, closed):
+        """The bar with the swing that is asked of it; closed (S, 9): cells that stay as they are."""
+        self.drawn = [*self.drawn, (*drums, closed)][-SWING_BARS:]
+        *rolls, closed = zip(*self.drawn)
+        rolls, limit = [torch.cat(roll, 1) for roll in rolls], self.controls["limit"]
+        limit = None if limit is None else limit[0].cpu().repeat(len(self.drawn), 1, 1)
+        ratio = np.full(len(self.drawn), self._ratio())
+        bars = BarGrid.of_beats(self.grid.beats * len(self.drawn))
+        bent = with_swing(rolls, ratio, bars, torch.cat(closed), limit)
+        return tuple(roll[:, -self.grid.n_steps :] for roll in bent)
+
+    def _ratio(self):
+        """The swing of the next bar, NaN where none is asked."""
+        ratio = np.nan if self.ratio is None else self.ratio.over(1)[0]
+        return self.heard_swing if ratio == AS_THE_RHYTHM else ratio
 
     @on_cpu
     def change(self, rhythm=(), **changes):
         """From the next bar on: a new rhythm (onset, vel, timeoffset), which starts at its first bar, or None
-        for none; density, intensity, instrument, style; at_most, playable; drums and lock, with which the
-        rhythm starts anew. What is not named stays as it is."""
+        for none; density, intensity, instrument, style; at_most, playable, swing; drums and lock, with which
+        the rhythm starts anew. What is not named stays as it is."""
         names = *CONTROLS, *RULES, "drums"
         for name in changes.keys() - {*names}:
             rule = f"can't be changed; it must be rhythm, {', '.join(names)}"
@@ -86,7 +114,7 @@ class Jam:
         if heard_anew:
             self._hear(asked["rhythm"], asked["drums"], dials)
         self.controls = bar["controls"] | {"forbid": bar["forbid"], "limit": bar["limit"]}
-        self.asked = asked
+        self.asked, self.ratio = asked, dials.ratio
 
     def _curve(self, value, name):
         """One value for the bar as a curve of its steps; a curve, and a style in words, as it is."""
@@ -110,6 +138,7 @@ class Jam:
         rolls, reach = read_rhythm(rhythm, MAX_RHYTHM_STEPS)
         if not reach and dials.locked is None and drums is None:
             self.stream.set_rhythm(None)
+            self.heard_swing = np.nan
             return
         again = steps = self.grid.n_steps * max(1, -(-reach // self.grid.n_steps))
         if drums is not None:
@@ -120,6 +149,7 @@ class Jam:
                 rule = f"they come round together after {again} steps; {MAX_RHYTHM_STEPS} is the most"
                 raise ArgumentError("drums", None, rule, found)
         rolls = looped([roll[:steps] for roll in rolls], again)
+        self.heard_swing = swing_of(*(roll.numpy() for roll in rolls), self.model.grid(again))
         inputs = self._inputs(dials, again, rolls, {}, drums=drums)
         heard = (inputs[name] for name in ("rhythm", "use_context", "use_latent", "known", "rhythm_is"))
         with in_eval_mode(self.model), few_threads(again * dials.num_samples, self.device):

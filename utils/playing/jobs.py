@@ -84,7 +84,7 @@ def _play(job, drums, own=None, *, model=None, rhythm=None, masks=None, known=No
 
 
 def plan_layout(
-    job, layout, drums, model, dials, rhythm, curves, known=None, latent=None, masks=None, told=None
+    job, layout, drums, model, dials, rhythm, curves, known=None, latent=None, masks=None, **more
 ):
     """The Plan of a Layout of drums, three rolls (T, 9); the other arguments are those of make_plan."""
     if job != "tap" and known is not None:
@@ -97,7 +97,7 @@ def plan_layout(
         known = dict(zip((*ROLLS, *KNOWN), (*looped(drums, layout.steps), *cells)))
     latent = layout.latent if latent is None else latent
     drums = None if job != "tap" and dials.locked is None else drums  # beside a lock alone they are checked
-    return make_plan(model, dials, layout.steps, rhythm, curves, masks, drums, known, latent, told=told)
+    return make_plan(model, dials, layout.steps, rhythm, curves, masks, drums, known, latent, **more)
 
 
 # ---- what stays and what is played anew

@@ -9,7 +9,7 @@ from utils.get_model import given_model, last_model_or_shipped
 from utils.midi.hearing import drums_from_midi, hear, process_midi
 from utils.midi.read import MAX_BARS
 from utils.playing.arguments import JOBS
-from utils.playing.controls import to_model_units
+from utils.playing.controls import Bars, to_model_units
 from utils.playing.generate import draw
 from utils.playing.jobs import LAYOUTS, plan_layout
 from utils.playing.request import Request, with_arguments_of
@@ -26,9 +26,9 @@ def play(rhythm=None, *, num_samples=None, model=None, **asked):
 
     rhythm: a MIDI file; or three rolls, as process_midi gives them; or None.
     hits_per_bar, velocity (1 to 127), voices (a dict, name -> hits per bar), style, steady (percent of the
-        hits that are as in the bar before; for models that know it): one value for all bars or
-        several, a list or text with commas, stretched evenly over the bars; None or "-" leaves bars to the
-        model. forbid: names of voices that never sound.
+        hits that are as in the bar before; for models that know it), swing (a ratio, see `generate`): one
+        value for all bars or several, a list or text with commas, stretched evenly over the bars; None or "-"
+        leaves bars to the model. forbid: names of voices that never sound.
     bars: how many to play, of 4/4; None: as many as the rhythm has. Without a rhythm it must be given.
     song: in place of all these a song, a YAML file or a dict as read_song takes it.
     job: what is done, a name out of JOBS; all but "tap" are done to the drums in `rhythm` or to `drums`,
@@ -155,7 +155,9 @@ def lay_out(request, heard, model):
     else:
         curves, known = song.curves(model), song.crashes(rhythm, model, request.follow) or known
     more = {"known": known, "latent": request.latent, "told": None if silent else heard.told}
-    return plan_layout(request.job, layout, drums, model, request, rhythm, curves, **more), asked, steps
+    more |= {"swing": asked["swing"]}
+    plan = plan_layout(request.job, layout, drums, model, request, rhythm, curves, **more)
+    return plan, Bars(asked | {"swing": plan.swing}), steps
 
 
 def remarks_on(midi, timeline, song, keep_tracks):

@@ -20,7 +20,7 @@ from utils.midi.read import MAX_BARS
 from utils.playing.arguments import JOBS
 from utils.playing.rolls import limits, three, voice_mask
 from utils.playing.song import read_song
-from utils.playing.wishes import WISHES, lay_out, read_wishes
+from utils.playing.wishes import WISHES, Wish, lay_out, read_swing, read_wishes
 
 GUIDANCE = 1.5  # where controls are set; chosen on the validation split, see docs/experiments.md
 FOLLOW = {"literal": 1.0, "loose": 0.0, "free": None}
@@ -63,6 +63,7 @@ class Dials:
     lock: object = None
     at_most: int | None = None
     playable: bool = False
+    swing: object = None
     num_samples: int = 1
     best_of: int | None = None
     seed: int | None = None  # None: a new one
@@ -76,7 +77,7 @@ class Dials:
         limits(self.at_most, self.playable, 1)
         new = int.from_bytes(os.urandom(4), "big")  # short enough to type
         object.__setattr__(self, "seed", whole(new if self.seed is None else self.seed, "seed", 0, MOST_SEED))
-        _ = self.strengths, self.followed, self.locked  # they are read once, and kept
+        _ = self.strengths, self.followed, self.locked, self.ratio  # they are read once, and kept
 
     @cached_property
     def strengths(self):
@@ -102,6 +103,11 @@ class Dials:
     def locked(self):
         """The voices of `lock` as a mask (9,), or None."""
         return None if self.lock is None or self.lock == () else voice_mask(self.lock, "lock")
+
+    @cached_property
+    def ratio(self):
+        """The Wish of `swing`, or None."""
+        return None if self.swing is None else Wish("swing", self.swing, read_swing)
 
     def for_model(self, device):
         """The dials as `sample` and `Stream` take them."""

@@ -17,6 +17,7 @@ from utils.midi.read import MAX_BARS
 from utils.playing.controls import FORBIDDEN, NUMBERS, Bars, to_model_units
 from utils.playing.rolls import KNOWN, ROLLS
 from utils.playing.wishes import (
+    AS_THE_RHYTHM,
     BAR,
     WISHES,
     Wish,
@@ -73,7 +74,8 @@ class Song:
         rhythm = rhythm if rhythm[0] is None else self.rhythm(rhythm, model.steps_per_bar)
         arguments = {f"piano_roll_{part}": roll for part, roll in zip(ROLLS, rhythm)} | self.curves(model)
         arguments |= {"masks": None, "seq_len": self.grid(model).n_steps, "model": model, "follow": follow}
-        return arguments | {"known": self.crashes(rhythm, model, follow)}
+        swing = ["rhythm" if ratio == AS_THE_RHYTHM else ratio for ratio in self.asked["swing"]]
+        return arguments | {"known": self.crashes(rhythm, model, follow), "swing": swing}
 
     def grid(self, model):
         return model.grid(len(self) * model.steps_per_bar)

@@ -6,6 +6,10 @@ python evaluate.py                                                the shipped ch
 python evaluate.py --checkpoint runs/default/checkpoints/best.pt --split validation --windows 100 --samples 8
 python evaluate.py --parts likelihood,tap                         only these parts of it
 python evaluate.py --runs runs/*                                  the runs of a sweep, the best first
+python evaluate.py --midi FOLDER                                  anybody's drums to rhythms that people bring
+
+The folder holds drums to the rhythms of $RHYTHMS_ZIP, named as they are there, as songs/pop_00.mid; several
+folders are several takes, and have a consensus. See utils/evaluation/brought.py.
 
 The windows are two and four bars long, see utils/evaluation/sets.py. It prints tables and writes the same
 figures as JSON, and beside it, under its name, the tables in Markdown for a model card, and a folder of
@@ -39,6 +43,7 @@ CHECKPOINT_FLAGS = {
     "json": "output/evaluation.json",
 }
 RUNS_FLAGS = {"sort": "score", "curves": "output/curves.png", "json": "output/runs.json"}
+MIDI_FLAGS = {"windows": None, "json": "output/midi.json"}
 
 
 def evaluate_checkpoint(args):
@@ -64,6 +69,7 @@ def evaluate_checkpoint(args):
     for name in chosen:
         if name not in PARTS:
             raise ValueError(f"--parts: {name!r}; the parts are {', '.join(PARTS)}")
+    left_out = {name: why for name in chosen if (why := PARTS[name].missing())}
     pictures = picture_folder(args.json)
     device = pick_device(args.device)
     checkpoint = load_checkpoint(args.checkpoint)
@@ -77,13 +83,15 @@ def evaluate_checkpoint(args):
     figures |= {"split": sets.split, "floor": sets.other, "samples": player.samples, "seed": player.seed}
     figures |= {"guidance": player.guidance, "sets": {name: sets(name).size() for name in ("T2", "T4")}}
     seconds = []
-    for name in (name for name in PARTS if name in chosen):
+    for name in (name for name in PARTS if name in chosen and name not in left_out):
         began = time.perf_counter()
         figures[name] = PARTS[name].figures(player, sets)
         seconds.append(f"{name} {time.perf_counter() - began:.1f} s")
     figures["goals"] = judge(figures, PARTS)
 
     print(as_text(figures, PARTS))
+    for name, why in left_out.items():
+        print(f"\nleft out: {name}, as {why}")
     write_json(figures, args.json)
     write_text(f"{pictures}.md", as_markdown(figures, PARTS))
     draw_pictures(figures, player, sets, pictures)
@@ -137,16 +145,36 @@ def compare_runs(args):
     print(f"\n{args.curves}, {args.json} written")
 
 
+def evaluate_midi(args):
+    """The figures of the part `brought` of folders of MIDI; beside their JSON the tables in Markdown."""
+    from utils.evaluation import brought
+    from utils.evaluation.parts import PARTS
+    from utils.evaluation.registry import judge
+    from utils.evaluation.tables import as_markdown, as_text
+
+    if why := brought.missing():
+        raise ValueError(f"--midi: {why}, to which these drums are played")
+    figures = {"folders": args.midi}
+    figures["brought"] = PARTS["brought"].score(brought.measure_midi(args.midi, args.windows))
+    figures["goals"] = judge(figures, PARTS)
+    print(as_text(figures, PARTS))
+    write_json(figures, args.json)
+    beside = Path(args.json).with_suffix(".md")
+    write_text(beside, as_markdown(figures, PARTS))
+    print(f"\n{args.json}, {beside} written")
+
+
 def write_json(figures, path):
     """The figures, NaN as null; the file appears whole or not at all."""
     write_text(path, json_text(figures, indent=1) + "\n")
 
 
 def parse_arguments(arguments=None):
-    """The flags of one of the two uses, defaults filled in. Raises ValueError for a flag that belongs to the
-    other."""
+    """The flags of one of the three uses, defaults filled in. Raises ValueError for a flag that belongs to
+    another."""
     parser = argparse.ArgumentParser(
-        description="Figures of a checkpoint on a split, baselines beside them; or a table of many runs.",
+        description="Figures of a checkpoint on a split, baselines beside them; or a table of many runs; "
+        "or figures of anybody's drums to the rhythms of $RHYTHMS_ZIP.",
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument(
@@ -185,14 +213,20 @@ def parse_arguments(arguments=None):
         "--sort", metavar="FIGURE", help="the validation figure to sort by, e.g. onset_unset (default: score)"
     )
     flag("--curves", metavar="PNG", help="where the picture of the curves goes (default: output/curves.png)")
+    flag = parser.add_argument_group("anybody's drums").add_argument
+    flag(
+        "--midi",
+        nargs="+",
+        metavar="FOLDER",
+        help="folders of MIDI named as the rhythms in $RHYTHMS_ZIP are, each folder a take",
+    )
     given = vars(parser.parse_args(arguments))
 
-    mine, others = (RUNS_FLAGS, CHECKPOINT_FLAGS) if "runs" in given else (CHECKPOINT_FLAGS, RUNS_FLAGS)
+    use = next((use for use in ("runs", "midi") if use in given), None)
+    mine = {"runs": RUNS_FLAGS, "midi": MIDI_FLAGS, None: CHECKPOINT_FLAGS}[use]
     for name in given:
-        if name in others and name not in mine:
-            why = (
-                "means nothing with --runs, which loads no checkpoint" if "runs" in given else "needs --runs"
-            )
+        if name not in (use, *mine):
+            why = "needs --runs" if use is None else f"means nothing with --{use}, which loads no checkpoint"
             raise ValueError(f"--{name.replace('_', '-')} {why}")
     return argparse.Namespace(**{**mine, **given})
 
@@ -200,7 +234,8 @@ def parse_arguments(arguments=None):
 def main(arguments=None):
     try:
         args = parse_arguments(arguments)
-        compare_runs(args) if hasattr(args, "runs") else evaluate_checkpoint(args)
+        uses = {"runs": compare_runs, "midi": evaluate_midi}
+        next((use for name, use in uses.items() if hasattr(args, name)), evaluate_checkpoint)(args)
     except ValueError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

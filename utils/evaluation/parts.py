@@ -7,7 +7,7 @@ define the figures. Text, Markdown, JSON and the judgement of the goals are all 
 
 from math import nan
 
-from utils.evaluation import controls, copies, jobs, likelihood, realism, tap
+from utils.evaluation import brought, controls, copies, jobs, likelihood, realism, tap
 from utils.evaluation.bootstrap import mean
 from utils.evaluation.controls import cross, mean_error, rho
 from utils.evaluation.likelihood import nats_per
@@ -22,6 +22,7 @@ SWAPPED = [f"{row}, another window's rhythm" for row in (GIVEN, UNSET)]
 TAP_MEAN, TAP_COPY = "training mean given the tap", "copy of the tap"
 MEDIANS = ("onsets known, median", "tap alone, median")
 PLAYED = [("T2", UNSET), ("T4", UNSET), ("T4", GIVEN)]
+OF_TAKE, ROCK = "one take", "rock beat, kick on the rhythm"
 HEADS = ("velocity", "offset")
 OF_EACH = ["", *(f", {voice}" for voice in VOICES)]
 
@@ -32,6 +33,10 @@ def held_and_unset(length, sweep, **bounds):
 
 def in_each_setting(**bounds):
     return [Goal(*setting, **bounds) for setting in PLAYED]
+
+
+def for_brought(row, **least):
+    return [Goal(group, row, bound, beside=ROCK) for group, bound in least.items()]
 
 
 # ---- goals that do not fit on the line of their metric
@@ -59,6 +64,7 @@ NO_FALL = [
 ]
 AS_WIDE = [Goal(", ".join(setting), None, 0.95, 1.05) for setting in PLAYED]
 CROWDED = in_each_setting(most=0.02, known=".118")
+AS_MANY = [Goal(group, OF_TAKE, 0.9, 1.2 if group == "songs" else 1.1) for group in brought.GROUPS]
 
 # ---- metrics of several tables, and tables
 
@@ -205,6 +211,30 @@ VARIETY = Table("variety", "Variety, onsets, controls unset", [Metric("1 - F1", 
 ANEW = Table("anew", "Played anew, no rhythm given: these onsets", [Metric("F1", "cells", sampled_f1)])
 VOICE_F1, BAR_F1 = Table("by voice", "F1 by voice", BY_VOICE), Table("by bar", "F1 by bar", BY_BAR)
 
+BROUGHT = Table(
+    "brought",
+    "Played to rhythms that people bring, beside their own drums, see utils/evaluation/brought.py",
+    [
+        Metric(
+            "F1",
+            "cells",
+            sampled_f1,
+            goals=[
+                *for_brought(OF_TAKE, simple=0.45, complex=0.49, repetition=0.45, songs=0.42),
+                *for_brought("consensus", simple=0.54, complex=0.57, repetition=0.55, songs=0.55),
+            ],
+        ),
+        Metric("hits / real", "hits", goals=AS_MANY),
+        Metric("hits a bar", "hits a bar", digits=1),
+        Metric("backbeat", "backbeat", goals=for_brought(OF_TAKE, songs=0.6)),
+        Metric("bars with a timekeeper", "bars with a timekeeper", goals=for_brought(OF_TAKE, songs=0.95)),
+        Metric("likeness to the bar before", "likeness to the bar before"),
+        Metric("hits off the rhythm", "hits off the rhythm"),
+        Metric("files that tell their kind", "kind"),
+    ],
+    down=True,
+)
+
 PARTS = {
     "likelihood": Part(likelihood.measure, [LIKELIHOOD]),
     "tap": Part(tap.measure, [ONSETS, BAR_F1, VOICE_F1, HITS]),
@@ -212,4 +242,5 @@ PARTS = {
     "controls": Part(controls.measure, [OBEDIENCE, CURVES, STYLE]),
     "realism": Part(realism.measure, [LIKENESS, SPREADS, BINS, TRUE_CONTROLS, VARIETY, COPIES]),
     "jobs": Part(jobs.measure, [HUMANISE, ANEW]),
+    "brought": Part(brought.measure, [BROUGHT], brought.missing),
 }

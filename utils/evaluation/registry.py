@@ -90,14 +90,19 @@ class Table:
 
 @dataclass(frozen=True)
 class Part:
-    """measure(player, sets): {table name: {set, length or job: {row: {name: sums}}}}."""
+    """measure(player, sets): {table name: {set, length or job: {row: {name: sums}}}}. missing(): what the
+    part needs and is not there, in words, or None."""
 
     measure: Callable
     tables: list
+    missing: Callable = lambda: None
 
     def figures(self, player, sets):
         """{table: {set, length or job: {row: {metric: figure}}}}, for JSON."""
-        measured = self.measure(player, sets)
+        return self.score(self.measure(player, sets))
+
+    def score(self, measured):
+        """The figures of what `measure` gives."""
         return {
             of.name: {key: of.score(rows) for key, rows in measured[of.name].items()} for of in self.tables
         }

@@ -40,7 +40,8 @@ def goal_table(figures):
         known, beside, here = goal["known"] or NONE, cell(goal["beside"]), cell(goal["figure"])
         lines.append([goal["goal"], known, beside, here, bound, met])
     met = [goal["met"] for goal in figures["goals"] if goal["met"] is not None]
-    return f"{sum(met)} of {len(met)} goals are met, {figures['split']} split", lines
+    of = f", {figures['split']} split" if "split" in figures else ""
+    return f"{sum(met)} of {len(met)} goals are met{of}", lines
 
 
 def cell(figure, digits=3):
@@ -53,7 +54,9 @@ def cell(figure, digits=3):
 
 
 def about(figures):
-    """What was evaluated, in two lines."""
+    """What was evaluated, in one line or two."""
+    if "folders" in figures:
+        return f"{', '.join(figures['folders'])}; []: 95 % intervals over patterns or songs"
     sets = "; ".join(f"{name}: {of['windows']} windows" for name, of in figures["sets"].items())
     return (
         f"{figures['checkpoint']}, step {figures['step']}; {figures['split']} split, "

@@ -347,5 +347,5 @@ def _with_added(values):
             section = section.get(part) if isinstance(section, dict) else None
         if isinstance(section, dict) and key not in section:
             values = copy.deepcopy(values)
-            reduce(dict.__getitem__, sections, values)[key] = copy.copy(value)
+            reduce(dict.__getitem__, sections, values)[key] = copy.deepcopy(value)
     return values

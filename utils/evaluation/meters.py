@@ -9,14 +9,14 @@ from itertools import pairwise
 
 import numpy as np
 
-from data_aug import make_batch, unset_controls
+from data_aug import RHYTHM_KEYS, make_batch, unset_controls
 from model.bars import BarGrid
 from utils.config.schema import SPLITS
 from utils.corpus.cache import STEPS_PER_BEAT, decode, grid_of
 from utils.corpus.meters import CHANGES, changed
 from utils.evaluation.bootstrap import per_performance
 from utils.evaluation.controls import sums_of
-from utils.evaluation.player import FEW, odd_beats
+from utils.evaluation.player import FEW, odd_beats, thinned
 from utils.evaluation.sets import Windows
 from utils.midi.drums import STYLES, voice_index
 from utils.playing.swing import MOST_SWING, STRAIGHT, SWUNG, bend, off_beat_places, swing_of
@@ -203,40 +203,55 @@ def swing_sums(windows, played):
     return sums_of(asked, got, place)
 
 
-def off_beat_rows(windows, own, thinned):
+def off_beat_rows(windows, own, sparse):
     """{row: sums}: where the off-beats of files that swing, of straight ones and of each style lie, played
     beside real: to the whole tap, and ("untapped") to a tap that has nothing between every other beat and the
-    next, in these beats: hits that are no answer to a tap.
+    next, in these beats: hits that are no answer to a tap. These also with the swing of that tap.
 
     "real", "played" (P, 3): 1, u, uu; "... thirds" (P, 2): hits nearer to two thirds than to a quarter of a
-    beat, and hits. own, thinned: three rolls (N, W, T, V) each.
+    beat, and hits; "hits" (P, 2): played in a sample, and real. own, sparse: three rolls (N, W, T, V) each.
     """
-    real = [roll[None] for roll in windows.rolls]
-    silent = odd_beats(windows.grid)[:, None]
-    performances = np.unique(windows.performance)
-    here = [windows.performance == number for number in performances]
-    ratio = np.array([swing_of(*(roll[chosen] for roll in windows.rolls), windows.grid) for chosen in here])
-    style = np.array([windows.batch["style"][chosen, 0][0].item() for chosen in here])
+    grid, real = windows.grid, [roll[None] for roll in windows.rolls]
+    silent = odd_beats(grid)[:, None]
+    numbers = np.unique(windows.performance)
+    ratio = [swing_of(*(x[windows.performance == number] for x in windows.rolls), grid) for number in numbers]
+    ratio, style = np.array(ratio), windows.batch["style"][:, 0].numpy()
+    styles = style[[np.argmax(windows.performance == number) for number in numbers]]
     groups = {"files that swing": ratio > SWUNG, "straight files": ratio <= SWUNG}
-    groups |= {STYLES[of]: style == of for of in np.unique(style) if of < len(STYLES)}
+    groups |= {STYLES[of]: styles == of for of in np.unique(style) if of < len(STYLES)}
+    several = {"": (own, True), ", untapped": (sparse, silent)}
+    several[", untapped, --swing rhythm"] = as_the_tap(windows, sparse), silent
     rows = {}
-    for name, played, free in (("", own, True), (", untapped", thinned, silent)):
+    for name, (played, free) in several.items():
         sums = {
-            "real": np.stack([places(real, chosen, windows.grid, free) for chosen in here]),
-            "played": np.stack([places(played, chosen, windows.grid, free) for chosen in here]),
+            of: np.stack([places(rolls, windows.performance == number, grid, free) for number in numbers])
+            for of, rolls in (("real", real), ("played", played))
         }
         for group, chosen in groups.items():
             if chosen.any():
                 row = {of: x[chosen, :3] for of, x in sums.items()}
                 row |= {f"{of} thirds": x[chosen][:, [3, 0]] for of, x in sums.items()}
-                rows[group + name] = row | {"both": (row["played"], row["real"])}
+                hits = np.stack([row["played"][:, 0] / len(played[0]), row["real"][:, 0]], 1)
+                rows[group + name] = row | {"both": (row["played"], row["real"]), "hits": hits}
     return rows
 
 
+def as_the_tap(windows, played):
+    """The first sample of drums played to thinned taps, bent to the swing that is heard in each."""
+    rolls, grid = [np.array(roll[:1]) for roll in played], windows.grid
+    taps = [thinned(windows)[name].numpy() for name in RHYTHM_KEYS]
+    for window in range(len(windows)):
+        ratio = np.full(grid.n_bars, swing_of(*(roll[window] for roll in taps), grid))
+        nothing = np.zeros(rolls[0].shape[2:], bool)
+        bent = bend(*(roll[0, window] for roll in rolls), grid, ratio, nothing)
+        for roll, part in zip(rolls, bent):
+            roll[0, window] = part
+    return rolls
+
+
 def places(rolls, chosen, grid, free):
-    """(4,): 1, u, uu of the off-beats of chosen windows of drums (N, W, T, V), and how many of them are nearer
-    to two thirds."""
+    """(4,): 1, u, uu of the off-beats of chosen windows of drums (N, W, T, V), and how many are nearer to two
+    thirds."""
     onset, vel, timeoffset = (roll[:, chosen] for roll in rolls)
-    free = free if free is True else np.broadcast_to(free, onset.shape)
     u, _ = off_beat_places(onset, vel, timeoffset, grid, free)
     return np.array([len(u), u.sum(), (u * u).sum(), ((u > 7 / 12) & (u < 17 / 24)).sum()])

@@ -240,6 +240,7 @@ OFF_BEATS = Table(
     "off-beats",
     "Where off-beats lie (.5: straight, .667: triplets), controls unset; untapped: no answers to a tap",
     [
+        Metric("hits / real", "hits"),
         Metric("ratio, real", "real", realism.level),
         Metric("ratio", "played", realism.level),
         Metric("spread / real", "both", over_real(deviation), goals=AS_SPREAD),

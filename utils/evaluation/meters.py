@@ -8,6 +8,7 @@ model that was trained on meters. P performances, W windows, T steps, V voices, 
 from itertools import pairwise
 
 import numpy as np
+import torch
 
 from data_aug import RHYTHM_KEYS, make_batch, unset_controls
 from model.bars import BarGrid
@@ -98,7 +99,7 @@ def as_four_four(windows, sets):
 
 def windows_of_batch(windows, rolls, grid, sets):
     """Windows of these rolls, a dict with vel and timeoffset (W, T, V), with the bars of a grid."""
-    vel, offset = (np.array(rolls[name]) for name in ("vel", "timeoffset"))
+    vel, offset = (torch.as_tensor(rolls[name]).numpy().copy() for name in ("vel", "timeoffset"))
     style = windows.batch["style"][:, 0].numpy().copy()
     mask, grids = np.ones(vel.shape[:2], bool), [grid] * len(vel)
     batch = make_batch(vel, offset, mask, style, sets.data, sets.normalize_factor, grids=grids)
@@ -165,25 +166,24 @@ def downbeat_sums(hit, windows):
 
 
 def cut_rows(model, windows, sets):
-    """{row: {"nats": (P, 5)}} of windows of 4/4, whole and without their last beats, or where those are a
-    fill without others, read as 3/4 and as 4/4."""
-    change, n_steps = CHANGES["3/4"], windows.grid.n_bars * sum(CHANGES["3/4"].beats)
-    rolls = {name: windows.batch[name].numpy() for name in ("vel", "timeoffset")}
-    steps = np.stack([changed(vel, n_steps, change, 0, None)[0] for vel in rolls["vel"]])
-    rolls = {name: np.take_along_axis(roll, steps[..., None], 1) for name, roll in rolls.items()}
-    three = BarGrid.of("3/4", n_steps)
-    several = {
-        "whole": windows,
-        "cut to 3/4": windows_of_batch(windows, rolls, three, sets),
-        "cut to 3/4, read as 4/4": windows_of_batch(
-            windows, rolls, BarGrid.four_four(n_steps, STEPS_PER_BEAT), sets
-        ),
-    }
+    """{row: {"nats": (P, 5)}} of windows of 4/4, whole and cut to 3/4, read as such and as 4/4."""
+    cut = cut_to_three(windows, sets)
+    several = {"whole": windows, "cut to 3/4": cut, "cut to 3/4, read as 4/4": as_four_four(cut, sets)}
     return {
         f"{row}, {SETTINGS[setting]}": {"nats": nats}
         for row, of in several.items()
         for setting, nats in nats_of(model, [of]).items()
     }
+
+
+def cut_to_three(windows, sets):
+    """The Windows without the last beat of their bars or, where that is a fill, without the second."""
+    change = CHANGES["3/4"]
+    grid = BarGrid.of(["3/4"] * windows.grid.n_bars)
+    rolls = {name: windows.batch[name].numpy() for name in ("vel", "timeoffset")}
+    steps = np.stack([changed(vel, grid.n_steps, change, 0, None)[0] for vel in rolls["vel"]])
+    rolls = {name: np.take_along_axis(roll, steps[..., None], 1) for name, roll in rolls.items()}
+    return windows_of_batch(windows, rolls, grid, sets)
 
 
 # ------------------------------------------------------------------------- swing

@@ -80,6 +80,7 @@ class DrumBatches(Dataset):
         self.style = np.array([file["style"] for file in cache.files], np.int64)[self.file]
         self.bpm = np.array([file["bpm"] for file in cache.files], float)[self.file]
         self._epoch, self._order = None, None
+        self.beats = self._find_beats() if augment and data.part.beats and data.rhythm_source.part else ()
 
     def __len__(self):
         return -(-len(self.start) // self.batch_size)
@@ -87,8 +88,14 @@ class DrumBatches(Dataset):
     def __getitem__(self, n):
         if n < 0 or (n >= len(self) and not self.augment):
             raise IndexError(f"batch {n} of {len(self)}")
-        chosen = self._windows_of(n)
+        chosen, kind = self._windows_of(n), None
         rng = np.random.default_rng([self.seed, n, _BATCH]) if self.augment else None
+        if self.augment:
+            kind = rhythms.draw_kinds(len(chosen), self.data.rhythm_source, rng)
+        if kind is not None and len(self.beats):
+            rows = np.flatnonzero((kind == rhythms.PART) & (rng.random(len(kind)) < self.data.part.beats))
+            chosen = chosen.copy()
+            chosen[rows] = rng.choice(self.beats, len(rows))
         varied = self.augment and (self.plain_from is None or n < self.plain_from)
         clips, grids, phrases = zip(*(self._clip(window, rng if varied else None) for window in chosen))
         *rolls, mask = collate(clips, self.n_steps)
@@ -96,9 +103,20 @@ class DrumBatches(Dataset):
         if self.augment and rng.random() < self.data.halves:
             *rolls, mask, grids = augment.halves(rolls, mask, grids)
             style, bpm = style.repeat(2), bpm.repeat(2)
+            kind = None if kind is None else kind.repeat(2)
         *rolls, phrase = rolls
         factor = self.cache.normalize_factor
-        return make_batch(*rolls, mask, style, self.data, factor, rng, varied, grids, bpm, phrase)
+        return make_batch(*rolls, mask, style, self.data, factor, rng, varied, grids, bpm, phrase, kind)
+
+    def _find_beats(self):
+        """The windows, whole and 4/4, whose drums are a beat."""
+        simple = np.array([not file.get("bars") for file in self.cache.files])[self.file]
+        whole = np.flatnonzero((self.length == self.n_steps) & simple)
+        found = []
+        for some in np.array_split(whole, len(whole) // 1024 + 1):
+            vel = np.stack([self.cache.vel[start : start + self.n_steps] for start in self.start[some]])
+            found.append(some[augment.is_beat(vel.astype(np.float32))])
+        return np.concatenate(found)
 
     def _clip(self, window, rng):
         """The hits of a window as the cache stores them, vel and offset (t, V), the BarGrid of a window's
@@ -213,7 +231,18 @@ def collate(clips, n_steps):
 
 
 def make_batch(
-    vel, offset, mask, style, data, normalize_factor, rng=None, varied=True, grids=None, bpm=None, phrase=None
+    vel,
+    offset,
+    mask,
+    style,
+    data,
+    normalize_factor,
+    rng=None,
+    varied=True,
+    grids=None,
+    bpm=None,
+    phrase=None,
+    kind=None,
 ):
     """A batch, as a dict of tensors, from padded windows; plain where rng is None.
 
@@ -223,7 +252,8 @@ def make_batch(
 
     vel, offset (B, T, V) and mask (B, T) as collate gives them, style (B,) int64 ids: they become the
     batch and may be changed in place. data: the config's Data. grids: the BarGrid of each window; None: 4/4.
-    phrase (B, T): see DrumVAE.phrase_of_steps; None: not known.
+    phrase (B, T): see DrumVAE.phrase_of_steps; None: not known. kind (B,): what each window's rhythm is;
+    None: it is drawn.
 
     onset, vel, timeoffset (B, T, V) float32      what is played: the target
     rhythm_onset, rhythm_vel, rhythm_timeoffset   the same shape; the input, in channel 3
@@ -243,9 +273,8 @@ def make_batch(
     if not four_four.all():
         grid = BatchGrid.of(grids)
     varied = varied and rng is not None
-    kind = None
-    if rng is not None:
-        kind = rhythms.draw_kinds(vel, data.rhythm_source, data.part.beats, mask.all(1) & four_four, rng)
+    if kind is None and rng is not None:
+        kind = rhythms.draw_kinds(len(vel), data.rhythm_source, rng)
     phrase = np.full(mask.shape, UNSET_PHRASE) if phrase is None else phrase
     if varied:
         changed = vary_target(vel, offset, mask, style, data.augmentation, rng, four_four)

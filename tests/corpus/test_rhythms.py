@@ -9,7 +9,14 @@ import pytest
 from data_aug import DrumBatches, simplify
 from model.bars import BarGrid
 from preprocessing import preprocess
-from tests.helpers.drum_windows import batch_of, data_config, rhythm_of, windows_of_hits
+from tests.helpers.drum_windows import (
+    T,
+    batch_of,
+    data_config,
+    rhythm_of,
+    twelve_performances,
+    windows_of_hits,
+)
 from utils.corpus import augment, rhythms
 from utils.midi.drums import voice_index
 
@@ -176,11 +183,10 @@ def test_parts_lie_to_the_drums_as_people_play_them(drums):
 
 def test_nothing_is_drawn_where_they_have_no_weight():
     """So that a run of before gives the numbers that it gave."""
-    vel, _, mask = windows_of_hits()
     rng = np.random.default_rng(3)
     before = rng.bit_generator.state
     weights = data_config().rhythm_source
-    assert rhythms.draw_kinds(vel, weights, 0.5, mask.all(1), rng) is None
+    assert rhythms.draw_kinds(8, weights, rng) is None
     assert rng.bit_generator.state == before
 
 
@@ -278,29 +284,42 @@ def a_beat(ride=False, snare=True):
     return vel
 
 
-def test_a_beat_has_a_timekeeper_and_a_backbeat_or_a_ride():
-    beats = np.concatenate([a_beat(), a_beat(ride=True, snare=False), a_beat(snare=False)])
-    assert augment.is_beat(beats).tolist() == [True, True, False]
-    beats[0, :16, voice_index("closed_hat")] = 0
-    assert not augment.is_beat(beats)[0]
+def test_a_beat_has_a_timekeeper_a_kick_and_a_backbeat_or_a_ride():
+    beats = np.concatenate(
+        [a_beat(), a_beat(ride=True, snare=False), a_beat(snare=False), a_beat(), a_beat()]
+    )
+    beats[3, :16, voice_index("closed_hat")] = 0
+    beats[4, :, KICK] = 0
+    assert augment.is_beat(beats).tolist() == [True, True, False, False, False]
+    rolls = a_beat()
+    rolls[:, ::2, SNARE] = 0.8
+    assert not augment.is_beat(rolls)[0]
 
 
 def test_a_simple_beat_has_eighths_and_no_ghost_notes():
     vel = a_beat()
+    vel[:, 8, voice_index("ride")] = 0.2  # beside the hat
     simple, _ = augment.simple_beat(vel, np.zeros_like(vel))
     gone = (vel > 0) & (simple == 0)
-    assert gone[0, 3::8, SNARE].all() and gone[0, 7::16, voice_index("closed_hat")].all() and gone.sum() == 6
+    assert gone[0, 3::8, SNARE].all() and gone[0, 7::16, voice_index("closed_hat")].all() and gone.sum() == 7
     assert (simple[simple > 0] == vel[simple > 0]).all()
 
 
 def test_a_part_comes_with_plain_drums_and_to_beats():
-    vel = np.repeat(np.concatenate([a_beat(), a_beat(snare=False)]), 200, 0)
+    vel = np.repeat(a_beat(), 200, 0)
     mask, rng = np.ones(vel.shape[:2], bool), np.random.default_rng(1)
     weights = dict(data_config().rhythm_source) | {"loudest": 0.5, "part": 0.5}
-    kind = rhythms.draw_kinds(vel, weights, 1.0, mask.all(1), rng)
+    kind = rhythms.draw_kinds(200, weights, rng)
     parts = kind == rhythms.PART
-    assert 60 < parts[:200].sum() < 140 and not parts[200:].any()
-    chance = data_config(part={"beats": 1.0, "plain": 1.0, "repeat_bar": 0.0}).part
+    assert 60 < parts.sum() < 140
+    chance = data_config(part={"plain": 1.0}).part
     plain = vel.copy()
     simplify(plain, np.zeros_like(vel), mask, kind, chance, rng, np.ones(len(vel), bool))
     assert ((plain != vel).any((1, 2)) == parts).all()
+    cache = twelve_performances()
+    one = cache.files[6]["start"]
+    cache.vel[one : one + T] = np.rint(np.concatenate((a_beat()[0],) * 2) * 127)
+    data = data_config(rhythm_source={"loudest": 0, "part": 1}, part={"beats": 1.0})
+    batches = DrumBatches(cache, "train", data, 8)
+    assert [batches.start[beat] for beat in batches.beats] == [one]
+    assert (batches[0]["vel"].numpy() == cache.vel[one : one + T] / np.float32(127)).all()

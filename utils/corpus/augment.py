@@ -48,9 +48,10 @@ def _which(*voices):
 RHYTHM_VOICES = {"kick_snare": _which("kick", "snare"), "hats": _which("closed_hat", "open_hat", "ride")}
 CYMBALS = _which("closed_hat", "open_hat", "crash", "ride")
 _TIMEKEEPERS = _which("closed_hat", "open_hat", "ride")
-_SNARE, _RIDE = voice_index("snare"), voice_index("ride")
+_KICK, _SNARE, _RIDE = (voice_index(name) for name in ("kick", "snare", "ride"))
 _HATS = [voice_index("closed_hat"), voice_index("open_hat")]
-GHOST = 0.6
+_TOMS = [voice_index(name) for name in ("high_tom", "mid_tom", "floor_tom")]
+GHOSTS = ([_KICK], 0.5), ([_SNARE], 0.6), (_TOMS, 0.7)  # below this share of the loud hits
 
 
 # ---- what is played (the target)
@@ -128,22 +129,29 @@ def plain(vel, offset, softest):
 
 
 def simple_beat(vel, offset):
-    """The beat as a song's drummer plays it: hats and ride in eighths, the snare without ghost notes, which
-    are softer than GHOST of the window's loud snares."""
-    loud = np.stack([np.quantile(hits[hits > 0], 0.8) if hits.any() else 0 for hits in vel[..., _SNARE]])
+    """The beat as a song's drummer plays it: of hats and ride one at a time, in eighths; kick, snare and toms
+    without ghost notes, which are softer than a share (GHOSTS) of the window's loud hits of these voices."""
     stays = np.ones(vel.shape, bool)
-    stays[..., _SNARE] = vel[..., _SNARE] >= GHOST * loud[:, None]
+    for voices, share in GHOSTS:
+        played = vel[..., voices]
+        loud = [np.quantile(hits[hits > 0], 0.8) if hits.any() else 0 for hits in played]
+        stays[..., voices] = played >= share * np.reshape(loud, (-1, 1, 1))
+    timekeepers = vel * _TIMEKEEPERS
+    stays &= ~_TIMEKEEPERS | (timekeepers == timekeepers.max(2, keepdims=True))
     stays[:, 1::2] &= ~_TIMEKEEPERS
     return np.where(stays, vel, np.float32(0)), np.where(stays, offset, np.float32(0))
 
 
 def is_beat(vel):
-    """Which windows (B,) of bars of 4/4 are a beat: in three of four bars hat or ride keeps time, with four
-    hits or more, and half of all bars' second and fourth beats have a snare, or it is the ride that does."""
-    bars = (vel > 0).reshape(len(vel), -1, 16, N_VOICES)
+    """Which windows (B,) of bars of 4/4 are a beat that holds a song: in three of four bars hat or ride keeps
+    time, with four hits or more; there is a kick a bar, and hardly a tom; and three of four second and
+    fourth beats have a snare, or it is the ride that keeps time, and the snare is sparse."""
+    bars = (simple_beat(vel, vel)[0] > 0).reshape(len(vel), -1, 16, N_VOICES)
+    kick, snare, toms = (bars[..., voices].sum((2, 3)).mean(1) for voices in ([_KICK], [_SNARE], _TOMS))
     hats, ride = bars[..., _HATS].any(-1).sum(2) >= 4, bars[..., _RIDE].sum(2) >= 4
-    backbeat = bars[:, :, 4::8, _SNARE].mean((1, 2)) >= 0.5
-    return ((hats | ride).mean(1) >= 0.75) & (backbeat | (ride.mean(1) >= 0.75))
+    backbeat = (bars[:, :, 4::8, _SNARE].mean((1, 2)) >= 0.75) & (snare <= 5)
+    riding = (ride.mean(1) >= 0.75) & (snare <= 3)
+    return ((hats | ride).mean(1) >= 0.75) & (kick >= 1) & (toms <= 1.5) & (backbeat | riding)
 
 
 def repeat_bars(vel, offset, steps_per_bar, rng):

@@ -36,22 +36,15 @@ class Made(NamedTuple):
         return np.where(made, self.vel, vel), np.where(made, self.offset, offset)
 
 
-def draw_kinds(vel, weights, beats, whole, rng):
+def draw_kinds(n_rows, weights, rng):
     """What the rhythms of a batch are by the weights of Data.rhythm_source, (B,) numbers of RHYTHM_KINDS, or
-    None where neither hands nor parts have a weight; then nothing is drawn.
-
-    A part is what is brought to get a beat: with the probability `beats` windows that are none get the rhythm
-    of their own drums. whole (B,): windows of whole bars of 4/4; of the others nobody can tell.
-    """
+    None where neither hands nor parts have a weight; then nothing is drawn."""
     weights = dict(weights)
     shares = np.array([weights.get("hands", 0), weights.get("part", 0)]) / sum(weights.values())
     if not shares.any():
         return None
-    chance = rng.random(len(vel))
-    kind = np.where(chance < shares[0], HANDS, np.where(chance < shares.sum(), PART, DRUMS))
-    if beats:
-        kind[(kind == PART) & whole & ~augment.is_beat(vel) & (rng.random(len(vel)) < beats)] = DRUMS
-    return kind
+    chance = rng.random(n_rows)
+    return np.where(chance < shares[0], HANDS, np.where(chance < shares.sum(), PART, DRUMS))
 
 
 def draw(kind, vel, offset, mask, grid, bpm, rng):

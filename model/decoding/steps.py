@@ -147,8 +147,11 @@ class Decoding:
     """
 
     def __init__(self, model, batch_size, guide, temperature, precision):
-        """precision: torch.float32, float16 or bfloat16, in which the decoder's matrices are multiplied."""
-        self.model, self.guide, self.temperature, self.precision = model, guide, temperature, precision
+        """temperature: one number, or two: of the onsets, and of velocity and timing. precision:
+        torch.float32, float16 or bfloat16, in which the decoder's matrices are multiplied."""
+        self.model, self.guide, self.precision = model, guide, precision
+        both = temperature if isinstance(temperature, tuple) else (temperature, temperature)
+        self.onset_temperature, self.hit_temperature = both
         self.x = model.decoder.start.detach().repeat(batch_size * len(guide.views), 1)
         self.position = 0
         self.cache = model.decoder.empty_cache(len(self.x))
@@ -188,7 +191,7 @@ class Decoding:
 
     def run_bar(self, conditioning, uniform, positions):
         guide, budget = self.guide, self.model.budget
-        steps = bar_steps(conditioning, uniform, self.temperature, self.model)
+        steps = bar_steps(conditioning, uniform, self.onset_temperature, self.model)
         x, drums = self.x, []
         played_onset = played_vel = uniform.new_zeros(len(uniform), uniform.shape[2])
         for here, position in zip(steps, zip(*positions)):
@@ -197,7 +200,7 @@ class Decoding:
                 played = guide.repeat_views(played_onset), guide.repeat_views(played_vel)
                 features = self.features(here["budget_targets"], *played)
             hidden = self.step(x, here["modulation"], features, position)
-            drums.append(draw_step(self.heads, hidden, here, guide, self.temperature))
+            drums.append(draw_step(self.heads, hidden, here, guide, self.hit_temperature))
             x = self.embed(*drums[-1])
             played_onset, played_vel = played_onset + drums[-1][0], played_vel + drums[-1][1]
         self.x.copy_(x)

@@ -259,3 +259,22 @@ def test_up_to_sixteen_bars_are_heard_in_one_go(model, monkeypatch):
 def test_temperature_must_be_positive(model):
     with pytest.raises(ValueError, match="temperature: 0"):
         sample(model, *sampling_inputs(random_batch()), temperature=0)
+    with pytest.raises(ValueError, match="temperature: \\(1, 0\\)"):
+        sample(model, *sampling_inputs(random_batch()), temperature=(1, 0))
+
+
+def test_onsets_have_a_temperature_of_their_own(model):
+    """Where all onsets are known the second alone counts; in the first step the onsets show the first."""
+    batch = random_batch()
+    known = {name: batch[name] for name in ("onset", "vel", "timeoffset")}
+    known |= {"known_onset": torch.ones_like(batch["known_onset"])}
+    known |= {"known_vel": torch.zeros_like(batch["known_vel"])}
+
+    def play(temperature, **more):
+        chance = torch.Generator().manual_seed(1)
+        return sample(model, *sampling_inputs(batch), temperature=temperature, generator=chance, **more)
+
+    both = zip(play(0.5, known=known), play((3.0, 0.5), known=known))
+    assert all(torch.equal(mine, other) for mine, other in both)
+    colder, pair, warm = (play(temperature)[0][:, 0] for temperature in (0.1, (0.1, 1.0), 1.0))
+    assert torch.equal(colder, pair) and not torch.equal(pair, warm)

@@ -13,11 +13,10 @@ from tests.playing.test_dials import UNSET
 from utils.midi.drums import VOICES
 from utils.playing.receipt import Receipt
 from utils.playing.request import Request
-from utils.playing.swing import MOST_SWING, STRAIGHT, bend, swing_of
+from utils.playing.swing import MOST_SWING, STRAIGHT, TRIPLET, bend, swing_of
 
 KICK, SNARE, HAT = (VOICES.index(name) for name in ("kick", "snare", "closed_hat"))
 GRID = BarGrid.four_four(32, 4)
-TRIPLET = 2 / 3
 
 
 @pytest.fixture(scope="module")
@@ -115,12 +114,16 @@ def test_sixteenths_keep_their_order_and_none_is_lost():
     np.testing.assert_allclose([u for u in places(bent(alone, TRIPLET)) if u > 0], TRIPLET, atol=1e-6)
 
 
-def test_straight_beats_of_drums_that_swing_are_bent_from_there():
-    before = drums(0, TRIPLET)
-    before[:, 12:16] = drums(0, 0.5)[:, 12:16]
+@pytest.mark.parametrize("most, one", ((TRIPLET, 0.5), (0.5, TRIPLET)))
+def test_a_beat_of_another_mind_is_bent_from_there(most, one):
+    before = drums(0, most)
+    before[:, 12:16] = drums(0, one)[:, 12:16]
     for asked in (0.5, 0.6, TRIPLET):
         off = [u for u in places(bent(before, asked)) if u > 0.2]
         np.testing.assert_allclose(off, asked, atol=1e-6)
+    alone = drums(0, 0.5)
+    alone[:, 12:16] = drums(0, 0.75)[:, 12:16]  # the last sixteenth of a straight beat is no off-beat
+    assert places(bent(alone, 0.5)) == places(alone)
 
 
 def test_a_bar_of_which_nothing_is_asked_stays_to_the_bit():

@@ -6,7 +6,6 @@ Shapes: T steps of a sixteenth, 16 to a bar; nine voices in the order of utils/m
 import contextlib
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from model.bars import BarGrid
@@ -18,17 +17,8 @@ from utils.get_model import given_model
 from utils.playing.controls import read_curves
 from utils.playing.receipt import best_takes
 from utils.playing.request import KINDS, Dials, with_arguments_of
-from utils.playing.rolls import (
-    MAX_RHYTHM_STEPS,
-    ROLLS,
-    as_floats,
-    known_cells,
-    limits,
-    lock_voices,
-    read_rhythm,
-)
-from utils.playing.swing import bend, swing_of
-from utils.playing.wishes import AS_THE_RHYTHM
+from utils.playing.rolls import MAX_RHYTHM_STEPS, as_floats, known_cells, limits, lock_voices, read_rhythm
+from utils.playing.swing import Swing
 from utils.warn import warn
 
 
@@ -111,14 +101,14 @@ def generate(
 
 class Plan(NamedTuple):
     """What the model plays. inputs: as `sample` takes them, tensors (T, ...) on the CPU, in lists and dicts.
-    swing: a ratio for each bar, NaN: as drawn. wishes: by which best_takes chooses: asked, rhythm_onset, grid
-    and onsets_known."""
+    swing: what is done to drums once they are drawn. wishes: by which best_takes chooses: asked,
+    rhythm_onset, grid and onsets_known."""
 
     model: torch.nn.Module
     dials: Dials
     grid: BarGrid
     inputs: dict
-    swing: np.ndarray
+    swing: Swing
     wishes: tuple
 
 
@@ -169,7 +159,7 @@ def make_plan(
     controls, forbid, mask, asked = read_curves(curves, masks, grid, model.normalize_factor)
     check_known(model, controls)
     around = known is not None
-    swing = swing_of_bars(dials, swing, rhythm, known, grid)
+    brought = rhythm
     rhythm, use_context, use_latent = as_heard(rhythm, reach, dials, grid, around, latent is not None)
     inputs = {"rhythm": rhythm, "use_context": use_context, "use_latent": use_latent, "latent": latent}
     inputs |= {"controls": controls, "forbid": forbid, "mask": mask, "known": known}
@@ -177,19 +167,8 @@ def make_plan(
     inputs |= {"rhythm_is": kind_of_rhythm(model, dials, told, steps)}
     followed = rhythm[0][: reach if use_context.any() else 0]
     onsets_known = around and bool((known["known_onset"] | ~mask[:, None]).all())
+    swing = Swing.of(dials.ratio.over(grid.n_bars) if dials.ratio else swing, grid, brought, **inputs)
     return Plan(model, dials, grid, inputs, swing, (asked, followed, grid, onsets_known))
-
-
-def swing_of_bars(dials, swing, rhythm, known, grid):
-    """The ratio that is asked of each bar, (bars,), NaN for none; that of the rhythm is, where it has none,
-    that of the known drums. swing: of each bar of a song, or None."""
-    ratio = swing if dials.ratio is None else dials.ratio.over(grid.n_bars)
-    if ratio is None:
-        return np.full(grid.n_bars, np.nan)
-    heard = swing_of(*(roll.numpy() for roll in rhythm), grid)
-    if np.isnan(heard) and known is not None:
-        heard = swing_of(*(known[name].numpy() for name in ROLLS), grid)
-    return np.where(ratio == AS_THE_RHYTHM, heard, ratio)
 
 
 def grid_of_meter(meter, n_steps, longest_bar):
@@ -215,25 +194,12 @@ def draw(plan):
     def takes(number):
         one = number == 1  # several takes share the threads
         with few_threads(len(plan.inputs["mask"]), device) if one else contextlib.nullcontext():
-            rolls = sample(plan.model, **inputs, num_samples=number, grid=plan.grid)
-        known, forbid, mask, limit = (plan.inputs[name] for name in ("known", "forbid", "mask", "limit"))
-        closed = forbid | ~mask[:, None] | (False if known is None else known["known_vel"])
-        return with_swing(rolls, plan.swing, plan.grid, closed, limit)
+            return plan.swing(sample(plan.model, **inputs, num_samples=number, grid=plan.grid))
 
     with in_eval_mode(plan.model):
         if dials.best_of is None:
             return takes(wanted)
         return best_takes(takes, wanted, max(wanted, dials.best_of), *plan.wishes)
-
-
-def with_swing(rolls, swing, grid, closed, limit):
-    """Drums, tensors (N, T, 9), bent to a ratio for each bar, see `bend`. closed, limit: on the CPU."""
-    if np.isnan(swing).all():
-        return rolls
-    how = grid, swing, closed.numpy(), None if limit is None else limit.numpy()
-    versions = zip(*(roll.cpu().numpy() for roll in rolls))
-    bent = zip(*(bend(*version, *how) for version in versions))
-    return tuple(torch.from_numpy(np.stack(roll)).to(rolls[0].device) for roll in bent)
 
 
 def batch_of(x, n, device):

@@ -12,11 +12,10 @@ from model.decoding.streaming import Stream
 from utils.checks import ArgumentError
 from utils.device import few_threads, on_cpu
 from utils.get_model import given_model
-from utils.playing.generate import batch_of, in_eval_mode, make_plan, with_swing
+from utils.playing.generate import batch_of, in_eval_mode, make_plan
 from utils.playing.request import Dials, with_arguments_of
 from utils.playing.rolls import MAX_RHYTHM_STEPS, as_floats, drum_rolls, looped, read_rhythm, three
-from utils.playing.swing import swing_of
-from utils.playing.wishes import AS_THE_RHYTHM
+from utils.playing.swing import AS_THE_RHYTHM, Swing, swing_of
 
 RULES = "at_most", "playable", "lock", "swing"
 NO_RHYTHM = None, None, None
@@ -85,9 +84,8 @@ class Jam:
         *rolls, closed = zip(*self.drawn)
         rolls, limit = [torch.cat(roll, 1) for roll in rolls], self.controls["limit"]
         limit = None if limit is None else limit[0].cpu().repeat(len(self.drawn), 1, 1)
-        ratio = np.full(len(self.drawn), self._ratio())
         bars = BarGrid.of_beats(self.grid.beats * len(self.drawn))
-        bent = with_swing(rolls, ratio, bars, torch.cat(closed), limit)
+        bent = Swing(bars, np.full(bars.n_bars, self._ratio()), torch.cat(closed), limit)(rolls)
         return tuple(roll[:, -self.grid.n_steps :] for roll in bent)
 
     def _ratio(self):

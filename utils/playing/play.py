@@ -157,7 +157,7 @@ def lay_out(request, heard, model):
     more = {"known": known, "latent": request.latent, "told": None if silent else heard.told}
     more |= {"swing": asked["swing"]}
     plan = plan_layout(request.job, layout, drums, model, request, rhythm, curves, **more)
-    return plan, Bars(asked | {"swing": plan.swing}), steps
+    return plan, Bars(asked | {"swing": plan.swing.ratio}), steps
 
 
 def remarks_on(midi, timeline, song, keep_tracks):

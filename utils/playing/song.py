@@ -16,8 +16,8 @@ from utils.midi.drums import N_VOICES, voice_index
 from utils.midi.read import MAX_BARS
 from utils.playing.controls import FORBIDDEN, NUMBERS, Bars, to_model_units
 from utils.playing.rolls import KNOWN, ROLLS
+from utils.playing.swing import AS_THE_RHYTHM
 from utils.playing.wishes import (
-    AS_THE_RHYTHM,
     BAR,
     WISHES,
     Wish,

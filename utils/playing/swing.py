@@ -5,10 +5,17 @@ Beats of four steps, quarters, swing, and no others. Rolls are arrays onset, vel
 follows is by beats, (..., N, BEAT, V). u: a place in the beat, from 0, where it begins, to 1.
 """
 
-import numpy as np
+from dataclasses import dataclass
 
-STRAIGHT, MOST_SWING = 0.5, 0.75
+import numpy as np
+import torch
+
+from model.bars import BarGrid
+
+STRAIGHT, TRIPLET, MOST_SWING = 0.5, 2 / 3, 0.75
 SWUNG = 0.58  # a ratio above this is no longer straight; real drums have a gap there
+DOTTED = 0.7  # an off-beat after this may be the last sixteenth of a straight beat
+AS_THE_RHYTHM = -1.0  # in place of a ratio: that of the rhythm
 BEAT = 4  # steps
 OFF_BEAT = 0.42, 0.8  # u: from where to where a hit can be the off-beat
 NEAR = 0.1  # u: hits so near the beat are on it, and so near each other they are one
@@ -63,13 +70,45 @@ def weighted_median(x, weight):
 # ---- drums that are made to swing
 
 
+@dataclass(frozen=True)
+class Swing:
+    """What is done to drums once they are drawn. ratio: of each bar of the grid, NaN: it stays as drawn.
+    closed (T, V) bool, limit: as `bend` takes them, tensors on the CPU; limit may be None."""
+
+    grid: BarGrid
+    ratio: np.ndarray
+    closed: torch.Tensor
+    limit: torch.Tensor | None
+
+    @classmethod
+    def of(cls, ratio, grid, brought, *, known, forbid, mask, limit, **_):
+        """ratio (bars,): AS_THE_RHYTHM where the rhythm that was brought, three rolls, says it or, where that
+        has no off-beats, the known drums; None: none is asked for. The others: as in the inputs of a Plan.
+        What is known with its velocity stays as it is."""
+        closed = forbid | ~mask[:, None] | (False if known is None else known["known_vel"])
+        ratio = np.full(grid.n_bars, np.nan) if ratio is None else ratio
+        heard = swing_of(*(roll.numpy() for roll in brought), grid)
+        if np.isnan(heard) and known is not None:
+            heard = swing_of(*(known[name].numpy() for name in ("onset", "vel", "timeoffset")), grid)
+        return cls(grid, np.where(ratio == AS_THE_RHYTHM, heard, ratio), closed, limit)
+
+    def __call__(self, rolls):
+        """Drums, tensors (N, T, V) on any device, bent."""
+        if np.isnan(self.ratio).all():
+            return rolls
+        how = self.grid, self.ratio, self.closed.numpy(), None if self.limit is None else self.limit.numpy()
+        versions = zip(*(roll.cpu().numpy() for roll in rolls))
+        bent = zip(*(bend(*version, *how) for version in versions))
+        return tuple(torch.from_numpy(np.stack(roll)).to(rolls[0].device) for roll in bent)
+
+
 def bend(onset, vel, timeoffset, grid, ratio, closed, limit=None):
     """Drums (T, V) with the off-beats of each bar at a ratio, (bars,); NaN: the bar stays as it is.
 
     The off-beats move from the ratio that is measured in all of them (STRAIGHT where there are none) to the
     one that is asked for, all equally far, so that their spread stays. What is on the beat stays there; what
-    lies between goes part of the way, so that sixteenths keep their order. In drums that swing, beats with a
-    straight off-beat are bent from there.
+    lies between goes part of the way, so that sixteenths keep their order. Drums may be of two minds: a beat
+    with a straight off-beat in drums that swing, or one in triplets in straight ones, is bent from there.
 
     A hit stays in its beat. Where it comes nearer to another step it goes into that one, unless a hit of its
     voice is there, or the cell is closed (T, V bool: cells that stay as they are); then it goes as near as
@@ -99,9 +138,10 @@ def _moved(moves, loudness, offsets, asked):
     u = places_of(moves, loudness, offsets)
     off = off_beats(moves, u)
     heard = weighted_median(u[off], loudness[off]) if off.any() else STRAIGHT
-    if heard > SWUNG:
-        first = np.where(off, u, heard).min((-2, -1), keepdims=True)
-        heard = np.where(first < SWUNG, STRAIGHT, heard)
+    first = np.where(off, u, 1).min((-2, -1), keepdims=True)
+    swings = heard > SWUNG
+    far = first < heard - NEAR if swings else first > heard + NEAR
+    heard = np.where(far & (first < DOTTED), STRAIGHT if swings else TRIPLET, heard)
     rises = (u - NEAR) / (heard - 2 * NEAR)  # from nothing on the beat to all on the off-beat ...
     falls = (1 - NEAR - u) / (1 - 2 * NEAR - heard)  # ... and back on the next beat
     return np.nan_to_num(asked - heard) * np.minimum(rises, falls).clip(0, 1)

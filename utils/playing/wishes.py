@@ -10,12 +10,11 @@ from utils.checks import ArgumentError, check_keys, within
 from utils.config.yaml_file import read_file
 from utils.midi.drums import voice_index
 from utils.playing.controls import FORBIDDEN, Bars, as_ids, style_weights
-from utils.playing.swing import MOST_SWING, STRAIGHT
+from utils.playing.swing import AS_THE_RHYTHM, MOST_SWING, STRAIGHT
 
 WISHES = (*(control.wish for control in CONTROLS.values()), "swing", "forbid")
 BAR = BarGrid.four_four(16, 4)  # a voice can't have more hits than it has steps
 UNSET_WORDS = ("", "-", "none")
-AS_THE_RHYTHM = -1.0  # the swing of the rhythm
 
 
 class Wish:

@@ -8,10 +8,16 @@ INSTALLED := .venv/installed
 # Idle OpenMP threads that spin take the cores away from threads that work.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo lint test notebook preprocess train drummer clean
+.PHONY: demo pictures lint test notebook preprocess train drummer clean
 
 demo: $(INSTALLED)
-	$(VENV) inference_bar_control.py --rhythm examples/clave_taps.mid --controls examples/controls.yaml --seed 1 --out output
+	$(VENV) inference_bar_control.py --rhythm examples/clave_taps.mid --controls examples/controls.yaml --seed 1 --keep-tracks --wav --out output
+
+# The pictures of the README.
+SONG := play('examples/bass_line.mid', song='examples/song.yaml', seed=1)
+pictures: demo
+	cp output/clave_taps_1.png docs/images/demo.png
+	$(VENV) -c "from inference_bar_control import play; $(SONG).plot('docs/images/song.png', overview=True)"
 
 lint: $(INSTALLED)
 	$(VENV) -m ruff check .

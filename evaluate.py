@@ -22,6 +22,7 @@ import sys
 import time
 from pathlib import Path
 
+from utils.checks import shorten
 from utils.config.errors import ConfigError
 from utils.config.schema import SPLITS, config_from_dict
 from utils.config.yaml_file import apply_override
@@ -94,8 +95,9 @@ def evaluate_checkpoint(args):
         print(f"\nleft out: {name}, as {why}")
     write_json(figures, args.json)
     write_text(f"{pictures}.md", as_markdown(figures, PARTS))
-    draw_pictures(figures, player, sets, pictures)
-    print(f"\n{args.json}, {pictures}.md, pictures in {pictures} written; on {device}: {', '.join(seconds)}")
+    drawn = draw_pictures(figures, player, sets, pictures)
+    written = ", ".join([args.json, f"{pictures}.md", *(f"{pictures / name}" for name in drawn)])
+    print(f"\n{written} written; on {device}: {', '.join(seconds)}")
 
 
 def picture_folder(path):
@@ -119,7 +121,7 @@ def changed_config(config, overrides, source):
     for override in overrides:
         if not override.strip().startswith("Data."):
             problems.append(
-                f"--set {override}: only Data can be changed here, the model is as it was trained"
+                f"--set {shorten(override)}: only Data can be changed here, the model is as it was trained"
             )
         problems += apply_override(config, override)
     if problems:
@@ -173,8 +175,9 @@ def parse_arguments(arguments=None):
     """The flags of one of the three uses, defaults filled in. Raises ValueError for a flag that belongs to
     another."""
     parser = argparse.ArgumentParser(
-        description="Figures of a checkpoint on a split, baselines beside them; or a table of many runs; "
-        "or figures of anybody's drums to the rhythms of $RHYTHMS_ZIP.",
+        usage="%(prog)s [flags]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument(

@@ -279,8 +279,12 @@ def report_text(cache):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description="Make the cache of rolls that training reads.")
-    parser.add_argument("--config", default="config.yaml", help="configuration file (default: config.yaml)")
+    parser = argparse.ArgumentParser(
+        usage="%(prog)s [flags]", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--config", metavar="YAML", default="config.yaml", help="configuration file (default: config.yaml)"
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -288,7 +292,9 @@ def main(arguments=None):
         metavar="SECTION.KEY=VALUE",
         help="change one knob of the configuration",
     )
-    parser.add_argument("--midi-dir", help="folder or zip of MIDI files, in place of Data.corpus")
+    parser.add_argument(
+        "--midi-dir", metavar="FOLDER", help="folder or zip of MIDI files, in place of Data.corpus"
+    )
     parser.add_argument("--force", action="store_true", help="make the cache anew even if it fits")
     args = parser.parse_args(arguments)
     try:

@@ -284,9 +284,14 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=ALONE):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(
-        description="Train the drummer on a folder of MIDI.", epilog="Every other knob is in config.yaml."
+        usage="%(prog)s [flags]",
+        description=__doc__,
+        epilog="Every other knob is in config.yaml.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", default="config.yaml", help="the configuration (default: %(default)s)")
+    parser.add_argument(
+        "--config", metavar="YAML", default="config.yaml", help="the configuration (default: %(default)s)"
+    )
     parser.add_argument(
         "--set",
         action="append",

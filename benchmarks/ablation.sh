@@ -3,6 +3,10 @@
 # validation figures of all. Run it from the repository's root; about fifteen minutes on two cores.
 #     benchmarks/ablation.sh runs/ablation
 set -euo pipefail
+if [[ ${1:-} == -* ]]; then
+  sed -n 's/^# //p' "$0"
+  exit
+fi
 runs=${1:-runs/ablation}
 python=${PYTHON:-python}
 

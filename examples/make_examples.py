@@ -1,12 +1,13 @@
 """Writes the example rhythms of this folder. They were composed for this project and are free to use like it.
 
-    python examples/make_examples.py [folder]
+    python examples/make_examples.py            into this folder
+    python examples/make_examples.py FOLDER     into another
 
 Every run writes the same bytes: the human unevenness of timing and velocity comes from a fixed seed.
 """
 
+import argparse
 import random
-import sys
 from pathlib import Path
 
 import pretty_midi
@@ -71,10 +72,15 @@ def guitar_strum():
 EXAMPLES = {"clave_taps.mid": clave_taps, "bass_line.mid": bass_line, "guitar_strum.mid": guitar_strum}
 
 
-def main(folder=Path(__file__).parent):
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).parent)
+    folder = parser.parse_args().folder
     for name, compose in EXAMPLES.items():
-        compose().write(str(Path(folder) / name))
+        compose().write(str(folder / name))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

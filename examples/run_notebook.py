@@ -6,6 +6,7 @@ On one machine every run writes the same bytes: no times, no counts of a session
 which would make the file ten times as large, is left out.
 """
 
+import argparse
 import re
 from pathlib import Path
 
@@ -23,6 +24,9 @@ def run(notebook, folder):
 
 
 def main():
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     run(notebook, NOTEBOOK.parent)
     notebook.metadata.language_info = {"name": "python"}

@@ -6,7 +6,6 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported; see the Makefile
 
 import pytest
-import torch
 from hypothesis import settings
 
 from utils.config.schema import load_config
@@ -32,7 +31,10 @@ settings.register_profile("without a clock", deadline=None)  # a busy machine is
 settings.load_profile("without a clock")
 
 
-def pytest_configure():
+@pytest.fixture(scope="session", autouse=True)
+def threads():
+    import torch  # here, as the process that only hands out the tests need not wait for it
+
     torch.set_num_threads(min(2, os.cpu_count() or 1))
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.inference_helpers import save_tiny_checkpoint
+from utils import get_model
 from utils.checkpoints import (
     checkpoint_path,
     export_checkpoint,
@@ -133,6 +135,33 @@ def _flip_a_weight(path):
     path.write_bytes(raw)
 
 
+def with_weight(change, name="0.weight"):
+    """Writes a checkpoint with a weight that is changed."""
+
+    def write(path):
+        weights = make_model().state_dict()
+        weights[name] = change(weights["0.weight"])
+        torch.save({"config": {}, "vae_model": weights}, path)
+
+    return write
+
+
+def test_a_file_that_is_broken_anywhere_at_its_end_is_named(training, tmp_path):
+    """Where a zip has its directory."""
+    path, rng = tmp_path / "spoiled.pt", np.random.default_rng(0)
+    save_checkpoint({"config": {}, "vae_model": {"x": torch.zeros(3)}}, path)
+    whole = path.read_bytes()
+    for _ in range(100):
+        raw = bytearray(whole)
+        for at in rng.integers(1, 500, rng.integers(1, 4)):
+            raw[-at] = rng.integers(256)
+        path.write_bytes(raw)
+        try:
+            load_checkpoint(path)
+        except ValueError as error:
+            assert str(error).startswith(f"{path}: ")
+
+
 @pytest.mark.parametrize(
     "spoil, reason",
     [
@@ -150,6 +179,23 @@ def _flip_a_weight(path):
         (lambda path: torch.save([1, 2], path), "holds a list, a dict is expected"),
         (lambda path: torch.save({"config": {}}, path), "it lacks vae_model"),
         (lambda path: torch.save({"config": None, "model": {}}, path), "it lacks config and vae_model"),
+        (with_weight(lambda x: x / 0), "weights that can't be used: 0.weight is not finite"),
+        (with_weight(lambda x: x.double() * 1e300), "0.weight is not finite"),
+        (
+            with_weight(torch.Tensor.to_sparse),
+            "0.weight is sparse, quantised, nested, complex or without data",
+        ),
+        (
+            with_weight(lambda x: x.to("meta")),
+            "0.weight is sparse, quantised, nested, complex or without data",
+        ),
+        (with_weight(lambda x: torch.zeros(1).expand(10**6, 10**6)), "0.weight is one number for many"),
+        (with_weight(list), "0.weight is no tensor with a name"),
+        (with_weight(torch.zeros_like, name=1), "1 is no tensor with a name"),
+        (
+            lambda path: torch.save({"config": {}, "vae_model": {}, "ema": []}, path),
+            "ema is no dict of tensors",
+        ),
     ],
 )
 def test_bad_files_are_named_with_the_reason(training, tmp_path, monkeypatch, spoil, reason):
@@ -202,6 +248,26 @@ def test_long_lists_are_cut():
     assert len(str(caught.value)) < 500
 
 
+@pytest.mark.parametrize(
+    "key, value, reason",
+    [
+        ("d_ff", 65536, "the weights do not fit the model: "),
+        ("n_layer", 200, "the weights do not fit the model: "),
+        ("n_layer", 10**9, "Model.Decoder.n_layer: 1000000000, but at most 256"),
+    ],
+)
+def test_a_config_of_another_size_is_refused_before_a_model_is_built(
+    tiny_config, tmp_path, monkeypatch, key, value, reason
+):
+    path = save_tiny_checkpoint(tiny_config, tmp_path / "tiny.pt")
+    checkpoint = load_checkpoint(path)
+    checkpoint["config"]["Model"]["Decoder"][key] = value
+    save_checkpoint(checkpoint, path)
+    monkeypatch.setattr(get_model, "get_model", lambda config: pytest.fail("it was built"))
+    with pytest.raises(ValueError, match=f"tiny.pt: {reason}"):
+        get_model.load_model(path)
+
+
 # ---- Export
 
 
@@ -223,7 +289,7 @@ def test_export_ships_the_averaged_weights(training, tmp_path):
 @pytest.mark.parametrize(
     "average, reason",
     [
-        (None, "holds no averaged weights"),
+        ({}, "holds no averaged weights"),
         ({"0.wait": torch.zeros(8, 4)}, "averaged weights that do not fit the model: 0.wait"),
         ({"0.weight": torch.zeros(3)}, "averaged weights that do not fit the model: 0.weight"),
         ({"0.bias": torch.full((8,), 1e5)}, "0.bias reaches 100000, more than float16 can hold"),

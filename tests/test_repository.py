@@ -1,7 +1,9 @@
 """What every file of the repository keeps to."""
 
 import re
+import runpy
 import subprocess
+import sys
 
 import pytest
 
@@ -55,6 +57,23 @@ def test_unwanted_patterns_find_what_they_name():
         assert not MACHINE_PATH.search(text)
     for text in ("https://pypi" + ".org/simple", "files.python" + "hosted.org", "--index" + "-url x"):
         assert PACKAGE_INDEX.search(text)
+
+
+def test_help_of_every_script_is_help_and_nothing_else(files, repository, tmp_path, monkeypatch, capfd):
+    code = [path for path in files if path.suffix == ".py" and "tests" not in path.parts]
+    scripts = [path for path in code if "\nif __name__ ==" in path.read_text()]
+    assert len(scripts) >= 11
+    monkeypatch.chdir(tmp_path)
+    for script in scripts:
+        monkeypatch.setattr(sys, "argv", [str(script), "--help"])
+        monkeypatch.setattr(sys, "path", [*sys.path, str(script.parent)])
+        with pytest.raises(SystemExit) as stopped:
+            runpy.run_path(str(script), run_name="__main__")
+        said, wrong = capfd.readouterr()
+        assert not stopped.value.code and not wrong and said.startswith("usage: "), script.name
+        if script.parent == repository:
+            assert said.count(f"python {script.name} ") > 1, f"{script.name}: examples"
+    assert not list(tmp_path.iterdir())
 
 
 def test_only_checkpoints_are_large(files, repository):

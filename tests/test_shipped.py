@@ -27,7 +27,7 @@ from utils.playing.controls import measure
 from utils.training.metrics import likelihood
 
 CHECKPOINT = REPOSITORY / "checkpoints" / "drummer.pt"
-WINDOWS = 48  # of four bars
+WINDOWS = 32  # of four bars
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from utils.checks import first_few, one_line, shorten
 from utils.files import UNFINISHED, written_whole
 from utils.warn import warn
 
@@ -56,7 +57,8 @@ def load_checkpoint(path, map_location="cpu"):
     """The dict in a checkpoint file, tensors on `map_location`. It runs no code of the file's.
 
     Raises ValueError, naming the file and the reason: missing, truncated or damaged, not a checkpoint,
-    with objects in it, without `config` or `vae_model`.
+    with objects in it, without `config` or `vae_model`, with weights that are no plain tensors of finite
+    numbers.
     """
     path = Path(path)
     if not path.is_file():
@@ -69,14 +71,33 @@ def load_checkpoint(path, map_location="cpu"):
             f"{path}: holds more than tensors, numbers, text, lists and dicts, which could run code "
             "when loaded; refused"
         ) from None
-    except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
-        raise ValueError(f"{path}: can't be read as a checkpoint: {_one_line(error)}") from None
+    except Exception as error:  # a file made to break the reader breaks it anywhere
+        raise ValueError(f"{path}: can't be read as a checkpoint: {one_line(error)}") from None
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{path}: holds a {type(checkpoint).__name__}, a dict is expected")
     lacking = [key for key in ("config", "vae_model") if not isinstance(checkpoint.get(key), dict)]
     if lacking:
         raise ValueError(f"{path}: not a checkpoint of this program, it lacks {' and '.join(lacking)}")
+    for key in ("vae_model", "ema"):
+        _check_weights(checkpoint.get(key, {}), key, path)
     return checkpoint
+
+
+def _check_weights(weights, key, path):
+    """ValueError for what is no dict of plain tensors of finite numbers."""
+    odd = {} if isinstance(weights, dict) else {key: "is no dict of tensors"}
+    for name, x in ({} if odd else weights).items():
+        if not isinstance(name, str) or not isinstance(x, torch.Tensor):
+            odd[name] = "is no tensor with a name"
+        elif x.layout != torch.strided or x.is_quantized or x.is_nested or x.is_meta or x.is_complex():
+            odd[name] = "is sparse, quantised, nested, complex or without data"
+        elif x.numel() * x.element_size() > x.untyped_storage().nbytes():
+            odd[name] = "is one number for many"
+        elif x.is_floating_point() and not x.float().isfinite().all():
+            odd[name] = "is not finite"
+    if odd:
+        said = [f"{shorten(str(name))} {what}" for name, what in odd.items()]
+        raise ValueError(f"{path}: weights that can't be used: {first_few(said, 4)}")
 
 
 def _check_whole(path):
@@ -84,8 +105,8 @@ def _check_whole(path):
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError) as error:
-        raise ValueError(f"{path}: truncated, damaged or not a checkpoint ({error})") from None
+    except Exception as error:  # what zipfile raises for a broken directory is not its own error alone
+        raise ValueError(f"{path}: truncated, damaged or not a checkpoint ({one_line(error)})") from None
     if damaged:
         raise ValueError(f"{path}: damaged, the checksum of {damaged} does not fit")
 
@@ -105,20 +126,16 @@ def load_weights(model, state_dict, path, may_lack=()):
         part
         for part in may_lack
         if any(name.startswith(f"{part}.") for name in own)
-        and not any(str(name).startswith(f"{part}.") for name in state_dict)
+        and not any(name.startswith(f"{part}.") for name in state_dict)
     ]
     kept = {name: own[name] for name in own if name.startswith(tuple(f"{part}." for part in lacking))}
     try:
         model.load_state_dict(state_dict | kept)
-    except (RuntimeError, AttributeError) as error:  # AttributeError: a name that is no text
-        raise ValueError(f"{path}: the weights do not fit the model: {_one_line(error)}") from None
+    except RuntimeError as error:
+        raise ValueError(f"{path}: the weights do not fit the model: {one_line(error, 400)}") from None
     if grown:
         print(f"{path}: {grown}")
     return lacking
-
-
-def _one_line(error):
-    return " ".join(str(error).split())[:400]
 
 
 def export_checkpoint(source, target):

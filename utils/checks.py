@@ -11,9 +11,19 @@ import numpy as np
 MOST_WHOLE = 2**31 - 1
 
 
-def shorten(text):
+def shorten(text, most=60):
     """The text at a length that leaves an error message readable."""
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def one_line(error, most=200):
+    """What an error says, in one line of at most so many characters."""
+    return shorten(" ".join(str(error).split()) or type(error).__name__, most)
+
+
+def first_few(said, most, between=", "):
+    """The first `most` of a list of texts, as one text that says how many more there are."""
+    return between.join(said[:most]) + (f" and {len(said) - most} more" if len(said) > most else "")
 
 
 class ArgumentError(ValueError):
@@ -92,4 +102,4 @@ def check_keys(given, keys, what="key"):
         if key not in keys:
             near = difflib.get_close_matches(str(key), keys, n=1)
             hint = f"did you mean {near[0]}?" if near else f"the {what}s are {', '.join(keys)}"
-            raise ValueError(f"unknown {what} {key!r}; {hint}")
+            raise ValueError(f"unknown {what} {shorten(repr(key))}; {hint}")

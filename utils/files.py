@@ -3,10 +3,22 @@
 import json
 import math
 import os
+import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 UNFINISHED = ".part"  # the end of the name of a file that is still being written
+
+
+def file_bytes(path, most):
+    """The bytes of a file, the first most + 1 of them. Raises OSError, and ValueError for what is no file,
+    such as a folder, a pipe or a device."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValueError("no name of a file")
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError("no file, but a folder, pipe or device")  # which might never end, or never begin
+    with open(path, "rb") as file:
+        return file.read(most + 1)
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """A model from a checkpoint's config, anywhere; and which checkpoint it is."""
 
 import hashlib
+import warnings
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import torch
@@ -66,11 +68,27 @@ def load_model(path, device="cpu"):
     naming the file, for one that is missing, damaged, or does not fit.
     """
     checkpoint = load_checkpoint(path)
-    model = get_model(config_from_dict(checkpoint["config"], source=str(path)).to_dict())
-    load_weights(model, checkpoint["vae_model"] | checkpoint.get("ema", {}), path)
+    config = config_from_dict(checkpoint["config"], source=str(path)).to_dict()
+    weights = checkpoint["vae_model"] | checkpoint.get("ema", {})
+    _check_fit(config, weights, path)
+    model = get_model(config)
+    load_weights(model, weights, path)
     model.to(device).eval()
     model.loaded_from = Path(path).name, fingerprint(model.parameters())
     return model
+
+
+def _check_fit(config, weights, path):
+    """ValueError where the weights are not those of the config, before memory is taken for a model of any
+    size."""
+    try:
+        with torch.device("meta"):
+            model = DrumVAE(config)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    with torch.device("meta"), redirect_stdout(None), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nothing is copied
+        load_weights(model, weights, path)
 
 
 def checkpoint_of(model):

@@ -225,7 +225,7 @@ def test_complaint_names_key_value_and_rule(repository, override, complaint):
 @pytest.mark.parametrize("value", ["{", "*x", "{[1]: 2}", "[" * 3000, "9" * 5000, "a: b: c"])
 def test_override_that_is_no_yaml(repository, value):
     (problem,) = problems(repository, f"Training.steps={value}")
-    assert problem.startswith("the value is not valid YAML") and len(problem) < 300
+    assert problem.startswith("the value can't be read as YAML") and len(problem) < 300
 
 
 def test_tasks_need_a_weight_too(repository):
@@ -267,11 +267,9 @@ def test_all_problems_at_once(repository, tmp_path):
         (b"", "null is empty, a section is expected"),
         (b"- 1", "[1] is a list, a section is expected"),
         (b"\xff\xfe", "is not UTF-8 text"),
-        (b"a: b: c", "is not valid YAML"),
-        (b"a: !!python/object/apply:os.getcwd []", "is not valid YAML"),
-        (b"Data: 1\n---\nData: 2", "is not valid YAML"),
-        (b"&a [*a]", "[[...]] is a list, a section is expected"),
-        (b"x: &a {b: *a}", "4 problems"),
+        (b"a: b: c", "can't be read as YAML"),
+        (b"a: !!python/object/apply:os.getcwd []", "can't be read as YAML"),
+        (b"Data: 1\n---\nData: 2", "can't be read as YAML"),
     ],
 )
 def test_files_that_are_no_config(tmp_path, content, complaint):

@@ -152,6 +152,9 @@ def test_what_is_mistyped_is_taken_or_told(model, drums, data):
         ),
         (lambda m, d: infill(d, bars=0, known={}, model=m), "known: not for a job"),
         (lambda m, d: interpolate(d, d, 1, latent=0, model=m), "latent: not for interpolate"),
+        (lambda m, d: interpolate(d, d, 5000, model=m), "bars: 5000; it must be .* 4096 at most"),
+        (lambda m, d: inference.continue_drums(d, 4096, model=m), "bars: 4096; it must be .* 4095 at most"),
+        (lambda m, d: play(bars=5000, model=m), "bars: 5000; it must be .* 4096 at most"),
         (
             lambda m, d: Take(d, asked={"desnity": 1}, model=m),
             "asked: unknown control 'desnity'; did you mean density",

@@ -7,36 +7,22 @@ import os
 import pty
 import signal
 import struct
-import subprocess
 import sys
 import termios
+import time
 import tracemalloc
 
 import pytest
 
-from preprocessing import preprocess
+from preprocessing import main, preprocess
+from tests.conftest import REPOSITORY
 from tests.helpers.midi_files import beat, midi_bytes, note, small_corpus, write
+from tests.helpers.training_runs import end_of, fork
 from utils.corpus import read as reading
 from utils.corpus.cache import CACHE_FILE, LOCK_FILE
 from utils.corpus.read import FILES_PER_PART
 
 N_FILES = 5 * FILES_PER_PART + 30
-SLOWLY = """
-import multiprocessing, sys, time
-from utils.corpus import read as reading
-
-def slowly(data, name, read=reading.read_midi):
-    if name == "0030.mid":
-        print("reading", name, flush=True)
-    time.sleep(0.004)
-    return read(data, name)
-
-if __name__ == "__main__":
-    multiprocessing.set_start_method("fork")
-    reading.read_midi = slowly
-    from preprocessing import main
-    sys.exit(main())
-"""
 needs_fork = pytest.mark.skipif(
     multiprocessing.get_start_method() != "fork", reason="other processes don't see the monkeypatch"
 )
@@ -72,36 +58,52 @@ def cache_bytes(cfg):
         return file.read()
 
 
-def arguments(folder, cfg, workers):
+def command(folder, cfg, workers, *more):
     places = (f"Data.cache_dir={cfg.Data.cache_dir}", f"Data.preprocess_workers={workers}")
-    return ["--midi-dir", str(folder), *(part for place in places for part in ("--set", place))]
-
-
-def start(code, folder, cfg, workers, repository, **more):
-    command = [sys.executable, *code, *arguments(folder, cfg, workers)]
-    options = dict(
-        cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    config = ["--config", str(REPOSITORY / "config.yaml")]
+    return main(
+        [*config, "--midi-dir", str(folder), *(part for place in places for part in ("--set", place)), *more]
     )
-    return subprocess.Popen(command, **(options | more))
+
+
+def slowly(data, name, read=reading.read_midi):
+    if name == "0030.mid":
+        print("reading", name, flush=True)
+    time.sleep(0.004)
+    return read(data, name)
 
 
 # ---- stopped
 
 
+@needs_fork
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_a_run_that_is_stopped_leaves_the_old_cache_and_no_process(folder, cfg, tmp_path, repository, how):
+def test_a_run_that_is_stopped_leaves_the_old_cache_and_no_process(folder, cfg, tmp_path, monkeypatch, how):
     preprocess(cfg, small_corpus(tmp_path / "few"))
     before = cache_bytes(cfg)
-    process = start(["-c", SLOWLY, "--force"], folder, cfg, 2, repository)
-    assert process.stdout.readline() == "reading 0030.mid\n"
+    monkeypatch.setattr(reading, "read_midi", slowly)
+    reader, writer = os.pipe()
+
+    def work():
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background
+        os.set_inheritable(writer, True)
+        return command(folder, cfg, 2, "--force")
+
+    child = fork(tmp_path / "child", work)
+    os.close(writer)
+    said = tmp_path / "child" / "said"
+    while not (said.exists() and said.read_text()):
+        time.sleep(0.01)
     if how == signal.SIGINT:
-        os.killpg(process.pid, how)  # a terminal's Ctrl-C reaches every process
+        os.killpg(child, how)  # a terminal's Ctrl-C reaches every process
     else:
-        process.send_signal(how)
-    out, error = process.communicate(timeout=90)  # to its end only when no process of the pool is left
-    assert process.returncode == (130 if how == signal.SIGINT else -how)
-    said = "stopped: no cache was written; the same command starts again\n"
-    assert error == (said if how == signal.SIGINT else "")
+        os.kill(child, how)
+    returned, said = end_of(child, tmp_path / "child")
+    assert os.read(reader, 1) == b""  # which comes when no process of the pool is left
+    os.close(reader)
+    assert returned == (130 if how == signal.SIGINT else -how)
+    told = "stopped: no cache was written; the same command starts again\n"
+    assert said == "reading 0030.mid\n" + (told if how == signal.SIGINT else "")
     assert cache_bytes(cfg) == before
     assert sorted(os.listdir(cfg.Data.cache_dir)) == [LOCK_FILE, CACHE_FILE]
 
@@ -115,12 +117,12 @@ def test_what_a_killed_process_left_unfinished_goes_with_the_next_save(folder, c
     assert sorted(os.listdir(cfg.Data.cache_dir)) == [LOCK_FILE, CACHE_FILE]
 
 
-def test_a_terminal_is_shown_the_rate(folder, cfg, repository):
+def test_a_terminal_is_shown_the_rate(folder, cfg, monkeypatch):
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))
-    process = start(["preprocessing.py"], folder, cfg, 1, repository, stderr=its)
-    os.close(its)
-    process.communicate(timeout=90)
+    with open(its, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        assert command(folder, cfg, 1) == 0
     assert "file/s" in os.read(ours, 1 << 16).decode()
     os.close(ours)
 
@@ -141,16 +143,19 @@ def test_memory_grows_with_the_rolls_alone(cfg, tmp_path):
         finally:
             tracemalloc.stop()
 
-    few, many = peak(100), peak(500)
-    assert (many - few) / 400 < 4000  # bytes a file; a roll of its own would be 13,000
+    few, many = peak(60), peak(260)
+    assert (many - few) / 200 < 4000  # bytes a file; a roll of its own would be 13,000
 
 
-def test_two_processes_at_once_make_one_cache(folder, cfg, uninterrupted, repository):
-    both = [start(["-c", SLOWLY], folder, cfg, workers, repository) for workers in (1, 2)]
-    said = [process.communicate(timeout=90) for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert sum("is being made by another process; waiting for it" in out for out, _ in said) == 1
-    assert sum("performances, made with --midi-dir" in out for out, _ in said) == 1
+@needs_fork
+def test_two_processes_at_once_make_one_cache(folder, cfg, uninterrupted, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "read_midi", slowly)
+    places = [tmp_path / "first", tmp_path / "second"]
+    both = [fork(place, lambda n=n: command(folder, cfg, n)) for n, place in enumerate(places, start=1)]
+    returned, said = zip(*map(end_of, both, places))
+    assert returned == (0, 0), said
+    assert sum("is being made by another process; waiting for it" in out for out in said) == 1
+    assert sum("performances, made with --midi-dir" in out for out in said) == 1
     assert cache_bytes(cfg) == uninterrupted
 
 

@@ -57,6 +57,12 @@ def random_batch(B=3, T=64, seed=0):
     }
 
 
+def random_rolls(T):
+    """The drums of such a batch: onset, vel, timeoffset (1, T, V)."""
+    batch = random_batch(B=1, T=T)
+    return [batch[name] for name in ("onset", "vel", "timeoffset")]
+
+
 def hidden_states(model, batch, condition_from=None, grid=None):
     """The decoder's hidden states (B, T, D) over a batch, under the condition of another if given."""
     source = batch if condition_from is None else condition_from

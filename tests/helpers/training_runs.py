@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import traceback
 
 import torch
 
@@ -104,6 +105,8 @@ def fork(folder, work):
                 os.dup2(said.fileno(), stream)
         sys.stdout = sys.stderr = os.fdopen(1, "w", buffering=1)
         os._exit(work())
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(99)  # never back into pytest
 

@@ -28,6 +28,7 @@ ODD_BYTES = [0, 1, 2, 3, 8, 36, 100, 127, 128, 129, 0x90, 0x99, 0xB9, 0xC9, 0xF0
 ODD_NUMBERS = [0, 1, 5, 6, 7, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF]
 
 fuzzed = settings(derandomize=True, database=None)
+TIMES = int(os.environ.get("FUZZ", "1"))  # how many times as many examples
 
 
 def number(value):
@@ -179,13 +180,13 @@ def check_process_midi(path, data):
         assert 0 <= vel.min() and vel.max() <= 1 and -0.5 <= timeoffset.min() and timeoffset.max() < 0.5
 
 
-@settings(fuzzed, max_examples=200)
+@settings(fuzzed, max_examples=200 * TIMES)
 @given(built)
 def test_process_midi_reads_or_names_what_is_built_of_odd_parts(tmp_path_factory, data):
     check_process_midi(tmp_path_factory.getbasetemp() / "built.mid", data)
 
 
-@settings(fuzzed, max_examples=400)
+@settings(fuzzed, max_examples=400 * TIMES)
 @given(st.integers(0, 10**6))
 def test_process_midi_reads_or_names_a_mutated_file(tmp_path_factory, real_files, seed):
     path = tmp_path_factory.getbasetemp() / "mutated.mid"
@@ -207,7 +208,7 @@ def own_notes_of(file, factor, later):
                 yield number, tick, status, pitch, velocity
 
 
-@settings(fuzzed, max_examples=300)
+@settings(fuzzed, max_examples=300 * TIMES)
 @given(st.one_of(built, st.integers(0, 10**6)), st.booleans())
 def test_drums_beside_any_file_are_written_whole_or_the_file_is_named(
     tmp_path_factory, real_files, data, lead_in
@@ -338,6 +339,26 @@ def test_a_clock_that_no_file_may_have_is_not_kept(tmp_path):
         silence, silence, silence, inverse_mapping, tmp_path / "both.mid", source=source, keep_tracks=True
     )
     assert read_midi(tmp_path / "both.mid").tick.tolist() == [60]
+
+
+@pytest.mark.parametrize(
+    "clock, kept",
+    [
+        (b"\x60\0\0\0\0", True),
+        (b"\x77\x3b\x3b\x1d\x63", True),
+        (b"\x78\0\0\0\0", False),
+        (b"\x80\0\0\0\0", False),
+        (b"\0\x3c\0\0\0", False),
+        (b"\0\0\x3c\0\0", False),
+        (b"\0\0\0\x1e\0", False),
+        (b"\0\0\0\0\x64", False),
+        (b"\0\0\0\0", False),
+    ],
+)
+def test_a_film_time_that_no_clock_shows_is_dropped(clock, kept):
+    """Other readers refuse all of such a file."""
+    file = read_events(header() + track(meta(0x54, clock), HIT, END))
+    assert [raw for _, raw in file.tracks[0].metas(0x54)] == [clock] * kept and bool(file.dropped) != kept
 
 
 def test_a_tempo_of_zero_is_none():

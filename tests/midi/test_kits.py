@@ -88,7 +88,7 @@ def test_a_file_of_a_kit_of_ones_own_comes_back_as_the_same_voices(tmp_path_fact
         ("kick: 300\nsnair: 38", "0 to 127, or several in a list; unknown voice 'snair'"),
         ("", "kit.yaml: is empty; a kit names voices and their keys"),
         ("- 36", "kit.yaml: no voices; a kit names"),
-        ("kick: [36", "kit.yaml: is not valid YAML"),
+        ("kick: [36", "kit.yaml: can't be read as YAML"),
     ],
 )
 def test_what_is_wrong_with_a_kit_is_told_at_once(tmp_path, text, said):

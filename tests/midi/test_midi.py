@@ -253,6 +253,42 @@ def test_an_early_first_hit_plays_on_the_beat_or_after_a_bar_of_rest():
     assert ahead["time"][0] == pytest.approx(2 - 0.25 / 8)
 
 
+def test_a_count_in_clicks_in_the_bar_before_the_drums_begin():
+    def counted(first, late=0.0, **how):
+        onset, vel, timeoffset = np.zeros((3, 48, 9))
+        onset[first, 2], vel[first, 2], timeoffset[first, 2] = 1, 0.5, late
+        notes = roll_to_midi(onset, vel, timeoffset, inverse_mapping, count_in=True, **how)
+        assert (
+            set(notes["pitch"]) == {42}
+            and (notes["time"][1:] >= (notes["time"] + notes["duration"])[:-1]).all()
+        )
+        return notes["time"].tolist()
+
+    count = [0, 0.5, 1, 1.5]
+    assert counted(0) == pytest.approx([*count, 2]) == counted(0, lead_in=True)
+    assert counted(0, late=-0.5) == pytest.approx([*count, 2 - 1 / 16])
+    assert counted(4) == pytest.approx([*count, 2.5])  # within the first bar
+    assert counted(16, late=-0.5) == pytest.approx([*count, 2 - 1 / 16])  # nothing is moved
+    assert counted(40) == pytest.approx([2, 2.5, 3, 3.5, 5])
+    waltz = midi_bytes(tempo(0, 120), meter(0, 3, 4) + meter(1440, 6, 8), note(0, 40, channel=0))
+    assert counted(0, source=waltz) == pytest.approx([0, 0.5, 1, 1.5])
+    assert counted(30, source=waltz) == pytest.approx([1.5, 2.25, 3.75])
+    assert len(roll_to_midi(*np.zeros((3, 16, 9)), inverse_mapping, count_in=True)) == 0
+    with pytest.raises(ValueError, match="count_in: 1; it must be True or False"):
+        roll_to_midi(*np.zeros((3, 16, 9)), inverse_mapping, count_in=1)
+
+
+def test_a_count_in_moves_the_tracks_that_are_kept(tmp_path):
+    onset = np.zeros((16, 9))
+    onset[0, 0] = 1
+    song = midi_bytes(tempo(0, 120), note(0, 40, channel=0) + note(480, 43, channel=0))
+    how = {"source": song, "keep_tracks": True, "count_in": True}
+    roll_to_midi(onset, onset, 0 * onset, inverse_mapping, tmp_path / "a.mid", **how)
+    notes = read_midi(tmp_path / "a.mid")
+    assert notes.tick[notes.channel == 0].tolist() == [1920, 2400]
+    assert notes.tick[notes.channel == 9].tolist() == [0, 480, 960, 1440, 1920]
+
+
 @pytest.mark.parametrize(
     "change, message",
     [

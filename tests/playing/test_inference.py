@@ -228,8 +228,10 @@ def test_model_defaults_to_the_last_one_built(rhythm, tiny_model, monkeypatch):
         ({"num_samples": 0}, "num_samples: 0"),
         (
             {"num_samples": 2**70},
-            "num_samples: 1180591620717411303424; it must be a whole number, 1 or more, 2147483647 at most",
+            "num_samples: 1180591620717411303424; it must be a whole number, 1 or more, 1000 at most",
         ),
+        ({"best_of": 10**6}, "best_of: 1000000; it must be a whole number, 1 or more, 1000 at most"),
+        ({"seq_len": 65536, "best_of": 65}, "best_of: 65; of 65536 steps at most 64 takes are played"),
         ({"seed": -1}, "seed: -1"),
         ({"seed": "one"}, "seed: 'one'"),
     ],

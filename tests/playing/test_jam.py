@@ -5,15 +5,9 @@ import pytest
 import torch
 
 from inference_bar_control import Jam, generate, generate_control_params, process_midi
-from tests.helpers.inference_helpers import build_tiny_model
 
 UNSET = [None] * 5  # density, intensity, instrument, style, masks
 VOICES_ALLOWED = [0.25, 0.25, 0.5, 0, 0, 0, -1, -1, 0]
-
-
-@pytest.fixture(scope="module")
-def model(tiny_config):
-    return build_tiny_model(tiny_config)
 
 
 @pytest.fixture

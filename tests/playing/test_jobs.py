@@ -17,8 +17,8 @@ from inference_bar_control import (
     vary,
 )
 from model.decoding.steps import keep_within
-from tests.helpers.inference_helpers import build_tiny_model, write_midi
-from tests.helpers.model_batches import random_batch
+from tests.helpers.inference_helpers import write_midi
+from tests.helpers.model_batches import random_rolls
 from utils.playing import generate as generating
 from utils.playing.jobs import between, gist
 
@@ -26,14 +26,8 @@ UNSET = [None] * 5  # density, intensity, instrument, style, masks
 
 
 @pytest.fixture(scope="module")
-def model(tiny_config):
-    return build_tiny_model(tiny_config)
-
-
-@pytest.fixture(scope="module")
 def drums():
-    batch = random_batch(B=1, T=48)
-    return [batch[name] for name in ("onset", "vel", "timeoffset")]
+    return random_rolls(T=48)
 
 
 @pytest.fixture

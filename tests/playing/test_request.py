@@ -15,8 +15,7 @@ from inference_bar_control import (
     play,
     vary,
 )
-from tests.helpers.inference_helpers import build_tiny_model, write_midi
-from tests.helpers.model_batches import random_batch
+from tests.helpers.inference_helpers import write_midi
 from utils.checks import ArgumentError
 from utils.playing.arguments import FLAGS, JOBS, parse_arguments
 from utils.playing.command import request_of
@@ -24,17 +23,6 @@ from utils.playing.jobs import LAYOUTS
 from utils.playing.request import Request
 
 UNSET = [None] * 5  # density, intensity, instrument, style, masks
-
-
-@pytest.fixture(scope="module")
-def model(tiny_config):
-    return build_tiny_model(tiny_config)
-
-
-@pytest.fixture(scope="module")
-def drums():
-    batch = random_batch(B=1, T=32)
-    return [batch[name] for name in ("onset", "vel", "timeoffset")]
 
 
 def of_words(*words):

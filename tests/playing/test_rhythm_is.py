@@ -70,7 +70,7 @@ def test_a_model_that_does_not_know_kinds_says_so_where_it_was_said_by_hand(tiny
     model, path, lines = small_model(tiny_config), midi(tmp_path / "a.mid", [60, 74, 60, 60]), []
     (take,) = perform(Request(rhythm=path, seed=1), model, lines.append)
     assert "heard as" not in lines[0] and not recwarn.list
-    with pytest.warns(UserWarning, match="rhythm_is: part; this model does not know what a rhythm is"):
+    with pytest.warns(UserWarning, match="rhythm_is: part; this model hears every rhythm alike"):
         (same,) = perform(Request(rhythm=path, seed=1, rhythm_is="part"), model)
     assert torch.equal(torch.as_tensor(take.onset), torch.as_tensor(same.onset))
 

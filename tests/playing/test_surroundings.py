@@ -8,20 +8,8 @@ import pytest
 import torch
 
 from inference_bar_control import Jam, continue_drums, generate, humanise, infill, interpolate, vary
-from tests.helpers.inference_helpers import build_tiny_model, save_tiny_checkpoint
-from tests.helpers.model_batches import random_batch
+from tests.helpers.inference_helpers import save_tiny_checkpoint
 from utils.get_model import checkpoint_of, load_model
-
-
-@pytest.fixture(scope="module")
-def model(tiny_config):
-    return build_tiny_model(tiny_config)
-
-
-@pytest.fixture(scope="module")
-def drums():
-    batch = random_batch(B=1, T=32)
-    return [batch[name] for name in ("onset", "vel", "timeoffset")]
 
 
 def jam(drums, model):

@@ -1,7 +1,6 @@
 """Takes: the best of several, no two alike; a musician's one call; what a notebook shows of one."""
 
 import base64
-import os
 import re
 import warnings
 
@@ -22,26 +21,17 @@ from inference_bar_control import (
     vary,
 )
 from model.bars import BarGrid
-from tests.helpers.inference_helpers import build_tiny_model, save_tiny_checkpoint, write_midi
+from tests.helpers.inference_helpers import save_tiny_checkpoint, write_midi
 from tests.helpers.model_batches import random_batch
 from utils import get_model
+from utils.midi.sound import SOUNDFONT
+from utils.playing import takes
 from utils.playing.receipt import ROUNDS, best_takes, distance_from_request
 from utils.playing.request import GUIDANCE
 from utils.playing.takes import takes_of
 from utils.playing.wishes import ask
 
 BAR = BarGrid.four_four(16, 4)
-
-
-@pytest.fixture(scope="module")
-def model(tiny_config):
-    return build_tiny_model(tiny_config)
-
-
-@pytest.fixture(scope="module")
-def drums():
-    batch = random_batch(B=1, T=32)
-    return [batch[name] for name in ("onset", "vel", "timeoffset")]
 
 
 def taken(*kicks, steps=16):
@@ -262,35 +252,31 @@ def test_a_take_of_what_is_none_says_so(model, arguments, named):
         Take(**{"drums": [torch.zeros(1, 16, 9)] * 3, "model": model} | arguments)
 
 
-def program(folder, script):
-    path = folder / "bin" / "fluidsynth"
-    path.parent.mkdir()
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    return f"{path.parent}{os.pathsep}{os.environ['PATH']}"
-
-
-def test_a_notebook_shows_picture_table_and_player(model, drums, tmp_path, monkeypatch):
+def test_a_notebook_shows_picture_table_and_player(model, drums):
     take = Take(drums, name="<odd>", model=model, asked={"density": [0.0] * 32}, seed=5)
-    last = 'for word; do case "$previous" in -F) echo sound > "$word";; esac; previous="$word"; done'
-    monkeypatch.setenv("PATH", program(tmp_path, last))
     page = take._repr_html_()
     picture, sound = (
         base64.b64decode(text) for text in re.findall(r'src="data:[a-z/]+;base64,([^"]+)"', page)
     )
-    assert picture.startswith(b"\x89PNG") and sound == b"sound\n" and page.count("<audio controls") == 1
+    assert picture.startswith(b"\x89PNG") and sound.startswith(b"RIFF") and page.count("<audio controls") == 1
     assert "&lt;odd&gt;" in page and "<odd>" not in page and "seed 5, checkpoint in memory" in page
-    monkeypatch.setenv("PATH", str(tmp_path))
-    page = take._repr_html_()
-    assert (
-        "<audio" not in page
-        and "sound (--wav) needs the program FluidSynth" in page
-        and page.count("<p>") == 1
-    )
-    with pytest.raises(ValueError, match="apt install fluidsynth"):
-        take.wav(tmp_path / "take.wav")
-    take.plot(tmp_path / "take.png")
-    assert (tmp_path / "take.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_sound_of_a_take_has_the_keys_of_general_midi_or_of_the_kit_with_a_soundfont(
+    model, drums, tmp_path, monkeypatch
+):
+    heard = []
+    monkeypatch.setattr(takes, "render", lambda midi, _, soundfont: heard.append((pitches(midi), soundfont)))
+    (tmp_path / "kit.yaml").write_text("kick: 24\n")
+    for soundfont in (None, SOUNDFONT):
+        Take(drums, model=model, kit=tmp_path / "kit.yaml", soundfont=soundfont).wav(tmp_path / "take.wav")
+    (general, none), (own, given) = heard
+    assert (none, given) == (None, SOUNDFONT) and 36 in general and 24 not in general
+    assert own == {24 if pitch == 36 else pitch for pitch in general}
+
+
+def pitches(midi):
+    return {note.pitch for note in pretty_midi.PrettyMIDI(str(midi)).instruments[0].notes}
 
 
 def test_a_song_says_how_long_it_is_and_what_is_asked(model, tmp_path):
@@ -305,3 +291,15 @@ def test_a_song_says_how_long_it_is_and_what_is_asked(model, tmp_path):
         play(rhythm, song={"sections": sections}, bars=4, model=model)
     with pytest.raises(ValueError, match="^song: section a: bars: 0"):
         play(rhythm, song={"sections": [{"name": "a", "bars": 0}]}, model=model)
+
+
+def test_the_picture_of_a_song_names_its_sections_and_that_of_a_job_marks_what_is_new(model, drums):
+    sections = [{"name": "verse", "bars": 1}, {"name": "end", "bars": 1}]
+    song = play(song={"sections": sections}, model=model, seed=1).plot()
+    assert [text.get_text() for text in song.axes[0].texts][-2:] == ["verse", "end"]
+    new = play(drums=drums, job="infill", bars_anew="2", model=model, seed=1)
+    assert new.onset[0, 16:].any()
+    marked = [text.get_text() for text in new.plot().legends[0].texts]
+    assert "played anew" in marked and "played anew" not in [
+        text.get_text() for text in song.legends[0].texts
+    ]

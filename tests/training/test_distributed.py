@@ -1,14 +1,21 @@
 """The training script in several processes: one loss curve however the batch is cut, and a dead process does
 no harm."""
 
+import logging
 import os
+import signal
 import socket
+import sys
 
 import pytest
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.distributed.elastic.multiprocessing import api
+from torch.distributed.launcher.api import elastic_launch
+from torch.distributed.run import config_from_args, parse_args
 
 import training_script_causal_decoder as script
 from tests.helpers.midi_files import beat, midi_bytes, note, small_corpus
-from tests.helpers.training_runs import arguments, end_of, finish, fork, lines, start
+from tests.helpers.training_runs import arguments, end_of, fork, lines
 from utils.training.distributed import Processes, device_of
 
 pytestmark = pytest.mark.usefixtures("plain_runs")
@@ -90,31 +97,50 @@ def test_two_machines_of_one_process_each_give_the_same_curve(tmp_path, corpus, 
     assert (machines[1] / "cache").exists() and not (machines[1] / "run").exists()
 
 
-def test_a_dead_process_is_reported_and_torchrun_resumes_the_same_curve(tmp_path, corpus, alone):
-    """Two processes that take their share in two pieces each; the second dies after step 10 was saved."""
-    patch = """
-script.write_samples = lambda *a: None
-from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 class Counted(script.DistributedDataParallel):
-    '''A line for every time that all gradients were shared.'''
-    def __init__(self, *a, **k):
-        super().__init__(*a, **k)
+    """Says "shared" whenever all gradients were shared."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
         assert not self.will_sync_module_buffers(), "constants"
-        self.register_comm_hook(None, share)
-def share(_, bucket, real=allreduce_hook):
-    if bucket.is_last() and os.environ["RANK"] == "0":
-        print("shared", flush=True)
-    return real(None, bucket)
-script.DistributedDataParallel = Counted
-def update(self, model, step, real=script.EMA.update):
-    real(self, model, step)
-    if step == 11 and os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
-        os.kill(os.getpid(), signal.SIGKILL)
-script.EMA.update = update"""
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
+        self.register_comm_hook(None, self.share)
+
+    @staticmethod
+    def share(_, bucket):
+        if bucket.is_last() and os.environ["RANK"] == "0":
+            print("shared", flush=True)
+        return allreduce_hook(None, bucket)
+
+
+class Dying(script.EMA):
+    """The second process dies once, after step 10 was saved."""
+
+    def update(self, model, step):
+        super().update(model, step)
+        place = [os.environ[name] for name in ("RANK", "TORCHELASTIC_RESTART_COUNT")]
+        if step == 11 and place == ["1", "0"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_dead_process_is_reported_and_torchrun_resumes_the_same_curve(tmp_path, corpus, alone, monkeypatch):
+    """Two processes that take their share in two pieces each. What torchrun starts them with starts copies of
+    this process, which need no seconds to import all."""
+    monkeypatch.setattr(script, "DistributedDataParallel", Counted)
+    monkeypatch.setattr(script, "EMA", Dying)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    place = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    flags = [*place, "--nproc-per-node", "2", "--max-restarts", "1", "a.py"]
+    config, *_ = config_from_args(parse_args(flags))
+    config.start_method = "fork"
     folder = tmp_path / "pieces"
     words = run_of(folder, corpus, "Training.accumulation_steps=2")
-    returned, said = finish(start(folder, words, patch, launch))
+
+    def launch():
+        api.logger.addHandler(logging.StreamHandler(sys.stdout))
+        return max(elastic_launch(config, script.main)(words).values())
+
+    returned, said = end_of(fork(tmp_path / "launcher", launch), tmp_path / "launcher")
     assert returned == 0, said
     assert "exitcode: -9" in said and "local_rank: 1" in said
     assert "steps 0 to 12" in said and "steps 10 to 12" in said

@@ -219,7 +219,7 @@ def test_a_picture_shows_the_rhythm_and_below_it_played_and_real(monkeypatch):
     rhythm = [batch[f"rhythm_{name}"][1] for name in ("onset", "vel", "timeoffset")]
     grid = BarGrid.four_four(32, 4)
     plots.draw_takes("unused.png", {"played": played, "real": real}, rhythm, grid, "a title")
-    above, *rolls, scale = pictures[0].axes
+    above, *rolls = pictures[0].axes
     assert len(above.collections[-1].get_offsets()) == rhythm[0].sum()
     for axis, name, (onset, vel, _) in zip(rolls, ("played", "real"), (played, real)):
         hits = [patch for patch in axis.patches if patch.get_zorder() == 3]

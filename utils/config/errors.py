@@ -3,7 +3,7 @@
 import difflib
 import json
 
-from utils.checks import shorten
+from utils.checks import first_few, shorten
 
 _WANTED = {
     "int_type": "a whole number",
@@ -14,12 +14,12 @@ _WANTED = {
     "model_type": "a section",
 }
 _RULES = {
-    "greater_than_equal": "at least {ge:g} is expected",
-    "greater_than": "more than {gt:g} is expected",
-    "less_than_equal": "at most {le:g} is expected",
-    "less_than": "less than {lt:g} is expected",
+    "greater_than_equal": "at least {ge} is expected",
+    "greater_than": "more than {gt} is expected",
+    "less_than_equal": "at most {le} is expected",
+    "less_than": "less than {lt} is expected",
     "too_short": "a list of {min_length} is expected",
-    "too_long": "a list of {max_length} is expected",
+    "too_long": "a list of at most {max_length} is expected",
     "string_too_short": "text is expected",
     "finite_number": "a finite number is expected",
     "literal_error": "{expected} is expected",
@@ -37,27 +37,30 @@ _KINDS = {
 }
 
 
+_MOST = 20  # problems that a message lists, and unknown keys of which the nearest are looked for
+
+
 class ConfigError(ValueError):
-    """A configuration with its problems, all of them; `problems` is the list of lines."""
+    """A configuration with its problems, a line each, in `problems`; the message has the first of them."""
 
     def __init__(self, source, problems):
-        self.problems = list(problems)
-        several = [f"{len(self.problems)} problems"] if len(self.problems) > 1 else []
-        super().__init__(f"{source}: " + "\n  ".join(several + self.problems))
+        self.problems = [shorten(problem, 400) for problem in problems]
+        several = f"{len(self.problems)} problems\n  " if len(self.problems) > 1 else ""
+        super().__init__(f"{source}: {several}{first_few(self.problems, _MOST, chr(10) + '  ')}")
 
 
 def explain(error, model):
     """A pydantic ValidationError of `model`, as one line per problem."""
     details = error.errors(include_url=False)
     unknown = [detail["loc"] for detail in details if detail["type"] == "extra_forbidden"]
-    suggested = {loc: _nearest(loc, model) for loc in unknown}
+    suggested = {loc: _nearest(loc, model) for loc in unknown[:_MOST]}
     # A typo is an unknown key and a missing one at once; one line says both.
     covered = {loc[:-1] + (name,) for loc, name in suggested.items()}
     lines = []
     for detail in details:
         loc, kind = detail["loc"], detail["type"]
         if kind == "extra_forbidden":
-            hint = f"; did you mean {suggested[loc]}?" if suggested[loc] else ""
+            hint = f"; did you mean {suggested[loc]}?" if suggested.get(loc) else ""
             lines.append(f"unknown key {_dotted(loc)}{hint}")
         elif kind == "missing":
             if loc not in covered:
@@ -75,11 +78,12 @@ def _rule(detail):
         return f"the key is {found}, text is expected"
     if kind in _WANTED:
         return f"{shown} is {found}, {_WANTED[kind]} is expected"
-    return f"{shown}, but {_RULES[kind].format(**detail.get('ctx', {})) if kind in _RULES else detail['msg']}"
+    limits = {name: f"{x:.16g}" if isinstance(x, float) else x for name, x in detail.get("ctx", {}).items()}
+    return f"{shown}, but {_RULES[kind].format(**limits) if kind in _RULES else detail['msg']}"
 
 
 def _dotted(loc):
-    return ".".join(str(part) for part in loc)
+    return ".".join(shorten(str(part)) for part in loc)
 
 
 def _nearest(loc, model):

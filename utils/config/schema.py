@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from utils.checks import MOST_WHOLE
 from utils.config.errors import ConfigError, explain
 from utils.config.yaml_file import apply_override, read_file
 
@@ -101,8 +102,12 @@ def _cosine_falls(minimum, info):
     return minimum
 
 
-Count = Annotated[int, Field(ge=1)]
-CountOrZero = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, le=MOST_WHOLE)]
+CountOrZero = Annotated[int, Field(ge=0, le=MOST_WHOLE)]
+Few = Annotated[int, Field(ge=1, le=256)]  # layers, processes
+FewOrZero = Annotated[int, Field(ge=0, le=256)]
+Size = Annotated[int, Field(ge=1, le=65536)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -169,14 +174,14 @@ class Data(Section):
     corpus: Place
     cache_dir: Place
     down_sample_tpq: Annotated[int, AfterValidator(_sixteenths)]
-    clip_bar: Count
-    hop_size: Count
+    clip_bar: Size
+    hop_size: Size
     normalize_factor: Annotated[dict[str, list[float]] | None, AfterValidator(_mean_and_deviation)]
     splits: Splits
-    preprocess_workers: Count
-    loader_workers: CountOrZero
-    batch_size: Count
-    validation_batch_size: Count
+    preprocess_workers: Few
+    loader_workers: FewOrZero
+    batch_size: Size
+    validation_batch_size: Size
     halves: Annotated[Probability, AfterValidator(_half_a_window_is_whole_bars)]
     augmentation: Augmentation
     rhythm_source: Annotated[RhythmSource, AfterValidator(_some_weight)]
@@ -194,20 +199,20 @@ class Data(Section):
 
 
 class Stack(Section):
-    d_model: Count
-    n_layer: Count
-    n_head: Annotated[Count, AfterValidator(_heads_share_the_width)]
-    d_ff: Count
+    d_model: Size
+    n_layer: Few
+    n_head: Annotated[Size, AfterValidator(_heads_share_the_width)]
+    d_ff: Size
     dropout: BelowOne
 
 
 class Intermediate(Section):
-    d_latent: Count
+    d_latent: Size
 
 
 class ConditionParams(Section):
-    d_condition: Count
-    d_control: Count
+    d_condition: Size
+    d_control: Size
     film: bool
     remaining_budget: bool
     steady: bool
@@ -217,15 +222,15 @@ class ConditionParams(Section):
 class Decoder(Stack):
     rope_theta: Positive
     window: Count
-    history: Annotated[list[Count], AfterValidator(_rising)]
+    history: Annotated[list[Size], Field(max_length=64), AfterValidator(_rising)]
     condition_params: ConditionParams
 
 
 class Output(Section):
-    velocity_bins: Annotated[int, Field(ge=2)]
-    offset_bins: Annotated[int, Field(ge=2)]
+    velocity_bins: Annotated[Size, Field(ge=2)]
+    offset_bins: Annotated[Size, Field(ge=2)]
     onset_chain: bool
-    d_head: Count
+    d_head: Size
     dropout: BelowOne
 
 
@@ -253,7 +258,7 @@ LossWeight = _of_one_kind("LossWeight", NotNegative, "onset", "velocity", "offse
 
 class Training(Section):
     run_dir: Place
-    seed: CountOrZero
+    seed: Seed
     steps: Count
     accumulation_steps: Count
     plain_steps: CountOrZero

@@ -1,11 +1,15 @@
 """YAML as config.yaml needs it: numbers as people write them, no key twice, overrides from the shell."""
 
-import os
 import re
 
 import yaml
 
-from utils.config.errors import ConfigError, shorten
+from utils.checks import one_line, shorten
+from utils.config.errors import ConfigError
+from utils.files import file_bytes
+
+MOST_BYTES = 1 << 18  # of a file; a song of a thousand sections has a tenth of it
+MOST_VALUES = 100_000  # in a file, those of an alias each time that it stands there
 
 
 class _Loader(yaml.SafeLoader):
@@ -27,23 +31,25 @@ _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader
 
 def read_file(path):
     """(values, problems) of a YAML file; ConfigError where it can't be read as YAML at all."""
-    if not isinstance(path, (str, os.PathLike)):
-        raise ConfigError(repr(path), ["is no name of a file"])
     try:
-        with open(path, "rb") as file:
-            return read_text(file.read(), path)
+        data = file_bytes(path, MOST_BYTES)
     except OSError as error:
         raise ConfigError(path, [f"can't be read: {error.strerror}"]) from None
+    except ValueError as error:
+        raise ConfigError(path, [f"is {error}"]) from None
+    return read_text(data, path)
 
 
 def read_text(data, name):
     """(values, problems) of the bytes of a YAML file; `name` stands for it in the ConfigError."""
+    if len(data) > MOST_BYTES:
+        raise ConfigError(name, [f"is larger than {MOST_BYTES >> 10} KiB, the most that is read"])
     try:
         return _parse(data.decode("utf-8"))
     except UnicodeDecodeError:
         raise ConfigError(name, ["is not UTF-8 text"]) from None
     except _YAML_ERRORS as error:
-        raise ConfigError(name, [f"is not valid YAML: {_one_line(error)}"]) from None
+        raise ConfigError(name, [f"can't be read as YAML: {one_line(error)}"]) from None
 
 
 def apply_override(values, override):
@@ -56,7 +62,7 @@ def apply_override(values, override):
     try:
         value, problems = _parse(text, f"{name}.")
     except _YAML_ERRORS as error:
-        return [f"{source}: the value is not valid YAML: {_one_line(error)}"]
+        return [f"{source}: the value can't be read as YAML: {one_line(error)}"]
     place = values
     for section in sections:
         place = place.setdefault(section, {}) if isinstance(place, dict) else None
@@ -77,9 +83,21 @@ def _parse(text, prefix=""):
         node = loader.get_single_node()
         if node is None:
             return None, []
+        if _count(node, {}) > MOST_VALUES:
+            raise ValueError(f"it has more than {MOST_VALUES} values, those of an alias counted each time")
         return loader.construct_document(node), list(_duplicates(node, prefix, set()))
     finally:
         loader.dispose()
+
+
+def _count(node, counted):
+    """How many values a node holds, itself among them. counted: those of the nodes seen before."""
+    if id(node) not in counted:
+        counted[id(node)] = MOST_VALUES  # of a node that stands within itself: without end
+        held = [] if isinstance(node, yaml.ScalarNode) else node.value
+        nodes = [part for pair in held for part in pair] if isinstance(node, yaml.MappingNode) else held
+        counted[id(node)] = 1 + sum(_count(part, counted) for part in nodes)
+    return counted[id(node)]
 
 
 def _duplicates(node, prefix, seen):
@@ -88,12 +106,8 @@ def _duplicates(node, prefix, seen):
     seen.add(id(node))
     first_line = {}
     for key, value in node.value:
-        name, line = f"{prefix}{key.value}", key.start_mark.line + 1
+        name, line = f"{prefix}{shorten(str(key.value))}", key.start_mark.line + 1
         if name in first_line:
             yield f"key {name} is given twice, in lines {first_line[name]} and {line}"
         first_line.setdefault(name, line)
         yield from _duplicates(value, f"{name}.", seen)
-
-
-def _one_line(error):
-    return " ".join(str(error).split()) or type(error).__name__

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from tqdm import tqdm
 
-from utils.evaluation.bootstrap import f1, per_performance
+from utils.evaluation.bootstrap import f1, per_performance, quotient
 from utils.evaluation.tap import Consensus, mean_there
 from utils.midi.drums import N_VOICES, voice_index
 from utils.midi.hearing import hear, process_midi
@@ -238,7 +238,8 @@ def sums(rhythms, onsets):
     hits = hits / [[len(rhythm.bars)] for rhythm in rhythms]
     found = {"cells": cells, "hits": hits, "hits a bar": [(of_take, 1) for of_take, _ in hits]}
     for name, habit in HABITS.items():
-        found[name] = [(habit(takes, rhythm), 1) for rhythm, takes in zip(rhythms, onsets)]
+        value = np.array([habit(takes, rhythm) for rhythm, takes in zip(rhythms, onsets)])
+        found[name] = np.stack([np.nan_to_num(value), ~np.isnan(value)], -1)
     return {name: by_pattern(rhythms, values) for name, values in found.items()}
 
 
@@ -264,8 +265,8 @@ def timekeeper(takes, rhythm):
 
 
 def likeness(takes, rhythm):
-    """F1 of a bar and the one before it, the mean over the scored bars that follow another; two silent ones
-    count as none."""
+    """F1 of a bar and the one before it, the mean over the scored bars that follow another, but not of two
+    silent ones; NaN where there is no such bar."""
     after = np.flatnonzero(np.diff(rhythm.bars) == 1) + 1
     now, before = takes[:, after], takes[:, after - 1]
     shared = np.stack([hit.sum((2, 3)) for hit in (now & before, now, before)], -1)
@@ -273,8 +274,8 @@ def likeness(takes, rhythm):
 
 
 def off_rhythm(takes, rhythm):
-    """The share of the hits where the rhythm does not sound."""
-    return takes[:, ~rhythm.struck].sum() / max(takes.sum(), 1)
+    """The share of the hits where the rhythm does not sound; NaN where there are no hits."""
+    return float(quotient(takes[:, ~rhythm.struck].sum(), takes.sum()))
 
 
 HABITS = {

@@ -7,7 +7,7 @@ define the figures. Text, Markdown, JSON and the judgement of the goals are all 
 
 from math import nan
 
-from utils.evaluation import brought, controls, copies, jobs, likelihood, meters, realism, tap
+from utils.evaluation import brought, controls, copies, groove, jobs, likelihood, meters, realism, tap
 from utils.evaluation.bootstrap import mean
 from utils.evaluation.controls import cross, mean_error, rho
 from utils.evaluation.likelihood import nats_per
@@ -39,6 +39,12 @@ def for_brought(row, **least):
     return [Goal(group, row, bound, beside=ROCK) for group, bound in least.items()]
 
 
+def as_alike(lag):
+    goals = [Goal(f"{bars} bars", "played", -0.02, 0.02) for bars in (BARS, groove.LONG) if lag < bars]
+    name = f"{groove.lag_of(lag)} - real"
+    return Metric(name, name, groove.difference, goals=goals)
+
+
 # ---- goals that do not fit on the line of their metric
 
 ONSET_NATS = [Goal("T4", GIVEN, most=0.55, known="1.03"), Goal("T4", UNSET, most=0.85)]
@@ -64,6 +70,7 @@ NO_FALL = [
 ]
 AS_WIDE = [Goal(", ".join(setting), None, 0.95, 1.05) for setting in PLAYED]
 AS_SPREAD = [Goal("T4", "files that swing", 0.9, 1.1)]
+TOLD_APART = [Goal("4 bars", "played", most=0.62), Goal("4 bars", groove.SHUFFLED, least=0.6)]
 CROWDED = in_each_setting(most=0.02, known=".118")
 AS_MANY = [Goal(group, OF_TAKE, 0.9, 1.2 if group == "songs" else 1.1) for group in brought.GROUPS]
 
@@ -275,6 +282,25 @@ BROUGHT = Table(
     down=True,
 )
 
+GROOVE = Table(
+    "groove",
+    "How a groove holds: bars and those before them, timekeeper, fills, see utils/evaluation/groove.py",
+    [
+        *(Metric(groove.lag_of(lag), groove.lag_of(lag)) for lag in groove.LAGS),
+        *(as_alike(lag) for lag in groove.LAGS),
+        Metric("changes of timekeeper in four bars", "changes", goals=[Goal("4 bars", "played", most=0.18)]),
+        Metric("velocity from bar to bar", "velocity", digits=1),
+        Metric("fills", "fills"),
+        Metric("crashes after fills", "crashes"),
+    ],
+    down=True,
+)
+TWO_SAMPLES = Table(
+    "two samples",
+    "Told from real drums: AUC of a classifier of four bars; .5: can't be told apart",
+    [Metric("AUC", "scores", groove.auc, goals=TOLD_APART)],
+)
+
 PARTS = {
     "likelihood": Part(likelihood.measure, [LIKELIHOOD]),
     "tap": Part(tap.measure, [ONSETS, BAR_F1, VOICE_F1, HITS]),
@@ -283,5 +309,6 @@ PARTS = {
     "realism": Part(realism.measure, [LIKENESS, SPREADS, BINS, TRUE_CONTROLS, VARIETY, COPIES]),
     "jobs": Part(jobs.measure, [HUMANISE, ANEW]),
     "meters": Part(meters.measure, [METERS, DOWNBEATS, CUT, SWING, OFF_BEATS]),
+    "groove": Part(groove.measure, [GROOVE, TWO_SAMPLES]),
     "brought": Part(brought.measure, [BROUGHT], brought.missing),
 }

@@ -23,16 +23,21 @@ GUESSES = {  # row of the onsets -> line and colour
 
 
 def draw_pictures(figures, player, sets, folder):
-    """Write a PNG for each part that was measured. Raises ValueError that names what can't be written."""
-    folder = Path(folder)
+    """Write PNGs of the parts that were measured, where they have any. Returns their names. Raises ValueError
+    that names what can't be written."""
+    folder, drawn = Path(folder), []
     if "tap" in figures:
-        draw_bars(figures["tap"]["by bar"], folder / "f1_by_bar.png")
+        drawn += ["f1_by_bar.png"]
+        draw_bars(figures["tap"]["by bar"], folder / drawn[-1])
     if "controls" in figures:
-        draw_sweeps(figures["controls"], folder / "controls.png")
+        drawn += ["controls.png"]
+        draw_sweeps(figures["controls"], folder / drawn[-1])
     if "realism" in figures:
-        draw_rates(figures["realism"]["likeness"]["T4"], folder / "voices.png")
-        draw_histograms(figures["realism"]["histograms"]["T4"], folder / "histograms.png")
-        draw_rolls(player, sets("T4"), folder)
+        drawn += ["voices.png", "histograms.png"]
+        draw_rates(figures["realism"]["likeness"]["T4"], folder / drawn[-2])
+        draw_histograms(figures["realism"]["histograms"]["T4"], folder / drawn[-1])
+        drawn += draw_rolls(player, sets("T4"), folder)
+    return drawn
 
 
 def draw_sweeps(figures, path):
@@ -97,7 +102,8 @@ def draw_histograms(shares, path):
 
 
 def draw_rolls(player, windows, folder):
-    """A few windows: the tap, the real drums, two samples, and one with the true controls."""
+    """A few windows: the tap, the real drums, two samples, and one with the true controls. Returns the names
+    of the pictures."""
     unset, given = player(windows, "unset"), player(windows, "given")
     chosen = np.linspace(0, len(windows) - 1, min(ROLLS, len(windows))).round().astype(int)
     for number, index in enumerate(chosen, start=1):
@@ -108,6 +114,7 @@ def draw_rolls(player, windows, folder):
         tap = [windows.batch[name][index] for name in ("rhythm_onset", "rhythm_vel", "rhythm_timeoffset")]
         title = f"{windows.name}, window {index + 1} of {len(windows)}: controls unset, and true controls"
         draw_takes(folder / f"roll_{number}.png", takes, tap, windows.grid, title)
+    return [f"roll_{number}.png" for number in range(1, len(chosen) + 1)]
 
 
 def _panels(title, panels, columns, height, width):

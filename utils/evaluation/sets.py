@@ -81,8 +81,20 @@ class Sets:
         return self._make(f"{name}, {split or self.split}", name, split or self.split, most)
 
     def tuning(self, name):
-        most = min(self.n_windows or TUNING_WINDOWS, TUNING_WINDOWS)
-        return self._make(f"{name}, validation, tuning", name, "validation", most)
+        return self.part(name, "validation", TUNING_WINDOWS, "tuning")
+
+    def part(self, name, split, most, title="a part"):
+        """An evenly spaced part of another split's windows: `most` of them at most."""
+        return self._make(f"{name}, {split}, {title}", name, split, min(self.n_windows or most, most))
+
+    def longest(self, bars):
+        """The Windows of the split of so many bars, or of half as many and so on where it has none."""
+        while bars > BARS:
+            try:
+                return self(f"T{bars}")
+            except ValueError:  # no performance is that long
+                bars //= 2
+        return self(f"T{BARS}")
 
 
 def partners(performance):

@@ -2,6 +2,8 @@
 
 from difflib import get_close_matches
 
+from utils.checks import shorten
+
 VOICES = ["kick", "snare", "closed_hat", "floor_tom", "open_hat", "mid_tom", "crash", "high_tom", "ride"]
 VOICE_PITCHES = [36, 38, 42, 43, 46, 47, 49, 50, 51]
 N_VOICES = len(VOICES)
@@ -53,7 +55,7 @@ def look_up(name, names, what):
         return plain[_plain(name)]
     near = get_close_matches(_plain(name), plain, n=1)
     hint = f"; did you mean {names[plain[near[0]]]}?" if near else ""
-    raise ValueError(f"unknown {what} {name!r}{hint} (known: {', '.join(names)})")
+    raise ValueError(f"unknown {what} {shorten(repr(name))}{hint} (known: {', '.join(names)})")
 
 
 def style_id(name):

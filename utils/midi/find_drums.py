@@ -8,6 +8,8 @@ import re
 
 import numpy as np
 
+from utils.checks import first_few
+
 DRUM_CHANNEL = 9  # shown to people as 10
 _RHYTHM_BANKS = 120, 127  # of General MIDI 2, and of XG
 _DRUM_NAMES = re.compile(
@@ -39,11 +41,6 @@ def describe_parts(midi, taken):
         name = midi.track_names[track][:40]
         said.append(f"track {track}{f' {name!r}' if name else ''} (channel {channel + 1})")
     return first_few(said, _SHOWN)
-
-
-def first_few(said, most):
-    """The first `most` of a list of texts, as one text that says how many more there are."""
-    return ", ".join(said[:most]) + (f" and {len(said) - most} more" if len(said) > most else "")
 
 
 def _parts(midi):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from utils.checks import whole
+from utils.checks import first_few, whole
 from utils.device import on_cpu
-from utils.midi.find_drums import describe_parts, find_drums, first_few
+from utils.midi.find_drums import describe_parts, find_drums
 from utils.midi.kits import kit_in
 from utils.midi.read import MidiError, MidiNotes, notes_to_roll, read_midi, rhythm_roll
 from utils.midi.timeline import Timeline
@@ -34,6 +34,17 @@ class HeardFile:
     def steps(self, down_sample_tpq=4):
         """How many steps the file lasts, up to the bar line on which it ends: 36 for three bars of 3/4."""
         return int(self.end * down_sample_tpq / self.timeline.tpq + 0.5)
+
+    def held(self, n_steps, down_sample_tpq=4):
+        """On which of the first n_steps a note sounds, (n_steps,) bool: from its step up to the one that is
+        nearest to its end."""
+        notes, step = self.notes, self.timeline.tpq / down_sample_tpq
+        begin, end = (
+            np.clip(np.floor(tick / step + 0.5).astype(int), 0, n_steps)
+            for tick in (notes.tick, notes.tick + np.maximum(notes.duration, step))
+        )
+        change = np.bincount(begin, minlength=n_steps + 1) - np.bincount(end, minlength=n_steps + 1)
+        return change.cumsum()[:n_steps] > 0
 
     def kind(self):
         """What the rhythm is, of RHYTHM_KINDS: "drums" where most of its notes are of a track with notes on

@@ -6,6 +6,7 @@ voice, the first is the one that is played. A voice that isn't named keeps its G
 
 import numpy as np
 
+from utils.checks import first_few, shorten
 from utils.config.yaml_file import read_file, read_text
 from utils.midi.drums import N_VOICES, VOICES, inverse_mapping, look_up, mapping, mapping_table, voice_index
 
@@ -111,7 +112,7 @@ def _checked(kit, problems, name):
             problems.append(f"{word} names {VOICES[voice]} a second time")
         wrong = [pitch for pitch in pitches if type(pitch) is not int or not 0 <= pitch <= 127]
         if wrong or not pitches:
-            shown = ", ".join(map(repr, wrong[:5])) or "no key"
+            shown = ", ".join(shorten(repr(pitch)) for pitch in wrong[:5]) or "no key"
             problems.append(f"{word}: {shown}; a key is a whole number, 0 to 127, or several in a list")
             continue
         keys[voice] = pitches
@@ -119,5 +120,5 @@ def _checked(kit, problems, name):
             if owner.setdefault(pitch, voice) != voice:
                 problems.append(f"key {pitch} is {VOICES[owner[pitch]]} and {VOICES[voice]}")
     if problems:
-        raise ValueError(f"{name}: {'; '.join(problems)} (the voices are {', '.join(VOICES)})")
+        raise ValueError(f"{name}: {first_few(problems, 12, '; ')} (the voices are {', '.join(VOICES)})")
     return keys

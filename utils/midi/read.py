@@ -5,12 +5,11 @@ onset {0, 1}; vel [0, 1], MIDI velocity / 127; timeoffset [-0.5, 0.5) of a step,
 vel and timeoffset are 0 where there is no hit.
 """
 
-import os
-import stat
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from utils.files import file_bytes
 from utils.midi import smf
 from utils.midi.drums import N_VOICES, RHYTHM_CHANNEL
 from utils.midi.kits import kit_in
@@ -92,7 +91,8 @@ def read_midi(path_or_bytes, name=None):
 def read_events(path_or_bytes, name=None):
     """The file's tracks, event by event, as utils.midi.smf.SmfFile. Raises MidiError as read_midi does."""
     try:
-        data = _read_bytes(path_or_bytes)
+        given = isinstance(path_or_bytes, (bytes, bytearray))
+        data = path_or_bytes if given else file_bytes(path_or_bytes, MAX_BYTES)
         if len(data) > MAX_BYTES:
             raise ValueError(f"larger than {MAX_BYTES >> 20} MiB, the most that is read")
         return smf.parse(data)
@@ -104,19 +104,6 @@ def read_events(path_or_bytes, name=None):
 def name_of(path_or_bytes):
     """How messages call a file that is given by its path or as bytes."""
     return "MIDI data" if isinstance(path_or_bytes, (bytes, bytearray)) else str(path_or_bytes)
-
-
-def _read_bytes(path_or_bytes):
-    """The first MAX_BYTES + 1 bytes of a file, or those that are given. Raises ValueError or OSError."""
-    if isinstance(path_or_bytes, (bytes, bytearray)):
-        return path_or_bytes
-    path = path_or_bytes
-    if not isinstance(path, (str, os.PathLike)):
-        raise ValueError("no name of a file")
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise ValueError("no file, but a folder, pipe or device")  # which might never end, or never begin
-    with open(path, "rb") as file:
-        return file.read(MAX_BYTES + 1)
 
 
 def _name(track):

@@ -17,7 +17,7 @@ LAST_TICK = 2**31
 STEADY = 500_000  # microseconds per quarter note of a file without a tempo: 120 bpm
 
 SYSEX, ESCAPE, META = 0xF0, 0xF7, 0xFF
-NAME, END, TEMPO, METER, KEY = 0x03, 0x2F, 0x51, 0x58, 0x59  # types of meta events
+NAME, END, TEMPO, CLOCK, METER, KEY = 0x03, 0x2F, 0x51, 0x54, 0x58, 0x59  # types of meta events
 
 _DROPPED = ("messages with data above 127", "system messages", "meta events of no known form")
 _BROKEN = (
@@ -271,7 +271,11 @@ def _is_sound(data, kind, payload, length):
         return length == 0 or length == 2
     if kind == 0x20 or kind == 0x21:
         return length == 1
-    return kind != 0x54 or length == 5
+    if kind == CLOCK:  # hours, with the frames per second before them, minutes, seconds, frames, hundredths
+        clock = data[payload : payload + 5]
+        sound = length == 5 and clock[0] < 128 and clock[0] & 31 < 24 and clock[1] < 60
+        return sound and clock[2] < 60 and clock[3] < 30 and clock[4] < 100
+    return True
 
 
 # ---- the way back

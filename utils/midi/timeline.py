@@ -62,6 +62,11 @@ class Timeline:
         segment = np.searchsorted(starts, tick, side="right") - 1
         return begins[segment] + (tick - starts[segment]) * pace[segment]
 
+    def bpm_of(self, tick):
+        """The tempo at each tick (an array of any shape), in quarter notes per minute."""
+        starts, microseconds = (np.array(column, np.float64) for column in zip(*self.tempos))
+        return 60e6 / microseconds[np.searchsorted(starts, tick, side="right") - 1]
+
     def bpm(self):
         """The tempo in quarter notes per minute, as text: "96", or "90 to 120" where it changes."""
         slowest, fastest = (f"{60e6 / pick(pace for _, pace in self.tempos):.4g}" for pick in (max, min))
@@ -82,6 +87,18 @@ class Timeline:
                 bar = self._bar(numerator, denominator)
                 line = ceil(start + ceil((Fraction(tick) - start) / bar) * bar)
                 return line if end is None else min(line, end)
+
+    def beats_before(self, tick):
+        """The ticks of the beats of the last bar that ends at or before a tick; none in the first bar."""
+        lines = [0]
+        while (line := self.bar_line(lines[-1] + 1)) <= tick:
+            lines.append(line)
+        if len(lines) == 1:
+            return []
+        begin, end = lines[-2:]
+        _, numerator, denominator = max(meter for meter in self.meters if meter[0] <= begin)
+        beats = beat_lines((self._bar(n, denominator) for n in beats_of(numerator, denominator)), begin)
+        return [beat for beat in beats if beat < end]
 
     def grid(self, n_steps, down_sample_tpq=4):
         """The BarGrid of the bars that the first n_steps (at least 1) fill or begin, the last of them whole.

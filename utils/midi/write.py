@@ -10,6 +10,7 @@ import numpy as np
 from utils.checks import as_number, check_switch
 from utils.files import written_whole
 from utils.midi import smf
+from utils.midi.drums import voice_index
 from utils.midi.find_drums import DRUM_CHANNEL
 from utils.midi.read import MidiError, name_of, read_events, read_midi
 from utils.midi.timeline import Timeline
@@ -17,6 +18,8 @@ from utils.midi.timeline import Timeline
 TICKS_PER_QUARTER = 480  # of the files that are written; finer where they follow a source that needs it
 TEMPO_RANGE = 4, 1000  # quarter notes per minute that can be asked for
 NOTES = [("time", "f8"), ("duration", "f8"), ("pitch", "i8"), ("velocity", "i8")]
+
+_CLICK, _CLICK_VELOCITY = voice_index("closed_hat"), 100  # of a count-in
 
 _CLOCKS = bytes([24, 8])  # the rest of a meter event: clocks of a metronome's click, 32nds of a quarter note
 _MUSIC = 5, 6, 7  # meta events that belong to the music, as notes do: lyrics, markers, cues
@@ -33,6 +36,7 @@ def roll_to_midi(
     lead_in=False,
     source=None,
     keep_tracks=False,
+    count_in=False,
 ):
     """Write a roll as a MIDI file of channel-10 drums, to `path` where one is given.
 
@@ -50,22 +54,33 @@ def roll_to_midi(
     (see early_hits). With lead_in=True everything, the source's tracks too, is a bar later, and every hit
     keeps its time.
 
-    Returns the hits in order of time: a structured array (n,) of `time` and `duration` in seconds, `pitch`,
-    `velocity` (1..127). Raises ValueError for shapes that differ, values that aren't finite, pitches that
-    aren't MIDI's or serve two voices, a tempo that MIDI can't hold or that stands beside a source, or a
-    source that can't be read or kept.
+    count_in: the closed hat clicks on the beats of the bar before that in which the drums begin. Where they
+    begin in the first bar, everything is a bar later, as with a lead-in, and that bar is the count.
+
+    Returns the hits, those of the count too, in order of time: a structured array (n,) of `time` and
+    `duration` in seconds, `pitch`, `velocity` (1..127). Raises ValueError for shapes that differ, values that
+    aren't finite, pitches that aren't MIDI's or serve two voices, a tempo that MIDI can't hold or that stands
+    beside a source, or a source that can't be read or kept.
     """
     onset, vel, timeoffset = (np.asarray(a, np.float64) for a in (onset, vel, timeoffset))
     _check_roll(onset, vel, timeoffset, inverse_mapping)
     check_switch(lead_in, "lead_in")
     check_switch(keep_tracks, "keep_tracks")
+    check_switch(count_in, "count_in")
     timeline = _timeline(tempo, source, keep_tracks).at_least(TICKS_PER_QUARTER)
     half_step = timeline.tpq / (2 * down_sample_tpq)
     end = timeline.bar_line(max((2 * len(onset) - 1) * half_step, 0))
-    lead = timeline.first_bar() if lead_in else 0
+    begun = np.flatnonzero((onset > 0.5).any(1)) * timeline.tpq // down_sample_tpq
+    counts = count_in and len(begun) > 0
+    lead = timeline.first_bar() if lead_in or (counts and begun[0] < timeline.bar_line(1)) else 0
     hits = _hits(onset, vel, timeoffset, inverse_mapping, timeline.tpq, down_sample_tpq, -lead, end)
-    tick, duration, pitch, velocity = hits = hits[0] + lead, *hits[1:]
+    hits = np.array([hits[0] + lead, *hits[1:]])
     timeline = timeline.later(lead)
+    if counts:  # clicks of half a step, which touch no early hit of the bar that follows
+        click = timeline.tpq // (2 * down_sample_tpq), inverse_mapping[_CLICK], _CLICK_VELOCITY
+        count = [(tick, *click) for tick in timeline.beats_before(begun[0] + lead)]
+        hits = np.concatenate((np.transpose(count), hits), 1)
+    tick, duration, pitch, velocity = hits
 
     kept = _kept_tracks(source, timeline.tpq, lead) if keep_tracks else []
     if keep_tracks or path is not None:

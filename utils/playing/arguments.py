@@ -72,6 +72,17 @@ def parse_guidance(words):
     return {controls[look_up(name, names, "control of --guidance")]: number for name, number in given.items()}
 
 
+def parse_feel(words):
+    """Words "0.7", or "timing=0.5 velocity=0.8", as `generate` takes feel."""
+    rule = "it must be a number from 0 to 1, or read timing=0.5 velocity=0.8, or one of them"
+    try:
+        if len(words) == 1 and "=" not in words[0]:
+            return float(words[0])
+        return {name.lower(): float(share) for name, share in _named(words, "feel", rule).items()}
+    except ValueError:
+        raise ArgumentError("feel", " ".join(words), rule) from None
+
+
 def _named(words, argument, rule):
     """name=value name=value... as a dict of text."""
     text = " ".join(words)
@@ -115,6 +126,12 @@ as style=3 hits-per-bar=2 velocity=1 voice=2 (default: 1.5)
 up to 2; free: not at all (default: literal)
 --rhythm-is KIND text | drums; hands: taps, something of everything; part: to be played to, as a bass; \
 unset (default: as the file tells)
+--timing X float | how much of the rhythm's own timing the drums have: 0, the drummer's, to 1, the rhythm's \
+(default: by what the rhythm is)
+--accents X float | the same of its loudness
+--feel X|NAME=X feel | 0: on the grid, each voice of a bar equally loud; 1: as played; for one of them \
+timing=0.5 or velocity=0.8 (default: 1)
+--stops - switch | the drums rest where the rhythm rests for a bar or more, also to a part
 --num-samples N int | how many versions, the best first (default: 1)
 --best-of N int | play so many, and keep those that come nearest to what was asked (default: 1)
 --kit-in KIT text | which keys are which voice where the rhythm is drums: gm, roland_td, or a YAML file, see \
@@ -122,17 +139,50 @@ examples/kit.yaml (default: gm and roland_td alike)
 --kit-out KIT text | the kit to play on, the same way (default: gm)
 --keep-tracks - switch | write the rhythm's tracks beside the drums
 --lead-in - switch | begin a bar later, so that hits just before the first beat stay there
+--count-in - switch | count the drums in on the closed hat, in a bar of its own where they begin at once
+--soundfont SF2 text | what --wav sounds like (default: a General MIDI soundfont)
 """
 OTHER_FLAGS = """
 --controls YAML text | a control file, see examples/controls.yaml
 --plot - plot | a picture of the piano roll with what was asked and what came out (default)
---wav - switch | also as sound, where FluidSynth is installed
+--wav - switch | also as sound: the drums and, with --keep-tracks, the music that they are played to
 --checkpoint PT text | the model (default: checkpoints/drummer.pt)
 --device NAME device | cpu, cuda, cuda:1, mps, or auto (default)
 --out FOLDER out | for RHYTHM_1.mid, .json, .png, ..., which are replaced if there (default: output)
 """
+# the flag with which each group of them begins, in --help
+GROUPS = {
+    "--rhythm": "the rhythm",
+    "--job": "a job, in place of drums to the rhythm",
+    "--track": "the rhythm",
+    "--song": "what is played",
+    "--seed": "how it is played",
+    "--kit-in": "kits, and what is written",
+    "--controls": "what is played",
+    "--plot": "kits, and what is written",
+    "--checkpoint": "the model",
+    "--out": "kits, and what is written",
+}
+EPILOG = f"""examples:
+  python inference_bar_control.py --rhythm examples/clave_taps.mid --style funk --seed 1
+  python inference_bar_control.py --rhythm examples/bass_line.mid --hits-per-bar 12,18,18,26 --voice snare=2
+  python inference_bar_control.py --rhythm examples/guitar_strum.mid --song examples/song.yaml --keep-tracks
+  python inference_bar_control.py --rhythm drums.mid --job infill --bars-anew 3-4 --num-samples 3
+
+A VALUE is one for all bars, or several with commas: one for each bar, or fewer, stretched evenly over
+the bars; '-' leaves bars to the model. What is not asked for, the model decides. Flags win over the
+control file.
+voices: {", ".join(VOICES)}
+styles: {", ".join(STYLES[:9])},
+        {", ".join(STYLES[9:])}
+"""
 FIELDS = {"voice": "voices", "voices": "voices_anew"}
-READ_WORDS = {"names": names_of, "voices": parse_voices, "guidance": parse_guidance}  # of several words
+READ_WORDS = {  # of several words
+    "names": names_of,
+    "voices": parse_voices,
+    "guidance": parse_guidance,
+    "feel": parse_feel,
+}
 KINDS = {  # options of argparse
     "text": {},
     "needed": {"required": True},
@@ -177,14 +227,17 @@ def parse_arguments(words=None):
 def build_parser():
     parser = OneLineParser(
         prog="inference_bar_control.py",
-        description="Play drums to a rhythm: any MIDI file in; a drum MIDI file, a picture and a receipt of "
+        usage="%(prog)s --rhythm MIDI [flags]",
+        description="Play drums to a rhythm: any MIDI file in; a drum MIDI file, a picture and a receipt of\n"
         "what was asked and what came out, bar by bar, into the output folder.",
-        epilog=f"Voices: {', '.join(VOICES)}. Styles: {', '.join(STYLES)}. A VALUE is one for all bars, or "
-        "several with commas: one for each bar, or fewer, stretched evenly over the bars; '-' leaves bars to "
-        "the model. What is not asked for, the model decides. Flags win over the control file.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    groups = {title: parser.add_argument_group(title) for title in dict.fromkeys(GROUPS.values())}
+    title = ""
     for flag in (*FLAGS, *OWN_FLAGS):
+        title = GROUPS.get(flag.name, title)
         metavar = {} if flag.metavar == "-" else {"metavar": flag.metavar}
         options = {"default": None, "help": flag.help, **metavar, **KINDS[flag.kind]}
-        parser.add_argument(flag.name, dest=flag.dest, **options)
+        groups[title].add_argument(flag.name, dest=flag.dest, **options)
     return parser

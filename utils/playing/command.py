@@ -6,7 +6,6 @@ from pathlib import Path
 from utils.checks import ArgumentError, within
 from utils.device import pick_device
 from utils.get_model import SHIPPED, load_model
-from utils.midi.sound import find_fluidsynth
 from utils.playing.arguments import FLAGS, OWN_FLAGS
 from utils.playing.play import perform
 from utils.playing.request import Request
@@ -19,8 +18,8 @@ def run(arguments):
     try:
         request = request_of(arguments, given)
         check_folder(arguments.out)
-        if arguments.wav:
-            find_fluidsynth()
+        if request.soundfont is not None and not arguments.wav:
+            raise ArgumentError("soundfont", None, "it goes with --wav", "")
         model = load_model(arguments.checkpoint or SHIPPED, pick_device(arguments.device))
         takes = perform(request, model, say=print)
     except ArgumentError as error:

@@ -15,11 +15,15 @@ from utils.checks import ArgumentError, whole
 from utils.device import few_threads, on_cpu
 from utils.get_model import given_model
 from utils.playing.controls import read_curves
+from utils.playing.feel import Feel, as_shown, pace_of
 from utils.playing.receipt import best_takes
 from utils.playing.request import KINDS, Dials, with_arguments_of
+from utils.playing.rests import silent_steps, unasked
 from utils.playing.rolls import MAX_RHYTHM_STEPS, as_floats, known_cells, limits, lock_voices, read_rhythm
 from utils.playing.swing import Swing
 from utils.warn import warn
+
+MOST_STEPS = 64 * MAX_RHYTHM_STEPS  # of all takes together, half a gigabyte
 
 
 @on_cpu
@@ -71,6 +75,13 @@ def generate(
     rhythm_is: "drums", a drummer's own hits or a loop; "hands", taps of a person, something of everything;
         "part", what is played to, as a bass, a guitar, a clave or a click; None or "unset": not said. A model
         that was not trained with it plays as ever.
+    timing, accents: how much of the rhythm's own timing and loudness the drums have, 0 (the drummer's) to 1
+        (the rhythm's); see utils.playing.feel. None: of "hands" and "part", to a model that knows these, 0;
+        else as the model answers them, which is nearly as they are.
+    feel: 1, as played, to 0, on the grid, and every voice of a bar equally loud; or a dict with a number for
+        any of timing and velocity.
+    stops: the drums rest with the rhythm, whatever it is; else they do so where it is said to be "drums" or
+        "hands" and followed literally. It rests where a whole bar of it, or more, is silent.
     drums, lock: three rolls, and one or several of their voices, names or indices, that are played as they
         are there; drums shorter than seq_len come round again. at_most: no step hits more voices than this.
         playable: no step needs more than two hands and two feet, of which one plays the kick and the other,
@@ -101,15 +112,30 @@ def generate(
 
 class Plan(NamedTuple):
     """What the model plays. inputs: as `sample` takes them, tensors (T, ...) on the CPU, in lists and dicts.
-    swing: what is done to drums once they are drawn. wishes: by which best_takes chooses: asked,
-    rhythm_onset, grid and onsets_known."""
+    wishes: by which best_takes chooses: asked, rhythm_onset, grid and onsets_known. feel and swing: what is
+    done to drums once they are drawn. silent (T,) bool: steps on which the drums rest, of which the first
+    `waits` bars are not played at all."""
 
     model: torch.nn.Module
     dials: Dials
     grid: BarGrid
     inputs: dict
-    swing: Swing
     wishes: tuple
+    feel: Feel
+    silent: torch.Tensor
+    waits: int
+    swing: Swing
+
+
+class Told(NamedTuple):
+    """What is known of a rhythm beside its rolls. kind: what it is, of RHYTHM_KINDS; held (T,) bool: steps on
+    which its notes sound on; bpm (T,): the tempo; each None where it is not known. waits: whether drums wait
+    for its first note."""
+
+    kind: str | None = None
+    held: object = None
+    bpm: object = None
+    waits: bool = False
 
 
 def make_plan(
@@ -126,19 +152,24 @@ def make_plan(
     told=None,
     swing=None,
 ):
-    """The Plan for arguments of `generate`; curves: control name -> curve, or None. told: what the
-    file says that the rhythm is, where dials.rhythm_is does not. swing: of each bar of a song, likewise.
+    """The Plan for arguments of `generate`; curves: control name -> curve, or None. told: Told, what the file
+    says of the rhythm; its kind holds where dials.rhythm_is says nothing. swing: of each bar of a song, where
+    dials.swing says nothing.
 
     Each cell is decided by the first of these that speaks of it:
     1. a step that `masks` leaves out is silent;
     2. a voice of `lock` is as in `drums`, which come round again;
     3. a cell that is known is as in `known`, hit or not;
-    4. a voice that `instrument` forbids is silent;
+    4. a voice that `instrument` forbids is silent, and all are where the drums rest with the rhythm;
     5. what is left is drawn, and of more hits than at_most and playable allow the likelier ones stay.
     """
     steps = whole(seq_len, "seq_len")
     if (steps % 4 and meter is None) or steps > MAX_RHYTHM_STEPS:
         raise ArgumentError("seq_len", steps, f"it must be a multiple of 4 steps, {MAX_RHYTHM_STEPS} at most")
+    takes = max(dials.num_samples, dials.best_of or 1)
+    if takes * steps > MOST_STEPS:
+        rule = f"of {steps} steps at most {MOST_STEPS // steps} takes are played"
+        raise ArgumentError("best_of" if takes > dials.num_samples else "num_samples", takes, rule)
     if drums is None and dials.locked is not None:
         raise ArgumentError("lock", dials.lock, "it needs `drums`, three rolls that have these voices")
     if drums is not None and dials.locked is None:
@@ -158,17 +189,25 @@ def make_plan(
         latent = latent[0]
     controls, forbid, mask, asked = read_curves(curves, masks, grid, model.normalize_factor)
     check_known(model, controls)
+    told = told or Told()
+    kind = dials.rhythm_is or told.kind
+    silent, waits = silent_steps(rhythm[0], told.held, kind, dials, grid, reach, told.waits)
+    forbid, asked = forbid | silent[:, None], unasked(asked, silent, grid)
+    if known is not None and (known["known_onset"] & (known["onset"] > 0))[: grid.lines[waits]].any():
+        waits = 0  # they sound
     around = known is not None
-    brought = rhythm
-    rhythm, use_context, use_latent = as_heard(rhythm, reach, dials, grid, around, latent is not None)
+    brought = rhythm if dials.followed is not None else [torch.zeros_like(roll) for roll in rhythm]
+    rhythm = as_shown(brought, dials.timing, dials.accents, model.told_kind and kind)
+    use_context, use_latent = as_heard(reach, dials, grid, around, latent is not None)
     inputs = {"rhythm": rhythm, "use_context": use_context, "use_latent": use_latent, "latent": latent}
     inputs |= {"controls": controls, "forbid": forbid, "mask": mask, "known": known}
     inputs |= {"limit": limits(dials.at_most, dials.playable, steps)}
-    inputs |= {"rhythm_is": kind_of_rhythm(model, dials, told, steps)}
+    inputs |= {"rhythm_is": kind_of_rhythm(model, dials, told.kind, steps)}
     followed = rhythm[0][: reach if use_context.any() else 0]
     onsets_known = around and bool((known["known_onset"] | ~mask[:, None]).all())
+    feel = Feel.of(brought, dials, pace_of(told.bpm, rhythm, kind, known), known, grid)
     swing = Swing.of(dials.ratio.over(grid.n_bars) if dials.ratio else swing, grid, brought, **inputs)
-    return Plan(model, dials, grid, inputs, swing, (asked, followed, grid, onsets_known))
+    return Plan(model, dials, grid, inputs, (asked, followed, grid, onsets_known), feel, silent, waits, swing)
 
 
 def grid_of_meter(meter, n_steps, longest_bar):
@@ -187,19 +226,33 @@ def grid_of_meter(meter, n_steps, longest_bar):
 
 def draw(plan):
     """Play the plan. Returns onset, vel, timeoffset, float32 (num_samples, T, 9), on the model's device."""
-    dials, device = plan.dials, next(plan.model.parameters()).device
-    inputs = batch_of(plan.inputs, 1, device) | dials.for_model(device)
-    wanted = dials.num_samples
+    dials, device, grid = plan.dials, next(plan.model.parameters()).device, plan.grid
+    first = grid.lines[plan.waits]
+    inputs = later(plan.inputs | {"latent": None}, first)
+    inputs["latent"] = later(plan.inputs["latent"], plan.waits)
+    inputs = batch_of(inputs, 1, device) | dials.for_model(device)
+    wanted, grid = dials.num_samples, grid.cut(plan.waits, grid.n_bars)
 
     def takes(number):
         one = number == 1  # several takes share the threads
-        with few_threads(len(plan.inputs["mask"]), device) if one else contextlib.nullcontext():
-            return plan.swing(sample(plan.model, **inputs, num_samples=number, grid=plan.grid))
+        with few_threads(grid.n_steps, device) if one else contextlib.nullcontext():
+            drums = sample(plan.model, **inputs, num_samples=number, grid=grid)
+        drums = plan.feel(tuple(torch.nn.functional.pad(roll, (0, 0, first, 0)) for roll in drums))
+        return plan.swing(drums)
 
     with in_eval_mode(plan.model):
         if dials.best_of is None:
             return takes(wanted)
         return best_takes(takes, wanted, max(wanted, dials.best_of), *plan.wishes)
+
+
+def later(x, first):
+    """A tensor from an index of its first dimension on; lists and dicts of them; None."""
+    if isinstance(x, dict):
+        return {name: later(part, first) for name, part in x.items()}
+    if isinstance(x, list):
+        return [later(part, first) for part in x]
+    return None if x is None else x[first:]
 
 
 def batch_of(x, n, device):
@@ -211,21 +264,20 @@ def batch_of(x, n, device):
     return None if x is None else x.expand(n, *x.shape).to(device)
 
 
-def as_heard(rhythm, reach, dials, grid, known, latent):
-    """The rhythm, and on which steps its context and its latent are used.
+def as_heard(reach, dials, grid, known, latent):
+    """On which steps the context and the latent of a rhythm are used, of which `reach` steps are there.
 
     Known drums reach the decoder through the context alone. So where there are any it is used throughout, and
     a rhythm that is not followed is silent, as in training.
     """
-    step, follow = torch.arange(len(rhythm[0])), dials.followed
+    step, follow = torch.arange(grid.n_steps), dials.followed
     if known:
         if follow not in (1, None):
             rule = "beside known drums a rhythm is followed literally, or 'free', not at all"
             raise ArgumentError("follow", dials.follow, rule)
-        rhythm = [torch.zeros_like(roll) for roll in rhythm] if follow is None else rhythm
-        return rhythm, step >= 0, step >= 0
+        return step >= 0, step >= 0
     begun = grid.spread(torch.tensor(grid.starts) < reach, 0)
-    return rhythm, (step < reach) & bool(follow), (begun & (follow is not None)) | latent
+    return (step < reach) & bool(follow), (begun & (follow is not None)) | latent
 
 
 def check_known(model, controls):
@@ -240,9 +292,7 @@ def kind_of_rhythm(model, dials, told, steps):
     """What the rhythm is, (steps,) long as `sample` takes it, or None for a model that is not told."""
     if not model.told_kind:
         if dials.rhythm_is is not None:
-            warn(
-                f"rhythm_is: {dials.rhythm_is}; this model does not know what a rhythm is, and plays as ever"
-            )
+            warn(f"rhythm_is: {dials.rhythm_is}; this model hears every rhythm alike, whatever it is")
         return None
     return torch.full((steps,), KINDS.index(dials.rhythm_is or told or "unset"))
 

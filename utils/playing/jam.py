@@ -17,7 +17,7 @@ from utils.playing.request import Dials, with_arguments_of
 from utils.playing.rolls import MAX_RHYTHM_STEPS, as_floats, drum_rolls, looped, read_rhythm, three
 from utils.playing.swing import AS_THE_RHYTHM, Swing, swing_of
 
-RULES = "at_most", "playable", "lock", "swing"
+RULES = "at_most", "playable", "lock", "feel", "swing"
 NO_RHYTHM = None, None, None
 SWING_BARS = 8
 
@@ -71,12 +71,14 @@ class Jam:
     @on_cpu
     def __next__(self):
         with in_eval_mode(self.model):
-            rules = {name: self.controls[name] for name in ("forbid", "limit")}
-            here = self.stream.grid.steps_of(self.stream.next_bar)
-            closed = self.controls["forbid"][0].cpu()
+            bar = self.stream.next_bar
+            here = self.stream.grid.steps_of(bar)
+            forbid = self.controls["forbid"] | self.silent[here, None]
+            drums = self.stream.bar(controls_of(self.controls), forbid, self.controls["limit"])
+            closed = forbid[0].cpu()
             if "known_vel" in self.stream.encoded:
                 closed = closed | self.stream.encoded["known_vel"][0, here].cpu()
-            return self._with_swing(self.stream.bar(controls_of(self.controls), **rules), closed)
+            return self._with_swing(replace(self.feel, feel=self.felt)(drums, bar), closed)
 
     def _with_swing(self, drums, closed):
         """The bar with the swing that is asked of it; closed (S, 9): cells that stay as they are."""
@@ -96,8 +98,8 @@ class Jam:
     @on_cpu
     def change(self, rhythm=(), **changes):
         """From the next bar on: a new rhythm (onset, vel, timeoffset), which starts at its first bar, or None
-        for none; density, intensity, instrument, style; at_most, playable, swing; drums and lock, with which
-        the rhythm starts anew. What is not named stays as it is."""
+        for none; density, intensity, instrument, style; at_most, playable, feel, swing; drums and lock, with
+        which the rhythm starts anew. What is not named stays as it is."""
         names = *CONTROLS, *RULES, "drums"
         for name in changes.keys() - {*names}:
             rule = f"can't be changed; it must be rhythm, {', '.join(names)}"
@@ -108,11 +110,11 @@ class Jam:
             heard_anew = True
         dials = replace(self.dials, **{name: asked[name] for name in RULES})
         curves = {name: self._curve(asked[name], name) for name in CONTROLS}
-        bar = self._inputs(replace(dials, lock=None), self.grid.n_steps, NO_RHYTHM, curves)
+        bar, _ = self._plan(replace(dials, lock=None), self.grid.n_steps, NO_RHYTHM, curves)
         if heard_anew:
             self._hear(asked["rhythm"], asked["drums"], dials)
         self.controls = bar["controls"] | {"forbid": bar["forbid"], "limit": bar["limit"]}
-        self.asked, self.ratio = asked, dials.ratio
+        self.asked, self.felt, self.ratio = asked, dials.felt, dials.ratio
 
     def _curve(self, value, name):
         """One value for the bar as a curve of its steps; a curve, and a style in words, as it is."""
@@ -134,10 +136,7 @@ class Jam:
     def _hear(self, rhythm, drums, dials):
         """Give the stream whole bars of the rhythm and the locked voices, until both come round together."""
         rolls, reach = read_rhythm(rhythm, MAX_RHYTHM_STEPS)
-        if not reach and dials.locked is None and drums is None:
-            self.stream.set_rhythm(None)
-            self.heard_swing = np.nan
-            return
+        unheard = not reach and dials.locked is None and drums is None
         again = steps = self.grid.n_steps * max(1, -(-reach // self.grid.n_steps))
         if drums is not None:
             drums = drum_rolls(drums)
@@ -146,13 +145,16 @@ class Jam:
                 found = f"{len(drums[0])} steps, to a rhythm of {steps}"
                 rule = f"they come round together after {again} steps; {MAX_RHYTHM_STEPS} is the most"
                 raise ArgumentError("drums", None, rule, found)
-        rolls = looped([roll[:steps] for roll in rolls], again)
-        self.heard_swing = swing_of(*(roll.numpy() for roll in rolls), self.model.grid(again))
-        inputs = self._inputs(dials, again, rolls, {}, drums=drums)
-        heard = (inputs[name] for name in ("rhythm", "use_context", "use_latent", "known", "rhythm_is"))
+        self.heard_swing = swing_of(*(roll[:steps].numpy() for roll in rolls), self.model.grid(steps))
+        rolls = looped([roll[:steps] for roll in rolls], again) if reach else NO_RHYTHM
+        inputs, plan = self._plan(dials, again, rolls, {}, drums=drums)
+        names = ("rhythm", "use_context", "use_latent", "known", "rhythm_is")
+        heard = [None] if unheard else [inputs[name] for name in names]
         with in_eval_mode(self.model), few_threads(again * dials.num_samples, self.device):
             self.stream.set_rhythm(*heard)
+        self.feel, self.silent = plan.feel, plan.silent.to(self.device)
 
-    def _inputs(self, dials, *asked, **more):
+    def _plan(self, dials, *asked, **more):
+        """The inputs of a Plan, for all versions, and the Plan."""
         plan = make_plan(self.model, dials, *asked, **more)
-        return batch_of(plan.inputs, dials.num_samples, self.device)
+        return batch_of(plan.inputs, dials.num_samples, self.device), plan

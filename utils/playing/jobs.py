@@ -19,7 +19,7 @@ from utils.checks import ArgumentError, check_keys, number, whole
 from utils.device import on_cpu
 from utils.get_model import given_model
 from utils.midi.drums import N_VOICES
-from utils.midi.read import rhythm_roll
+from utils.midi.read import MAX_BARS, rhythm_roll
 from utils.playing.arguments import JOBS
 from utils.playing.generate import batch_of, draw, in_eval_mode, make_plan
 from utils.playing.request import KINDS, Dials
@@ -52,7 +52,7 @@ def infill(drums, *, bars=None, steps=None, voices=None, lock=(), **playing):
 
 def continue_drums(drums, bars, *, lock=(), **playing):
     """Go on for so many bars from where the drums, whole bars, end. Returns the drums and what follows."""
-    return _play("continue", drums, {"bars": whole(bars, "bars")}, lock=lock, **playing)
+    return _play("continue", drums, {"bars": whole(bars, "bars", most=MAX_BARS)}, lock=lock, **playing)
 
 
 def vary(drums, strength, *, lock=(), seed=None, **playing):
@@ -145,7 +145,8 @@ def _continue(drums, model, dials, bars=None):
     if grid.missing:
         rule = f"to go on from them they must be whole bars of {model.steps_per_bar}"
         raise ArgumentError("drums", None, rule, f"{grid.n_steps} steps")
-    steps = grid.n_steps + (grid.n_bars if bars is None else bars) * model.steps_per_bar
+    bars = whole(grid.n_bars if bars is None else bars, "bars", most=MAX_BARS - grid.n_bars)
+    steps = grid.n_steps + bars * model.steps_per_bar
     return Layout(steps, (torch.arange(steps) < grid.n_steps)[:, None].expand(steps, N_VOICES))
 
 
@@ -160,7 +161,7 @@ def _vary(drums, model, dials, strength=0.5):
 
 
 def _interpolate(drums, model, dials, second, bars):
-    bars = whole(bars, "bars")
+    bars = whole(bars, "bars", most=MAX_BARS)
     ends = gist(drums, model), gist(second, model, "second")
     ends = [latent[:, torch.arange(bars) % latent.shape[1]] for latent in ends]
     share = torch.linspace(0, 1, bars)[:, None] if bars > 1 else torch.tensor([[0.5]])

@@ -18,6 +18,7 @@ from model.controls import CONTROLS, RHYTHM_KINDS
 from utils.checks import ArgumentError, check_keys, check_switch, number, whole
 from utils.midi.read import MAX_BARS
 from utils.playing.arguments import JOBS
+from utils.playing.feel import FEEL
 from utils.playing.rolls import limits, three, voice_mask
 from utils.playing.song import read_song
 from utils.playing.wishes import WISHES, Wish, lay_out, read_swing, read_wishes
@@ -27,6 +28,7 @@ FOLLOW = {"literal": 1.0, "loose": 0.0, "free": None}
 MOST_FOLLOW = 2
 KINDS = *RHYTHM_KINDS, "unset"  # by their numbers
 MOST_SEED = 2**63 - 1
+MOST_TAKES = 1000  # that are played and kept, a megabyte each
 
 
 def with_arguments_of(values, *names, without=()):
@@ -60,6 +62,10 @@ class Dials:
     guidance: float | dict = GUIDANCE
     follow: float | str = "literal"
     rhythm_is: str | None = None  # None: as the file tells
+    timing: float | None = None  # None: by what the rhythm is
+    accents: float | None = None  # likewise
+    feel: float | dict = 1.0
+    stops: bool = False
     lock: object = None
     at_most: int | None = None
     playable: bool = False
@@ -70,14 +76,18 @@ class Dials:
 
     def __post_init__(self):
         number(self.temperature, "temperature", "a number above 0", above=True)
-        whole(self.num_samples, "num_samples")
-        whole(1 if self.best_of is None else self.best_of, "best_of")
+        whole(self.num_samples, "num_samples", most=MOST_TAKES)
+        whole(1 if self.best_of is None else self.best_of, "best_of", most=MOST_TAKES)
         if self.rhythm_is not in (None, *KINDS):
             raise ArgumentError("rhythm_is", self.rhythm_is, f"it must be one of {', '.join(KINDS)}")
+        rule = "a number from 0, the drummer's, to 1, the rhythm's"
+        for name in ("timing", "accents"):
+            number(0 if getattr(self, name) is None else getattr(self, name), name, rule, most=1)
+        check_switch(self.stops, "stops")
         limits(self.at_most, self.playable, 1)
         new = int.from_bytes(os.urandom(4), "big")  # short enough to type
         object.__setattr__(self, "seed", whole(new if self.seed is None else self.seed, "seed", 0, MOST_SEED))
-        _ = self.strengths, self.followed, self.locked, self.ratio  # they are read once, and kept
+        _ = self.strengths, self.followed, self.locked, self.felt, self.ratio  # they are read once, and kept
 
     @cached_property
     def strengths(self):
@@ -100,6 +110,18 @@ class Dials:
         return number(self.follow, "follow", rule, most=MOST_FOLLOW)
 
     @cached_property
+    def felt(self):
+        """feel for each of FEEL, by name."""
+        rule = "a number from 0, on the grid and even, to 1, as played"
+        if not isinstance(self.feel, dict):
+            return dict.fromkeys(FEEL, number(self.feel, "feel", rule, most=1))
+        for name in self.feel:
+            if name not in FEEL:
+                raise ArgumentError("feel", name, f"it is of {' and '.join(FEEL)}")
+        given = dict.fromkeys(FEEL, 1) | self.feel
+        return {name: number(share, ("feel", name), rule, most=1) for name, share in given.items()}
+
+    @cached_property
     def locked(self):
         """The voices of `lock` as a mask (9,), or None."""
         return None if self.lock is None or self.lock == () else voice_mask(self.lock, "lock")
@@ -118,6 +140,7 @@ class Dials:
     def turned(self):
         """The dials as they were given, name -> value, without those that are off: for a receipt."""
         off = {"num_samples": 1, "best_of": 1, "playable": False, "lock": (), "seed": self.seed}
+        off |= {"feel": 1, "stops": False}
         dials = {field.name: getattr(self, field.name) for field in fields(Dials)}
         return {name: value for name, value in dials.items() if value is not None and value != off.get(name)}
 
@@ -149,6 +172,8 @@ class Request(Dials):
     tempo: float | None = None
     keep_tracks: bool = False
     lead_in: bool = False
+    count_in: bool = False
+    soundfont: str | None = None
     best_of: int | None = 1
 
     def __post_init__(self):
@@ -163,7 +188,7 @@ class Request(Dials):
         for names, what in JOBS[self.job].needs.items():
             if not any(map(self.is_given, names)):
                 raise ArgumentError(names[0], None, f"job {self.job} needs {what}", "")
-        for name in ("keep_tracks", "lead_in"):
+        for name in ("keep_tracks", "lead_in", "count_in"):
             check_switch(getattr(self, name), name)
         if self.bars is not None:
             whole(self.bars, "bars", most=MAX_BARS)

@@ -11,10 +11,10 @@ import torch
 from model.controls import CONTROLS
 from utils.checks import ArgumentError, check_keys, file_name, within
 from utils.get_model import given_model
-from utils.midi.drums import N_VOICES
+from utils.midi.drums import N_VOICES, inverse_mapping
 from utils.midi.kits import kit_out as pitches_of
 from utils.midi.read import read_midi
-from utils.midi.sound import render
+from utils.midi.sound import check_soundfont, render
 from utils.midi.timeline import Timeline
 from utils.midi.write import early_hits, roll_to_midi
 from utils.playing.controls import Bars, read_curves
@@ -45,23 +45,31 @@ class Take:
         source=None,
         keep_tracks=False,
         lead_in=False,
+        count_in=False,
         kit=None,
+        soundfont=None,
+        sections=None,
+        anew=None,
     ):
         """drums: three rolls (1, T, 9), as generate and the jobs return them; of several, see takes_of.
         asked: what was asked of them: Bars, as utils.playing.controls.ask gives them, or a dict of density,
         intensity, instrument, style and masks as generate takes them; None: nothing. rhythm: the three rolls
         that were heard.
         model, seed: with which they were drawn; model: default: the one built last. dials: what else is to be
-        on the receipt, name -> value. name: the title. tempo, source, keep_tracks, lead_in: as for
-        convert_to_midi; kit: a name or a YAML file, see utils/midi/kits.py. Raises ValueError.
+        on the receipt, name -> value. name: the title. tempo, source, keep_tracks, lead_in, count_in: as for
+        convert_to_midi; kit: a name or a YAML file, see utils/midi/kits.py; soundfont: a .sf2 file for
+        wav and the player, None: a General MIDI one. sections: of a song, [(name, bars)]; anew: the cells
+        that a job played anew, (T, 9) bool; the picture shows both. Raises ValueError.
         """
         model, rolls = given_model(model), drum_rolls(drums, any_length=True)
         heard = None if rhythm is None else drum_rolls(rhythm, "rhythm", any_length=True)
         self.onset, self.vel, self.time = (roll[None] for roll in rolls)
         self.rhythm, self.name = heard and [roll[None] for roll in heard], name
-        self._midi = {"tempo": tempo, "source": source, "keep_tracks": keep_tracks, "lead_in": lead_in}
-        self._pitches = pitches_of(kit)
-        check_written(kit, **self._midi)
+        self._midi = {"tempo": tempo, "source": source, "keep_tracks": keep_tracks}
+        self._midi |= {"lead_in": lead_in, "count_in": count_in}
+        self._shown = {"sections": sections, "anew": anew}
+        self._pitches, self._soundfont = pitches_of(kit), soundfont
+        check_written(kit, soundfont, **self._midi)
         for argument, value in (("asked", asked), ("dials", dials)):
             if not isinstance(value, (dict, type(None))):
                 found = f"of type {type(value).__name__}"
@@ -89,7 +97,10 @@ class Take:
     def save(self, path):
         """Write the MIDI file. Returns its hits, as convert_to_midi does."""
         path = file_name(path, "path")
-        return roll_to_midi(*(roll[0].numpy() for roll in self), self._pitches, path, **self._midi)
+        return self._write(path, self._pitches)
+
+    def _write(self, path, pitches):
+        return roll_to_midi(*(roll[0].numpy() for roll in self), pitches, path, **self._midi)
 
     def pretty_midi(self):
         """The MIDI file as a pretty_midi.PrettyMIDI."""
@@ -100,34 +111,37 @@ class Take:
             return PrettyMIDI(str(path))
 
     def wav(self, path):
-        """Write the sound. Raises ValueError, which says what to install, where FluidSynth is not there."""
+        """Write the sound of the MIDI file, see render; drums on the keys of the kit for a soundfont of your
+        own, else on those of General MIDI. Raises ValueError."""
+        path, kit = file_name(path, "path"), None if self._soundfont is None else self._pitches
         with TemporaryDirectory() as folder:
-            self.save(midi := Path(folder) / "take.mid")
-            render(midi, path)
+            self._write(midi := Path(folder) / "take.mid", kit or inverse_mapping)
+            render(midi, path, self._soundfont)
 
     def early_hits(self):
         """How many hits ahead of the very first beat are put on it, for want of a lead-in."""
-        return 0 if self._midi["lead_in"] else early_hits(self.onset[0], self.time[0])
+        return (
+            0 if self._midi["lead_in"] or self._midi["count_in"] else early_hits(self.onset[0], self.time[0])
+        )
 
-    def plot(self, path=None):
-        """The picture, a matplotlib Figure: rhythm, roll, asked and got. path: of a PNG to write, or None."""
+    def plot(self, path=None, overview=False):
+        """The picture, a matplotlib Figure: rhythm, drums, asked and got. path: of a PNG to write, or None.
+        overview: a strip of all bars alone, which otherwise stands above more than two lines of bars."""
         from utils.playing.plots import draw_result  # matplotlib is for those who look
 
         path = path if path is None else file_name(path, "path")
         rhythm = self.rhythm and [roll[0] for roll in self.rhythm]
         title = f"{self.name}   {self.bpm()} bpm"
-        return draw_result(path, [roll[0] for roll in self], rhythm, self.receipt, title)
+        drums = [roll[0] for roll in self]
+        return draw_result(path, drums, rhythm, self.receipt, title, overview=overview, **self._shown)
 
     def _repr_html_(self):
         with TemporaryDirectory() as folder:
             self.plot(png := Path(folder) / "take.png")
             source, name = f"data:image/png;base64,{_text(png)}", escape(self.name)
             picture = f'<img style="max-width: 100%" alt="{name}" src="{source}">'
-            try:
-                self.wav(wav := Path(folder) / "take.wav")
-                player = f'<audio controls src="data:audio/wav;base64,{_text(wav)}"></audio>'
-            except ValueError as error:
-                player = f"<p>{escape(str(error))}</p>"
+            self.wav(wav := Path(folder) / "take.wav")
+            player = f'<audio controls src="data:audio/wav;base64,{_text(wav)}"></audio>'
         return f"<div>{picture}<pre>{escape(self.receipt.table())}</pre>{player}</div>"
 
 
@@ -140,7 +154,17 @@ def takes_of(drums, name="take", **about):
 
 
 def convert_to_midi(
-    onset, vel, time, inverse_mapping, path, *, tempo=None, source=None, keep_tracks=False, lead_in=False
+    onset,
+    vel,
+    time,
+    inverse_mapping,
+    path,
+    *,
+    tempo=None,
+    source=None,
+    keep_tracks=False,
+    lead_in=False,
+    count_in=False,
 ):
     """Write one version of the drums to a MIDI file: channel 10, tempo, meter 4/4, 480 ticks per quarter.
 
@@ -148,19 +172,21 @@ def convert_to_midi(
     gives those of other kits. tempo: beats per minute, 120 if None. source: the MIDI file of the rhythm;
     tempo map and meter are then its own (and no tempo may be given), and keep_tracks writes its tracks beside
     the drums. lead_in: all begins a bar later, so that an early first hit can be early; otherwise it is put
-    on the beat. The file appears whole or not at all.
+    on the beat. count_in: the closed hat counts the beats of the bar before that in which the drums begin;
+    where they begin in the first one, all begins a bar later. The file appears whole or not at all.
 
     Returns a structured array of the hits in the order of time: `time` and `duration` in seconds, `pitch`,
     `velocity` (1 to 127). Raises ValueError naming the argument or the file.
     """
     path, named = file_name(path, "path"), {"onset": onset, "vel": vel, "time": time}
     rolls = [read_steps(roll, name, N_VOICES).numpy() for name, roll in named.items()]
-    written = {"source": source, "keep_tracks": keep_tracks, "lead_in": lead_in}
+    written = {"source": source, "keep_tracks": keep_tracks, "lead_in": lead_in, "count_in": count_in}
     return roll_to_midi(*rolls, inverse_mapping, path, tempo, **written)
 
 
-def check_written(kit=None, **written):
+def check_written(kit=None, soundfont=None, **written):
     """Raise, before anything is played, what writing a take would raise for these arguments of Take."""
+    check_soundfont(soundfont)
     roll_to_midi(*np.zeros((3, 0, N_VOICES)), pitches_of(kit), **written)
 
 

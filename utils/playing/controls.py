@@ -188,7 +188,7 @@ def read_curves(curves, masks, grid, normalize_factor):
     mask = torch.ones(grid.n_steps, dtype=torch.bool)
     if masks is not None:
         mask = control_curve(masks, "masks", grid.n_steps) > 0
-    controls, asked = {}, Bars()
+    controls, asked = {}, Bars.unset(grid.n_bars)
     for name, control in CONTROLS.items():
         if control.n_ids is not None:
             style = style_steps(curves.get(name), grid.n_steps)

@@ -1,4 +1,5 @@
-# make demo: drums from a tapped rhythm, into output/.   make test: the tests.   make lint: format and names.
+# make demo: drums from a tapped rhythm, into output/.   make studio: a page to tap, hear and work on.
+# make test: the tests.   make lint: format and names.
 # All need Python 3.10 or later and install into .venv first; again only when requirements.txt changes.
 PYTHON ?= python3
 ARGS ?=
@@ -8,7 +9,7 @@ INSTALLED := .venv/installed
 # Idle OpenMP threads that spin take the cores away from threads that work.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo pictures lint test notebook preprocess train drummer clean
+.PHONY: demo studio pictures lint test notebook preprocess train drummer clean
 
 demo: $(INSTALLED)
 	$(VENV) inference_bar_control.py --rhythm examples/clave_taps.mid --controls examples/controls.yaml --seed 1 --keep-tracks --wav --out output
@@ -18,6 +19,10 @@ SONG := play('examples/bass_line.mid', song='examples/song.yaml', seed=1)
 pictures: demo
 	cp output/clave_taps_1.png docs/images/demo.png
 	$(VENV) -c "from inference_bar_control import play; $(SONG).plot('docs/images/song.png', overview=True)"
+
+# A page in the browser, served on this machine alone. make studio ARGS="--port 9000 --no-browser"
+studio: $(INSTALLED)
+	$(VENV) studio.py $(ARGS)
 
 lint: $(INSTALLED)
 	$(VENV) -m ruff check .

@@ -3,8 +3,8 @@
 As a library:  from inference_bar_control import *     (process_midi, generate_control_params, generate, ...)
 As a command:  python inference_bar_control.py --rhythm examples/clave_taps.mid --style funk
 
-Shapes: T steps of a sixteenth, 16 to a bar; nine voices in the order of utils/midi/drums.py. A roll is three
-tensors (1, T, 9): onset {0, 1}, vel [0, 1] and timeoffset [-0.5, 0.5) of a step, the latter two 0 where
+Shapes: T steps of a sixteenth, 16 to a bar of 4/4; nine voices in the order of utils/midi/drums.py. A roll is
+three tensors (1, T, 9): onset {0, 1}, vel [0, 1] and timeoffset [-0.5, 0.5) of a step, the latter two 0 where
 nothing is hit.
 """
 
@@ -21,7 +21,7 @@ import torch
 
 from utils.get_model import get_model
 from utils.midi.drums import STYLES, VOICES, inverse_mapping, mapping, mapping_table
-from utils.midi.hearing import drums_from_midi, process_midi
+from utils.midi.hearing import drums_from_midi, list_tracks, process_midi
 from utils.playing.command import run
 from utils.playing.controls import generate_control_params
 from utils.playing.generate import generate
@@ -42,6 +42,7 @@ __all__ = [
     "get_model",
     "process_midi",
     "drums_from_midi",
+    "list_tracks",
     "generate_control_params",
     "generate",
     "Jam",

@@ -153,6 +153,10 @@ class BarGrid:
         """How many steps the last bar lacks."""
         return sum(self.lengths) - self.n_steps
 
+    def __str__(self):
+        """How many bars they are: 2.75 where the last of three lacks a quarter."""
+        return f"{self.n_bars - self.missing / max(self.lengths[-1:], default=1):g}"
+
     @cached_property
     def even(self):
         """Whether all bars have the same length."""

@@ -35,6 +35,7 @@ ALLOWED = {
     "preprocessing": _SCRIPTS,
     "data_aug": _SCRIPTS | {"model"},
     "utils.playing": _PLAYING,
+    "utils.studio": _TRAINING,  # what training leans on, too: playing and all below it
     "utils.training": _TRAINING,
     "utils.evaluation": _TRAINING | {"utils.training"},
 }

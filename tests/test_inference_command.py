@@ -11,7 +11,7 @@ import torch
 
 import inference_bar_control as inference
 from tests.helpers.inference_helpers import save_tiny_checkpoint, write_midi
-from tests.helpers.midi_files import meter, midi_bytes, note, tempo
+from tests.helpers.midi_files import beat, meter, midi_bytes, note, tempo
 from utils.midi.read import read_midi
 
 
@@ -183,7 +183,7 @@ def test_command_keeps_tempo_meter_length_and_tracks_of_the_rhythm(checkpoint, t
     assert command(*words, "--keep-tracks", "--out", tmp_path / "out") == 0
     said = capsys.readouterr().out
     assert (
-        "3.75 bars at 90 to 120 bpm; playing 3.75, seed 1\n  its meter is 3/4" in said
+        "5 bars at 90 to 120 bpm; playing 5, seed 1\n  meter: 3/4\n" in said
         and "its own drums are kept too" in said
     )
     (file,) = (mido.MidiFile(path) for path in (tmp_path / "out").glob("*.mid"))
@@ -198,16 +198,48 @@ def test_command_keeps_tempo_meter_length_and_tracks_of_the_rhythm(checkpoint, t
     assert command(*words, "--bars", 1, "--lead-in", "--out", tmp_path / "led") == 0
     (led,) = (mido.MidiFile(path) for path in (tmp_path / "led").glob("*.mid"))
     assert len(led.tracks) == 2
-    assert (
-        sum(event.time for event in led.tracks[1]) == 3 * 1440
-    )  # after the lead-in, 16 steps end in the second bar
-    assert [event.time for event in led.tracks[0] if event.type == "set_tempo"] == [0, 2 * 1440]
+    assert sum(event.time for event in led.tracks[1]) == 2 * 1440  # the lead-in and a bar
+    assert [event.time for event in led.tracks[0] if event.type == "set_tempo"] == [0]
+
+
+def test_command_gives_a_song_back_with_new_drums_in_place_of_its_own(checkpoint, tmp_path, capsys):
+    """Also with those of a job, which would sound twice."""
+    song = tmp_path / "song.mid"
+    bass = [event for quarter in range(8) for event in note(480 * quarter, 40, channel=1)]
+    song.write_bytes(midi_bytes(tempo(0, 100), bass, beat(2)))
+    assert command("--rhythm", song, "--list") == 0
+    assert [row.split()[-3:] for row in capsys.readouterr().out.splitlines()[1:]] == [
+        ["to", "E2", "1"],
+        ["to", "F#2", "1"],
+    ]
+    words = ["--rhythm", song, "--seed", 1, "--keep-tracks", "--checkpoint", checkpoint]
+    for flags in (["--replace-drums"], ["--job", "humanize"]):
+        assert command(*words, *flags, "--out", tmp_path / "new.mid") == 0
+        midi = read_midi(tmp_path / "new.mid")
+        assert (midi.channel == 1).sum() == 8 and len(midi.track_names) == 3
+        assert (midi.tick[midi.channel == 9] < 60).sum() < 4 and "sound beside" not in capsys.readouterr().out
+    assert (midi.channel == 9).sum() == 16  # humanised, and no more
+
+
+def test_takes_are_never_overwritten(repository, checkpoint, tmp_path):
+    words = ["--rhythm", repository / "examples" / "clave_taps.mid", "--bars", 1, "--checkpoint", checkpoint]
+    out = tmp_path / "out"
+    for flags in (["--seed", 1], ["--seed", 1], ["--seed", 1, "--forbid", "kick", "snare"], []):
+        assert command(*words, *flags, "--out", out) == 0
+    named = sorted(path.stem for path in out.glob("*.mid"))
+    assert named[:2] == ["clave_taps_1", "clave_taps_1-2"] and len(named) == 3
+    seed = json.loads((out / f"{named[2]}.json").read_text())["seed"]
+    assert named[2] == f"clave_taps_{seed}_1"
+    assert command(*words, "--num-samples", 2, "--out", tmp_path / "mine.mid") == 0
+    assert sorted(path.name for path in tmp_path.glob("mine*")) == [
+        f"mine_{number}.{kind}" for number in (1, 2) for kind in ("json", "mid")
+    ]
 
 
 def test_command_ends_on_the_bar_line_where_that_is_within_a_quarter(checkpoint, tmp_path, capsys):
     (tmp_path / "seven.mid").write_bytes(midi_bytes(meter(0, 7, 8) + note(0, 40) + note(1440, 40)))
     assert command("--rhythm", tmp_path / "seven.mid", "--checkpoint", checkpoint, "--out", tmp_path) == 0
-    assert "playing 0.875, " in capsys.readouterr().out
+    assert "1 bars at 120 bpm; playing 1, " in capsys.readouterr().out
     file = mido.MidiFile(tmp_path / "seven_1.mid")
     assert [sum(event.time for event in track) for track in file.tracks] == [1680, 1680]
 
@@ -270,8 +302,10 @@ def test_command_refuses_a_rhythm_that_is_held_for_hours(checkpoint, tmp_path, c
 @pytest.mark.parametrize(
     "words, named",
     [
-        (["--rhythm", "absent.mid"], "absent.mid"),
+        (["--rhythm", "absent.mid"], "absent.mid: no such file"),
         (["--style", "fnk"], "did you mean funk"),
+        (["--beat", "rok"], "--beat: unknown beat 'rok'; did you mean rock?"),
+        (["--shift", "65"], "--shift: 65.0"),
         (["--voice", "kik=3"], "did you mean kick"),
         (["--bars", "0"], "--bars: 0"),
         (["--bars", "4097"], "--bars: 4097; it must be a whole number, 1 or more, 4096 at most"),

@@ -37,26 +37,13 @@ def get_model(config):
 
 
 def given_model(model=None):
-    """The model that is given, or for None the one that get_model built last in this process. Raises
-    ValueError."""
-    if model is not None and not isinstance(model, torch.nn.Module):
+    """The model that is given, or for None the one that get_model built last in this process or, where none
+    was, that of the shipped checkpoint. Raises ValueError."""
+    if model is None:
+        return load_model(SHIPPED) if _last_model is None else _last_model
+    if not isinstance(model, torch.nn.Module):
         raise ValueError(f"model: {shorten(repr(model))}; it must be a model that get_model built")
-    return last_model() if model is None else model
-
-
-def last_model():
-    """The model that get_model built last in this process; ValueError where there is none."""
-    if _last_model is None:
-        raise ValueError(
-            "model: none was given, and none was built in this process; call get_model(config) first"
-        )
-    return _last_model
-
-
-def last_model_or_shipped():
-    """The model that get_model built last in this process or, where none was built, that of the shipped
-    checkpoint."""
-    return load_model(SHIPPED) if _last_model is None else _last_model
+    return model
 
 
 @on_cpu

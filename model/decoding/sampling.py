@@ -163,6 +163,7 @@ def sample(
     generator=None,
     precision=None,
     grid=None,
+    fresh=(),
 ):
     """Play drums to a rhythm, or to several.
 
@@ -179,7 +180,7 @@ def sample(
     trained, 0 = the latents of its bars alone, see Guide; known cells reach the decoder through the context
     too, so with them it must be 1. `generator`, on the model's device, is the only source of chance. The
     model should be in eval mode; rolls are float32 whatever its precision. grid: the BarGrid of the T steps;
-    None: bars of 4/4.
+    None: bars of 4/4. fresh: numbers of bars at which the drums begin anew, as if none had been played.
 
     Returns onset, vel, timeoffset: float32 (B * num_samples, T, V), the samples of a rhythm one after the
     other; zero outside the mask.
@@ -208,10 +209,12 @@ def sample(
     controls = {name: grid.fill(x, CONTROLS[name].unset_in(x)) for name, x in controls.items()}
     conditioning = build_conditioning(model, encoded, controls, guide, grid.whole())
     decoding = begin(model, B * num_samples, guide, temperature, precision)
-    bars = []
-    for steps in grid.bars():
+    bars, begun = [], 0
+    for number, steps in enumerate(grid.bars()):
+        if number in fresh:
+            decoding, begun = begin(model, B * num_samples, guide, temperature, precision), number
         shape = B * num_samples, steps.stop - steps.start, V, UNIFORMS_PER_VOICE
         uniform = torch.rand(shape, generator=generator, device=device, dtype=torch.float32)
         here = {name: x[:, steps].repeat_interleave(num_samples, dim=0) for name, x in conditioning.items()}
-        bars.append(decoding.bar(with_history(model, here, bars, guide), uniform))
+        bars.append(decoding.bar(with_history(model, here, bars[begun:], guide), uniform))
     return tuple(torch.cat(roll, 1) for roll in zip(*bars))

@@ -42,7 +42,7 @@ class Stream:
         the rhythm. rhythm_is (B, T) long: what it is, see RHYTHM_KINDS; None: unset. grid: the BarGrid of its
         steps; None: bars of 4/4."""
         if rhythm is None:
-            n_steps = self.model.grid(1).whole().n_steps
+            n_steps = (grid or self.model.grid(1).whole()).n_steps
             silence = self.model.decoder.start.new_zeros(self.batch_size, n_steps, N_VOICES)
             rhythm, use_context, use_latent = (silence.float(),) * 3, False, False
         steps = torch.ones(rhythm[0].shape[:2], dtype=torch.bool, device=rhythm[0].device)
@@ -53,12 +53,16 @@ class Stream:
         )
         self.next_bar = 0
 
+    def next_grid(self):
+        """The BarGrid of the next bar."""
+        return self.grid.cut(self.next_bar, self.next_bar + 1)
+
     @inference
     def bar(self, controls, forbid=None, limit=None):
         """The next bar: controls {name: values} of its S steps as in `sample`, forbid (B, S, V) bool, limit
         (B, S, R, V) -> onset, vel, timeoffset, float32 (B, S, V)."""
         self.adapt_guide(controls)
-        bar, steps = self.grid.cut(self.next_bar, self.next_bar + 1), self.grid.steps_of(self.next_bar)
+        bar, steps = self.next_grid(), self.grid.steps_of(self.next_bar)
         self.next_bar = (self.next_bar + 1) % self.grid.n_bars
         encoded = {name: x[:, steps] for name, x in self.encoded.items()}
         encoded |= {name: rule for name, rule in (("forbid", forbid), ("limit", limit)) if rule is not None}

@@ -55,7 +55,6 @@ def test_values_are_those_of_the_file(config, repository):
     as_written = yaml.safe_load((repository / "config.yaml").read_text())
     assert config.to_dict() == as_written
     assert config.Data.normalize_factor is None
-    assert config.Data.steps_per_bar == 16
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from utils.midi.drums import (
     mapping_table,
     style_id,
     voice_index,
+    voices_meant,
 )
 
 DESIGNED = {
@@ -81,6 +82,14 @@ def test_names_are_found_however_they_are_written():
     assert style_id("New Orleans") == style_id("new-orleans") == STYLES.index("neworleans")
     assert style_id("none") == STYLE_NONE
     assert voice_index("Closed Hat") == voice_index("closed-hat") == voice_index("closed_hat") == 2
+
+
+def test_plain_words_mean_several_voices_and_the_commonest_where_one_is_wanted():
+    words = {"hh": ["closed_hat", "open_hat"], "Hi-Hat": ["closed_hat", "open_hat"], "bass drum": ["kick"]}
+    words |= {"tom": ["floor_tom", "mid_tom", "high_tom"], "cymbals": ["crash", "ride"], "ride": ["ride"]}
+    for word, voices in words.items():
+        assert [VOICES[voice] for voice in voices_meant(word)] == voices
+        assert VOICES[voice_index(word)] == voices[0]
 
 
 def test_an_unknown_name_is_an_error_that_suggests_the_nearest():

@@ -176,7 +176,7 @@ def test_a_silent_last_bar_counts_where_the_track_ends_on_the_bar_line(file):
 def test_a_loop_in_three_four_has_its_own_steps(file):
     path = file(midi_bytes(meter(0, 3, 4) + note(0, 36) + note(2 * 1440, 38) + ends(3 * 1440)))
     heard = hear(path)
-    assert heard.steps() == 36 and heard.end == 3 * 1440 and heard.roll()[0].shape == (48, 9)
+    assert heard.steps() == 36 and heard.end == 3 * 1440 and heard.roll()[0].shape == (36, 9)
 
 
 def test_a_note_that_is_held_for_long_is_remarked(file):

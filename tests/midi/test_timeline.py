@@ -100,10 +100,10 @@ def test_bar_lines_move_with_all_else():
         (note(960, 36) + [(3840, mido.MetaMessage("end_of_track"))], 3840),  # a bar's rest at the end
         (note(960, 36) + [(3841, mido.MetaMessage("end_of_track"))], 1920),
         (note(1920, 36, length=0), 3840),  # on the bar line is not before it
-        (note(960, 36, length=3000), 3840 + 1920),
+        (note(960, 36, length=2880 + 480), 3840),
         (note(0, 36, length=1920), 1920),
-        (note(0, 36, length=1920 + 60), 1920),  # held a little too long
-        (note(0, 36, length=1920 + 61), 3840),
+        (note(0, 36, length=1920 + 480), 1920),  # it rings over
+        (note(0, 36, length=1920 + 481), 3840),
         (meter(0, 3, 4) + note(0, 36), 1440),
         (meter(0, 3, 4) + note(4 * 1440, 36), 5 * 1440),
         (meter(0, 7, 8) + note(0, 36), 1680),
@@ -169,3 +169,22 @@ def test_bars_of_any_file_are_of_possible_lengths_and_its_lines_are_bar_lines(me
         nearby = [other for other in meters if 0 < abs(other - tick) < tpq]
         if line < n_steps and long and not nearby and line >= 2:
             assert {line, line - 1} & set(grid.lines)
+
+
+def test_bars_are_counted_across_meters():
+    timeline = Timeline(480, meters=((0, 4, 4), (960, 3, 4), (3840, 4, 4)))  # the first bar is cut short
+    assert [timeline.bars_until(tick) for tick in (0, 480, 960, 2400, 3840, 4800)] == [0, 0.25, 1, 2, 3, 3.5]
+
+
+def test_a_pickup_moves_the_first_bar_and_no_later_meter():
+    later = Timeline(480, meters=((0, 3, 4), (1920, 6, 8)))
+    assert later.in_meter(pickup=4).meters == ((0, 1, 4), (480, 3, 4), (1920, 6, 8))
+    assert later.in_meter(pickup=4).in_meter(pickup=4) == later.in_meter(pickup=4)
+    assert later.in_meter("5/8,5/8,3/4", pickup=3).meters == ((0, 3, 16), (360, 5, 8), (2760, 3, 4))
+    assert Timeline(96).in_meter([8, (2, 4)], pickup=6).meters == ((0, 3, 8), (144, 2, 4))
+
+
+def test_meters_whose_bars_the_grid_can_not_have_are_named():
+    timeline = Timeline(480, meters=((0, 9, 32), (2160, 12, 8), (5040, 4, 4), (6960, 3, 4), (8430, 7, 8)))
+    assert timeline.misfits(99) == [(9, 32), (7, 8)]  # which begins between two steps
+    assert timeline.misfits(50, longest_bar=16) == [(9, 32), (12, 8)]

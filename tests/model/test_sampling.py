@@ -50,6 +50,21 @@ def test_cached_steps_give_the_hidden_states_of_the_full_forward(tiny_config, T,
     torch.testing.assert_close(torch.stack(cached, dim=1), torch.cat((given, unset)), atol=1e-5, rtol=1e-5)
 
 
+def test_from_a_fresh_bar_on_nothing_depends_on_the_bars_before_it(model):
+    batch = random_batch(T=64)
+    silent = torch.zeros_like(batch["onset"], dtype=torch.bool)
+    silent[:, :32] = True  # the first two bars
+
+    def played(fresh, forbid):
+        seed = torch.Generator().manual_seed(7)
+        drums = sample(model, *sampling_inputs(batch), forbid=forbid, fresh=fresh, generator=seed)
+        return drums[0]
+
+    assert played((2,), None)[:, :32].any() and not played((2,), silent)[:, :32].any()
+    assert torch.equal(played((2,), None)[:, 32:], played((2,), silent)[:, 32:])
+    assert not torch.equal(played((), None)[:, 32:], played((), silent)[:, 32:])
+
+
 def test_same_seed_same_drums_and_no_other_source_of_chance(model):
     batch = random_batch()
     draws = []

@@ -14,6 +14,7 @@ from utils.playing.arguments import parse_guidance, parse_voices
 from utils.playing.command import read_controls
 from utils.playing.controls import NUMBERS, measure, read_curves, style_name, to_model_units
 from utils.playing.receipt import Receipt, misses
+from utils.playing.rolls import voice_mask
 from utils.playing.wishes import ask
 
 
@@ -126,7 +127,7 @@ def test_guidance_on_the_command_line():
         ({"velocity": [1, 2, 3, 4, 5]}, "velocity: 5 values for 4 bars"),
         ({"voices": {"kik": 4}}, "'kik'; did you mean kick"),
         ({"voices": {"kick": True}}, "voices: kick: True"),
-        ({"forbid": ["cymbal"]}, "cymbal"),
+        ({"forbid": ["gong"]}, "gong"),
         ({"style": "fnk"}, "'fnk'; did you mean funk"),
     ],
 )
@@ -207,3 +208,9 @@ def test_a_control_is_a_row_of_the_table(monkeypatch, tiny_config):
     with pytest.raises(ArgumentError) as error:
         ask(2, steps_of_the_foot=17)
     assert error.value.argument == ("steps_of_the_foot",) and error.value.value == 17
+
+
+def test_plain_words_ask_one_voice_and_forbid_or_lock_all_that_they_mean():
+    asked = ask(1, voices={"hat": 8}, forbid=["tom"])["instrument"][0]
+    assert asked[2] == 8 and asked[[3, 5, 7]].tolist() == [-1] * 3 and np.isnan(asked[4])
+    assert voice_mask(["hihat", "kick"], "lock").nonzero().flatten().tolist() == [0, 2, 4]

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+import inference_bar_control as inference
 from data_aug import RHYTHM_KEYS
 from inference_bar_control import generate, generate_control_params, process_midi
 from model.bars import BarGrid
-from tests.helpers.inference_helpers import build_tiny_model
+from tests.helpers.inference_helpers import build_tiny_model, save_tiny_checkpoint
 from tests.helpers.model_batches import small_model
 from utils.midi.drums import STYLE_NONE, STYLES
 from utils.playing import generate as generating
+from utils.playing.bar_lines import BarLines
 from utils.playing.request import Dials
 
 UNSET = [None] * 5  # density, intensity, instrument, style, masks
@@ -185,12 +187,30 @@ def test_mode_is_restored_when_sampling_fails(rhythm, tiny_model, monkeypatch):
     assert tiny_model.training
 
 
+def test_without_a_model_every_door_takes_the_shipped_one(rhythm, tiny_config, tmp_path, monkeypatch):
+    import utils.get_model
+
+    monkeypatch.setattr(
+        utils.get_model, "SHIPPED", save_tiny_checkpoint(tiny_config, tmp_path / "shipped.pt")
+    )
+    doors = (
+        lambda: generate(*rhythm, *UNSET, 16),
+        lambda: inference.humanise(rhythm),
+        lambda: inference.Jam(*rhythm),
+        lambda: inference.Take(rhythm),
+    )
+    for door in doors:
+        monkeypatch.setattr(utils.get_model, "_last_model", None)
+        door()
+        assert utils.get_model._last_model.loaded_from[0] == "shipped.pt"
+    with pytest.raises(ValueError, match="model: .*get_model"):
+        generate(*rhythm, *UNSET, 16, model="drummer.pt")
+
+
 def test_model_defaults_to_the_last_one_built(rhythm, tiny_model, monkeypatch):
     import utils.get_model
 
     monkeypatch.setattr(utils.get_model, "_last_model", None)
-    with pytest.raises(ValueError, match="model: .*get_model"):
-        generate(*rhythm, *UNSET, 16)
     monkeypatch.setattr(utils.get_model, "_last_model", tiny_model)
     assert torch.equal(
         generate(*rhythm, *UNSET, 16, seed=1)[0], generate(*rhythm, *UNSET, 16, model=tiny_model, seed=1)[0]
@@ -261,7 +281,9 @@ def test_bars_are_those_of_the_meter(tiny_config):
     share = torch.full((1, 36, 9), -1.0)
     share[..., 0] = torch.tensor([1.0, 0, 0.5]).repeat_interleave(12)  # a bar each
     curves = dict.fromkeys(("density", "intensity", "style")) | {"instrument": share}
-    plan = generating.make_plan(model, Dials(), 36, nothing, curves, meter="3/4")
+    plan = generating.make_plan(
+        model, Dials(), 36, nothing, curves, grid_of=BarLines.in_meter(model, "3/4").of_steps
+    )
     assert plan.wishes[0]["instrument"][:, 0].tolist() == [12, 0, 6] and plan.grid.lengths == (12,) * 3
     assert not hits("3/4", 36, instrument=share)[:, 1:].any()
     for meter in ("9/4", "3", 5.5, ["3/4", None], []):

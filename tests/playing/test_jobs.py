@@ -13,6 +13,7 @@ from inference_bar_control import (
     humanise,
     infill,
     interpolate,
+    play,
     process_midi,
     vary,
 )
@@ -93,6 +94,23 @@ def test_humanised_drums_keep_their_onsets_and_their_velocities_are_not_looked_a
     plain, accented = humanise(drums, **several), humanise(drums, rhythm=drums, **several)
     assert torch.equal(told["vel"][:1].sum(-1), drums[1].max(-1).values)
     assert not torch.equal(accented[1], plain[1])
+
+
+def test_a_timekeeper_that_is_added_is_asked_for_eighths_where_nothing_is_asked(model, drums, monkeypatch):
+    asked = []
+
+    def listen(model, rhythm, controls, *_, **__):
+        asked.append(controls["instrument"][0, 0])
+        return torch.zeros(3, 1, 48, 9)
+
+    monkeypatch.setattr(generating, "sample", listen)
+    add_voices(drums, ["ride", "closed_hat"], model=model)
+    play(drums, job="add", voices_anew="closed_hat", model=model)
+    add_voices(drums, ["crash"], model=model)
+    add_voices(drums, ["closed_hat"], style="jazz", model=model)
+    assert asked[0].isnan().tolist() == [voice != 2 for voice in range(9)] and asked[0][2] == 0.5
+    assert torch.equal(asked[0].nan_to_num(-1), asked[1].nan_to_num(-1))
+    assert all(instrument.isnan().all() for instrument in asked[2:])
 
 
 def test_drums_go_on_from_where_they_end(model, drums):

@@ -126,7 +126,7 @@ def test_an_error_carries_argument_value_and_rule(tmp_path):
     path = tmp_path / "song.yaml"
     path.write_text("sections: [{name: verse, bars: 2, voices: {kick: 40}}]")
     with pytest.raises(ArgumentError) as error:
-        Request(rhythm="a.mid", song=str(path))
+        Request(song=str(path))
     error = error.value
     assert error.argument == (str(path), "section verse", "voices", "kick") and error.value == 40
     assert error.rule.startswith("it must be a number, 0 to 16")

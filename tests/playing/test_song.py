@@ -8,8 +8,10 @@ import yaml
 
 import inference_bar_control as inference
 from inference_bar_control import generate, process_midi, read_song
+from model.bars import BarGrid
 from tests.helpers.inference_helpers import build_tiny_model, save_tiny_checkpoint
 from utils.midi.drums import STYLES, VOICES
+from utils.playing.bar_lines import BarLines
 
 KICK, SNARE, FLOOR_TOM, MID_TOM, CRASH, HIGH_TOM = (
     VOICES.index(name) for name in ("kick", "snare", "floor_tom", "mid_tom", "crash", "high_tom")
@@ -111,7 +113,7 @@ def test_half_a_bar_of_fill_is_in_the_second_half(tiny_model):
     assert asked["instrument"][1, [FLOOR_TOM, HIGH_TOM]].tolist() == [1.5, 1.5] and np.isnan(
         asked["instrument"][1, MID_TOM]
     )
-    instrument = song.curves(tiny_model)["instrument"]
+    instrument = song.curves(BarGrid.four_four_bars(3, 4), tiny_model.normalize_factor)["instrument"]
     tom = instrument[0, 16:32, FLOOR_TOM]
     assert (
         (tom[:8] < 0).all()
@@ -122,18 +124,18 @@ def test_half_a_bar_of_fill_is_in_the_second_half(tiny_model):
     assert crash[0] == 1 and (crash[1:] < 0).all() and np.isnan(instrument[0, :32, CRASH]).all()
 
 
-def test_a_rhythm_comes_round_again_to_the_end_of_the_song():
-    rolls = [torch.rand(1, 40, 9) for _ in range(3)]  # two bars and a half
+def test_a_rhythm_comes_round_again_to_the_end_of_the_song(tiny_model):
+    rolls, lines = [torch.rand(1, 40, 9) for _ in range(3)], BarLines(tiny_model)  # two bars and a half
     once, looped = song_of({"bars": 7}), song_of({"bars": 7}, rhythm="loop")
-    assert all(a is b for a, b in zip(once.rhythm(rolls, 16), rolls))
-    for roll, again in zip(rolls, looped.rhythm(rolls, 16)):
+    assert all(a is b for a, b in zip(once.laid(lines, rolls)[1], rolls))
+    for roll, again in zip(rolls, looped.laid(lines, rolls)[1]):
         assert again.shape == (1, 112, 9) and not again[:, 40:48].any()
         assert (
             torch.equal(again[:, :40], roll)
             and torch.equal(again[:, 48:96], again[:, :48])
             and torch.equal(again[:, 96:], roll[:, :16])
         )
-    longer = looped.rhythm(rolls, 16, 60)[0]  # its last note is held into the fourth bar
+    longer = looped.laid(lines, rolls, 60)[1][0]  # its last note is held into the fourth bar
     assert not longer[:, 40:64].any() and torch.equal(longer[:, 64:104], rolls[0])
 
 

@@ -11,6 +11,7 @@ from model.bars import BarGrid
 from tests.helpers.inference_helpers import build_tiny_model, write_midi
 from tests.playing.test_dials import UNSET
 from utils.midi.drums import VOICES
+from utils.playing.jam import SWING_BARS
 from utils.playing.receipt import Receipt
 from utils.playing.request import Request
 from utils.playing.swing import MOST_SWING, STRAIGHT, TRIPLET, bend, swing_of
@@ -206,6 +207,21 @@ def test_a_jam_swings_from_the_next_bar_on(model):
     assert all(torch.equal(a, b[:, 48:]) for a, b in zip([next(bars), next(bars)][1], plain))
 
 
+def test_a_jam_swings_in_bars_of_several_lengths_as_it_has_drawn_the_last_ones(model):
+    meters = ["4/4", "3/4"]
+    plain, swung = (Jam(model=model, seed=1, meter=meters, swing=swing) for swing in (None, 0.7))
+    drawn = []
+    for number in range(SWING_BARS + 2):
+        drawn.append([roll[0].numpy() for roll in next(plain)])
+        last = drawn[-SWING_BARS:]
+        rolls = [np.concatenate(parts) for parts in zip(*last)]
+        grid = BarGrid.of([meters[bar % 2] for bar in range(number + 1)][-SWING_BARS:])
+        nothing = np.zeros(rolls[0].shape, bool)
+        expected = bend(*rolls, grid, np.full(grid.n_bars, 0.7), nothing)
+        for roll, own in zip(next(swung), expected):
+            assert np.array_equal(roll[0], own[-grid.lengths[-1] :])
+
+
 def test_the_receipt_says_what_was_asked_and_what_was_got(model, tmp_path):
     song = {"sections": [{"bars": 2, "swing": TRIPLET}, {"bars": 1}, {"bars": 1, "swing": "rhythm"}]}
     path = write_midi(
@@ -224,7 +240,7 @@ def test_the_receipt_says_what_was_asked_and_what_was_got(model, tmp_path):
     }
     same = generate(**read_song(song).arguments(take.rhythm, model), seed=2)
     assert all(torch.equal(a, b) for a, b in zip(same, take))
-    asked = Request(bars=2, swing="0.6,-").asked(2)
+    asked, _ = Request(bars=2, swing="0.6,-").asked(model.grid(32))
     receipt = Receipt(bent(drums(0, 0.5), [0.6, np.nan]), asked, model)
     assert receipt.table().splitlines()[-2] == "swing: 0.6 asked, 0.6 got"
     assert "swing" not in Receipt(drums(0, 0.5), None, model).table()

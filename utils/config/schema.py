@@ -189,11 +189,6 @@ class Data(Section):
     task: Annotated[Task, AfterValidator(_some_weight)]
     drop: Drop
 
-    @property
-    def steps_per_bar(self):
-        """S, the grid steps of a 4/4 bar."""
-        return 4 * self.down_sample_tpq
-
 
 # ---- Model
 

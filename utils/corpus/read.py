@@ -121,7 +121,7 @@ def _read_file(path, down_sample_tpq, voices, member, name, time_signature):
         "checksum": seen,
         "n_steps": grid.n_steps,
         "bars": bars_of(grid),
-        "inexact_bars": not timeline.fits(grid.n_steps, down_sample_tpq),
+        "inexact_bars": bool(timeline.misfits(grid.n_steps, down_sample_tpq)),
         "n_hits": len(cell),
         "bpm": notes.tempos[0][1] if notes.tempos else 120.0,
         "lost": lost,

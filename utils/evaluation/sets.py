@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from data_aug import make_batch
-from model.bars import BEATS_PER_BAR, BarGrid
+from model.bars import BarGrid
 from utils.corpus.cache import decode, windows
 
 BARS = 4  # of a window of T4
@@ -43,8 +43,8 @@ def windows_of(name, cache, split, data, normalize_factor, bars=BARS, n_windows=
     from fills gives windows of everything. Raises ValueError where there are none."""
     of_split = [file for file in cache.files if file["split"] == split]
     beat_type = "beat" if any(file["beat_type"] for file in of_split) else None
-    n_steps = bars * data.steps_per_bar
-    grid = BarGrid.four_four(n_steps, data.steps_per_bar // BEATS_PER_BAR)
+    grid = BarGrid.four_four_bars(bars, data.down_sample_tpq)
+    n_steps = grid.n_steps
     start, _ = windows(cache, split, n_steps, n_steps, whole=True, beat_type=beat_type, four_four=True)
     if not len(start):
         raise ValueError(f"split {split!r} of the cache holds no window of {bars} whole bars; it needs one")
@@ -56,7 +56,7 @@ def windows_of(name, cache, split, data, normalize_factor, bars=BARS, n_windows=
     _, vel, offset = decode(cache.vel[steps], cache.offset[steps])
     mask = np.ones(steps.shape, bool)
     batch = make_batch(vel, offset, mask, style.astype(np.int64), data, normalize_factor)
-    return Windows(name, batch, performance, 60_000 / (bpm * data.steps_per_bar / BEATS_PER_BAR), grid)
+    return Windows(name, batch, performance, 60_000 / (bpm * data.down_sample_tpq), grid)
 
 
 class Sets:

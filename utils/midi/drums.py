@@ -63,6 +63,29 @@ def style_id(name):
     return look_up(name, STYLES + ["none"], "style")
 
 
+# What people say: which voices are meant and, where only one can be, the first of them.
+_WORDS = {
+    "kicks bd bassdrum kickdrum": ["kick"],
+    "snares sd snaredrum": ["snare"],
+    "hat hats hh hihat hihats": ["closed_hat", "open_hat"],
+    "ch chh closedhh closedhihat": ["closed_hat"],
+    "oh ohh openhh openhihat": ["open_hat"],
+    "tom toms": ["floor_tom", "mid_tom", "high_tom"],
+    "lowtom": ["floor_tom"],
+    "cymbal cymbals": ["crash", "ride"],
+    "crashcymbal": ["crash"],
+    "ridecymbal": ["ride"],
+}
+_MEANT = {word: voices for words, voices in _WORDS.items() for word in words.split()}
+
+
+def voices_meant(name):
+    """The indices, 0..8, of the voices that a name means: its own, or of a word such as "toms" all three.
+    Raises ValueError as look_up does."""
+    return [look_up(voice, VOICES, "voice") for voice in _MEANT.get(_plain(name), [name])]
+
+
 def voice_index(name):
-    """The index, 0..8, of a voice, however it is written. Raises ValueError as look_up does."""
-    return look_up(name, VOICES, "voice")
+    """The index, 0..8, of a voice, however it is written; of a word for several the first, as of "hat" the
+    closed hat. Raises ValueError as look_up does."""
+    return voices_meant(name)[0]

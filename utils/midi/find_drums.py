@@ -25,25 +25,31 @@ _SHOWN = 6  # parts in a message
 
 def find_drums(midi):
     """Which notes (utils.midi.read.MidiNotes) are the kit's, bool (n,): all of them where no part is."""
+    taken = drum_notes(midi)
+    return taken if taken.any() else ~taken
+
+
+def drum_notes(midi):
+    """The same, and none of them where no part is."""
     taken = (midi.channel == DRUM_CHANNEL) | (midi.bank == _RHYTHM_BANKS[0]) | (midi.bank == _RHYTHM_BANKS[1])
     if not taken.all():
         for are_drums in (_has_drum_name, _plays_a_kit):
             if not _has_kick_and_more(midi.pitch[taken]):
-                for (track, _), notes in _parts(midi):
+                for (track, _), notes in parts_of(midi):
                     taken[notes] |= are_drums(midi, track, notes)
-    return taken if taken.any() else ~taken
+    return taken
 
 
 def describe_parts(midi, taken):
     """The parts of the notes that are taken, for people: "track 1 'Kit' (channel 10)"."""
     said = []
-    for (track, channel), _ in _parts(midi.select(taken)):
+    for (track, channel), _ in parts_of(midi.select(taken)):
         name = midi.track_names[track][:40]
         said.append(f"track {track}{f' {name!r}' if name else ''} (channel {channel + 1})")
     return first_few(said, _SHOWN)
 
 
-def _parts(midi):
+def parts_of(midi):
     """((track, channel), indices of its notes) of each part."""
     part = midi.track * 16 + midi.channel
     order = np.argsort(part, kind="stable")

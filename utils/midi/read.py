@@ -13,7 +13,7 @@ from utils.files import file_bytes
 from utils.midi import smf
 from utils.midi.drums import N_VOICES, RHYTHM_CHANNEL
 from utils.midi.kits import kit_in
-from utils.midi.timeline import MAX_BARS
+from utils.midi.timeline import MAX_BARS, Timeline
 
 MAX_BYTES = 8 << 20  # of a file that is read; it bounds memory (0.4 GB) and time (a second)
 
@@ -96,6 +96,8 @@ def read_events(path_or_bytes, name=None):
         if len(data) > MAX_BYTES:
             raise ValueError(f"larger than {MAX_BYTES >> 20} MiB, the most that is read")
         return smf.parse(data)
+    except FileNotFoundError:
+        raise MidiError(f"{name or name_of(path_or_bytes)}: no such file") from None
     except (ValueError, OSError, MemoryError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise MidiError(f"{name or name_of(path_or_bytes)}: not a readable MIDI file ({reason})") from None
@@ -178,19 +180,22 @@ def _held(notes, tick, channel, value):
     return held
 
 
-def notes_to_roll(tick, pitch, velocity, tpq, down_sample_tpq=4, voice_of_pitch=None, n_steps=None):
-    """Notes to a roll of whole 4/4 bars, up to and with the bar of the last hit.
+def notes_to_roll(
+    tick, pitch, velocity, tpq, down_sample_tpq=4, voice_of_pitch=None, n_steps=None, timeline=None
+):
+    """Notes to a roll of whole bars, up to and with the bar of the last hit.
 
     tick (>= 0), pitch (0..127; any pitch finds a voice), velocity (1..127; 0 is no hit): integer (n,). tpq:
     ticks per quarter note; down_sample_tpq: steps per quarter note. voice_of_pitch: (128,) voice indices, see
     utils/midi/kits.py; None: those of General MIDI and Roland TD. n_steps: the length of a loop, which the
-    roll then covers; a hit that is early for the step after its end belongs to its first step.
+    roll then covers; a hit that is early for the step after its end belongs to its first step. timeline: the
+    Timeline whose bars they are; None: 4/4.
 
     A note belongs to the step floor(x + 0.5): half a step early is -0.5, half a step late is the next
     step at -0.5. Of two hits in one cell the louder stays (of equal ones the earlier).
 
     Returns onset, vel, timeoffset, float32 (T, 9), and the number of hits lost to a louder one.
-    Raises MidiError past MAX_BARS bars.
+    Raises MidiError past as many steps as MAX_BARS bars of 4/4 have.
     """
     tick, pitch, velocity = (np.asarray(a, np.int64) for a in (tick, pitch, velocity))
     voices = _VOICE_OF_PITCH if voice_of_pitch is None else voice_of_pitch
@@ -202,12 +207,13 @@ def notes_to_roll(tick, pitch, velocity, tpq, down_sample_tpq=4, voice_of_pitch=
 
     if n_steps is not None:
         step = np.where(step == n_steps, 0, step)
-    steps_per_bar = 4 * down_sample_tpq
-    last_step = max(int(step.max(initial=-1)), (n_steps or 0) - 1)
-    n_bars = last_step // steps_per_bar + 1
-    if n_bars > MAX_BARS:
-        raise MidiError(f"the last note is in bar {n_bars}; at most {MAX_BARS} bars are read")
-    onset, vel, timeoffset = np.zeros((3, n_bars * steps_per_bar, N_VOICES), np.float32)
+    timeline = timeline or Timeline(tpq)
+    reach = max(int(step.max(initial=-1)) + 1, n_steps or 0)
+    if reach > MAX_BARS * 4 * down_sample_tpq:
+        bar = int(timeline.bars_until((reach - 1) * tpq // down_sample_tpq)) + 1
+        raise MidiError(f"the last note is in bar {bar}; at most {MAX_BARS} bars are read")
+    whole_bars = timeline.grid(reach, down_sample_tpq).n_steps
+    onset, vel, timeoffset = np.zeros((3, whole_bars, N_VOICES), np.float32)
     # later writes win: the quietest first, of equally loud ones the latest first
     order = np.lexsort((-tick, velocity))
     cells = step[order], voice[order]

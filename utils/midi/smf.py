@@ -28,7 +28,7 @@ _BROKEN = (
 )
 _FRAMES = {24: 24.0, 25: 25.0, 29: 30000 / 1001, 30: 30.0}  # per second
 _LOOKS_LIKE = {
-    b"RIFF": "a WAV or another RIFF file",
+    b"RIFF": "a WAV, not MIDI",
     b"PK": "a zip",
     b"\x1f\x8b": "a gzip file",
     b"ID3": "an MP3",

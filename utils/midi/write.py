@@ -11,9 +11,10 @@ from utils.checks import as_number, check_switch
 from utils.files import written_whole
 from utils.midi import smf
 from utils.midi.drums import voice_index
-from utils.midi.find_drums import DRUM_CHANNEL
+from utils.midi.find_drums import DRUM_CHANNEL, drum_notes
 from utils.midi.read import MidiError, name_of, read_events, read_midi
 from utils.midi.timeline import Timeline
+from utils.midi.tracks import choose
 
 TICKS_PER_QUARTER = 480  # of the files that are written; finer where they follow a source that needs it
 TEMPO_RANGE = 4, 1000  # quarter notes per minute that can be asked for
@@ -36,7 +37,9 @@ def roll_to_midi(
     lead_in=False,
     source=None,
     keep_tracks=False,
+    replace_drums=False,
     count_in=False,
+    meters=None,
 ):
     """Write a roll as a MIDI file of channel-10 drums, to `path` where one is given.
 
@@ -44,6 +47,9 @@ def roll_to_midi(
     120 where there is no source. source: the MIDI file (path or bytes) that the drums are played to; its
     tempo map and meters are used, the last of them past its end, and every hit falls where the source has
     that step. keep_tracks: the source's tracks stand before that of the drums, each event as it is.
+    replace_drums: so they do, but without the source's own drums (see utils.midi.find_drums), or without
+    those of the track that it names; a track of drums alone goes, and its kit is that of the new ones.
+    meters: a Timeline, whose meters stand in place of the source's, or of 4/4.
 
     The file has 480 ticks per quarter note, or the source's times the smallest whole number that makes it at
     least 480. Notes last at most one step and never overlap on a pitch. The drums end on the first bar line
@@ -67,7 +73,9 @@ def roll_to_midi(
     check_switch(lead_in, "lead_in")
     check_switch(keep_tracks, "keep_tracks")
     check_switch(count_in, "count_in")
+    keep_tracks = keep_tracks or replace_drums is not False
     timeline = _timeline(tempo, source, keep_tracks).at_least(TICKS_PER_QUARTER)
+    timeline = timeline if meters is None else timeline.with_meters_of(meters)
     half_step = timeline.tpq / (2 * down_sample_tpq)
     end = timeline.bar_line(max((2 * len(onset) - 1) * half_step, 0))
     begun = np.flatnonzero((onset > 0.5).any(1)) * timeline.tpq // down_sample_tpq
@@ -83,8 +91,9 @@ def roll_to_midi(
     tick, duration, pitch, velocity = hits
 
     kept = _kept_tracks(source, timeline.tpq, lead) if keep_tracks else []
+    kept, kit = _without_drums(kept, source, replace_drums) if replace_drums is not False else (kept, [])
     if keep_tracks or path is not None:
-        data = smf.serialize(_tracks(timeline, kept, hits, end + lead), timeline.tpq)
+        data = smf.serialize(_tracks(timeline, kept, kit, hits, end + lead), timeline.tpq)
         _check_kept(data, kept, source)
         if path is not None:
             with written_whole(path) as aside:
@@ -158,13 +167,16 @@ def _first_tick(step, tpq, down_sample_tpq):
 # ---- the file
 
 
-def _tracks(timeline, kept, hits, end):
-    """The tracks of the file, smf.Events: tempo and meter stand in the first, the drums are the last."""
+def _tracks(timeline, kept, kit, hits, end):
+    """The tracks of the file, smf.Events: tempo and meter stand in the first, the drums are the last, with
+    the events of kit."""
     conductor = [(tick, smf.meta(smf.TEMPO, tempo.to_bytes(3, "big"))) for tick, tempo in timeline.tempos]
     for tick, numerator, denominator in timeline.meters:
         power = denominator.bit_length() - 1
         conductor.append((tick, smf.meta(smf.METER, bytes([numerator, power]) + _CLOCKS)))
-    drums = smf.Events.of(_drums(*hits, kept), end)
+    drums = smf.Events.of(_drums(*hits, kept + kit), end)
+    for events in kit:
+        drums = events.merged(drums)
     if not kept:
         return [smf.Events.of([event for event in conductor if event[0] < end], end), drums]
     return [smf.Events.of(conductor, kept[0].end).merged(kept[0]), *kept[1:], drums]
@@ -172,7 +184,7 @@ def _tracks(timeline, kept, hits, end):
 
 def _drums(tick, duration, pitch, velocity, kept):
     events = [(0, smf.meta(smf.NAME, b"Drums"))]
-    if not any((track.status & 15 == DRUM_CHANNEL)[track.status < smf.SYSEX].any() for track in kept):
+    if not any(_of_channel(track, DRUM_CHANNEL).any() for track in kept):
         events.append((0, bytes([0xC0 | DRUM_CHANNEL, 0])))  # a kit, unless the source has chosen one
     hits = np.stack([tick, duration, pitch, velocity], 1).tolist()
     # ends come first, so that of two notes of a pitch that touch the first ends before the second begins
@@ -201,6 +213,27 @@ def _kept_tracks(source, tpq, lead_in):
         kept = replace(track, tick=tick + lead_in * later, end=end)
         tracks.append(kept.select(~(is_meta & np.isin(kind, (smf.TEMPO, smf.METER)))))
     return tracks
+
+
+def _without_drums(kept, source, track):
+    """The kept tracks without the source's drums, or without the notes of a track of it; and what else stands
+    on the drums' channel, programs and controllers, in those that are gone, as they had nothing but drums."""
+    midi = read_midi(source)
+    gone = drum_notes(midi) if track is True else choose(midi, track)[0]
+    parts, stay, kit = set(zip(midi.track[gone].tolist(), midi.channel[gone].tolist())), [], []
+    for number, events in enumerate(kept):
+        channels = [channel for track, channel in parts if track == number]
+        mine = np.isin(events.status & 15, channels) & (events.status < smf.SYSEX)
+        rest = events.select(~(mine & _is_note(events)))
+        if number and channels and not _is_note(rest).any():
+            kit.append(replace(rest.select(_of_channel(rest, DRUM_CHANNEL)), end=0))
+        else:
+            stay.append(rest)
+    return stay, kit
+
+
+def _of_channel(track, channel):
+    return (track.status < smf.SYSEX) & (track.status & 15 == channel)
 
 
 def _not_kept(source, reason):

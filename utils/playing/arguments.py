@@ -105,11 +105,14 @@ REQUEST_FLAGS = f"""
 --strength X float | of a variation, from 0, the same drums, to 1, another groove (default: 0.5)
 --second MIDI text | the drums to which interpolate leads
 --lock NAME names | voices of the drums in --rhythm that stay as they are, over and over
---track N|NAME text | which track of it, counted from 0 (default: all, merged)
+--track N|NAME text | which track of it: its number, words of its name or its instrument, or all; --list \
+shows them (default: a song's bass, else all but drums)
+--shift X float | move the file by so many sixteenths: -1 where it lies one late
+--beat NAME text | a mix of wishes by name: rock, sixteenths, half-time, jazz ..., see docs/playing.md
 --song YAML text | a song: sections, fills, arcs, see examples/song.yaml; in place of bars and wishes
 --hits-per-bar VALUE text | hits of all voices together
 --velocity VALUE text | mean velocity of the hits, 1 to 127
---voice NAME=VALUE voices | hits per bar of a voice, 0 to 16: --voice kick=4 snare=2,2,2,6
+--voice NAME=VALUE voices | hits per bar of a voice, 0 to 16 in 4/4: --voice kick=4 snare=2,2,2,6
 --forbid NAME names | voices that must not sound
 --at-most K int | no more than K voices at once
 --playable - switch | nothing that two hands and two feet could not play
@@ -117,7 +120,10 @@ REQUEST_FLAGS = f"""
 --steady VALUE text | percent of a bar's hits that are as in the bar before, 0 to 100, if the model knows it
 --swing VALUE text | where in its beat the off-beat is: from 0.5, straight, past 0.667, triplets, to 0.75, \
 or rhythm, as that has it (default: as the model plays)
---bars N int | bars of 4/4 to play, or to go on for (default: as long as the rhythm)
+--bars N int | bars to play, or to go on for (default: as long as the rhythm)
+--meter METER text | what the bars are: 3/4, or one for each with commas, the last of which goes on \
+(default: as the file has them, or 4/4)
+--pickup STEPS int | sixteenths of a short bar that comes before them
 --seed N int | same seed, same drums (default: a new one, printed)
 --temperature X float | below 1 safer, above 1 wilder (default: 1)
 --guidance X|NAME=X guidance | how much the controls weigh; 1: as trained; one for all, or for some by name, \
@@ -138,6 +144,7 @@ timing=0.5 or velocity=0.8 (default: 1)
 examples/kit.yaml (default: gm and roland_td alike)
 --kit-out KIT text | the kit to play on, the same way (default: gm)
 --keep-tracks - switch | write the rhythm's tracks beside the drums
+--replace-drums - switch | the same without its own drums: the new ones take their place
 --lead-in - switch | begin a bar later, so that hits just before the first beat stay there
 --count-in - switch | count the drums in on the closed hat, in a bar of its own where they begin at once
 --soundfont SF2 text | what --wav sounds like (default: a General MIDI soundfont)
@@ -148,20 +155,23 @@ OTHER_FLAGS = """
 --wav - switch | also as sound: the drums and, with --keep-tracks, the music that they are played to
 --checkpoint PT text | the model (default: checkpoints/drummer.pt)
 --device NAME device | cpu, cuda, cuda:1, mps, or auto (default)
---out FOLDER out | for RHYTHM_1.mid, .json, .png, ..., which are replaced if there (default: output)
+--out PATH out | a folder for RHYTHM_1.mid, .json, .png ..., with the seed in their names where none is \
+given; or the name of the MIDI file (default: output)
+--list - flag | show the tracks of the rhythm, and play nothing
 """
 # the flag with which each group of them begins, in --help
 GROUPS = {
     "--rhythm": "the rhythm",
     "--job": "a job, in place of drums to the rhythm",
     "--track": "the rhythm",
-    "--song": "what is played",
+    "--beat": "what is played",
     "--seed": "how it is played",
     "--kit-in": "kits, and what is written",
     "--controls": "what is played",
     "--plot": "kits, and what is written",
     "--checkpoint": "the model",
     "--out": "kits, and what is written",
+    "--list": "the rhythm",
 }
 EPILOG = f"""examples:
   python inference_bar_control.py --rhythm examples/clave_taps.mid --style funk --seed 1
@@ -190,7 +200,8 @@ KINDS = {  # options of argparse
     "float": {"type": float},
     "number": {"type": number_or_word},
     "switch": {"action": "store_true"},
-    "job": {"choices": tuple(JOBS)},
+    "flag": {"action": "store_true", "default": False},
+    "job": {"choices": tuple(JOBS), "type": lambda word: "humanise" if word == "humanize" else word},
     "plot": {"action": argparse.BooleanOptionalAction, "default": True},
     "device": {"default": "auto"},
     "out": {"default": "output"},

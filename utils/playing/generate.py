@@ -1,6 +1,6 @@
 """Drums for a rhythm, around what is already played, under control bar by bar: the one door to the model.
 
-Shapes: T steps of a sixteenth, 16 to a bar; nine voices in the order of utils/midi/drums.py.
+Shapes: T steps of a sixteenth, 16 to a bar of 4/4; nine voices in the order of utils/midi/drums.py.
 """
 
 import contextlib
@@ -14,12 +14,21 @@ from model.decoding.sampling import sample
 from utils.checks import ArgumentError, whole
 from utils.device import few_threads, on_cpu
 from utils.get_model import given_model
+from utils.playing.bar_lines import BarLines
 from utils.playing.controls import read_curves
 from utils.playing.feel import Feel, as_shown, pace_of
 from utils.playing.receipt import best_takes
 from utils.playing.request import KINDS, Dials, with_arguments_of
 from utils.playing.rests import silent_steps, unasked
-from utils.playing.rolls import MAX_RHYTHM_STEPS, as_floats, known_cells, limits, lock_voices, read_rhythm
+from utils.playing.rolls import (
+    MAX_RHYTHM_STEPS,
+    as_floats,
+    beat_of,
+    known_cells,
+    limits,
+    lock_voices,
+    read_rhythm,
+)
 from utils.playing.swing import Swing
 from utils.warn import warn
 
@@ -63,9 +72,9 @@ def generate(
         it.
     masks: (1, >= seq_len), 1 = play, 0 = stay silent; None plays throughout.
     seq_len: steps to write, a multiple of 4; with `meter` any number.
-    meter: of all bars, such as "3/4", or a list with one for each bar, of which the last goes on to the end;
-        a bar has 2 to 32 steps, and no more than the model's longest. A bar is then what the meter says,
-        wherever bars are spoken of. None: 4/4.
+    meter: of all bars, such as "3/4", or a list with one for each bar, of which the last goes on to the end
+        (also text with commas); a bar has 2 to 32 steps, and no more than the model's longest. A bar is then
+        what the meter says, wherever bars are spoken of. None: 4/4.
     model: default: the one built last by get_model. seed: same seed, same drums; None: new ones each time.
     temperature: above 0. guidance: how much the controls weigh where any is set; 1 samples as trained. Or a
         dict with a strength for any of density, intensity, instrument and style, the others having the
@@ -106,15 +115,16 @@ def generate(
     curves |= {name: more.pop(name) for name in CONTROLS if name in more}
     dials = Dials(**more)
     rhythm = piano_roll_onset, piano_roll_vel, piano_roll_timeoffset
-    around = drums, known, latent, meter
-    return draw(make_plan(given_model(model), dials, seq_len, rhythm, curves, masks, *around))
+    model = given_model(model)
+    grid_of = None if meter is None else BarLines.in_meter(model, meter).of_steps
+    return draw(make_plan(model, dials, seq_len, rhythm, curves, masks, drums, known, latent, grid_of))
 
 
 class Plan(NamedTuple):
     """What the model plays. inputs: as `sample` takes them, tensors (T, ...) on the CPU, in lists and dicts.
     wishes: by which best_takes chooses: asked, rhythm_onset, grid and onsets_known. feel and swing: what is
     done to drums once they are drawn. silent (T,) bool: steps on which the drums rest, of which the first
-    `waits` bars are not played at all."""
+    `waits` bars are not played at all. fresh: bars at which the drums begin anew."""
 
     model: torch.nn.Module
     dials: Dials
@@ -125,6 +135,7 @@ class Plan(NamedTuple):
     silent: torch.Tensor
     waits: int
     swing: Swing
+    fresh: tuple = ()
 
 
 class Told(NamedTuple):
@@ -148,13 +159,13 @@ def make_plan(
     drums=None,
     known=None,
     latent=None,
-    meter=None,
+    grid_of=None,
     told=None,
     swing=None,
 ):
-    """The Plan for arguments of `generate`; curves: control name -> curve, or None. told: Told, what the file
-    says of the rhythm; its kind holds where dials.rhythm_is says nothing. swing: of each bar of a song, where
-    dials.swing says nothing.
+    """The Plan for arguments of `generate`; curves: control name -> curve, or None. grid_of: the BarGrid of
+    so many steps; None: 4/4, and whole beats. told: Told, what the file says of the rhythm; its kind holds
+    where dials.rhythm_is says nothing. swing: of each bar of a song, where dials.swing says nothing.
 
     Each cell is decided by the first of these that speaks of it:
     1. a step that `masks` leaves out is silent;
@@ -164,7 +175,7 @@ def make_plan(
     5. what is left is drawn, and of more hits than at_most and playable allow the likelier ones stay.
     """
     steps = whole(seq_len, "seq_len")
-    if (steps % 4 and meter is None) or steps > MAX_RHYTHM_STEPS:
+    if (steps % 4 and grid_of is None) or steps > MAX_RHYTHM_STEPS:
         raise ArgumentError("seq_len", steps, f"it must be a multiple of 4 steps, {MAX_RHYTHM_STEPS} at most")
     takes = max(dials.num_samples, dials.best_of or 1)
     if takes * steps > MOST_STEPS:
@@ -175,11 +186,11 @@ def make_plan(
     if drums is not None and dials.locked is None:
         rule = "lock is None; it must name the voices that are played as they are"
         raise ArgumentError("drums", drums, rule, "three rolls")
-    grid = model.grid(steps) if meter is None else grid_of_meter(meter, steps, model.longest_bar)
+    grid = (grid_of or model.grid)(steps)
     rhythm, reach = read_rhythm(rhythm, steps)
     known = None if known is None else known_cells(known, steps)
     if dials.locked is not None:
-        known = lock_voices(known, drums, dials.locked, steps)
+        known = lock_voices(known, drums, dials.locked, steps, beat=beat_of(grid_of))
     if latent is not None:
         shape, given = (1, grid.n_bars, model.config["Model"]["Intermediate"]["d_latent"]), latent
         latent = as_floats(given, "latent")
@@ -210,20 +221,6 @@ def make_plan(
     return Plan(model, dials, grid, inputs, (asked, followed, grid, onsets_known), feel, silent, waits, swing)
 
 
-def grid_of_meter(meter, n_steps, longest_bar):
-    """The BarGrid of n_steps in a meter, or in a list of them; ArgumentError where it can't be."""
-    rule = "it must be a meter such as '3/4' of 2 to 32 sixteenths, or a list with one for each bar"
-    try:
-        grid = BarGrid.of(meter, n_steps)
-    except (ValueError, TypeError, IndexError) as error:
-        raise ArgumentError("meter", meter, rule) from error
-    if grid.longest > longest_bar:
-        raise ArgumentError(
-            "meter", meter, f"this model was trained on bars of up to {longest_bar} sixteenths"
-        )
-    return grid
-
-
 def draw(plan):
     """Play the plan. Returns onset, vel, timeoffset, float32 (num_samples, T, 9), on the model's device."""
     dials, device, grid = plan.dials, next(plan.model.parameters()).device, plan.grid
@@ -235,8 +232,9 @@ def draw(plan):
 
     def takes(number):
         one = number == 1  # several takes share the threads
+        fresh = [bar - plan.waits for bar in plan.fresh]
         with few_threads(grid.n_steps, device) if one else contextlib.nullcontext():
-            drums = sample(plan.model, **inputs, num_samples=number, grid=grid)
+            drums = sample(plan.model, **inputs, num_samples=number, grid=grid, fresh=fresh)
         drums = plan.feel(tuple(torch.nn.functional.pad(roll, (0, 0, first, 0)) for roll in drums))
         return plan.swing(drums)
 

@@ -1,9 +1,10 @@
 """The jobs of a drummer who is given drums: play them with feeling, add to them, mend, continue, vary, blend.
 
 Drums are three rolls of any length, as drums_from_midi gives them. Every job takes by keyword what `generate`
-does, its controls as long as what comes back; rhythm, three rolls that are heard beside the drums; and lock,
-voices that stay as they are, whatever the job does to the others. Bars, steps and voices count from 0; voices
-may go by name. Returns as `generate`; what was to stay is as it was, to the bit.
+does, its controls as long as what comes back, and `meter`, of the drums and of what comes back; rhythm, three
+rolls that are heard beside the drums; and lock, voices that stay as they are, whatever the job does to the
+others. Bars, steps and voices count from 0; voices may go by name. Returns as `generate`; what was to stay is
+as it was, to the bit.
 
 A job is a row of JOBS in arguments.py and a function of LAYOUTS here: what stays and what is played anew.
 """
@@ -18,14 +19,16 @@ from model.decoding.sampling import encode
 from utils.checks import ArgumentError, check_keys, number, whole
 from utils.device import on_cpu
 from utils.get_model import given_model
-from utils.midi.drums import N_VOICES
+from utils.midi.drums import N_VOICES, voice_index
 from utils.midi.read import MAX_BARS, rhythm_roll
 from utils.playing.arguments import JOBS
+from utils.playing.bar_lines import BarLines
 from utils.playing.generate import batch_of, draw, in_eval_mode, make_plan
 from utils.playing.request import KINDS, Dials
-from utils.playing.rolls import KNOWN, ROLLS, drum_rolls, looped, one_of, three, voice_mask
+from utils.playing.rolls import KNOWN, ROLLS, beat_of, drum_rolls, looped, one_of, three, voice_mask
 
-BEAT = 4  # steps
+TIMEKEEPERS = [voice_index(name) for name in ("closed_hat", "ride")]
+EIGHTHS = 0.5  # of the steps
 
 
 def humanise(drums, *, lock=(), **playing):
@@ -35,7 +38,9 @@ def humanise(drums, *, lock=(), **playing):
 
 
 def add_voices(drums, voices, **playing):
-    """Play voices, names or indices, to the others, which stay; those that the drums have of them go."""
+    """Play voices, names or indices, to the others, which stay; those that the drums have of them go. A
+    closed hat, or else a ride, is asked for eighths where nothing is asked: left to itself it hardly plays in
+    some takes."""
     return _play("add", drums, {"voices": voices}, **playing)
 
 
@@ -68,23 +73,50 @@ def vary(drums, strength, *, lock=(), seed=None, **playing):
 def interpolate(first, second, bars, **playing):
     """Play so many bars that lead from the gist of the first drums to that of the second. Drums shorter than
     that come round again."""
-    return _play("interpolate", drum_rolls(first, "first"), {"second": second, "bars": bars}, **playing)
+    own = {"second": second, "bars": bars}
+    return _play("interpolate", first, own, name="first", **playing)
 
 
 @on_cpu
-def _play(job, drums, own=None, *, model=None, rhythm=None, masks=None, known=None, latent=None, **playing):
+def _play(
+    job,
+    drums,
+    own=None,
+    *,
+    name="drums",
+    model=None,
+    rhythm=None,
+    masks=None,
+    known=None,
+    latent=None,
+    meter=None,
+    **playing,
+):
     """own: the arguments of the job alone. playing: controls and dials."""
     dials = [field.name for field in fields(Dials)]
-    check_keys(playing, [*CONTROLS, "rhythm", "masks", "model", *dials], what="argument")
+    check_keys(playing, [*CONTROLS, "rhythm", "masks", "model", "meter", *dials], what="argument")
     curves = {name: playing.pop(name, None) for name in CONTROLS}
-    how, model, drums = Dials(**playing), given_model(model), drum_rolls(drums)
+    how, model = Dials(**playing), given_model(model)
+    drums, lines = drum_rolls(drums, name, beat=beat_of(meter)), BarLines.in_meter(model, meter)
     rhythm = (None,) * 3 if rhythm is None else three(rhythm, "rhythm")
-    layout = LAYOUTS[job](drums, model, how, **own or {})
-    return draw(plan_layout(job, layout, drums, model, how, rhythm, curves, known, latent, masks))
+    layout = LAYOUTS[job](drums, lines, how, **own or {})
+    grid_of = None if meter is None else lines.of_steps
+    return draw(plan_layout(job, layout, drums, model, how, rhythm, curves, known, latent, masks, grid_of))
 
 
 def plan_layout(
-    job, layout, drums, model, dials, rhythm, curves, known=None, latent=None, masks=None, **more
+    job,
+    layout,
+    drums,
+    model,
+    dials,
+    rhythm,
+    curves,
+    known=None,
+    latent=None,
+    masks=None,
+    grid_of=None,
+    **more,
 ):
     """The Plan of a Layout of drums, three rolls (T, 9); the other arguments are those of make_plan."""
     if job != "tap" and known is not None:
@@ -95,9 +127,18 @@ def plan_layout(
     if layout.stays is not None and layout.stays.any():
         cells = layout.stays, layout.stays & (not layout.new_feeling)
         known = dict(zip((*ROLLS, *KNOWN), (*looped(drums, layout.steps), *cells)))
+    if job == "add" and all(curve is None for curve in curves.values()):
+        curves = curves | {"instrument": _eighths(~layout.stays)}
     latent = layout.latent if latent is None else latent
     drums = None if job != "tap" and dials.locked is None else drums  # beside a lock alone they are checked
-    return make_plan(model, dials, layout.steps, rhythm, curves, masks, drums, known, latent, **more)
+    return make_plan(model, dials, layout.steps, rhythm, curves, masks, drums, known, latent, grid_of, **more)
+
+
+def _eighths(anew):
+    """The curve (T, 9) that asks the first timekeeper among the voices that are anew (T, 9) for eighths."""
+    curve = torch.full(anew.shape, torch.nan)
+    curve[:, [voice for voice in TIMEKEEPERS if anew[:, voice].any()][:1]] = EIGHTHS
+    return curve
 
 
 # ---- what stays and what is played anew
@@ -114,16 +155,19 @@ class Layout:
     latent: torch.Tensor | None = None
 
 
-def _tap(drums, model, dials, steps):
+# each of a job: of drums, three rolls (T, 9) or None, whose bars are those of the BarLines
+
+
+def _tap(drums, lines, dials, steps):
     return Layout(steps)
 
 
-def _humanise(drums, model, dials):
+def _humanise(drums, lines, dials):
     return Layout(len(drums[0]), torch.ones_like(drums[0], dtype=torch.bool), new_feeling=True)
 
 
-def _infill(drums, model, dials, bars=None, steps=None, voices=None):
-    grid = model.grid(len(drums[0]))
+def _infill(drums, lines, dials, bars=None, steps=None, voices=None):
+    grid = lines.of_steps(len(drums[0]))
     if bars is None and steps is None and voices is None:
         raise ArgumentError("bars, steps, voices", None, "at least one of them must say what is played anew")
     anew = torch.ones(grid.n_steps, N_VOICES, dtype=torch.bool)
@@ -140,32 +184,34 @@ def _infill(drums, model, dials, bars=None, steps=None, voices=None):
     return Layout(grid.n_steps, ~anew)
 
 
-def _continue(drums, model, dials, bars=None):
-    grid = model.grid(len(drums[0]))
+def _continue(drums, lines, dials, bars=None):
+    grid = lines.of_steps(len(drums[0]))
     if grid.missing:
-        rule = f"to go on from them they must be whole bars of {model.steps_per_bar}"
+        rule = f"to go on from them they must be whole bars, the last one of {grid.lengths[-1]}"
         raise ArgumentError("drums", None, rule, f"{grid.n_steps} steps")
     bars = whole(grid.n_bars if bars is None else bars, "bars", most=MAX_BARS - grid.n_bars)
-    steps = grid.n_steps + bars * model.steps_per_bar
+    steps = lines.of_bars(grid.n_bars + bars).n_steps
     return Layout(steps, (torch.arange(steps) < grid.n_steps)[:, None].expand(steps, N_VOICES))
 
 
-def _vary(drums, model, dials, strength=0.5):
+def _vary(drums, lines, dials, strength=0.5):
     strength = number(strength, "strength", "a number from 0, the same drums, to 1, another groove", most=1)
     random = {"generator": torch.Generator().manual_seed(dials.seed), "dtype": torch.float32}
-    mine, steps = gist(drums, model), len(drums[0])
+    grid = lines.of_steps(len(drums[0]))
+    mine, beat = _gist(drums, lines.model, grid), (grid.index.place_in_beat == 0).cumsum() - 1
     other = torch.randn(mine.shape, **random)
-    stays = torch.rand(-(-steps // BEAT), N_VOICES, **random) >= strength
-    stays = stays.repeat_interleave(BEAT, dim=0)[:steps]
-    return Layout(steps, stays, latent=between(mine, other, strength))
+    stays = torch.rand(beat[-1] + 1, N_VOICES, **random) >= strength
+    return Layout(grid.n_steps, stays[beat], latent=between(mine, other, strength))
 
 
-def _interpolate(drums, model, dials, second, bars):
+def _interpolate(drums, lines, dials, second, bars, second_lines=None):
+    """second_lines: the BarLines of the second drums, where they have others."""
     bars = whole(bars, "bars", most=MAX_BARS)
-    ends = gist(drums, model), gist(second, model, "second")
+    both = (drums, lines), (drum_rolls(second, "second", beat=1), second_lines or lines)
+    ends = [_gist(rolls, lines.model, own.of_steps(len(rolls[0]))) for rolls, own in both]
     ends = [latent[:, torch.arange(bars) % latent.shape[1]] for latent in ends]
     share = torch.linspace(0, 1, bars)[:, None] if bars > 1 else torch.tensor([[0.5]])
-    return Layout(bars * model.steps_per_bar, latent=between(*ends, share))
+    return Layout(lines.of_bars(bars).n_steps, latent=between(*ends, share))
 
 
 LAYOUTS = {
@@ -181,10 +227,14 @@ assert LAYOUTS.keys() == JOBS.keys()
 
 
 @on_cpu
-def gist(drums, model=None, name="drums"):
+def gist(drums, model=None, meter=None):
     """The gist of the rhythm of drums, bar by bar: the latents (1, bars, Z) that the model makes of it."""
-    rolls, model = drum_rolls(drums, name), given_model(model)
-    grid = model.grid(len(rolls[0]))
+    rolls, model = drum_rolls(drums, beat=beat_of(meter)), given_model(model)
+    return _gist(rolls, model, BarLines.in_meter(model, meter).of_steps(len(rolls[0])))
+
+
+def _gist(rolls, model, grid):
+    """That of three rolls (T, 9) in these bars."""
     rhythm = rhythm_roll(*(grid.fill(roll, dim=0).numpy() for roll in rolls))
     rhythm = batch_of([torch.from_numpy(roll) for roll in rhythm], 1, next(model.parameters()).device)
     everywhere = torch.ones_like(rhythm[0][..., 0], dtype=torch.bool)

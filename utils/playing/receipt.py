@@ -11,6 +11,7 @@ from utils.files import json_text, write_text
 from utils.get_model import checkpoint_of
 from utils.midi.drums import VOICES
 from utils.playing.controls import NO_STYLE, NUMBERS, Bars, heading, measure, style_name
+from utils.playing.groove import advice, groove_missing, groove_of
 from utils.playing.swing import swing_of
 from utils.warn import warn
 
@@ -23,17 +24,19 @@ class Receipt:
     """What was asked of drums and what they are.
 
     asked, got: Bars; grid: their BarGrid; swing: as swing_rows gives it; tap: as tap_of gives it, None: no
-    rhythm was heard; seed: what they were drawn by, None: not known; checkpoint: {"file", "sha256"}, see
-    checkpoint_of; dials: name -> value: temperature, guidance, follow and what else was turned.
+    rhythm was heard; groove: as groove_of gives it; seed: what they were drawn by, None: not known;
+    checkpoint: {"file", "sha256"}, see checkpoint_of; dials: name -> value: temperature, guidance, follow and
+    what else was turned.
     """
 
-    def __init__(self, drums, asked, model, rhythm=None, seed=None, dials=None):
+    def __init__(self, drums, asked, model, rhythm=None, seed=None, dials=None, grid=None):
         """drums: onset, vel, timeoffset (T, 9). asked: Bars, or None: nothing. rhythm: the same of the
-        rhythm, of any length, or None."""
-        self.grid = model.grid(len(drums[0]))
+        rhythm, of any length, or None. grid: the BarGrid of T; None: 4/4."""
+        self.grid = grid or model.grid(len(drums[0]))
         self.asked = Bars.unset(self.grid.n_bars) if asked is None else asked
         self.got = measure(*drums[:2], self.grid)
         self.swing = swing_rows(drums, self.asked.get("swing"), self.grid)
+        self.groove = groove_of(drums[0], self.grid, self.asked["style"])
         self.tap = None if rhythm is None else tap_of(drums[0], rhythm[0])
         self.seed, self.checkpoint, self.dials = seed, checkpoint_of(model), dict(dials or {})
 
@@ -79,18 +82,26 @@ class Receipt:
         for bar in range(self.got.n_bars):
             cells = [f"{_cell(asked[bar]):>5} {_cell(got[bar]):>3}".rjust(width) for _, asked, got in columns]
             lines.append(f"{bar + 1:>3}" + "".join(cells) + f"   {styles[bar]}" * styled)
+        hits, *shares = self.groove.values()
+        backbeat, keeps, likeness = ("-" if np.isnan(share) else f"{100 * share:.0f} %" for share in shares)
+        lines += [
+            f"hits a bar: {hits:.1f}; backbeat: {backbeat}; bars with a timekeeper: {keeps}; "
+            f"a bar like the one before: {likeness}"
+        ]
+        if "job" not in self.dials and (thin := advice(self.groove, self.asked)):
+            lines.append(thin)
         return "\n".join([*lines, *self.figures(), ", ".join(self.origin())])
 
     def data(self):
         """The receipt for JSON; None where nothing was asked or nothing is hit.
 
-        seed, checkpoint, dials; tap: see tap_of; swing: see swing_rows; miss: see misses; bars: for each,
-        asked and got, with hits, velocity, voices (hits of each of the nine), and asked also forbidden
-        (names) and style.
+        seed, checkpoint, dials; tap: see tap_of; groove: see groove_of; swing: see swing_rows; miss: see
+        misses; bars: for each, asked and got, with hits, velocity, voices (hits of each of the nine), and
+        asked also forbidden (names) and style.
         """
         data = {"seed": self.seed, "checkpoint": self.checkpoint, "dials": self.dials}
-        data |= {"tap": self.tap and _plain(self.tap), "miss": _plain(misses(self.asked, self.got))}
-        data |= {"swing": [*map(_plain, self.swing)]}
+        data |= {"tap": self.tap and _plain(self.tap), "groove": _plain(self.groove)}
+        data |= {"swing": [*map(_plain, self.swing)], "miss": _plain(misses(self.asked, self.got))}
         bars = range(self.got.n_bars)
         pairs = [{"asked": _asked_of_bar(self.asked, bar), "got": _bar(self.got, bar)} for bar in bars]
         return data | {"bars": pairs}
@@ -177,13 +188,15 @@ def distance_from_request(take, asked, rhythm_onset, grid):
     takes are equal in that, the share of the taps without a hit and that of the hits off the taps.
 
     The rhythm comes second because nearly every take answers nearly every tap, whereas numbers that a person
-    gave are a wish. The model's likelihood has no say: nobody asked for the likeliest.
+    gave are a wish. How much of a groove is missing comes last; where no numbers are given, it counts as the
+    taps without a hit do, and hits off the taps come last.
     """
     onset, vel = (roll.cpu().numpy() for roll in take[:2])
     miss = [*misses(asked, measure(onset, vel, grid)).values()]
-    tap = tap_of(onset, rhythm_onset)
-    unanswered = np.nansum([1 - tap["share answered"], tap["share off"]])
-    return round(float(np.mean(miss)) if miss else 0.0, 9), round(float(unanswered), 9)
+    tap, missing = tap_of(onset, rhythm_onset), groove_missing(groove_of(onset, grid, asked["style"]), asked)
+    unanswered, off = np.nan_to_num([1 - tap["share answered"], tap["share off"]])
+    rest = (unanswered + off, missing) if miss else (unanswered + missing, off)
+    return round(float(np.mean(miss)) if miss else 0.0, 9), tuple(round(float(part), 9) for part in rest)
 
 
 def _content(take, onsets_known):

@@ -14,18 +14,21 @@ from functools import cached_property
 
 import torch
 
+from model.bars import LONGEST_BAR
 from model.controls import CONTROLS, RHYTHM_KINDS
 from utils.checks import ArgumentError, check_keys, check_switch, number, whole
-from utils.midi.read import MAX_BARS
+from utils.midi.timeline import MAX_BARS, read_meters
 from utils.playing.arguments import JOBS
+from utils.playing.beats import PLAYED, WISHED, mixed, read_beat
 from utils.playing.feel import FEEL
 from utils.playing.rolls import limits, three, voice_mask
-from utils.playing.song import read_song
-from utils.playing.wishes import WISHES, Wish, lay_out, read_swing, read_wishes
+from utils.playing.song import lay_out_song
+from utils.playing.wishes import FOUR_FOUR, UNKNOWN, WISHES, Room, Wish, lay_out, read_swing, read_wishes
 
 GUIDANCE = 1.5  # where controls are set; chosen on the validation split, see docs/experiments.md
 FOLLOW = {"literal": 1.0, "loose": 0.0, "free": None}
 MOST_FOLLOW = 2
+MOST_SHIFT = 64
 KINDS = *RHYTHM_KINDS, "unset"  # by their numbers
 MOST_SEED = 2**63 - 1
 MOST_TAKES = 1000  # that are played and kept, a megabyte each
@@ -151,6 +154,7 @@ class Request(Dials):
 
     rhythm: object = None
     track: int | str | None = None
+    shift: float | None = None
     kit_in: str | None = None
     job: str = "tap"
     drums: object = None
@@ -164,19 +168,29 @@ class Request(Dials):
     style: object = None
     steady: object = None
     forbid: object = ()
+    beat: str | None = None
     song: object = None
     bars: int | None = None
+    meter: object = None
+    pickup: int | None = None
     known: dict | None = None
     latent: object = None
     kit_out: str | None = None
     tempo: float | None = None
     keep_tracks: bool = False
+    replace_drums: bool = False
     lead_in: bool = False
     count_in: bool = False
     soundfont: str | None = None
     best_of: int | None = 1
+    temperature: float | None = None  # None of these three: as the beat says, or as in Dials
+    guidance: float | dict | None = None
+    follow: float | str | None = None
 
     def __post_init__(self):
+        if self.job == "humanize":
+            object.__setattr__(self, "job", "humanise")
+        self._take_beat()
         super().__post_init__()
         takes = {name: row.takes.values() for name, row in JOBS.items()}
         if self.job not in tuple(JOBS):
@@ -188,20 +202,37 @@ class Request(Dials):
         for names, what in JOBS[self.job].needs.items():
             if not any(map(self.is_given, names)):
                 raise ArgumentError(names[0], None, f"job {self.job} needs {what}", "")
-        for name in ("keep_tracks", "lead_in", "count_in"):
+        for name in ("keep_tracks", "replace_drums", "lead_in", "count_in"):
             check_switch(getattr(self, name), name)
+        if self.shift is not None:
+            rule = f"a number of sixteenths, -{MOST_SHIFT} to {MOST_SHIFT}"
+            number(self.shift, "shift", rule, -MOST_SHIFT, MOST_SHIFT)
         if self.bars is not None:
             whole(self.bars, "bars", most=MAX_BARS)
+        if self.meter is not None:
+            read_meters(self.meter)
+        if self.pickup is not None:
+            whole(self.pickup, "pickup", most=LONGEST_BAR - 1)
         if self.song is not None:
-            for name in filter(self.is_given, ("bars", *WISHES, "job")):
+            for name in filter(self.is_given, ("bars", "beat", *WISHES, "job")):
                 rule = "it does not go with song, which says how long it is and what is asked"
                 raise ArgumentError(name, getattr(self, name), rule)
         if self.file is None:
-            for name in filter(self.is_given, ("track", "kit_in")):
+            for name in filter(self.is_given, ("track", "shift", "kit_in", "replace_drums")):
                 raise ArgumentError(name, getattr(self, name), "it goes with a MIDI file, and rhythm is none")
             if self.rhythm is not None:
                 three(self.rhythm, "rhythm")
-        _ = self.wishes, self.laid_song, self.bars_from_0  # they are read once, and kept
+        _ = self.bars_from_0, self.laid_song, self._wishes(self._room)  # they are checked here
+
+    def _take_beat(self):
+        """Fill what is left out: with the mix of the beat or of the song's beats, then with the defaults."""
+        mix = dict(read_beat(self.beat) if self.song is None else self.laid_song.dials)
+        if self.job != "tap" or self.known is not None or not (self.lock is None or self.lock == ()):
+            mix.pop("follow", None)  # beside known drums it is literally, or not at all
+        own = {name: getattr(self, name) for name in (*WISHED, *PLAYED)}
+        defaults = {field.name: field.default for field in fields(Dials) if field.name in PLAYED}
+        for name, value in mixed(mixed(own, mix), defaults).items():
+            object.__setattr__(self, name, value)
 
     def is_given(self, name):
         """Whether a field says something: it is neither empty nor its default."""
@@ -215,12 +246,24 @@ class Request(Dials):
         return self.rhythm if isinstance(self.rhythm, (str, os.PathLike)) else None
 
     @cached_property
-    def wishes(self):
-        return read_wishes(**{name: getattr(self, name) for name in WISHES})
-
-    @cached_property
     def laid_song(self):
-        return None if self.song is None else read_song(self.song)
+        """The Song; None without one."""
+        return None if self.song is None else lay_out_song(self.song, self._room)
+
+    @property
+    def _room(self):
+        return FOUR_FOUR if self.file is None and self.meter is None else UNKNOWN
+
+    def _wishes(self, room):
+        return read_wishes(room=room, **{name: getattr(self, name) for name in WISHES})
+
+    def asked(self, grid):
+        """What is asked of the bars of a BarGrid: the Bars, and the Song that asks for them, or None."""
+        if self.song is None:
+            room = Room.of(grid)
+            return lay_out(self._wishes(room), grid.n_bars, room), None
+        song = self.laid_song.for_bars(grid)
+        return song.asked, song
 
     @cached_property
     def bars_from_0(self):
@@ -236,7 +279,3 @@ class Request(Dials):
                 raise ArgumentError("bars_anew", self.bars_anew, "it must name bars from 1 on, as 2,5-7")
             bars += range(int(first) - 1, int(last))
         return bars
-
-    def asked(self, n_bars):
-        """The Bars that the request asks for."""
-        return lay_out(self.wishes, n_bars) if self.laid_song is None else self.laid_song.asked

@@ -1,11 +1,13 @@
 """Rhythms and drums as users give them, checked: three rolls, onset, vel and timeoffset, (1, T, 9) each, as
 float32 tensors (T, 9) on the CPU; voices by name; and the rules that limit a step."""
 
+import itertools
+
 import numpy as np
 import torch
 
 from utils.checks import ArgumentError, check_switch, whole, within
-from utils.midi.drums import HAND_VOICES, HANDS, HATS, N_VOICES, VOICES, voice_index
+from utils.midi.drums import HAND_VOICES, HANDS, HATS, N_VOICES, VOICES, voices_meant
 from utils.midi.read import MAX_BARS, rhythm_roll
 
 MAX_RHYTHM_STEPS = 16 * MAX_BARS
@@ -80,17 +82,28 @@ def read_rhythm(rhythm, seq_len):
     return [torch.nn.functional.pad(torch.as_tensor(part), padding) for part in loudest], reach
 
 
-def drum_rolls(drums, name="drums", any_length=False):
-    """Check drums, T a multiple of 4 unless it may be any_length. Returns three tensors (T, 9)."""
+def drum_rolls(drums, name="drums", any_length=False, beat=4):
+    """Check drums, T whole beats of so many steps, one at least, unless it may be any_length. Returns three
+    tensors (T, 9)."""
     parts = zip(ROLLS.items(), three(drums, name))
     rolls = [read_roll(value, (name, part), low, high) for (part, (low, high)), value in parts]
     if len({len(part) for part in rolls}) > 1:
         found = f"{', '.join(str(len(part)) for part in rolls)} steps"
         raise ArgumentError(name, drums, "the three rolls must be equally long", found)
     steps = len(rolls[0])
-    if not any_length and (not steps or steps % 4):
-        raise ArgumentError(name, drums, "they must be a multiple of 4, and 4 at least", f"{steps} steps")
+    if not any_length and (not steps or steps % beat):
+        rule = (
+            "they must be one at least"
+            if beat == 1
+            else f"they must be a multiple of {beat}, and {beat} at least"
+        )
+        raise ArgumentError(name, drums, rule, f"{steps} steps")
     return rolls
+
+
+def beat_of(bars):
+    """Of so many steps drums have a whole number: of 4/4, where nothing is said of the bars, whole beats."""
+    return 4 if bars is None else 1
 
 
 def looped(rolls, steps):
@@ -104,7 +117,7 @@ def known_cells(known, seq_len):
     if not isinstance(known, dict) or set(known) != {*names}:
         there = ", ".join(map(str, known)) or "empty" if isinstance(known, dict) else type(known).__name__
         raise ArgumentError("known", known, f"it must be a dict of {', '.join(names)}", there)
-    rolls = drum_rolls([known[name] for name in ROLLS], "known")
+    rolls = drum_rolls([known[name] for name in ROLLS], "known", any_length=True)
     masks = [read_roll(known[name], ("known", name), 0, 1) > 0 for name in KNOWN]
     cells = dict(zip(names, (*rolls, *masks)))
     for name, part in cells.items():
@@ -126,10 +139,10 @@ def known_cells(known, seq_len):
     return cells
 
 
-def lock_voices(known, drums, locked, steps):
+def lock_voices(known, drums, locked, steps, beat=4):
     """The known cells, a dict or None, with the voices `locked` (9,) as in drums, over and over."""
-    cells = locked.expand(steps, len(locked))
-    mine = dict(zip((*ROLLS, *KNOWN), (*looped(drum_rolls(drums), steps), cells, cells)))
+    cells, drums = locked.expand(steps, len(locked)), drum_rolls(drums, beat=beat)
+    mine = dict(zip((*ROLLS, *KNOWN), (*looped(drums, steps), cells, cells)))
     mine = known_cells(mine, steps)
     return {name: torch.where(cells, mine[name], known[name]) for name in mine} if known else mine
 
@@ -154,10 +167,10 @@ def voice_mask(voices, name):
     if isinstance(voices, str) or not hasattr(voices, "__iter__"):
         voices = [voices]
     with within(name):
-        found = [voice_index(voice) if isinstance(voice, str) else voice for voice in voices]
+        found = [voices_meant(voice) if isinstance(voice, str) else [voice] for voice in voices]
     if not found:
         raise ArgumentError(name, voices, f"it must name a voice or several: {', '.join(VOICES)}")
-    return one_of(found, name, N_VOICES)
+    return one_of([*itertools.chain(*found)], name, N_VOICES)
 
 
 def one_of(value, name, n):

@@ -17,6 +17,7 @@ from utils.midi.read import read_midi
 from utils.midi.sound import check_soundfont, render
 from utils.midi.timeline import Timeline
 from utils.midi.write import early_hits, roll_to_midi
+from utils.playing.bar_lines import BarLines
 from utils.playing.controls import Bars, read_curves
 from utils.playing.receipt import Receipt
 from utils.playing.rolls import drum_rolls, read_steps
@@ -44,9 +45,11 @@ class Take:
         tempo=None,
         source=None,
         keep_tracks=False,
+        replace_drums=False,
         lead_in=False,
         count_in=False,
         kit=None,
+        meter=None,
         soundfont=None,
         sections=None,
         anew=None,
@@ -56,20 +59,26 @@ class Take:
         intensity, instrument, style and masks as generate takes them; None: nothing. rhythm: the three rolls
         that were heard.
         model, seed: with which they were drawn; model: default: the one built last. dials: what else is to be
-        on the receipt, name -> value. name: the title. tempo, source, keep_tracks, lead_in, count_in: as for
-        convert_to_midi; kit: a name or a YAML file, see utils/midi/kits.py; soundfont: a .sf2 file for
-        wav and the player, None: a General MIDI one. sections: of a song, [(name, bars)]; anew: the cells
-        that a job played anew, (T, 9) bool; the picture shows both. Raises ValueError.
+        on the receipt, name -> value. name: the title. tempo, source, keep_tracks, replace_drums, lead_in,
+        count_in: as for convert_to_midi; kit: a name or a YAML file, see utils/midi/kits.py; soundfont: a
+        .sf2 file for wav and the player, None: a General MIDI one. sections: of a song, [(name, bars)]; anew:
+        the cells that a job played anew, (T, 9) bool; the picture shows both. meter: as for generate, or a
+        Timeline, whose bars they are; None: those of the source, or 4/4. Raises ValueError.
         """
         model, rolls = given_model(model), drum_rolls(drums, any_length=True)
         heard = None if rhythm is None else drum_rolls(rhythm, "rhythm", any_length=True)
         self.onset, self.vel, self.time = (roll[None] for roll in rolls)
         self.rhythm, self.name = heard and [roll[None] for roll in heard], name
         self._midi = {"tempo": tempo, "source": source, "keep_tracks": keep_tracks}
-        self._midi |= {"lead_in": lead_in, "count_in": count_in}
+        self._midi |= {"lead_in": lead_in, "count_in": count_in, "replace_drums": replace_drums}
         self._shown = {"sections": sections, "anew": anew}
         self._pitches, self._soundfont = pitches_of(kit), soundfont
+        if meter is None and source is not None:
+            meter = Timeline.of(read_midi(source))
+        lines = BarLines.in_meter(model, meter)
+        self._midi["meters"] = lines.timeline
         check_written(kit, soundfont, **self._midi)
+        grid = lines.of_steps(len(rolls[0]))
         for argument, value in (("asked", asked), ("dials", dials)):
             if not isinstance(value, (dict, type(None))):
                 found = f"of type {type(value).__name__}"
@@ -77,17 +86,15 @@ class Take:
         if asked is not None and not isinstance(asked, Bars):
             with within("asked"):
                 check_keys(asked, [*CONTROLS, "masks"], "control")
-            grid = model.grid(len(rolls[0]))
             *_, asked = read_curves(asked, asked.get("masks"), grid, model.normalize_factor)
-        self.receipt = Receipt(rolls, asked, model, heard, seed, dials)
+        self.receipt = Receipt(rolls, asked, model, heard, seed, dials, grid)
 
     def __iter__(self):
         return iter((self.onset, self.vel, self.time))
 
     def __repr__(self):
-        grid, hits = self.receipt.grid, int(self.onset.sum())
-        bars = grid.n_bars - grid.missing / max(grid.longest, 1)
-        return f"<{self.name}: {bars:g} bars, {hits} hits, {', '.join(self.receipt.origin())}>"
+        hits, origin = int(self.onset.sum()), ", ".join(self.receipt.origin())
+        return f"<{self.name}: {self.receipt.grid} bars, {hits} hits, {origin}>"
 
     def bpm(self):
         """The tempo, as text: "96", or "90 to 120" where it changes."""
@@ -163,17 +170,21 @@ def convert_to_midi(
     tempo=None,
     source=None,
     keep_tracks=False,
+    replace_drums=False,
     lead_in=False,
     count_in=False,
+    meter=None,
 ):
-    """Write one version of the drums to a MIDI file: channel 10, tempo, meter 4/4, 480 ticks per quarter.
+    """Write one version of the drums to a MIDI file: channel 10, tempo, meter, 480 ticks per quarter.
 
     onset, vel, time: (1, T, 9) or (T, 9). inverse_mapping: voice index -> MIDI pitch; utils.midi.kits.kit_out
     gives those of other kits. tempo: beats per minute, 120 if None. source: the MIDI file of the rhythm;
     tempo map and meter are then its own (and no tempo may be given), and keep_tracks writes its tracks beside
-    the drums. lead_in: all begins a bar later, so that an early first hit can be early; otherwise it is put
-    on the beat. count_in: the closed hat counts the beats of the bar before that in which the drums begin;
-    where they begin in the first one, all begins a bar later. The file appears whole or not at all.
+    the drums. replace_drums: so it does, but without its own drums, or without the track of it that is named.
+    meter: another one, or one for each bar, as for generate; without a source None is 4/4. lead_in: all
+    begins a bar later, so that an early first hit can be early; otherwise it is put on the beat. count_in:
+    the closed hat counts the beats of the bar before that in which the drums begin; where they begin in the
+    first one, all begins a bar later. The file appears whole or not at all.
 
     Returns a structured array of the hits in the order of time: `time` and `duration` in seconds, `pitch`,
     `velocity` (1 to 127). Raises ValueError naming the argument or the file.
@@ -181,6 +192,9 @@ def convert_to_midi(
     path, named = file_name(path, "path"), {"onset": onset, "vel": vel, "time": time}
     rolls = [read_steps(roll, name, N_VOICES).numpy() for name, roll in named.items()]
     written = {"source": source, "keep_tracks": keep_tracks, "lead_in": lead_in, "count_in": count_in}
+    written["replace_drums"] = replace_drums
+    if meter is not None:
+        written["meters"] = Timeline().in_meter(meter)
     return roll_to_midi(*rolls, inverse_mapping, path, tempo, **written)
 
 

@@ -1,20 +1,42 @@
 """A musician's wishes: one value for all bars or several, checked as they enter, then laid out over bars."""
 
+import itertools
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
-from model.bars import BarGrid
 from model.controls import CONTROLS
 from utils.checks import ArgumentError, check_keys, within
 from utils.config.yaml_file import read_file
-from utils.midi.drums import voice_index
+from utils.midi.drums import voice_index, voices_meant
 from utils.playing.controls import FORBIDDEN, Bars, as_ids, style_weights
 from utils.playing.swing import AS_THE_RHYTHM, MOST_SWING, STRAIGHT
 
 WISHES = (*(control.wish for control in CONTROLS.values()), "swing", "forbid")
-BAR = BarGrid.four_four(16, 4)  # a voice can't have more hits than it has steps
 UNSET_WORDS = ("", "-", "none")
+
+
+class Room(NamedTuple):
+    """How many hits bars have room for. longest: the steps of the longest bar, which no voice can hit more
+    often. shares: of each bar its length by that of a usual one, the commonest, of equally common ones the
+    longest; None: all are alike."""
+
+    longest: float = 16
+    shares: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, grid):
+        """That of the bars of a BarGrid."""
+        usual = max(grid.lengths, key=lambda length: (grid.lengths.count(length), length))
+        return cls(grid.longest, None if grid.even else np.array(grid.lengths) / usual)
+
+    def part(self, bars):
+        """That of the bars in a slice."""
+        return self if self.shares is None else Room(self.longest, self.shares[bars])
+
+
+FOUR_FOUR, UNKNOWN = Room(), Room(np.inf)
 
 
 class Wish:
@@ -27,8 +49,14 @@ class Wish:
         with within(name):
             self.items = [read_item(item) for item in items]
 
-    def over(self, n_bars):
-        """A value for each bar, evenly stretched, as an array. ArgumentError for more values than bars."""
+    def over(self, n_bars, shares=None):
+        """A value for each bar, evenly stretched, as an array; of values that stand for several bars each bar
+        has its share. ArgumentError for more values than bars."""
+        values = self._stretched(n_bars)
+        own = shares is None or (len(self.items) == n_bars and not self.ramp)
+        return values if own else values * shares
+
+    def _stretched(self, n_bars):
         if self.ramp:
             return np.linspace(*self.items, n_bars)
         if len(self.items) > n_bars:
@@ -37,8 +65,9 @@ class Wish:
         return np.array([self.items[bar * len(self.items) // n_bars] for bar in range(n_bars)])
 
 
-def read_wishes(forbid=(), swing=None, **wishes):
-    """Check wishes, by the `wish` of their controls: [(control name, voice or None, Wish)].
+def read_wishes(forbid=(), room=FOUR_FOUR, swing=None, **wishes):
+    """Check wishes, by the `wish` of their controls: [(control name, voice or None, Wish)]. room: the Room of
+    their bars.
 
     hits_per_bar, velocity, style and each value of the dict voices (name -> hits per bar): one value for all
     bars or several, a list or text with commas. A list shorter than the bars is stretched evenly, each value
@@ -51,7 +80,7 @@ def read_wishes(forbid=(), swing=None, **wishes):
         value = wishes.get(control.wish)
         if value is None:
             continue
-        most = control.units and control.units(BAR.longest) * control.highest
+        most = control.units and control.units(room.longest) * control.highest
         read_item = style_weights if control.n_ids else partial(read_number, least=control.fewest, most=most)
         if control.width is None:
             read.append((name, None, Wish(control.wish, value, read_item)))
@@ -63,25 +92,33 @@ def read_wishes(forbid=(), swing=None, **wishes):
             ]
     never = Wish("forbid", FORBIDDEN, float)
     with within("forbid"):
-        return read + [("instrument", voice_index(voice), never) for voice in filter(None, items_of(forbid))]
+        never_heard = itertools.chain.from_iterable(map(voices_meant, filter(None, items_of(forbid))))
+        return read + [("instrument", voice, never) for voice in never_heard]
 
 
-def lay_out(wishes, n_bars):
+def lay_out(wishes, n_bars, room=FOUR_FOUR):
     """Bars that ask for these wishes, as read_wishes gives them."""
     asked = Bars.unset(n_bars)
     for name, voice, wish in wishes:
+        counted = name in CONTROLS and counts_hits(CONTROLS[name]) and wish.name != "forbid"
+        shares = room.shares if counted else None
         if voice is None:
-            values = wish.over(n_bars)
+            values = wish.over(n_bars, shares)
             asked[name] = as_ids(values) if name == "style" else values
         else:
             with within(CONTROLS[name].wish):
-                asked[name][:, voice] = wish.over(n_bars)
+                asked[name][:, voice] = wish.over(n_bars, shares)
     return asked
 
 
-def ask(n_bars, **wishes):
+def counts_hits(control):
+    """Whether a longer bar has more of it."""
+    return control.units is not None and control.units(2) > control.units(1)
+
+
+def ask(n_bars, room=FOUR_FOUR, **wishes):
     """Bars that ask for wishes as read_wishes takes them."""
-    return lay_out(read_wishes(**wishes), n_bars)
+    return lay_out(read_wishes(room=room, **wishes), n_bars, room)
 
 
 def read_number(item, least, most=np.inf):

@@ -1,0 +1,69 @@
+"""The page of the drummer, on this machine alone.
+
+Tap a rhythm, hear drums to it, work on them, play on without end. Serves on 127.0.0.1; nothing comes from the
+internet and nothing goes there. utils/studio/ has the server, studio/ the page.
+"""
+
+import argparse
+import socket
+import sys
+import webbrowser
+
+from utils.playing.arguments import OneLineParser
+
+EXAMPLES = """examples:
+  python studio.py
+  python studio.py --port 9000 --no-browser
+  python studio.py --checkpoint runs/default/drummer.pt --soundfont my_kit.sf2
+"""
+
+
+def parse_arguments(words=None):
+    parser = OneLineParser(
+        prog="studio.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--port", type=int, default=8765, help="0: any that is free (default: 8765)")
+    parser.add_argument("--checkpoint", help="the model (default: checkpoints/drummer.pt)")
+    parser.add_argument("--soundfont", help="a .sf2 file, in place of a General MIDI soundfont")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto (default)")
+    parser.add_argument("--no-browser", action="store_true", help="don't open the browser")
+    return parser.parse_args(words)
+
+
+def main(arguments):
+    """Serve until Ctrl+C. Returns the exit status: 0, or 2 after one line on stderr."""
+    import uvicorn
+
+    from inference_bar_control import play
+    from utils.device import pick_device
+    from utils.get_model import SHIPPED, load_model
+    from utils.midi.sound import check_soundfont
+    from utils.studio.app import MOST_MESSAGE, make_app
+
+    try:
+        listening = socket.create_server(("127.0.0.1", arguments.port))
+        check_soundfont(arguments.soundfont)
+        model = load_model(arguments.checkpoint or SHIPPED, pick_device(arguments.device))
+        play(bars=1, model=model)  # what is compiled or derived once is there for the first click
+        app = make_app(model, arguments.checkpoint, arguments.soundfont)
+    except (OSError, OverflowError, ValueError) as error:
+        said = f"port {arguments.port}: {error}" if isinstance(error, (OSError, OverflowError)) else error
+        print(f"studio.py: {said}", file=sys.stderr)
+        return 2
+    address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    print(f"The drummer's page is at {address} (Ctrl+C ends it)", flush=True)
+    if not arguments.no_browser:
+        webbrowser.open(address)
+    config = uvicorn.Config(app, log_level="warning", ws_max_size=MOST_MESSAGE, timeout_graceful_shutdown=1)
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(parse_arguments()))

@@ -12,7 +12,7 @@ from evaluate import main
 from preprocessing import preprocess
 from tests.helpers.evaluation_windows import CLOSED, values
 from tests.helpers.inference_helpers import FACTOR, build_tiny_model
-from tests.helpers.midi_files import beat, midi_bytes, note, write
+from tests.helpers.midi_files import beat, meter, midi_bytes, note, write
 from utils.checkpoints import save_checkpoint
 from utils.evaluation import pictures as evaluation_pictures
 from utils.evaluation import style_classifier
@@ -40,15 +40,18 @@ def test_rhythms_are_swapped_between_performances_only():
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder with a corpus in corpus/: in test two performances of a beat (3 windows) and a fill."""
+    """A folder with a corpus in corpus/: in test two performances of a beat (3 windows), one of which swings,
+    and a fill; in train a waltz."""
     home = tmp_path_factory.mktemp("evaluate")
-    rides = [event for quarter in range(48) for event in note(quarter * 480 + 240, 51, 40 + quarter)]
+    rides = [event for quarter in range(48) for event in note(quarter * 480 + 320, 51, 40 + quarter)]
+    waltz = [event for quarter in range(24) for event in note(quarter * 480, 49 if quarter % 3 else 36)]
     files = {
         "a.mid": (beat(bars=9), "funk", "train", "beat"),
         "b.mid": (beat(bars=4, velocity=60) + note(120, 46, 30), "rock", "validation", "beat"),
         "c.mid": (beat(bars=9), "funk/groove1", "test", "beat"),
         "d.mid": (rides[: 2 * 16], "jazz", "test", "beat"),
         "e.mid": (beat(bars=4), "rock", "test", "fill"),
+        "f.mid": (meter(0, 3, 4) + waltz, "pop", "train", "beat"),
     }
     rows = [f"{name},{style},{split},{kind}" for name, (_, style, split, kind) in files.items()]
     table = "\n".join(["midi_filename,style,split,beat_type", *rows, ""])

@@ -90,10 +90,10 @@ def change_meter(vel, n_steps, rng, longest_bar=LONGEST_BAR):
     only = None
     if rng.random() < ONE_BAR_ALONE:
         only = int(rng.integers(max(1, min(n_bars, n_steps // BAR) - change.joined + 1)))
-    return _changed(vel, n_steps, change, number, only)
+    return changed(vel, n_steps, change, number, only)
 
 
-def _changed(vel, n_steps, change, number, only):
+def changed(vel, n_steps, change, number, only):
     """change_meter by that change and choice, of the bar `only`, or of all for None."""
     steps, beats, bar = [], [], 0
     while bar < len(vel) // BAR:

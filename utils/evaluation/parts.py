@@ -7,7 +7,7 @@ define the figures. Text, Markdown, JSON and the judgement of the goals are all 
 
 from math import nan
 
-from utils.evaluation import brought, controls, copies, groove, jobs, likelihood, realism, tap
+from utils.evaluation import brought, controls, copies, groove, jobs, likelihood, meters, realism, tap
 from utils.evaluation.bootstrap import mean
 from utils.evaluation.controls import cross, mean_error, rho
 from utils.evaluation.likelihood import nats_per
@@ -69,6 +69,7 @@ NO_FALL = [
     for goal in held_and_unset("96 bars", control, most=0.01, known=".03")
 ]
 AS_WIDE = [Goal(", ".join(setting), None, 0.95, 1.05) for setting in PLAYED]
+AS_SPREAD = [Goal("T4", "files that swing", 0.9, 1.1)]
 TOLD_APART = [Goal("4 bars", "played", most=0.62), Goal("4 bars", groove.SHUFFLED, least=0.6)]
 CROWDED = in_each_setting(most=0.02, known=".118")
 AS_MANY = [Goal(group, OF_TAKE, 0.9, 1.2 if group == "songs" else 1.1) for group in brought.GROUPS]
@@ -215,6 +216,45 @@ HUMANISE = Table(
 CURVES = Table("curves", "What was got for what was asked", [Metric("curve", "curve")], drawn=True)
 BINS = Table("histograms", "", [Metric(head, f"{head} bins") for head in HEADS], drawn=True)
 VARIETY = Table("variety", "Variety, onsets, controls unset", [Metric("1 - F1", "hits", copies.difference)])
+NATS = [
+    Metric("onset, per step", "nats", nats_per("steps", "onset_nats")),
+    Metric("total, per step", "nats", nats_per("steps", "onset_nats", "velocity_nats", "offset_nats")),
+]
+METERS = Table(
+    "meters",
+    "Files that are not 4/4, by split, teacher-forced, in nats; cost: onset nats more than in their meter",
+    [*NATS, Metric("cost", "cost"), Metric("files", "files", digits=0)],
+)
+DOWNBEATS = Table(
+    "downbeats",
+    "Files that are not 4/4, controls unset: what is on the downbeat of their bars",
+    [
+        Metric("bars with a kick on it", "kick"),
+        Metric("share of the crashes", "crash"),
+        Metric("crashes a bar", "crashes"),
+    ],
+)
+CUT = Table("cut", "Windows of 4/4, and what is left of them in 3/4, teacher-forced, in nats", NATS)
+SWING = Table(
+    "swing",
+    "Swing: the ratio asked of each window, drawn evenly, and what is got; controls unset",
+    [
+        Metric("rho", "rho", rho, goals=[Goal("T4", "asked and got", least=0.9)]),
+        Metric("mean error", "error", mean_error),
+    ],
+)
+OFF_BEATS = Table(
+    "off-beats",
+    "Where off-beats lie (.5: straight, .667: triplets), controls unset; untapped: no answers to a tap",
+    [
+        Metric("hits / real", "hits"),
+        Metric("ratio, real", "real", realism.level),
+        Metric("ratio", "played", realism.level),
+        Metric("spread / real", "both", over_real(deviation), goals=AS_SPREAD),
+        Metric("nearer to thirds, real", "real thirds"),
+        Metric("nearer to thirds", "played thirds"),
+    ],
+)
 ANEW = Table("anew", "Played anew, no rhythm given: these onsets", [Metric("F1", "cells", sampled_f1)])
 VOICE_F1, BAR_F1 = Table("by voice", "F1 by voice", BY_VOICE), Table("by bar", "F1 by bar", BY_BAR)
 
@@ -268,6 +308,7 @@ PARTS = {
     "controls": Part(controls.measure, [OBEDIENCE, CURVES, STYLE]),
     "realism": Part(realism.measure, [LIKENESS, SPREADS, BINS, TRUE_CONTROLS, VARIETY, COPIES]),
     "jobs": Part(jobs.measure, [HUMANISE, ANEW]),
+    "meters": Part(meters.measure, [METERS, DOWNBEATS, CUT, SWING, OFF_BEATS]),
     "groove": Part(groove.measure, [GROOVE, TWO_SAMPLES]),
     "brought": Part(brought.measure, [BROUGHT], brought.missing),
 }

@@ -56,6 +56,18 @@ def onsets_known(windows):
     return unset_controls(windows.batch) | {"known_onset": torch.ones_like(windows.batch["known_onset"])}
 
 
+def odd_beats(grid):
+    """The steps (T,) of every other beat, from the second on."""
+    return np.cumsum(grid.index.place_in_beat == 0) % 2 == 0
+
+
+def thinned(windows):
+    """The rhythm without its taps between every other beat and the next."""
+    stays = ~odd_beats(windows.grid) | (windows.grid.index.place_in_beat == 0)
+    batch, stays = unset_controls(windows.batch), torch.from_numpy(stays)[:, None]
+    return batch | {name: batch[name] * stays for name in RHYTHM_KEYS}
+
+
 def without_rhythm(batch):
     batch = batch | {name: torch.zeros_like(batch[name]) for name in RHYTHM_KEYS}
     return batch | {"rhythm_is": torch.full_like(batch["rhythm_is"], UNSET_KIND)}
@@ -73,6 +85,7 @@ SETTINGS = {
     "unset": lambda windows: unset_controls(windows.batch),
     "density": lambda windows: unset_controls(windows.batch) | {"density": windows.batch["density"]},
     "onsets": onsets_known,
+    "thinned": thinned,
     "swapped": lambda windows: swap_rhythm(
         unset_controls(windows.batch), torch.from_numpy(partners(windows.performance))
     ),
@@ -98,8 +111,9 @@ class Player:
             self._played[title] = self.play(SETTINGS[setting](windows), samples, title, temperature)
         return self._played[title]
 
-    def play(self, batch, samples, title, temperature=1.0):
-        """Drums drawn to the batch's rhythms, controls, known cells: three rolls, (samples, W, T, V)."""
+    def play(self, batch, samples, title, temperature=1.0, grid=None):
+        """Drums drawn to the batch's rhythms, controls, known cells: three rolls, (samples, W, T, V). grid:
+        the bars of each window, of 4/4 for None."""
         device = next(self.model.parameters()).device
         generator = torch.Generator(device).manual_seed(self.seed)
         dials = dict(
@@ -113,7 +127,7 @@ class Player:
             part = to_device(part, device)
             rhythm, cells = [part[name] for name in RHYTHM_KEYS], {name: part[name] for name in known} or None
             model, asked, mask = self.model, controls_of(part), part["mask"]
-            about = {"known": cells, "rhythm_is": part["rhythm_is"]}
+            about = {"known": cells, "rhythm_is": part["rhythm_is"], "grid": grid}
             rolls = sample(model, rhythm, asked, mask, precision=torch.float32, **about, **dials)
             played.append([roll.unflatten(0, (-1, samples)).cpu().numpy() for roll in rolls])
             progress.update(len(part["mask"]))

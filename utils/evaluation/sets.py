@@ -69,7 +69,7 @@ class Sets:
 
     def __init__(self, cache, split, data, normalize_factor, n_windows=None):
         self.cache, self.split, self.other = cache, split, "test" if split == "validation" else "validation"
-        self.n_windows = n_windows
+        self.n_windows, self.data, self.normalize_factor = n_windows, data, normalize_factor
         self._make = functools.cache(
             lambda title, name, split, most: windows_of(
                 title, cache, split, data, normalize_factor, int(name[1:]), most

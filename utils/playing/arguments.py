@@ -118,6 +118,8 @@ shows them (default: a song's bass, else all but drums)
 --playable - switch | nothing that two hands and two feet could not play
 --style VALUE text | a style by name, or a blend: funk=0.7+jazz=0.3
 --steady VALUE text | percent of a bar's hits that are as in the bar before, 0 to 100, if the model knows it
+--swing VALUE text | where in its beat the off-beat is: from 0.5, straight, past 0.667, triplets, to 0.75, \
+or rhythm, as that has it (default: as the model plays)
 --bars N int | bars to play, or to go on for (default: as long as the rhythm)
 --meter METER text | what the bars are: 3/4, or one for each with commas, the last of which goes on \
 (default: as the file has them, or 4/4)
@@ -162,13 +164,14 @@ GROUPS = {
     "--rhythm": "the rhythm",
     "--job": "a job, in place of drums to the rhythm",
     "--track": "the rhythm",
-    "--song": "what is played",
+    "--beat": "what is played",
     "--seed": "how it is played",
     "--kit-in": "kits, and what is written",
     "--controls": "what is played",
     "--plot": "kits, and what is written",
     "--checkpoint": "the model",
     "--out": "kits, and what is written",
+    "--list": "the rhythm",
 }
 EPILOG = f"""examples:
   python inference_bar_control.py --rhythm examples/clave_taps.mid --style funk --seed 1

@@ -24,6 +24,7 @@ class Bars(dict):
     density (n_bars,): hits of all voices; intensity (n_bars,): mean MIDI velocity, 1 to 127; instrument
     (n_bars, 9): hits of each voice, negative where it is forbidden; style (n_bars,): ids or, where any bar
     blends styles, weights (n_bars, 18) that add up to 1. NaN, or the id STYLE_NONE, where nothing is asked.
+    swing (n_bars,), which is no control of the model, as of utils.playing.wishes.
     """
 
     @classmethod
@@ -33,6 +34,7 @@ class Bars(dict):
         for name, control in CONTROLS.items():
             shape = n_bars if control.width is None else (n_bars, control.width)
             bars[name] = np.full(shape, control.unset)
+        bars["swing"] = np.full(n_bars, np.nan)
         return bars
 
     @classmethod
@@ -40,7 +42,7 @@ class Bars(dict):
         """The bars of several Bars, one after the other."""
         if any(part["style"].ndim > 1 for part in parts):
             parts = [part | {"style": as_weights(part["style"])} for part in parts]
-        return cls({name: np.concatenate([part[name] for part in parts]) for name in CONTROLS})
+        return cls({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
     def part(self, bars):
         """Copies of those in a slice."""
@@ -186,7 +188,7 @@ def read_curves(curves, masks, grid, normalize_factor):
     mask = torch.ones(grid.n_steps, dtype=torch.bool)
     if masks is not None:
         mask = control_curve(masks, "masks", grid.n_steps) > 0
-    controls, asked = {}, Bars()
+    controls, asked = {}, Bars.unset(grid.n_bars)
     for name, control in CONTROLS.items():
         if control.n_ids is not None:
             style = style_steps(curves.get(name), grid.n_steps)

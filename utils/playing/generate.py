@@ -29,6 +29,7 @@ from utils.playing.rolls import (
     lock_voices,
     read_rhythm,
 )
+from utils.playing.swing import Swing
 from utils.warn import warn
 
 MOST_STEPS = 64 * MAX_RHYTHM_STEPS  # of all takes together, half a gigabyte
@@ -94,6 +95,9 @@ def generate(
         are there; drums shorter than seq_len come round again. at_most: no step hits more voices than this.
         playable: no step needs more than two hands and two feet, of which one plays the kick and the other,
         unless the open hat sounds, the closed. The likelier hits stay; known cells always do.
+    swing: where in their beats the off-beats come, one ratio or one for each bar: from 0.5, straight, past
+        0.667, triplets, to 0.75, or "rhythm", as that has it. What is drawn is moved within its beats, but
+        for what is known with its velocity, see utils.playing.swing.bend. None: it stays as drawn.
     known: drums to play around, a dict of onset, vel, timeoffset (1, seq_len, 9) and of two masks of that
         shape: known_onset, the cells that are as `onset` has them, hit or not; known_vel, those of them whose
         hits have their velocity and offset, too. They come back as they are, unless `masks` silences them,
@@ -120,9 +124,9 @@ def generate(
 
 class Plan(NamedTuple):
     """What the model plays. inputs: as `sample` takes them, tensors (T, ...) on the CPU, in lists and dicts.
-    wishes: by which best_takes chooses: asked, rhythm_onset, grid and onsets_known. feel: what is done to
-    drums once they are drawn. silent (T,) bool: steps on which the drums rest, of which the first `waits`
-    bars are not played at all. loose: see Dials.drawn_at. fresh: bars at which the drums begin anew."""
+    wishes: by which best_takes chooses: asked, rhythm_onset, grid and onsets_known. feel and swing: what is
+    done to drums once they are drawn. silent (T,) bool: steps on which the drums rest, of which the first
+    `waits` bars are not played at all. loose: see Dials.drawn_at. fresh: bars at which the drums begin anew."""
 
     model: torch.nn.Module
     dials: Dials
@@ -133,6 +137,7 @@ class Plan(NamedTuple):
     silent: torch.Tensor
     waits: int
     loose: bool
+    swing: Swing
     fresh: tuple = ()
 
 
@@ -159,10 +164,11 @@ def make_plan(
     latent=None,
     grid_of=None,
     told=None,
+    swing=None,
 ):
     """The Plan for arguments of `generate`; curves: control name -> curve, or None. grid_of: the BarGrid of
     so many steps; None: 4/4, and whole beats. told: Told, what the file says of the rhythm; its kind holds
-    where dials.rhythm_is says nothing.
+    where dials.rhythm_is says nothing. swing: of each bar of a song, where dials.swing says nothing.
 
     Each cell is decided by the first of these that speaks of it:
     1. a step that `masks` leaves out is silent;
@@ -215,7 +221,9 @@ def make_plan(
     onsets_known = around and bool((known["known_onset"] | ~mask[:, None]).all())
     loose = is_loose(model, kind) and known is None and dials.followed is not None and reach > 0
     feel = Feel.of(brought, dials, pace_of(told.bpm, rhythm, kind, known), known, grid)
-    return Plan(model, dials, grid, inputs, (asked, followed, grid, onsets_known), feel, silent, waits, loose)
+    swing = Swing.of(dials.ratio.over(grid.n_bars) if dials.ratio else swing, grid, brought, **inputs)
+    wishes = asked, followed, grid, onsets_known
+    return Plan(model, dials, grid, inputs, wishes, feel, silent, waits, loose, swing)
 
 
 def draw(plan, best_first=False):
@@ -233,7 +241,8 @@ def draw(plan, best_first=False):
         fresh = [bar - plan.waits for bar in plan.fresh]
         with few_threads(grid.n_steps, device) if one else contextlib.nullcontext():
             drums = sample(plan.model, **inputs, num_samples=number, grid=grid, fresh=fresh)
-        return plan.feel(tuple(torch.nn.functional.pad(roll, (0, 0, first, 0)) for roll in drums))
+        drums = plan.feel(tuple(torch.nn.functional.pad(roll, (0, 0, first, 0)) for roll in drums))
+        return plan.swing(drums)
 
     with in_eval_mode(plan.model):
         if dials.best_of is None and not plan.loose and not best_first:

@@ -3,6 +3,10 @@
 import math
 from dataclasses import replace
 
+import numpy as np
+import torch
+
+from model.bars import BarGrid
 from model.controls import CONTROLS, controls_of
 from model.decoding.streaming import Stream
 from utils.checks import ArgumentError
@@ -13,10 +17,12 @@ from utils.playing.bar_lines import BarLines
 from utils.playing.generate import batch_of, in_eval_mode, is_loose, make_plan
 from utils.playing.request import Dials, with_arguments_of
 from utils.playing.rolls import MAX_RHYTHM_STEPS, as_floats, beat_of, drum_rolls, looped, read_rhythm, three
+from utils.playing.swing import AS_THE_RHYTHM, Swing
 
-RULES = "at_most", "playable", "lock", "feel"
+RULES = "at_most", "playable", "lock", "feel", "swing"
 ANEW = "drums", "lock", "meter"  # what the rhythm starts anew with
 NO_RHYTHM = None, None, None
+SWING_BARS = 8
 
 
 class Jam:
@@ -31,7 +37,8 @@ class Jam:
     blend), or, where all bars are equally long, a curve of the bar's steps (16 in 4/4), of which the mean is
     asked for. Locked voices, and the bars of a meter for each bar, come round with the rhythm, all from their
     first bars. The same seed, rhythms and changes give the same bars; as long as the rhythm has not come
-    round, those that `generate` plays under the same controls.
+    round, those that `generate` plays under the same controls. Only swing differs a little: it is measured in
+    the last SWING_BARS that were drawn, where `generate` measures all.
 
     It keeps the decoder's window and no more, so it may run for days. Raises ValueError as `generate` does,
     and is then as it was.
@@ -60,7 +67,7 @@ class Jam:
         self.device = next(self.model.parameters()).device
         loose = is_loose(self.model, self.dials.rhythm_is) and self.dials.followed is not None
         self.stream = Stream(self.model, self.dials.num_samples, **self.dials.for_model(self.device, loose))
-        self.asked = {name: getattr(self.dials, name) for name in RULES}
+        self.asked, self.drawn = {name: getattr(self.dials, name) for name in RULES}, []
         rhythm = piano_roll_onset, piano_roll_vel, piano_roll_timeoffset
         self.change(rhythm, drums=drums, meter=meter, **controls)
 
@@ -74,15 +81,37 @@ class Jam:
             if bar != self.bar:
                 even = self.stream.grid.even
                 self.bar, self.controls = bar, self._controls(self.asked, self.dials, bar, even)
-            forbid = self.controls["forbid"] | self.silent[self.stream.grid.steps_of(number), None]
+            here = self.stream.grid.steps_of(number)
+            forbid = self.controls["forbid"] | self.silent[here, None]
             drums = self.stream.bar(controls_of(self.controls), forbid, self.controls["limit"])
-            return replace(self.feel, feel=self.felt)(drums, number)
+            closed = forbid[0].cpu()
+            if "known_vel" in self.stream.encoded:
+                closed = closed | self.stream.encoded["known_vel"][0, here].cpu()
+            return self._with_swing(replace(self.feel, feel=self.felt)(drums, number), bar, closed)
+
+    def _with_swing(self, drums, bar, closed):
+        """The bar, of a BarGrid, with the swing that is asked of it; closed (S, 9): cells that stay as they
+        are."""
+        limit = self.controls["limit"]
+        self.drawn = [*self.drawn, (bar, closed, drums)][-SWING_BARS:]
+        bars, closed, drawn = zip(*self.drawn)
+        rolls = [torch.cat(roll, 1) for roll in zip(*drawn)]
+        grid = BarGrid.of_beats(beats for bar in bars for beats in bar.beats)
+        if limit is not None:  # it is the same on all steps
+            limit = limit[0, :1].cpu().expand(grid.n_steps, -1, -1)
+        bent = Swing(grid, np.full(grid.n_bars, self._ratio()), torch.cat(closed), limit)(rolls)
+        return tuple(roll[:, -bar.n_steps :] for roll in bent)
+
+    def _ratio(self):
+        """The swing of the next bar, NaN where none is asked."""
+        ratio = np.nan if self.ratio is None else self.ratio.over(1)[0]
+        return self.heard_swing if ratio == AS_THE_RHYTHM else ratio
 
     @on_cpu
     def change(self, rhythm=(), **changes):
         """From the next bar on: a new rhythm (onset, vel, timeoffset), which starts at its first bar, or None
-        for none; density, intensity, instrument, style; at_most, playable, feel; drums, lock and meter, with
-        which the rhythm starts anew. What is not named stays as it is."""
+        for none; density, intensity, instrument, style; at_most, playable, feel, swing; drums, lock and
+        meter, with which the rhythm starts anew. What is not named stays as it is."""
         names = *CONTROLS, *RULES, *ANEW
         for name in changes.keys() - {*names}:
             rule = f"can't be changed; it must be rhythm, {', '.join(dict.fromkeys(names))}"
@@ -97,7 +126,8 @@ class Jam:
         controls = self._controls(asked, dials, bar, grid.even)
         if heard_anew:
             self._hear(rolls, grid, asked["drums"], dials)
-        self.asked, self.bar, self.controls, self.felt = asked, bar, controls, dials.felt
+        self.asked, self.bar, self.controls = asked, bar, controls
+        self.felt, self.ratio = dials.felt, dials.ratio
 
     def _controls(self, asked, dials, bar, even):
         """Of one bar, a BarGrid. even: whether it is as long as all others."""
@@ -146,12 +176,14 @@ class Jam:
 
     def _hear(self, rolls, grid, drums, dials):
         """Give the stream whole bars of the rhythm and the locked voices."""
+        dials = replace(dials, swing="rhythm")
         inputs, plan = self._plan(dials, grid, rolls or NO_RHYTHM, {}, drums=drums)
         names = ("rhythm", "use_context", "use_latent", "known", "rhythm_is")
         heard = {"rhythm": None} if rolls is None else {name: inputs[name] for name in names}
         with in_eval_mode(self.model), few_threads(grid.n_steps * dials.num_samples, self.device):
             self.stream.set_rhythm(**heard, grid=grid)
         self.feel, self.silent = plan.feel, plan.silent.to(self.device)
+        self.heard_swing = plan.swing.ratio[0]
 
     def _plan(self, dials, grid, *asked, **more):
         """The inputs of a Plan, for all versions, and the Plan."""

@@ -116,7 +116,7 @@ def plan_layout(
     latent=None,
     masks=None,
     grid_of=None,
-    told=None,
+    **more,
 ):
     """The Plan of a Layout of drums, three rolls (T, 9); the other arguments are those of make_plan."""
     if job != "tap" and known is not None:
@@ -131,7 +131,7 @@ def plan_layout(
         curves = curves | {"instrument": _eighths(~layout.stays)}
     latent = layout.latent if latent is None else latent
     drums = None if job != "tap" and dials.locked is None else drums  # beside a lock alone they are checked
-    return make_plan(model, dials, layout.steps, rhythm, curves, masks, drums, known, latent, grid_of, told)
+    return make_plan(model, dials, layout.steps, rhythm, curves, masks, drums, known, latent, grid_of, **more)
 
 
 def _eighths(anew):

@@ -19,7 +19,7 @@ from utils.midi.timeline import MAX_BARS, Timeline
 from utils.midi.tracks import ALL
 from utils.playing.arguments import JOBS
 from utils.playing.bar_lines import BarLines
-from utils.playing.controls import to_model_units
+from utils.playing.controls import Bars, to_model_units
 from utils.playing.generate import Told, draw
 from utils.playing.jobs import LAYOUTS, plan_layout
 from utils.playing.request import Request, with_arguments_of
@@ -38,9 +38,9 @@ def play(rhythm=None, *, num_samples=None, model=None, **asked):
 
     rhythm: a MIDI file; or three rolls, as process_midi gives them; or None.
     hits_per_bar, velocity (1 to 127), voices (a dict, name -> hits per bar), style, steady (percent of the
-        hits that are as in the bar before; for models that know it): one value for all bars or
-        several, a list or text with commas, stretched evenly over the bars; None or "-" leaves bars to the
-        model. forbid: names of voices that never sound.
+        hits that are as in the bar before; for models that know it), swing (a ratio, see `generate`): one
+        value for all bars or several, a list or text with commas, stretched evenly over the bars; None or "-"
+        leaves bars to the model. forbid: names of voices that never sound.
     bars: how many to play; None: as many as the rhythm has. Without a rhythm it must be given.
     meter: what the bars are, in place of the file's own meters, or of 4/4: "3/4", or a list with one for each
         bar, of which the last goes on. pickup: the steps of a short bar before them. Bars are the song's
@@ -259,7 +259,7 @@ def lay_out(request, heard, model):
     asked, song = request.asked(grid)
     silent = heard.rhythm is None or (not is_tap and request.drums is None)  # it is the drums
     rhythm = (None,) * 3 if silent else heard.rhythm
-    if song is None and not any(map(request.is_given, WISHES)):
+    if song is None and not any(request.is_given(name) for name in WISHES if name != "swing"):
         curves = dict.fromkeys(CONTROLS)
     elif song is None:
         curves = to_model_units(asked, model.normalize_factor, grid.whole())
@@ -267,7 +267,8 @@ def lay_out(request, heard, model):
         curves = song.curves(grid, model.normalize_factor)
         known = song.crashes(rhythm, grid, request.follow) or known
     more = {"known": known, "latent": request.latent, "told": heard.told(request, layout.steps, silent)}
-    more |= {"grid_of": heard.bars and heard.bars.of_steps}
+    more |= {"grid_of": heard.bars and heard.bars.of_steps, "swing": asked["swing"]}
     plan = plan_layout(request.job, layout, drums, model, request, rhythm, curves, **more)
     plan = plan._replace(fresh=() if song is None else song.fresh)
+    asked = Bars(asked | {"swing": plan.swing.ratio})
     return plan, unasked(asked, plan.silent, plan.grid), grid

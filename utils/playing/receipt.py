@@ -12,6 +12,7 @@ from utils.get_model import checkpoint_of
 from utils.midi.drums import VOICES
 from utils.playing.controls import NO_STYLE, NUMBERS, Bars, heading, measure, style_name
 from utils.playing.groove import advice, groove_missing, groove_of
+from utils.playing.swing import swing_of
 from utils.warn import warn
 
 ROUNDS = 4  # as many takes again are played so often, at most, where too few of them are different
@@ -22,9 +23,10 @@ TICKS = 120  # of a MIDI file, in a step
 class Receipt:
     """What was asked of drums and what they are.
 
-    asked, got: Bars; grid: their BarGrid; tap: as tap_of gives it, None: no rhythm was heard; groove: as
-    groove_of gives it; seed: what they were drawn by, None: not known; checkpoint: {"file", "sha256"}, see
-    checkpoint_of; dials: name -> value: temperature, guidance, follow and what else was turned.
+    asked, got: Bars; grid: their BarGrid; swing: as swing_rows gives it; tap: as tap_of gives it, None: no
+    rhythm was heard; groove: as groove_of gives it; seed: what they were drawn by, None: not known;
+    checkpoint: {"file", "sha256"}, see checkpoint_of; dials: name -> value: temperature, guidance, follow and
+    what else was turned.
     """
 
     def __init__(self, drums, asked, model, rhythm=None, seed=None, dials=None, grid=None):
@@ -33,6 +35,7 @@ class Receipt:
         self.grid = grid or model.grid(len(drums[0]))
         self.asked = Bars.unset(self.grid.n_bars) if asked is None else asked
         self.got = measure(*drums[:2], self.grid)
+        self.swing = swing_rows(drums, self.asked.get("swing"), self.grid)
         self.groove = groove_of(drums[0], self.grid, self.asked["style"])
         self.tap = None if rhythm is None else tap_of(drums[0], rhythm[0])
         self.seed, self.checkpoint, self.dials = seed, checkpoint_of(model), dict(dials or {})
@@ -48,6 +51,8 @@ class Receipt:
         """How far the drums are from what was asked, and from the rhythm, in words."""
         words = [f"{name} {100 * miss:.0f} %" for name, miss in misses(self.asked, self.got).items()]
         words = [f"off what was asked, on average: {', '.join(words)}"] if words else []
+        pairs = [f"{row['asked']:.3g} asked, {row['got']:.3g} got" for row in self.swing if row["asked"] > 0]
+        words += [f"swing: {'; '.join(pairs)}"] if pairs else []
         if self.tap is None:
             return words
         tapped, answered, hits, off, *shares = self.tap.values()
@@ -90,13 +95,13 @@ class Receipt:
     def data(self):
         """The receipt for JSON; None where nothing was asked or nothing is hit.
 
-        seed, checkpoint, dials; tap: see tap_of; groove: see groove_of; miss: see misses; bars: for each,
-        asked and got, with hits, velocity, voices (hits of each of the nine), and asked also forbidden
-        (names) and style.
+        seed, checkpoint, dials; tap: see tap_of; groove: see groove_of; swing: see swing_rows; miss: see
+        misses; bars: for each, asked and got, with hits, velocity, voices (hits of each of the nine), and
+        asked also forbidden (names) and style.
         """
         data = {"seed": self.seed, "checkpoint": self.checkpoint, "dials": self.dials}
         data |= {"tap": self.tap and _plain(self.tap), "groove": _plain(self.groove)}
-        data |= {"miss": _plain(misses(self.asked, self.got))}
+        data |= {"swing": [*map(_plain, self.swing)], "miss": _plain(misses(self.asked, self.got))}
         bars = range(self.got.n_bars)
         pairs = [{"asked": _asked_of_bar(self.asked, bar), "got": _bar(self.got, bar)} for bar in bars]
         return data | {"bars": pairs}
@@ -121,6 +126,19 @@ def tap_of(onset, rhythm_onset):
         "share off": off / hits if hits else np.nan,
     }
     return counts | shares
+
+
+def swing_rows(drums, asked, grid):
+    """[{"asked", "got", "bars"}]: for each ratio of swing that is asked of bars, asked (n_bars,) or None, for
+    NaN too, the ratio that these bars have, see utils.playing.swing, and how many they are."""
+    asked = np.full(grid.n_bars, np.nan) if asked is None else asked
+    onset, vel, timeoffset = map(np.asarray, drums)
+    rows = []
+    for ratio in np.unique(asked):
+        bars = np.isnan(asked) if np.isnan(ratio) else asked == ratio
+        got = swing_of(onset, vel, timeoffset, grid, grid.spread(bars, 0)[:, None])
+        rows.append({"asked": ratio, "got": got, "bars": int(bars.sum())})
+    return rows
 
 
 def misses(asked, got):

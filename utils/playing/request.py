@@ -23,7 +23,7 @@ from utils.playing.beats import PLAYED, WISHED, mixed, read_beat
 from utils.playing.feel import FEEL
 from utils.playing.rolls import limits, three, voice_mask
 from utils.playing.song import lay_out_song
-from utils.playing.wishes import FOUR_FOUR, UNKNOWN, WISHES, Room, lay_out, read_wishes
+from utils.playing.wishes import FOUR_FOUR, UNKNOWN, WISHES, Room, Wish, lay_out, read_swing, read_wishes
 
 GUIDANCE = 1.5  # where controls are set; chosen on the validation split, see docs/experiments.md
 FOLLOW = {"literal": 1.0, "loose": 0.0, "free": None}
@@ -76,6 +76,7 @@ class Dials:
     lock: object = None
     at_most: int | None = None
     playable: bool = False
+    swing: object = None
     num_samples: int = 1
     best_of: int | None = None
     seed: int | None = None  # None: a new one
@@ -94,7 +95,7 @@ class Dials:
         limits(self.at_most, self.playable, 1)
         new = int.from_bytes(os.urandom(4), "big")  # short enough to type
         object.__setattr__(self, "seed", whole(new if self.seed is None else self.seed, "seed", 0, MOST_SEED))
-        _ = self.strengths, self.followed, self.locked, self.felt  # they are read once, and kept
+        _ = self.strengths, self.followed, self.locked, self.felt, self.ratio  # they are read once, and kept
 
     @cached_property
     def strengths(self):
@@ -144,6 +145,11 @@ class Dials:
     def usual_best_of(self):
         """How many takes are played to a loose rhythm where best_of does not say."""
         return max(self.num_samples, min(TAKES * self.num_samples, MOST_USUAL))
+
+    @cached_property
+    def ratio(self):
+        """The Wish of `swing`, or None."""
+        return None if self.swing is None else Wish("swing", self.swing, read_swing)
 
     def for_model(self, device, loose=False):
         """The dials as `sample` and `Stream` take them; loose: see drawn_at."""

@@ -18,6 +18,7 @@ from utils.playing.bar_lines import BarLines
 from utils.playing.beats import PLAYED, mixed, read_beat
 from utils.playing.controls import FORBIDDEN, NUMBERS, Bars, to_model_units
 from utils.playing.rolls import KNOWN, ROLLS
+from utils.playing.swing import AS_THE_RHYTHM
 from utils.playing.wishes import (
     FOUR_FOUR,
     WISHES,
@@ -91,7 +92,8 @@ class Song:
         arguments |= song.curves(grid, model.normalize_factor)
         arguments |= {"masks": None, "seq_len": grid.n_steps, "model": model} | dials
         arguments |= {} if meter is None else {"meter": lines.timeline}
-        return arguments | {"known": song.crashes(rhythm, grid, dials["follow"])}
+        swing = ["rhythm" if ratio == AS_THE_RHYTHM else ratio for ratio in song.asked["swing"]]
+        return arguments | {"known": song.crashes(rhythm, grid, dials["follow"]), "swing": swing}
 
     def for_bars(self, grid):
         """The same Song, of the bars of a BarGrid."""

@@ -11,8 +11,9 @@ from utils.checks import ArgumentError, check_keys, within
 from utils.config.yaml_file import read_file
 from utils.midi.drums import voice_index, voices_meant
 from utils.playing.controls import FORBIDDEN, Bars, as_ids, style_weights
+from utils.playing.swing import AS_THE_RHYTHM, MOST_SWING, STRAIGHT
 
-WISHES = (*(control.wish for control in CONTROLS.values()), "forbid")
+WISHES = (*(control.wish for control in CONTROLS.values()), "swing", "forbid")
 UNSET_WORDS = ("", "-", "none")
 
 
@@ -64,7 +65,7 @@ class Wish:
         return np.array([self.items[bar * len(self.items) // n_bars] for bar in range(n_bars)])
 
 
-def read_wishes(forbid=(), room=FOUR_FOUR, **wishes):
+def read_wishes(forbid=(), room=FOUR_FOUR, swing=None, **wishes):
     """Check wishes, by the `wish` of their controls: [(control name, voice or None, Wish)]. room: the Room of
     their bars.
 
@@ -72,9 +73,9 @@ def read_wishes(forbid=(), room=FOUR_FOUR, **wishes):
     bars or several, a list or text with commas. A list shorter than the bars is stretched evenly, each value
     held until the next one's turn. Numbers may be {from: a, to: b}, evenly from the first bar to the last.
     None or "-" leaves a bar to the model. A blend of styles is a dict of weights, or text:
-    "funk=0.7+jazz=0.3". forbid: names of voices.
+    "funk=0.7+jazz=0.3". swing: ratios, or "rhythm", see read_swing. forbid: names of voices.
     """
-    read = []
+    read = [] if swing is None else [("swing", None, Wish("swing", swing, read_swing))]
     for name, control in CONTROLS.items():
         value = wishes.get(control.wish)
         if value is None:
@@ -99,7 +100,7 @@ def lay_out(wishes, n_bars, room=FOUR_FOUR):
     """Bars that ask for these wishes, as read_wishes gives them."""
     asked = Bars.unset(n_bars)
     for name, voice, wish in wishes:
-        counted = counts_hits(CONTROLS[name]) and wish.name != "forbid"
+        counted = name in CONTROLS and counts_hits(CONTROLS[name]) and wish.name != "forbid"
         shares = room.shares if counted else None
         if voice is None:
             values = wish.over(n_bars, shares)
@@ -131,6 +132,17 @@ def read_number(item, least, most=np.inf):
         rule = rule if most == np.inf else f"a number, {least:g} to {most:g}"
         raise ArgumentError((), item, f"it must be {rule}, or '-' to leave it to the model")
     return number
+
+
+def read_swing(item):
+    """A ratio of utils/playing/swing.py, AS_THE_RHYTHM for "rhythm", NaN for None."""
+    if isinstance(item, str) and item.lower() == "rhythm":
+        return AS_THE_RHYTHM
+    try:
+        return read_number(item, STRAIGHT, MOST_SWING)
+    except ArgumentError as error:
+        rule = f"it must be a number from {STRAIGHT}, straight, past 0.667, triplets, to {MOST_SWING}"
+        raise ArgumentError((), item, f"{rule}; 'rhythm' for that of the rhythm; or '-'") from error
 
 
 def check_voices(voices):

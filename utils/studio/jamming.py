@@ -10,7 +10,7 @@ from utils.playing.wishes import WISHES, ask
 from utils.studio.notes import hits_of, rolls_of
 from utils.studio.words import read_fields
 
-RULES = "at_most", "playable"  # may change as wishes do
+RULES = "at_most", "playable", "swing"  # may change as wishes do
 OTHERS = *RULES, "lock", "num_samples", "best_of"
 DIALS = [field.name for field in fields(Dials) if field.name not in OTHERS]  # are for all of a jam
 
@@ -46,7 +46,7 @@ class Session:
             "type": "bar",
             "number": number,
             "hits": hits_of(next(self.jam)),
-            "steps": self.jam.grid.n_steps,
+            "steps": self.jam.bar.n_steps,
         }
 
     def changes(self, message, given):
@@ -60,4 +60,5 @@ class Session:
             grid = self.model.grid(self.model.steps_per_bar)
             changes |= to_model_units(ask(1, **wishes), self.model.normalize_factor, grid)
             changes |= {"at_most": given.get("at_most"), "playable": given.get("playable", False)}
+            changes["swing"] = given.get("swing")
         return changes

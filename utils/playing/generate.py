@@ -126,7 +126,7 @@ class Plan(NamedTuple):
     """What the model plays. inputs: as `sample` takes them, tensors (T, ...) on the CPU, in lists and dicts.
     wishes: by which best_takes chooses: asked, rhythm_onset, grid and onsets_known. feel and swing: what is
     done to drums once they are drawn. silent (T,) bool: steps on which the drums rest, of which the first
-    `waits` bars are not played at all. loose: see Dials.drawn_at. fresh: bars at which the drums begin anew."""
+    `waits` bars are not played at all. loose: see Dials.drawn_at. fresh: bars at which drums begin anew."""
 
     model: torch.nn.Module
     dials: Dials

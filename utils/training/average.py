@@ -20,13 +20,11 @@ def average(new, old, share):
     checkpoint = load_checkpoint(new)
     config = config_from_dict(checkpoint["config"], source=str(new)).to_dict()
     before, _ = get_model(config).for_longer_bars(_weights(load_checkpoint(old)))
-    mixed = {
-        name: (mine + share * (before.get(name, mine) - mine)).half()
-        for name, mine in _weights(checkpoint).items()
-    }
+    weights, other = _weights(checkpoint), 1 - share
+    mixed = {name: mine * other + before.get(name, mine) * share for name, mine in weights.items()}
     return {
         "config": config,
-        "vae_model": mixed,
+        "vae_model": {name: tensor.half() for name, tensor in mixed.items()},
         "vae_optimizer": {},
         "scheduler": {},
         "step": checkpoint.get("step", 0),

@@ -20,8 +20,11 @@ def average(new, old, share):
     checkpoint = load_checkpoint(new)
     config = config_from_dict(checkpoint["config"], source=str(new)).to_dict()
     before, _ = get_model(config).for_longer_bars(_weights(load_checkpoint(old)))
-    weights, other = _weights(checkpoint), 1 - share
-    mixed = {name: mine * other + before.get(name, mine) * share for name, mine in weights.items()}
+    weights = _weights(checkpoint)
+    shared = {
+        name: weights[name] * (1 - share) + before[name] * share for name in weights.keys() & before.keys()
+    }
+    mixed = weights | shared
     return {
         "config": config,
         "vae_model": {name: tensor.half() for name, tensor in mixed.items()},

@@ -42,13 +42,22 @@ preprocess: $(INSTALLED)
 train: $(INSTALLED)
 	$(VENV) training_script_causal_decoder.py $(ARGS)
 
-# The shipped checkpoint from the beginning, some hours: two teachers, then the drummer, which learns from both and
-# starts from the weights of the second. A run that was stopped is resumed.
+# The shipped checkpoint from the beginning, some hours: two teachers, a drummer that learns from both and starts from
+# the weights of the second; it then learns rhythms that people bring, in two runs, and is averaged with what it was. A
+# run that was stopped is resumed.
 FIRST := --set Model.Decoder.condition_params.film=false --set Training.late_onset_weight=1
-DRUMMER := --init-from runs/second/drummer.pt --set 'Training.teachers=[runs/first/drummer.pt,runs/second/drummer.pt]' \
+LATER := --set Training.VAE_params.start_step=0 --set Training.late_onset_weight=1
+TAUGHT := --init-from runs/second/drummer.pt --set 'Training.teachers=[runs/first/drummer.pt,runs/second/drummer.pt]' \
 	--set Training.steps=1600 --set Training.plain_steps=300 --set Training.warmup_steps=100 --set Training.learning_rate=5e-4 \
-	--set Training.VAE_params.start_step=0 --set Training.VAE_params.cycle_steps=800 --set Training.late_onset_weight=1 \
-	--set Training.validate_every=200
+	$(LATER) --set Training.VAE_params.cycle_steps=800 --set Training.validate_every=200
+BROUGHT := $(LATER) --set Model.longest_bar=32 --set Model.rhythm_is=true --set 'Model.Decoder.history=[1,2,4]' \
+	--set Model.Decoder.condition_params.steady=true --set Model.Decoder.condition_params.phrase=true \
+	--set Data.clip_bar=8 --set Data.batch_size=32 --set Data.rhythm_source.loudest=.46 --set Data.rhythm_source.kick_snare=.02 \
+	--set Data.rhythm_source.hats=.01 --set Data.rhythm_source.voice_subset=.03 --set Data.rhythm_source.hands=.26 \
+	--set Data.rhythm_source.part=.22 --set Data.part.beats=1 --set Data.part.plain=.85 --set Data.part.repeat_bar=.45 \
+	--set Data.drop.rhythm_is=.1 --set Data.drop.steady=.3 --set Data.augmentation.bar_shuffle=.1 \
+	--set Data.augmentation.repeat_bar=.1 --set Data.augmentation.voice_drop=.1 --set Data.augmentation.voice_mix=.1 \
+	--set Data.augmentation.voice_shift=.1 --set Data.augmentation.meter=.15
 # $(1): the run's name; $(2): arguments for its first start
 run = $(VENV) training_script_causal_decoder.py \
 	$(if $(wildcard runs/$(1)/checkpoints/*.pt),--resume runs/$(1),--set Training.run_dir=runs/$(1) $(2)) $(ARGS)
@@ -56,7 +65,12 @@ run = $(VENV) training_script_causal_decoder.py \
 drummer: $(INSTALLED)
 	$(call run,first,$(FIRST))
 	$(call run,second)
-	$(call run,drummer,$(DRUMMER))
+	$(call run,taught,$(TAUGHT))
+	$(call run,wider,$(BROUGHT) --init-from runs/taught/drummer.pt --set Training.steps=1055 --set Training.plain_steps=0 \
+		--set Training.learning_rate=5e-4 --set Training.warmup_steps=100)
+	$(call run,brought,$(BROUGHT) --init-from runs/wider/checkpoints/step_00001055.pt --set Training.steps=1700 \
+		--set Training.plain_steps=500 --set Training.learning_rate=4e-4 --set Training.warmup_steps=30 --set Training.ema_decay=.998)
+	$(VENV) -m utils.training.average runs/brought/checkpoints/step_00001700.pt runs/taught/drummer.pt .3 runs/drummer.pt
 
 $(INSTALLED): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed: make PYTHON=python3.x")'

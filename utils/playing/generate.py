@@ -18,7 +18,7 @@ from utils.playing.bar_lines import BarLines
 from utils.playing.controls import read_curves
 from utils.playing.feel import Feel, as_shown, pace_of
 from utils.playing.receipt import best_takes
-from utils.playing.request import KINDS, Dials, with_arguments_of
+from utils.playing.request import KINDS, LOOSE_KINDS, Dials, with_arguments_of
 from utils.playing.rests import silent_steps, unasked
 from utils.playing.rolls import (
     MAX_RHYTHM_STEPS,
@@ -76,9 +76,9 @@ def generate(
         (also text with commas); a bar has 2 to 32 steps, and no more than the model's longest. A bar is then
         what the meter says, wherever bars are spoken of. None: 4/4.
     model: default: the one built last by get_model. seed: same seed, same drums; None: new ones each time.
-    temperature: above 0. guidance: how much the controls weigh where any is set; 1 samples as trained. Or a
-        dict with a strength for any of density, intensity, instrument and style, the others having the
-        default. num_samples: versions.
+    temperature: above 0; None: 1, and where the rhythm is hands or a part 0.85 for the onsets. guidance: how
+        much the controls weigh where any is set; 1 samples as trained. Or a dict with a strength for any of
+        density, intensity, instrument and style, the others having the default. num_samples: versions.
     follow: "literal" or 1 follows the rhythm hit by hit, "loose" or 0 its gist bar by bar; numbers between
         lie between, and up to 2 beyond. "free": not at all.
     rhythm_is: "drums", a drummer's own hits or a loop; "hands", taps of a person, something of everything;
@@ -105,7 +105,9 @@ def generate(
         utils/playing/jobs.py.
     latent: (1, bars, Z), in place of the gist of each bar of the rhythm; see utils.playing.jobs.gist.
     best_of: so many takes are played, or num_samples if that is more, and the num_samples of them that obey
-        best come back, see utils.playing.receipt.best_takes. None: num_samples takes as they are drawn.
+        best come back, see utils.playing.receipt.best_takes. None: num_samples takes as they are drawn, but
+        where the rhythm is hands or a part, for a model that knows these, the most typical of eight, or of
+        eight for each sample, up to 32.
 
     Returns onset, vel, timeoffset, float32 (num_samples, seq_len, 9) on the model's device.
     Leaves no trace: the model's train/eval mode and all global random numbers are as before.
@@ -124,7 +126,7 @@ class Plan(NamedTuple):
     """What the model plays. inputs: as `sample` takes them, tensors (T, ...) on the CPU, in lists and dicts.
     wishes: by which best_takes chooses: asked, rhythm_onset, grid and onsets_known. feel and swing: what is
     done to drums once they are drawn. silent (T,) bool: steps on which the drums rest, of which the first
-    `waits` bars are not played at all. fresh: bars at which the drums begin anew."""
+    `waits` bars are not played at all. loose: see Dials.drawn_at. fresh: bars at which drums begin anew."""
 
     model: torch.nn.Module
     dials: Dials
@@ -134,6 +136,7 @@ class Plan(NamedTuple):
     feel: Feel
     silent: torch.Tensor
     waits: int
+    loose: bool
     swing: Swing
     fresh: tuple = ()
 
@@ -216,18 +219,21 @@ def make_plan(
     inputs |= {"rhythm_is": kind_of_rhythm(model, dials, told.kind, steps)}
     followed = rhythm[0][: reach if use_context.any() else 0]
     onsets_known = around and bool((known["known_onset"] | ~mask[:, None]).all())
+    loose = is_loose(model, kind) and known is None and dials.followed is not None and reach > 0
     feel = Feel.of(brought, dials, pace_of(told.bpm, rhythm, kind, known), known, grid)
     swing = Swing.of(dials.ratio.over(grid.n_bars) if dials.ratio else swing, grid, brought, **inputs)
-    return Plan(model, dials, grid, inputs, (asked, followed, grid, onsets_known), feel, silent, waits, swing)
+    wishes = asked, followed, grid, onsets_known
+    return Plan(model, dials, grid, inputs, wishes, feel, silent, waits, loose, swing)
 
 
-def draw(plan):
-    """Play the plan. Returns onset, vel, timeoffset, float32 (num_samples, T, 9), on the model's device."""
+def draw(plan, best_first=False):
+    """Play the plan. best_first: several takes are ranked, and no two alike. Returns onset, vel, timeoffset,
+    float32 (num_samples, T, 9), on the model's device."""
     dials, device, grid = plan.dials, next(plan.model.parameters()).device, plan.grid
     first = grid.lines[plan.waits]
     inputs = later(plan.inputs | {"latent": None}, first)
     inputs["latent"] = later(plan.inputs["latent"], plan.waits)
-    inputs = batch_of(inputs, 1, device) | dials.for_model(device)
+    inputs = batch_of(inputs, 1, device) | dials.for_model(device, plan.loose)
     wanted, grid = dials.num_samples, grid.cut(plan.waits, grid.n_bars)
 
     def takes(number):
@@ -239,9 +245,15 @@ def draw(plan):
         return plan.swing(drums)
 
     with in_eval_mode(plan.model):
-        if dials.best_of is None:
+        if dials.best_of is None and not plan.loose and not best_first:
             return takes(wanted)
-        return best_takes(takes, wanted, max(wanted, dials.best_of), *plan.wishes)
+        many = max(wanted, dials.best_of or (dials.usual_best_of if plan.loose else 1))
+        return best_takes(takes, wanted, many, *plan.wishes, typical=plan.loose)
+
+
+def is_loose(model, kind):
+    """Whether a rhythm of this kind leaves more open than a drummer's own does, to a model that is told."""
+    return model.told_kind and kind in LOOSE_KINDS
 
 
 def later(x, first):

@@ -14,7 +14,7 @@ from utils.device import few_threads, on_cpu
 from utils.get_model import given_model
 from utils.midi.timeline import read_meters
 from utils.playing.bar_lines import BarLines
-from utils.playing.generate import batch_of, in_eval_mode, make_plan
+from utils.playing.generate import batch_of, in_eval_mode, is_loose, make_plan
 from utils.playing.request import Dials, with_arguments_of
 from utils.playing.rolls import MAX_RHYTHM_STEPS, as_floats, beat_of, drum_rolls, looped, read_rhythm, three
 from utils.playing.swing import AS_THE_RHYTHM, Swing
@@ -65,7 +65,8 @@ class Jam:
         controls |= {name: more.pop(name, None) for name in CONTROLS if name not in controls}
         self.model, self.dials = given_model(model), Dials(**more)
         self.device = next(self.model.parameters()).device
-        self.stream = Stream(self.model, self.dials.num_samples, **self.dials.for_model(self.device))
+        loose = is_loose(self.model, self.dials.rhythm_is) and self.dials.followed is not None
+        self.stream = Stream(self.model, self.dials.num_samples, **self.dials.for_model(self.device, loose))
         self.asked, self.drawn = {name: getattr(self.dials, name) for name in RULES}, []
         rhythm = piano_roll_onset, piano_roll_vel, piano_roll_timeoffset
         self.change(rhythm, drums=drums, meter=meter, **controls)

@@ -92,13 +92,17 @@ def perform(request, model, say=lambda line: None):
     name = "take" if request.file is None else Path(request.file).stem
     about = {"asked": asked, "rhythm": heard.rhythm, "model": model, "seed": request.seed}
     more = {"job": request.job, "beat": request.beat, "shift": request.shift}
-    about |= {"dials": request.turned() | {word: more[word] for word in filter(request.is_given, more)}}
+    about |= {
+        "dials": request.turned(plan.loose) | {word: more[word] for word in filter(request.is_given, more)}
+    }
     if request.job != "tap" and plan.inputs["known"] is not None:
         about["anew"] = ~plan.inputs["known"]["known_onset"][: grid.n_steps]
     if request.laid_song is not None:
         about["sections"] = request.laid_song.sections
     about |= {"kit": request.kit_out, "soundfont": request.soundfont, "meter": heard.lines.timeline}
-    return takes_of([roll[:, : grid.n_steps] for roll in draw(plan)], name, **about, **written)
+    return takes_of(
+        [roll[:, : grid.n_steps] for roll in draw(plan, best_first=True)], name, **about, **written
+    )
 
 
 def replaced_drums(request):

@@ -162,13 +162,15 @@ def misses(asked, got):
 # ---- the best of several takes
 
 
-def best_takes(draw, num_samples, best_of, asked, rhythm_onset, grid, onsets_known=False):
+def best_takes(draw, num_samples, best_of, asked, rhythm_onset, grid, onsets_known=False, typical=False):
     """Play best_of takes and keep the num_samples that obey best, the best first and no two alike.
 
     draw: number -> onset, vel, timeoffset (number, T, 9) of as many takes. asked: Bars. rhythm_onset: (steps,
     9) of the rhythm as far as it is followed hit by hit. onsets_known: the takes differ in velocity and
-    timing alone. Returns the three rolls (num_samples, T, 9), or fewer, with a warning, where ROUNDS times
-    best_of takes hold no more different ones.
+    timing alone. typical: where no numbers are asked, the best are those that are most like the others (a
+    minimum of the expected error, as in machine translation: Kumar and Byrne 2004). Returns the three rolls
+    (num_samples, T, 9), or fewer, with a warning, where ROUNDS times best_of takes hold no more different
+    ones.
     """
     takes = {}
     for _ in range(ROUNDS):
@@ -179,8 +181,21 @@ def best_takes(draw, num_samples, best_of, asked, rhythm_onset, grid, onsets_kno
             break
     else:
         warn(f"of {ROUNDS * best_of} takes only {len(takes)} differ, {num_samples} were asked for")
-    best = sorted(takes.values(), key=lambda take: distance_from_request(take, asked, rhythm_onset, grid))
-    return tuple(torch.stack(roll) for roll in zip(*best[:num_samples]))
+    takes = list(takes.values())
+    distance = [distance_from_request(take, asked, rhythm_onset, grid) for take in takes]
+    if typical:
+        alike = likeness_to_others(torch.stack([take[0] for take in takes]))
+        distance = [(missed, -like, rest) for (missed, rest), like in zip(distance, alike)]
+    best = sorted(range(len(takes)), key=distance.__getitem__)[:num_samples]
+    return tuple(torch.stack(roll) for roll in zip(*(takes[number] for number in best)))
+
+
+def likeness_to_others(onset):
+    """How like each take is to the others, onset (N, T, 9): the mean F1 of its hits with theirs, a list."""
+    hits = (onset > 0).flatten(1).float()
+    n_hits = hits.sum(1)
+    alike = 2 * (hits @ hits.T) / (n_hits[:, None] + n_hits).clamp(min=1)
+    return ((alike.sum(1) - alike.diagonal()) / max(1, len(hits) - 1)).tolist()
 
 
 def distance_from_request(take, asked, rhythm_onset, grid):

@@ -28,6 +28,10 @@ from utils.playing.wishes import FOUR_FOUR, UNKNOWN, WISHES, Room, Wish, lay_out
 GUIDANCE = 1.5  # where controls are set; chosen on the validation split, see docs/experiments.md
 FOLLOW = {"literal": 1.0, "loose": 0.0, "free": None}
 MOST_FOLLOW = 2
+# To what is no drummer's own rhythm a draw is less sure of itself: colder onsets, and the most typical of
+# several takes; chosen on rhythms that people brought, see docs/experiments.md
+LOOSE_KINDS, COLDER = ("hands", "part"), 0.85
+TAKES, MOST_USUAL = 8, 32  # for each that is wanted, and in all
 MOST_SHIFT = 64
 KINDS = *RHYTHM_KINDS, "unset"  # by their numbers
 MOST_SEED = 2**63 - 1
@@ -61,7 +65,7 @@ def with_arguments_of(values, *names, without=()):
 class Dials:
     """How drums are played, as `generate` takes it. Raises ArgumentError."""
 
-    temperature: float = 1.0
+    temperature: float | None = None  # None: 1, or by what the rhythm is
     guidance: float | dict = GUIDANCE
     follow: float | str = "literal"
     rhythm_is: str | None = None  # None: as the file tells
@@ -78,7 +82,8 @@ class Dials:
     seed: int | None = None  # None: a new one
 
     def __post_init__(self):
-        number(self.temperature, "temperature", "a number above 0", above=True)
+        warmth = 1 if self.temperature is None else self.temperature
+        number(warmth, "temperature", "a number above 0", above=True)
         whole(self.num_samples, "num_samples", most=MOST_TAKES)
         whole(1 if self.best_of is None else self.best_of, "best_of", most=MOST_TAKES)
         if self.rhythm_is not in (None, *KINDS):
@@ -129,22 +134,37 @@ class Dials:
         """The voices of `lock` as a mask (9,), or None."""
         return None if self.lock is None or self.lock == () else voice_mask(self.lock, "lock")
 
+    def drawn_at(self, loose):
+        """The temperature, of all that is drawn or of onsets and of the rest. loose: whether the rhythm is
+        one of LOOSE_KINDS and the model is told."""
+        if self.temperature is not None:
+            return float(self.temperature)
+        return (COLDER, 1.0) if loose else 1.0
+
+    @property
+    def usual_best_of(self):
+        """How many takes are played to a loose rhythm where best_of does not say."""
+        return max(self.num_samples, min(TAKES * self.num_samples, MOST_USUAL))
+
     @cached_property
     def ratio(self):
         """The Wish of `swing`, or None."""
         return None if self.swing is None else Wish("swing", self.swing, read_swing)
 
-    def for_model(self, device):
-        """The dials as `sample` and `Stream` take them."""
+    def for_model(self, device, loose=False):
+        """The dials as `sample` and `Stream` take them; loose: see drawn_at."""
         follow = 1.0 if self.followed is None else self.followed
-        dials = {"temperature": float(self.temperature), "guidance": self.strengths, "follow": follow}
+        dials = {"temperature": self.drawn_at(loose), "guidance": self.strengths, "follow": follow}
         return dials | {"generator": torch.Generator(device).manual_seed(self.seed)}
 
-    def turned(self):
-        """The dials as they were given, name -> value, without those that are off: for a receipt."""
+    def turned(self, loose=False):
+        """The dials, name -> value, without those that are off: for a receipt. loose: see drawn_at."""
         off = {"num_samples": 1, "best_of": 1, "playable": False, "lock": (), "seed": self.seed}
         off |= {"feel": 1, "stops": False}
         dials = {field.name: getattr(self, field.name) for field in fields(Dials)}
+        dials["temperature"] = self.drawn_at(loose)
+        if loose and self.best_of is None:
+            dials["best_of"] = self.usual_best_of
         return {name: value for name, value in dials.items() if value is not None and value != off.get(name)}
 
 
@@ -182,7 +202,6 @@ class Request(Dials):
     lead_in: bool = False
     count_in: bool = False
     soundfont: str | None = None
-    best_of: int | None = 1
     temperature: float | None = None  # None of these three: as the beat says, or as in Dials
     guidance: float | dict | None = None
     follow: float | str | None = None

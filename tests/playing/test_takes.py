@@ -127,7 +127,7 @@ def test_the_rhythm_decides_only_where_it_is_followed_hit_by_hit(model, monkeypa
     heard = []
     monkeypatch.setattr(
         "utils.playing.generate.best_takes",
-        lambda draw, n, best_of, asked, rhythm, *_: heard.append(len(rhythm)) or draw(n),
+        lambda draw, n, best_of, asked, rhythm, *_, **how: heard.append(len(rhythm)) or draw(n),
     )
     rhythm = [roll[:, :16] for roll in random_batch(B=1, T=16).values()][:3]
     for follow in ("literal", "loose", "free"):

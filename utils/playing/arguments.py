@@ -125,7 +125,7 @@ or rhythm, as that has it (default: as the model plays)
 (default: as the file has them, or 4/4)
 --pickup STEPS int | sixteenths of a short bar that comes before them
 --seed N int | same seed, same drums (default: a new one, printed)
---temperature X float | below 1 safer, above 1 wilder (default: 1)
+--temperature X float | below 1 safer, above 1 wilder (default: 1; to hands and parts the onsets at 0.85)
 --guidance X|NAME=X guidance | how much the controls weigh; 1: as trained; one for all, or for some by name, \
 as style=3 hits-per-bar=2 velocity=1 voice=2 (default: 1.5)
 --follow HOW number | literal or 1: the rhythm hit by hit; loose or 0: its gist alone; numbers between, or \

@@ -139,7 +139,8 @@ unset (default: as the file tells)
 timing=0.5 or velocity=0.8 (default: 1)
 --stops - switch | the drums rest where the rhythm rests for a bar or more, also to a part
 --num-samples N int | how many versions, the best first (default: 1)
---best-of N int | play so many, and keep those that come nearest to what was asked (default: 1)
+--best-of N int | play so many, and keep those that come nearest to what was asked (default: 1; to hands and \
+parts 8)
 --kit-in KIT text | which keys are which voice where the rhythm is drums: gm, roland_td, or a YAML file, see \
 examples/kit.yaml (default: gm and roland_td alike)
 --kit-out KIT text | the kit to play on, the same way (default: gm)

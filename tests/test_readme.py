@@ -19,7 +19,9 @@ from tests.conftest import REPOSITORY, TINY
 from tests.helpers.midi_files import beat, midi_bytes, small_corpus
 from utils.training.launch import run_config
 
-PAGES = {name: (REPOSITORY / name).read_text() for name in ("README.md", "docs/playing.md", "docs/training.md")}
+PAGES = {
+    name: (REPOSITORY / name).read_text() for name in ("README.md", "docs/playing.md", "docs/training.md")
+}
 README = PAGES["README.md"]
 LINES = [
     line

@@ -69,7 +69,8 @@ drummer: $(INSTALLED)
 	$(call run,wider,$(BROUGHT) --init-from runs/taught/drummer.pt --set Training.steps=1055 --set Training.plain_steps=0 \
 		--set Training.learning_rate=5e-4 --set Training.warmup_steps=100)
 	$(call run,brought,$(BROUGHT) --init-from runs/wider/checkpoints/step_00001055.pt --set Training.steps=1700 \
-		--set Training.plain_steps=500 --set Training.learning_rate=4e-4 --set Training.warmup_steps=30 --set Training.ema_decay=.998)
+		--set Training.plain_steps=500 --set Training.learning_rate=4e-4 --set Training.warmup_steps=30 --set Training.ema_decay=.998 \
+		--set Training.validate_every=340 --set Training.checkpoint_every=200 --set Training.sample_every=100000)
 	$(VENV) -m utils.training.average runs/brought/checkpoints/step_00001700.pt runs/taught/drummer.pt .3 runs/drummer.pt
 
 $(INSTALLED): requirements.txt

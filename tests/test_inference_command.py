@@ -238,7 +238,8 @@ def test_takes_are_never_overwritten(repository, checkpoint, tmp_path):
 
 def test_command_ends_on_the_bar_line_where_that_is_within_a_quarter(checkpoint, tmp_path, capsys):
     (tmp_path / "seven.mid").write_bytes(midi_bytes(meter(0, 7, 8) + note(0, 40) + note(1440, 40)))
-    assert command("--rhythm", tmp_path / "seven.mid", "--checkpoint", checkpoint, "--out", tmp_path) == 0
+    words = ["--rhythm", tmp_path / "seven.mid", "--seed", 1, "--checkpoint", checkpoint]
+    assert command(*words, "--out", tmp_path) == 0
     assert "1 bars at 120 bpm; playing 1, " in capsys.readouterr().out
     file = mido.MidiFile(tmp_path / "seven_1.mid")
     assert [sum(event.time for event in track) for track in file.tracks] == [1680, 1680]
@@ -253,10 +254,10 @@ def test_command_says_how_many_hits_are_ahead_of_the_first_beat(checkpoint, tmp_
         return hits, 0.5 * hits, -0.25 * hits
 
     monkeypatch.setattr("utils.playing.generate.sample", early)
-    words = ["--rhythm", taps, "--checkpoint", checkpoint, "--out", tmp_path]
+    words = ["--rhythm", taps, "--checkpoint", checkpoint, "--out", tmp_path / "new.mid"]
     assert command(*words) == 0 and "ahead of the very first beat, put on it: 2 (" in capsys.readouterr().out
     assert command(*words, "--lead-in") == 0 and "first beat" not in capsys.readouterr().out
-    assert read_midi(tmp_path / "taps_1.mid").tick.tolist() == [1890, 1890, 1920 + 930]
+    assert read_midi(tmp_path / "new.mid").tick.tolist() == [1890, 1890, 1920 + 930]
 
 
 def test_command_says_before_it_plays_that_tracks_cannot_be_kept(checkpoint, tmp_path, capsys, monkeypatch):

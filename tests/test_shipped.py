@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from data_aug import swap_rhythm
-from inference_bar_control import generate, generate_control_params, process_midi
+from inference_bar_control import generate, generate_control_params, play, process_midi
 from model.bars import BarGrid
 from preprocessing import preprocess
 from tests.conftest import REPOSITORY
@@ -130,7 +130,8 @@ def test_another_rhythm_gives_other_drums(model):
     clave = process_midi(REPOSITORY / "examples" / "clave_taps.mid")
     answered = []
     for rhythm in (bass, clave):
-        onset, _, _ = generate(*rhythm, None, None, None, None, None, 64, model=model, seed=1, num_samples=8)
+        how = {"rhythm_is": "drums", "model": model, "seed": 1, "num_samples": 8}
+        onset, _, _ = generate(*rhythm, None, None, None, None, None, 64, **how)
         played = onset.any(-1).float()
         answered.append(
             [(played[:, other[0][0, :64].any(-1)] > 0).float().mean().item() for other in (bass, clave)]
@@ -144,3 +145,12 @@ def test_its_card_names_data_licence_recipe_and_figures():
     for word in ("Groove MIDI Dataset", "CC BY 4.0", "make drummer", "python evaluate.py"):
         assert word in card
     assert re.search(r"\|.*\d\.\d+", card)
+
+
+def test_to_a_bass_line_it_plays_a_beat(model):
+    """Not the bass line: a hat or the ride keeps time, and the snare is on two and four."""
+    take = play(REPOSITORY / "examples" / "bass_line.mid", model=model, seed=1, rhythm_is="part")
+    bars = take.onset[0].unflatten(0, (-1, 16)) > 0
+    timekeepers = [voice_index(name) for name in ("closed_hat", "open_hat", "ride")]
+    assert (bars[..., timekeepers].any(-1).sum(1) >= 4).float().mean() > 0.9
+    assert bars[:, [4, 12], voice_index("snare")].float().mean() > 0.6

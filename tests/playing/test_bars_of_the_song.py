@@ -154,7 +154,7 @@ def test_a_meter_and_a_pickup_stand_in_place_of_what_the_file_says(tmp_path, tin
     receipt = json.loads((tmp_path / "plain_1.json").read_text())
     assert [bar["asked"]["voices"]["kick"] for bar in receipt["bars"]] == [0.6667, 2, 2]
     assert command("--meter", "3/4,2/4", "--job", "humanise", "--keep-tracks") == 0
-    assert read_again(tmp_path / "plain_1.mid", 28)[0] == ((0, 1, 4), (480, 3, 4), (1920, 2, 4))
+    assert read_again(tmp_path / "plain_1-2.mid", 28)[0] == ((0, 1, 4), (480, 3, 4), (1920, 2, 4))
     for flags, says in (
         (["--meter", "3"], "--meter: '3'; it must be a meter such as '3/4'"),
         (["--pickup", 12], "--pickup: 12; it must be a whole number, 1 or more, 11 at most"),

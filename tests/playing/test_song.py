@@ -262,3 +262,11 @@ def test_command_plays_a_song(repository, tiny_config, tmp_path, capsys):
 
 def test_the_song_of_the_examples_is_one(repository):
     assert len(read_song(repository / "examples" / "song.yaml")) == 48
+
+
+def test_every_section_begins_a_phrase():
+    sections = [{"name": "verse", "bars": 10}, {"name": "chorus", "bars": 2}]
+    grid = BarGrid.of(["3/4"] * 11 + ["2/4"])
+    song = read_song({"sections": sections})
+    phrase = song.phrase_of(grid)
+    assert phrase[[*grid.starts]].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 0, 1] and len(phrase) == 140

@@ -269,6 +269,7 @@ def lay_out(request, heard, model):
     more = {"known": known, "latent": request.latent, "told": heard.told(request, layout.steps, silent)}
     more |= {"grid_of": heard.bars and heard.bars.of_steps, "swing": asked["swing"]}
     plan = plan_layout(request.job, layout, drums, model, request, rhythm, curves, **more)
-    plan = plan._replace(fresh=() if song is None else song.fresh)
+    if song is not None:
+        plan = plan._replace(fresh=song.fresh, inputs=plan.inputs | {"phrase": song.phrase_of(plan.grid)})
     asked = Bars(asked | {"swing": plan.swing.ratio})
     return plan, unasked(asked, plan.silent, plan.grid), grid

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from model.controls import PHRASE
 from utils.checks import ArgumentError, as_number, check_keys, check_switch, whole, within
 from utils.get_model import given_model
 from utils.midi.drums import N_VOICES, voice_index
@@ -94,6 +95,11 @@ class Song:
         arguments |= {} if meter is None else {"meter": lines.timeline}
         swing = ["rhythm" if ratio == AS_THE_RHYTHM else ratio for ratio in song.asked["swing"]]
         return arguments | {"known": song.crashes(rhythm, grid, dials["follow"]), "swing": swing}
+
+    def phrase_of(self, grid):
+        """Which bar of its phrase each step's bar is, (T,) long: every section begins one."""
+        bars = np.concatenate([np.arange(bars) for _, bars in self.sections]) % PHRASE
+        return torch.from_numpy(bars[grid.index.bar])
 
     def for_bars(self, grid):
         """The same Song, of the bars of a BarGrid."""

@@ -7,7 +7,7 @@ both tasks (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022). Pa
 the config is NEW's.
 """
 
-import sys
+import argparse
 
 from utils.checkpoints import load_checkpoint, save_checkpoint
 from utils.config.schema import config_from_dict
@@ -42,5 +42,12 @@ def _weights(checkpoint):
 
 
 if __name__ == "__main__":
-    new, old, share, out = sys.argv[1:]
-    save_checkpoint(average(new, old, float(share)), out)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("new")
+    parser.add_argument("old")
+    parser.add_argument("share", type=float)
+    parser.add_argument("out")
+    words = parser.parse_args()
+    save_checkpoint(average(words.new, words.old, words.share), words.out)

@@ -14,7 +14,7 @@ from model.controls import CONTROLS, controls_of
 from model.decoding.cpu_steps import CpuDecoding
 from model.decoding.sampling import build_conditioning, encode_rhythm, sample
 from model.decoding.steps import Guide, View
-from tests.helpers.inference_helpers import build_tiny_model
+from tests.helpers.inference_helpers import bars_of, build_tiny_model
 from tests.helpers.model_batches import (
     hidden_states,
     random_batch,
@@ -287,15 +287,6 @@ def test_wrong_dials(player, dials, says):
 
 
 # ---- bar by bar
-
-
-def bars_of(player, changes, **how):
-    """The bars of a jam, each after the changes to it."""
-    jam, played = Jam(model=player, seed=2, num_samples=2, **how), []
-    for change in changes:
-        jam.change(**change)
-        played.append(next(jam))
-    return [torch.cat(roll, 1) for roll in zip(*played)]
 
 
 def test_a_jam_takes_on_rows_where_controls_are_first_asked_for(player, rows, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from inference_bar_control import Jam, generate
-from tests.helpers.inference_helpers import build_tiny_model
+from tests.helpers.inference_helpers import bars_of, build_tiny_model
 from tests.helpers.model_batches import random_batch
 
 UNSET = [None] * 5  # density, intensity, instrument, style, masks

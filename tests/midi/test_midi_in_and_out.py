@@ -18,7 +18,7 @@ def test_process_midi_keeps_the_loudest_of_every_step_in_channel_three(tmp_path)
     path = write_midi(
         tmp_path / "two.mid", {"bass": [(0, 28, 90), (1, 28, 50)], "keys": [(0.0625, 60, 127), (4, 64, 30)]}
     )
-    onset, vel, timeoffset = process_midi(path)
+    onset, vel, timeoffset = process_midi(path, track="all")
     assert onset.shape == vel.shape == timeoffset.shape == (1, 32, 9) and onset.dtype == torch.float32
     assert onset.nonzero().tolist() == [[0, 0, 3], [0, 4, 3], [0, 16, 3]]
     assert vel[0, [0, 4, 16], 3].mul(127).round().tolist() == [127, 50, 30]
@@ -31,10 +31,12 @@ def test_process_midi_chooses_a_track_by_name_or_number(tmp_path):
     assert all(
         torch.equal(a, b) for a, b in zip(process_midi(path, track=1), process_midi(path, track="bass"))
     )
-    with pytest.raises(ValueError, match=r"two\.mid: no track 'drums'; its tracks are 1 'bass', 2 'keys'"):
+    with pytest.raises(
+        ValueError, match=r"two\.mid: no track 'drums'; its tracks are 1 'bass' .*, 2 'keys' "
+    ):
         process_midi(path, track="drums")
     with pytest.raises(
-        ValueError, match=r"two\.mid: no notes in track '0'; its tracks are 1 'bass', 2 'keys'"
+        ValueError, match=r"two\.mid: no notes in track '0'; its tracks are 1 'bass' .*, 2 'keys' "
     ):
         process_midi(path, track=0)
 

@@ -119,7 +119,7 @@ def test_a_renderer_that_panics_says_one_sentence(monkeypatch):
 
 def test_the_command_writes_the_sound_beside_the_rest(repository, tiny_config, tmp_path, capsys):
     checkpoint = save_tiny_checkpoint(tiny_config, tmp_path / "tiny.pt")
-    words = ["--rhythm", repository / "examples" / "bass_line.mid", "--wav", "--bars", 1]
+    words = ["--rhythm", repository / "examples" / "bass_line.mid", "--wav", "--bars", 1, "--seed", 1]
     words += ["--checkpoint", checkpoint, "--out", tmp_path / "out"]
     assert inference.main(inference.parse_arguments([str(word) for word in words])) == 0
     assert sorted(path.suffix for path in (tmp_path / "out").iterdir()) == [".json", ".mid", ".png", ".wav"]

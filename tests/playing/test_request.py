@@ -20,7 +20,7 @@ from utils.checks import ArgumentError
 from utils.playing.arguments import FLAGS, JOBS, parse_arguments
 from utils.playing.command import request_of
 from utils.playing.jobs import LAYOUTS
-from utils.playing.request import Request
+from utils.playing.request import COLDER, Dials, Request
 
 UNSET = [None] * 5  # density, intensity, instrument, style, masks
 
@@ -132,3 +132,22 @@ def test_an_error_carries_argument_value_and_rule(tmp_path):
     assert error.rule.startswith("it must be a number, 0 to 16")
     assert str(error) == f"{path}: section verse: voices: kick: 40; {error.rule}"
     assert str(error.named("--voice", "kick")) == f"--voice: kick: 40; {error.rule}"
+
+
+@pytest.mark.parametrize(
+    "dials, drawn_at, best_of",
+    [
+        ({}, (COLDER, 1.0), 8),
+        ({"num_samples": 3}, (COLDER, 1.0), 24),
+        ({"num_samples": 40}, (COLDER, 1.0), 40),
+    ]
+    + [({"num_samples": 5, "temperature": 1}, 1.0, 32)],
+)
+def test_a_loose_rhythm_is_played_colder_and_oftener(dials, drawn_at, best_of):
+    dials = Dials(**dials)
+    assert (dials.drawn_at(True), dials.usual_best_of) == (drawn_at, best_of)
+    assert dials.drawn_at(False) == 1.0 and "best_of" not in dials.turned()
+    assert dials.for_model("cpu", loose=True)["temperature"] == drawn_at
+    told = dials.turned(loose=True)
+    assert (told["temperature"], told["best_of"]) == (drawn_at, best_of)
+    assert Dials(best_of=3).turned(loose=True)["best_of"] == 3

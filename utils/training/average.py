@@ -1,13 +1,13 @@
 """The weights of two checkpoints, averaged: what was trained on keeps more of what it knew before.
 
-python -m utils.training.average NEW OLD SHARE OUT      OLD's share, 0 to 1; OUT: the checkpoint to write
+    python -m utils.training.average NEW OLD SHARE OUT
 
 Between the weights that a fine-tuning began and ended with the loss hardly rises, and the average is good at
 both tasks (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022). Parts that OLD lacks are NEW's;
 the config is NEW's.
 """
 
-import sys
+import argparse
 
 from utils.checkpoints import load_checkpoint, save_checkpoint
 from utils.config.schema import config_from_dict
@@ -42,5 +42,10 @@ def _weights(checkpoint):
 
 
 if __name__ == "__main__":
-    new, old, share, out = sys.argv[1:]
-    save_checkpoint(average(new, old, float(share)), out)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, about in {"new": "a checkpoint", "old": "another"}.items():
+        parser.add_argument(name, help=about)
+    parser.add_argument("share", type=float, help="OLD's share of the weights, 0 to 1")
+    parser.add_argument("out", help="the checkpoint to write")
+    args = parser.parse_args()
+    save_checkpoint(average(args.new, args.old, args.share), args.out)

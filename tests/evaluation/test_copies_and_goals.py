@@ -143,7 +143,7 @@ def test_metrics_and_goals_have_names_of_their_own():
         for metric in table.metrics
         for goal in metric.goals
     ]
-    assert len(set(goals)) == len(goals) == 44
+    assert len(set(goals)) == len(goals) == 71
 
 
 def test_a_new_metric_is_one_row():

@@ -23,7 +23,7 @@ from tests.helpers.model_batches import (
     small_model,
 )
 from utils.midi.drums import STYLES
-from utils.playing.request import GUIDANCE, Dials
+from utils.playing.request import COLDER, GUIDANCE, Dials
 
 UNSET = [None] * 5  # density, intensity, instrument, style, masks
 
@@ -146,6 +146,30 @@ def test_each_row_is_told_its_part(model, monkeypatch):
             told = full | {name: unset[name] for name in view.without}
             told["use_context"] = told["use_context"] & view.literal
             torch.testing.assert_close(hidden, hidden_states(model, told), atol=1e-5, rtol=1e-5)
+
+
+# ---- what a rhythm that leaves more open is drawn with
+
+
+@pytest.mark.parametrize(
+    "dials, drawn_at, best_of",
+    [
+        ({}, (COLDER, 1.0), 8),
+        ({"num_samples": 3}, (COLDER, 1.0), 24),
+        ({"num_samples": 40}, (COLDER, 1.0), 40),
+    ]
+    + [({"num_samples": 5, "temperature": 1}, 1.0, 32)],
+)
+def test_a_loose_rhythm_is_played_colder_and_oftener(dials, drawn_at, best_of):
+    dials = Dials(**dials)
+    assert (dials.drawn_at(True), dials.usual_best_of) == (drawn_at, best_of)
+    assert dials.drawn_at(False) == 1.0 and "best_of" not in dials.turned()
+    assert dials.for_model("cpu", loose=True)["temperature"] == drawn_at
+    assert (dials.turned(loose=True)["temperature"], dials.turned(loose=True)["best_of"]) == (
+        drawn_at,
+        best_of,
+    )
+    assert Dials(best_of=3).turned(loose=True)["best_of"] == 3
 
 
 # ---- the tap

@@ -103,11 +103,15 @@ def test_a_bar_played_anew_is_of_the_same_groove(performances):
 
 
 def test_what_comes_after_is_heard(performances):
-    """The bar before stays as it is; another bar after it, and it is played otherwise."""
-    drums = performances[0]
-    after = [torch.cat((roll[:, :32], other[:, 32:]), 1) for roll, other in zip(drums, performances[4])]
-    one, two = (infill(rolls, bars=1, seed=1)[0] for rolls in (drums, after))
-    assert torch.equal(one[:, :16], two[:, :16]) and not torch.equal(one[:, 16:32], two[:, 16:32])
+    """The bar before stays as it is; another bar after it, and it is mostly played otherwise."""
+    otherwise = []
+    for number, drums in enumerate(performances):
+        other = performances[number - 4]
+        after = [torch.cat((roll[:, :32], end[:, 32:]), 1) for roll, end in zip(drums, other)]
+        one, two = (infill(rolls, bars=1, seed=1, num_samples=SAMPLES)[0] for rolls in (drums, after))
+        assert torch.equal(one[:, :16], two[:, :16])
+        otherwise.append(not torch.equal(one[:, 16:32], two[:, 16:32]))
+    assert sum(otherwise) > WINDOWS / 2
 
 
 def test_drums_go_on_as_they_began(performances):

@@ -26,7 +26,7 @@ from tests.helpers.model_batches import random_batch
 from utils import get_model
 from utils.midi.sound import SOUNDFONT
 from utils.playing import takes
-from utils.playing.receipt import ROUNDS, best_takes, distance_from_request
+from utils.playing.receipt import ROUNDS, best_takes, distance_from_request, likeness_to_others
 from utils.playing.request import GUIDANCE
 from utils.playing.takes import takes_of
 from utils.playing.wishes import ask
@@ -105,6 +105,24 @@ def test_takes_of_known_hits_differ_by_what_a_midi_file_holds():
     assert torch.equal(best[2], timeoffset[[0, 2]])
 
 
+def test_the_most_typical_take_is_best_where_no_numbers_are_asked():
+    onset = torch.zeros(3, 16, 9)
+    onset[0, [2, 3, 6], 1] = onset[1, [0, 4, 8], 0] = onset[2, [0, 4, 8, 12], 0] = 1
+    likeness = [0, 6 / 7 / 2, 6 / 7 / 2]
+    assert likeness_to_others(onset) == pytest.approx(likeness)
+    assert likeness_to_others(onset[:1]) == [0] and likeness_to_others(0 * onset) == [0] * 3
+    onset[2, 12, 0], onset[2, 8, 0] = 0, 0  # two of the second's three hits
+    onset = torch.cat((onset, onset[1:2]))
+    onset[3, 12, 0] = 1  # and the second's three and another
+    rolls, silence = (onset, onset, 0 * onset), torch.zeros(0, 9)
+
+    def first(asked, **how):
+        return best_takes(lambda n: rolls, 1, 4, asked, silence, BAR, **how)[0][0]
+
+    assert torch.equal(first(ask(1), typical=True), onset[1])
+    assert torch.equal(first(ask(1, hits_per_bar=2), typical=True), onset[2])  # the nearest
+
+
 def test_best_of_is_of_what_generate_plays_and_leaves_its_default_alone(model):
     asked = generate_control_params([0], [1.0], 32, "left")
     how = dict(intensity=None, instrument=None, style=None, masks=None, seq_len=32, model=model, seed=3)
@@ -127,7 +145,7 @@ def test_the_rhythm_decides_only_where_it_is_followed_hit_by_hit(model, monkeypa
     heard = []
     monkeypatch.setattr(
         "utils.playing.generate.best_takes",
-        lambda draw, n, best_of, asked, rhythm, *_: heard.append(len(rhythm)) or draw(n),
+        lambda draw, n, best_of, asked, rhythm, *_, **how: heard.append(len(rhythm)) or draw(n),
     )
     rhythm = [roll[:, :16] for roll in random_batch(B=1, T=16).values()][:3]
     for follow in ("literal", "loose", "free"):

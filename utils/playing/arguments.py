@@ -125,7 +125,7 @@ or rhythm, as that has it (default: as the model plays)
 (default: as the file has them, or 4/4)
 --pickup STEPS int | sixteenths of a short bar that comes before them
 --seed N int | same seed, same drums (default: a new one, printed)
---temperature X float | below 1 safer, above 1 wilder (default: 1; 0.85 for onsets to hands or a part)
+--temperature X float | below 1 safer, above 1 wilder (default: 1; to hands and parts the onsets at 0.85)
 --guidance X|NAME=X guidance | how much the controls weigh; 1: as trained; one for all, or for some by name, \
 as style=3 hits-per-bar=2 velocity=1 voice=2 (default: 1.5)
 --follow HOW number | literal or 1: the rhythm hit by hit; loose or 0: its gist alone; numbers between, or \
@@ -139,8 +139,8 @@ unset (default: as the file tells)
 timing=0.5 or velocity=0.8 (default: 1)
 --stops - switch | the drums rest where the rhythm rests for a bar or more, also to a part
 --num-samples N int | how many versions, the best first (default: 1)
---best-of N int | play so many, and keep those that come nearest to what was asked \
-(default: 1; to hands or a part the most typical of eight)
+--best-of N int | play so many, and keep those that come nearest to what was asked (default: 1; to hands and \
+parts 8)
 --kit-in KIT text | which keys are which voice where the rhythm is drums: gm, roland_td, or a YAML file, see \
 examples/kit.yaml (default: gm and roland_td alike)
 --kit-out KIT text | the kit to play on, the same way (default: gm)

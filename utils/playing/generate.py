@@ -219,7 +219,8 @@ def make_plan(
     inputs |= {"rhythm_is": kind_of_rhythm(model, dials, told.kind, steps)}
     followed = rhythm[0][: reach if use_context.any() else 0]
     onsets_known = around and bool((known["known_onset"] | ~mask[:, None]).all())
-    loose = is_loose(model, kind) and known is None and dials.followed is not None and reach > 0
+    open_cells = known is None or bool(known["known_onset"].float().mean() < 0.5)  # but a crash or a lock
+    loose = is_loose(model, kind) and open_cells and dials.followed is not None and reach > 0
     feel = Feel.of(brought, dials, pace_of(told.bpm, rhythm, kind, known), known, grid)
     swing = Swing.of(dials.ratio.over(grid.n_bars) if dials.ratio else swing, grid, brought, **inputs)
     wishes = asked, followed, grid, onsets_known

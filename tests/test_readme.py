@@ -1,4 +1,4 @@
-"""What the README says can be done, can be done.
+"""What the README and the pages on playing and training say can be done, can be done.
 
 The commands of evaluate.py and inference_bar_control.py that come first run in processes of their own; all
 others run in this one, as tests of their own start the other scripts.
@@ -13,15 +13,22 @@ import subprocess
 import sys
 
 import pytest
-import torch
 from torch.distributed.run import config_from_args, parse_args
 
 from tests.conftest import REPOSITORY, TINY
 from tests.helpers.midi_files import beat, midi_bytes, small_corpus
 from utils.training.launch import run_config
 
-README = (REPOSITORY / "README.md").read_text()
-LINES = [line for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines()]
+PAGES = {
+    name: (REPOSITORY / name).read_text() for name in ("README.md", "docs/playing.md", "docs/training.md")
+}
+README = PAGES["README.md"]
+LINES = [
+    line
+    for page in PAGES.values()
+    for block in re.findall(r"```bash\n(.*?)```", page, re.S)
+    for line in block.splitlines()
+]
 
 
 def rounds(line):
@@ -30,7 +37,7 @@ def rounds(line):
     return [loop[3].replace(f"${loop[1]}", value) for value in loop[2].split()] if loop else [line]
 
 
-COMMANDS = [command for line in LINES for command in rounds(line)]
+COMMANDS = list(dict.fromkeys(command for line in LINES for command in rounds(line)))
 OWN_PROCESS = "evaluate.py", "inference_bar_control.py"
 QUICK = [
     *TINY,
@@ -134,22 +141,31 @@ def test_command_runs(number, folder, request, monkeypatch):
         run_here(script, after, monkeypatch)
 
 
-def test_python_examples_run(tmp_path):
-    first, *more = re.findall(r"```python\n(.*?)```", README, re.S)
+@pytest.mark.parametrize("page", ["README.md", "docs/playing.md"])
+def test_python_examples_run(page, tmp_path):
     scope = {}
-    exec(first.replace("output/from_python.mid", str(tmp_path / "drums.mid")), scope)
-    assert (tmp_path / "drums.mid").is_file() and len(scope["notes"]) == scope["onset"].sum()
-    assert isinstance(scope["model"], torch.nn.Module)
-    for example in more:
+    for example in re.findall(r"```python\n(.*?)```", PAGES[page], re.S):
         exec(example.replace("output/", f"{tmp_path}/"), scope)
-    assert scope["number"] == 3 and scope["onset"].shape == (1, 16, 9)
+    assert (tmp_path / "take.mid").is_file()
+    if page == "README.md":
+        assert (tmp_path / "from_python.mid").is_file() and len(scope["notes"]) == scope["onset"].sum()
+    else:
+        assert scope["number"] == 3 and scope["onset"].shape == (1, 16, 9)
 
 
-def test_files_that_it_names_are_there(repository):
-    named = re.findall(r"`((?:examples|checkpoints|benchmarks|docs)/[\w./]+)`", README)
-    assert len(named) > 4 and all((repository / name).exists() for name in named)
+@pytest.mark.parametrize("page, least", [("README.md", 5), ("docs/playing.md", 3), ("docs/training.md", 2)])
+def test_files_that_a_page_names_are_there(page, least, repository):
+    named = re.findall(r"(?<![\w/])((?:examples|checkpoints|benchmarks|docs|utils)/[\w./]+\w)", PAGES[page])
+    assert len(named) >= least
+    missing = [name for name in named if not (repository / name).exists()]
+    assert not missing
+
+
+def test_the_readme_is_one_screen_and_a_little():
+    assert len(README.splitlines()) < 150
 
 
 def test_the_pictures_are_there_and_small():
     pictures = re.findall(r"!\[[^\]]+\]\((.+?)\)", README)
-    assert pictures and all((REPOSITORY / picture).stat().st_size < 150_000 for picture in pictures)
+    assert len(pictures) == 3
+    assert all((REPOSITORY / picture).stat().st_size < 150_000 for picture in pictures)

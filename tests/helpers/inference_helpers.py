@@ -3,6 +3,7 @@
 import pretty_midi
 import torch
 
+from inference_bar_control import Jam
 from utils.checkpoints import save_checkpoint
 from utils.get_model import get_model
 
@@ -34,3 +35,12 @@ def write_midi(path, tracks, tempo=120.0):
         midi.instruments.append(instrument)
     midi.write(str(path))
     return path
+
+
+def bars_of(player, changes, **how):
+    """The bars of a jam, each after the changes to it."""
+    jam, played = Jam(model=player, seed=2, num_samples=2, **how), []
+    for change in changes:
+        jam.change(**change)
+        played.append(next(jam))
+    return [torch.cat(roll, 1) for roll in zip(*played)]

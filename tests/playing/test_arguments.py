@@ -98,9 +98,10 @@ def test_choices_and_limits_are_those_of_the_code():
     assert f"at most {MAX_BARS}" in row("--bars")[2] and "{} to {}".format(*TEMPO_RANGE) in PAGE
 
 
-def test_flags_of_the_readme_are_there():
-    play = (REPOSITORY / "README.md").read_text().partition("## Play")[2].partition("## Train")[0]
-    assert len(named := set(re.findall(r"`(--[a-z-]+)", play))) > 25
+def test_flags_of_the_readme_and_of_playing_are_there():
+    readme = (REPOSITORY / "README.md").read_text().partition("## Play")[2].partition("## Train")[0]
+    playing = (REPOSITORY / "docs" / "playing.md").read_text()
+    assert len(named := set(re.findall(r"`(--[a-z-]+)", readme + playing))) > 25
     assert named <= {*FLAGS, "--help"}
 
 

@@ -1,7 +1,5 @@
 """The weights of two checkpoints, averaged: what was trained on keeps more of what it knew before.
 
-python -m utils.training.average NEW OLD SHARE OUT      OLD's share, 0 to 1; OUT: the checkpoint to write
-
 Between the weights that a fine-tuning began and ended with the loss hardly rises, and the average is good at
 both tasks (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022). Parts that OLD lacks are NEW's,
 but what tells meters apart, which begins at zero; the config is NEW's.
@@ -42,12 +40,10 @@ def _weights(checkpoint):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("new")
-    parser.add_argument("old")
-    parser.add_argument("share", type=float)
-    parser.add_argument("out")
-    words = parser.parse_args()
-    save_checkpoint(average(words.new, words.old, words.share), words.out)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("new", help="the checkpoint that was trained on")
+    parser.add_argument("old", help="the one whose weights it began with")
+    parser.add_argument("share", type=float, help="of the old weights, 0 to 1")
+    parser.add_argument("out", help="the checkpoint to write")
+    given = parser.parse_args()
+    save_checkpoint(average(given.new, given.old, given.share), given.out)

@@ -13,7 +13,7 @@ from model.decoding import capture
 from model.decoding.sampling import sample
 from model.decoding.streaming import Stream
 from model.loss import count_tokens
-from tests.helpers.inference_helpers import build_tiny_model
+from model.model import DrumVAE
 from tests.helpers.model_batches import hidden_states, random_batch, sampling_inputs, small_model
 from utils.checkpoints import load_weights
 
@@ -169,7 +169,8 @@ def test_compiled_and_plain_decoding_and_a_stream_draw_the_same(model, grid, mon
 
 
 def test_weights_of_four_four_play_it_as_before_in_a_model_of_longer_bars(tiny_config, capsys):
-    before, after = small_model(tiny_config, longest_bar=16), build_tiny_model(tiny_config).eval()
+    before = small_model(tiny_config, longest_bar=16)
+    after = DrumVAE(before.config | {"Model": before.config["Model"] | {"longest_bar": 32}}).eval()
     load_weights(after, before.state_dict(), "drummer.pt")
     said = capsys.readouterr().out
     assert said.count("\n") == 1 and said.startswith(

@@ -110,7 +110,7 @@ def test_every_control_is_used(stored):
     }
     first |= {f"piano_roll_{part}" for part in ("onset", "vel", "timeoffset")}
     first |= {"voices_anew", "bars_anew", "second"}  # of a job, which is shown as a function
-    first |= {"meter", "pickup", "rhythm_is", "steady"}  # of which the shipped drummer has learnt nothing
+    first |= {"meter", "pickup", "rhythm_is", "steady"}  # see docs/arguments.md
     controls = {
         name
         for door in doors

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import time
 
 import pytest
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
@@ -120,6 +121,8 @@ class Dying(script.EMA):
         place = [os.environ[name] for name in ("RANK", "TORCHELASTIC_RESTART_COUNT")]
         if step == 11 and place == ["1", "0"]:
             os.kill(os.getpid(), signal.SIGKILL)
+        elif step == 11 and place == ["0", "0"]:
+            time.sleep(3)  # the launcher sees the death before this process misses the other
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

@@ -94,7 +94,10 @@ def run_decoder(model, drums, conditioning, n):
     grid = model.grid(drums[0].shape[1])
     played = (grid.sums_before(roll)[:, :n] for roll in drums[:2])
     targets = conditioning["budget_targets"][:, :n] if "budget_targets" in conditioning else None
-    modulation = model.add_budget(conditioning["modulation"][:, :n], targets, *played)
+    modulation = conditioning["modulation"][:, :n]
+    if model.history is not None:
+        modulation = model.add_history(modulation, model.history.features(drums, grid)[:, :n])
+    modulation = model.add_budget(modulation, targets, *played)
     return model.decoder(model.decoder.embed_previous(*(roll[:, :n] for roll in drums)), modulation)
 
 

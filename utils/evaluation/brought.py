@@ -25,6 +25,7 @@ from utils.evaluation.tap import Consensus, mean_there
 from utils.midi.drums import N_VOICES, voice_index
 from utils.midi.hearing import hear, process_midi
 from utils.midi.kits import KITS
+from utils.playing.groove import KEEPS_TIME, TIMEKEEPERS
 from utils.playing.play import play
 
 PLACE = "RHYTHMS_ZIP"
@@ -36,7 +37,6 @@ GROUPS = {OWN: "drums", "simple": "hands", "complex": "hands", "repetition": "ha
 # The keys of a drum kit. A song's shakers and congas are another player's.
 KIT_KEYS = sorted({key for kit in KITS.values() for keys in kit.values() for key in keys})
 KICK, SNARE = voice_index("kick"), voice_index("snare")
-TIMEKEEPERS = [voice_index(name) for name in ("closed_hat", "open_hat", "ride")]
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ def backbeat(takes, rhythm):
 
 def timekeeper(takes, rhythm):
     """The share of the bars in which a hat or the ride sounds on four steps or more."""
-    return (takes[..., TIMEKEEPERS].any(-1).sum(-1) >= 4).mean()
+    return (takes[..., TIMEKEEPERS].any(-1).sum(-1) >= KEEPS_TIME).mean()
 
 
 def likeness(takes, rhythm):

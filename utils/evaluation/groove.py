@@ -9,15 +9,13 @@ import numpy as np
 from data_aug import unset_controls
 from utils.evaluation.bootstrap import mean, pair, per_performance, quotient
 from utils.midi.drums import voice_index
+from utils.playing.groove import TIMEKEEPERS
 
 LONG = 32  # bars
 LONG_SAMPLES = 4  # at most, of such a window
 LAGS = (1, 2, 4, 8, 16)
 TRAINING_WINDOWS = 1024  # of the training split, real and played, for the classifier
-TIMEKEEPERS, TOMS = (
-    [voice_index(name) for name in names]
-    for names in (("closed_hat", "open_hat", "ride"), ("floor_tom", "mid_tom", "high_tom"))
-)
+TOMS = [voice_index(name) for name in ("floor_tom", "mid_tom", "high_tom")]
 CRASH = voice_index("crash")
 FILL = 3  # steps with a tom more than the middle bar of the window has
 SHUFFLED, HALVES = "real, their bars shuffled", "real, in two halves"

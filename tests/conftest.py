@@ -27,15 +27,38 @@ TINY = [
 ]
 
 
+# the first to be begun, so that no process waits for another at the end
+LONGEST = ["test_readme.py", "test_notebook.py", "test_page.py", "test_resume.py", "test_evaluate.py"]
+LONGEST += ["test_jobs_real.py", "test_training.py", "test_speed.py", "test_distributed.py", "test_shipped.py"]
+
 settings.register_profile("without a clock", deadline=None)  # a busy machine is no failure
 settings.load_profile("without a clock")
 
 
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONGEST.index(name) if (name := item.path.name) in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def threads():
+    """The processes of the suite, and those that they start, share the cores: threads that wait for a core
+    cost more than they give."""
     import torch  # here, as the process that only hands out the tests need not wait for it
 
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    number = max(1, min(2, (os.cpu_count() or 1) // processes))
+    torch.set_num_threads(number)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", str(number))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk():
+    """Nothing that is written here is to outlive a power cut."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
 
 
 @pytest.fixture(scope="session")

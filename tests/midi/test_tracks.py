@@ -121,6 +121,8 @@ def test_new_drums_take_the_place_of_those_of_a_song_and_their_kit(tmp_path):
         "Drums": ([16], {36}),
     }
     assert "Keys" not in written(tmp_path / "in.mid", replace_drums="Keys")
+    with pytest.raises(ValueError, match="^MIDI data: no track 'flute'; its tracks are 1 'Keys'"):
+        written(tmp_path / "in.mid", replace_drums="flute")
 
 
 def test_a_file_that_lies_a_sixteenth_late_is_told_and_moved(tmp_path):

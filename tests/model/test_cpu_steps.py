@@ -14,6 +14,15 @@ from model.decoding.steps import Guide, decoding_precision
 from tests.helpers.model_batches import random_batch, sampling_inputs, small_model
 
 
+@pytest.fixture(scope="module", autouse=True)
+def two_threads():
+    """So that rows are shared out."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def model(tiny_config):
     model = small_model(tiny_config)

@@ -290,7 +290,7 @@ def test_one_batch_is_learnt_by_heart(tiny_config):
     training = tiny_config.Training.model_copy(update={"learning_rate": 1e-2, "weight_decay": 0.0})
     optimizer = make_optimizer(model, training)
     model.train()
-    for _ in range(250):
+    for _ in range(100):
         optimizer.zero_grad()
         figures = model(batch)
         training_loss(figures, count_tokens(batch, model.grid(16)), LOSS_WEIGHT, 0.0, 0.0).backward()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from utils.checks import as_number, check_switch
+from utils.checks import as_number, check_switch, within
 from utils.files import written_whole
 from utils.midi import smf
 from utils.midi.drums import voice_index
@@ -219,7 +219,8 @@ def _without_drums(kept, source, track):
     """The kept tracks without the source's drums, or without the notes of a track of it; and what else stands
     on the drums' channel, programs and controllers, in those that are gone, as they had nothing but drums."""
     midi = read_midi(source)
-    gone = drum_notes(midi) if track is True else choose(midi, track)[0]
+    with within(name_of(source)):
+        gone = drum_notes(midi) if track is True else choose(midi, track)[0]
     parts, stay, kit = set(zip(midi.track[gone].tolist(), midi.channel[gone].tolist())), [], []
     for number, events in enumerate(kept):
         channels = [channel for track, channel in parts if track == number]

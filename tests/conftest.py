@@ -28,8 +28,8 @@ TINY = [
 
 
 # the first to be begun, so that no process waits for another at the end
-LONGEST = ["test_readme.py", "test_notebook.py", "test_page.py", "test_resume.py", "test_evaluate.py"]
-LONGEST += ["test_jobs_real.py", "test_training.py", "test_speed.py", "test_distributed.py", "test_shipped.py"]
+LONGEST = "readme", "notebook", "page", "resume", "evaluate", "jobs_real", "training", "speed", "distributed"
+LONGEST = [f"test_{name}.py" for name in LONGEST]
 
 settings.register_profile("without a clock", deadline=None)  # a busy machine is no failure
 settings.load_profile("without a clock")

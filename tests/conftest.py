@@ -1,5 +1,6 @@
 """What the tests share: the repository, its config, a small model's config, and the real corpus."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -35,8 +36,13 @@ settings.register_profile("without a clock", deadline=None)  # a busy machine is
 settings.load_profile("without a clock")
 
 
+gc.disable()  # until all is imported: a million objects, of which none goes
+
+
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONGEST.index(name) if (name := item.path.name) in LONGEST else len(LONGEST))
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

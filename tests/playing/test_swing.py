@@ -296,8 +296,8 @@ def test_play_hears_swing_and_bends_what_answers_no_tap(model, tmp_path):
     assert song.receipt.dials["swing"] == take.receipt.dials["swing"]
     for other in ({"swing": 0.5}, {"song": {"sections": [{"bars": 1, "swing": 0.6}, {"bars": 1}]}}):
         assert "heard" not in str(play(tap, **other, **one).receipt.dials)
-    free = play(tap, follow="free", **one)
-    assert "swing" not in free.receipt.dials
+    for other in ({"follow": "free"}, {"timing": 0}, {"feel": {"timing": 0.5}}):
+        assert "swing" not in play(tap, **other, **one).receipt.dials
 
     notes = {"tap": [(beat + u, 60, 90) for beat in range(8) for u in (0, TRIPLET)]}
     said = []

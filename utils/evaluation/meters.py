@@ -149,8 +149,8 @@ def read_rows(model, found, sets):
 def downbeat_rows(player, found, split):
     """{row: sums}, controls unset: of the real bars, wherever the model took them to be, "kick": those with a
     kick on the downbeat, and all; "crash": crashes on a downbeat, and all; "crashes": these, and bars;
-    "beyond": hits that sound beyond the line of their bar, on the downbeat and early, and all. None comes after
-    the last bar, as rolls end with it."""
+    "beyond": hits that sound beyond the line of their bar (on the downbeat, early), and all. None comes
+    after the last bar, as rolls end with it."""
     samples, rows = min(player.samples, FEW), {}
     for windows in found:
         batch, title = unset_controls(windows.batch), f"{split}, {windows.name}"

@@ -92,8 +92,8 @@ def weighted_median(x, weight):
 @dataclass(frozen=True)
 class Swing:
     """What is done to drums once they are drawn. ratio: of each bar of the grid, NaN: it stays as drawn.
-    closed (T, V) bool, limit: as `bend` takes them, tensors on the CPU; limit may be None. heard: the ratio, if
-    bars were HEARD; answers (T, 1): the steps on which their hits answer the rhythm, and stay."""
+    closed (T, V) bool, limit: as `bend` takes them, tensors on the CPU; limit may be None. heard: the ratio
+    if bars were HEARD; answers (T, 1): the steps on which their hits answer the rhythm, and stay."""
 
     grid: BarGrid
     ratio: np.ndarray

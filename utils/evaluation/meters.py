@@ -234,8 +234,8 @@ def swing_sums(windows, played):
 def off_beat_rows(windows, own, sparse):
     """{row: sums}: where the off-beats of files that swing, of straight ones and of each style lie, played
     beside real: to the whole tap, and ("untapped") to a tap that has nothing between every other beat and the
-    next, in these beats: hits that are no answer to a tap. These also as `play` hears that tap, and with its
-    swing whatever it is.
+    next, in these beats: hits that are no answer to a tap. These also as `play` hears that tap, and, but for
+    styles, with its swing whatever it is.
 
     "real", "played" (P, 3): 1, u, uu; "... thirds" (P, 2): hits nearer to two thirds than to a quarter of a
     beat, and hits; "hits" (P, 2): played in a sample, and real. own, sparse: three rolls (N, W, T, V) each.
@@ -247,17 +247,18 @@ def off_beat_rows(windows, own, sparse):
     ratio, style = np.array(ratio), windows.batch["style"][:, 0].numpy()
     styles = style[[np.argmax(windows.performance == number) for number in numbers]]
     groups = {"files that swing": ratio > SWUNG, "straight files": ratio <= SWUNG}
-    groups |= {STYLES[of]: styles == of for of in np.unique(style) if of < len(STYLES)}
+    of_styles = {STYLES[of]: styles == of for of in np.unique(style) if of < len(STYLES)}
     several = {"": (own, True), ", untapped": (sparse, silent)}
     several[", untapped, as heard"] = as_the_tap(windows, sparse, HEARD), silent
-    several[", untapped, --swing rhythm"] = as_the_tap(windows, sparse, AS_THE_RHYTHM), silent
+    as_asked = ", untapped, --swing rhythm"
+    several[as_asked] = as_the_tap(windows, sparse, AS_THE_RHYTHM), silent
     rows = {}
     for name, (played, free) in several.items():
         sums = {
             of: np.stack([places(rolls, windows.performance == number, grid, free) for number in numbers])
             for of, rolls in (("real", real), ("played", played))
         }
-        for group, chosen in groups.items():
+        for group, chosen in (groups | ({} if name == as_asked else of_styles)).items():
             if chosen.any():
                 row = {of: x[chosen, :3] for of, x in sums.items()}
                 row |= {f"{of} thirds": x[chosen][:, [3, 0]] for of, x in sums.items()}

@@ -38,6 +38,7 @@ CHECKPOINT_FLAGS = {
     "samples": 32,
     "seed": 0,
     "guidance": None,
+    "beside": None,
     "device": "auto",
     "midi_dir": None,
     "set": [],
@@ -78,11 +79,14 @@ def evaluate_checkpoint(args):
     model = load_model(args.checkpoint, device)
     cache = preprocess(config, args.midi_dir)
     sets = Sets(cache, args.split, config.Data, model.normalize_factor, args.windows)
-    player = Player(model, args.samples, args.seed, GUIDANCE if args.guidance is None else args.guidance)
+    beside = None if args.beside is None else load_model(args.beside, device)
+    guidance = GUIDANCE if args.guidance is None else args.guidance
+    player = Player(model, args.samples, args.seed, guidance, beside)
 
     figures = {"checkpoint": args.checkpoint, "step": checkpoint.get("step", 0)}
     figures |= {"split": sets.split, "floor": sets.other, "samples": player.samples, "seed": player.seed}
-    figures |= {"guidance": player.guidance, "sets": {name: sets(name).size() for name in ("T2", "T4")}}
+    figures |= {"beside": args.beside, "guidance": player.guidance}
+    figures |= {"sets": {name: sets(name).size() for name in ("T2", "T4")}}
     seconds = []
     for name in (name for name in PARTS if name in chosen and name not in left_out):
         began = time.perf_counter()
@@ -201,6 +205,11 @@ def parse_arguments(arguments=None):
         type=float,
         metavar="X",
         help="how much the controls weigh where any is set (default: as for generate)",
+    )
+    flag(
+        "--beside",
+        metavar="PT",
+        help="another checkpoint: the part meters tells its likelihood of bars that are cut, too",
     )
     flag("--device", help="cpu, cuda, cuda:1, mps, or auto (default)")
     flag("--midi-dir", metavar="FOLDER", help="a folder or zip of MIDI in place of Data.corpus")

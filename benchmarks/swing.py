@@ -4,7 +4,8 @@
 
 Of the off-beats that the drums have where the rhythm is silent: how many a bar, their ratio (.5 straight,
 .667 in triplets, see utils/playing/swing.py), the shares nearer to triplets and straight, their spread. As
-drawn, and with swing="rhythm". A model that is told what a rhythm is hears hands, or a part.
+drawn, as `play` hears the rhythm by itself, and with swing="rhythm". A model that is told what a rhythm is
+hears hands, or a part.
 """
 
 import argparse
@@ -20,10 +21,11 @@ import torch
 from model.bars import BarGrid
 from utils.get_model import SHIPPED, load_model
 from utils.midi.drums import N_VOICES, RHYTHM_CHANNEL
-from utils.playing.generate import generate
+from utils.playing.play import play
 from utils.playing.swing import off_beat_places, weighted_median
 
 BARS, TRIPLET = 4, 2 / 3
+WAYS = {"as drawn": "-", "as heard": None, "--swing rhythm": "rhythm"}
 GRID = BarGrid.four_four_bars(BARS, 4)
 BEATS = {  # name -> what it is, and at each beat of the bar where notes are
     "quarters, the last off-beat": ("hands", [[0], [0], [0], [0, TRIPLET]]),
@@ -67,11 +69,12 @@ def main():
         rhythm = rolls_of(beats)
         told = {"rhythm_is": kind} if model.told_kind else {}
         for style in (None, "rock", "jazz", "blues"):
-            for swing in (None, "rhythm"):
+            for title, swing in WAYS.items():
                 how = {"model": model, "num_samples": args.takes, "seed": 0, "swing": swing}
-                takes = generate(*rhythm, None, None, None, style, None, GRID.n_steps, **how, **told)
-                title = f"{name}, {style or 'no style'}{', --swing rhythm' if swing else ''}"
-                print(f"{title:58}{figures_of(rhythm, takes)}", flush=True)
+                takes = play(rhythm, style=style, **how, **told)
+                rolls = [torch.cat(parts) for parts in zip(*takes)]
+                title = f"{name}, {style or 'no style'}, {title}"
+                print(f"{title:58}{figures_of(rhythm, rolls)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -214,10 +214,12 @@ def evaluated(home, checkpoint, capsys, monkeypatch):
     return run
 
 
-def test_the_command_prints_and_writes_every_figure_and_repeats_itself(evaluated, home, monkeypatch):
+def test_the_command_prints_and_writes_every_figure_and_repeats_itself(
+    evaluated, home, checkpoint, monkeypatch
+):
     monkeypatch.setattr(evaluation_pictures, "ROLLS", 1)
     monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda *_: None)  # half the time of a picture
-    data, text = evaluated("--samples", "2", pictures=True)
+    data, text = evaluated("--samples", "2", "--beside", str(checkpoint), pictures=True)
     figures = json.loads(data)
     assert (figures["split"], figures["step"], figures["floor"]) == ("test", 3, "validation")
     assert figures["sets"] == {

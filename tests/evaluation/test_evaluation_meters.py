@@ -14,8 +14,9 @@ from tests.helpers.evaluation_windows import CLOSED, CRASH, KICK, RIDE, rolls, v
 from tests.helpers.inference_helpers import build_tiny_model
 from utils.corpus.cache import Cache, bars_of
 from utils.evaluation import meters
-from utils.evaluation.parts import DOWNBEATS, METERS, OFF_BEATS, SWING
+from utils.evaluation.parts import CUT, DOWNBEATS, METERS, OFF_BEATS, SWING
 from utils.evaluation.player import Player
+from utils.evaluation.sets import Sets
 from utils.midi.drums import STYLES, voice_index
 
 THREE, FIVE = ["3/4"] * 9, ["5/4"] * 8
@@ -88,9 +89,10 @@ def test_each_reading_has_its_nats_and_the_difference_is_the_cost(sets, tiny_con
 def test_what_is_on_the_downbeat_is_counted_in_the_real_bars():
     windows = four_four(rolls(24, (0, KICK, 0.5, 0)))
     windows.grid = BarGrid.of(["3/4"] * 2)
-    onset = rolls(24, (0, KICK, 1, 0), (11, KICK, 1, 0), (12, CRASH, 1, 0), (16, CRASH, 1, 0))[0][None]
-    got = values(DOWNBEATS, meters.downbeat_sums(np.concatenate([onset, onset]) > 0, windows))
-    assert list(got.values()) == [0.5, 0.5, 1]
+    hits = (0, KICK, 1, 0), (11, KICK, 1, 0.4), (12, CRASH, 1, -0.2), (16, CRASH, 1, -0.2)
+    onset, _, offset = (np.concatenate([roll[None]] * 2) for roll in rolls(24, *hits))
+    got = values(DOWNBEATS, meters.downbeat_sums(onset > 0, offset, windows))
+    assert list(got.values()) == [0.5, 0.5, 1, 0.25]
 
 
 def test_a_bar_that_is_cut_keeps_its_downbeat_and_its_fill(sets):
@@ -100,6 +102,24 @@ def test_a_bar_that_is_cut_keeps_its_downbeat_and_its_fill(sets):
     kicks = np.rint(cut.rolls[1][0, ::4, KICK] * 100) - 1
     assert cut.grid.lengths == (12,) * 4
     assert kicks.tolist() == [0, 4, 8, 16, 24, 28, 32, 36, 40, 48, 52, 56]
+
+
+def test_another_checkpoint_stands_beside_bars_that_are_cut(tiny_config):
+    """It is read with controls in its own units."""
+    model, other = (build_tiny_model(tiny_config).eval() for _ in range(2))
+    other.normalize_factor = other.normalize_factor | {"density": [0.2, 0.1]}
+    vel, offset = hits(np.random.default_rng(3), 128)
+    file = {"name": "a.mid", "split": "test", "style": 0, "bpm": 120.0, "beat_type": "beat", "start": 0}
+    about = {"files": [file | {"n_steps": 128}], "normalize_factor": NORMALIZE, "settings": {}, "report": {}}
+    cache = Cache(vel=vel, offset=offset, **about)
+    sets = Sets(cache, "test", data_config(), model.normalize_factor)
+    rows = meters.cut_rows(model, sets)
+    meters.beside_it(rows, meters.cut_rows(other, sets.read_for(other)))
+    got, row = {row: values(CUT, sums) for row, sums in rows.items()}, "cut to 3/4, true controls"
+    both = (got[name]["onset, per step"] for name in (f"{row}, the other checkpoint", row))
+    fewer = "onset, fewer than the other"
+    assert got[row][fewer] == pytest.approx(np.subtract(*both), abs=1e-6) and abs(got[row][fewer]) > 1e-5
+    assert got["cut to 3/4, controls unset"][fewer] == pytest.approx(0, abs=1e-6)
 
 
 # ---- swing
@@ -130,9 +150,12 @@ def test_off_beats_that_answer_no_tap_are_looked_at_by_themselves():
     untapped = got["files that swing, untapped"]
     assert untapped["ratio, real"] == pytest.approx(TRIPLET) and untapped["nearer to thirds, real"] == 1
     assert untapped["ratio"] == 0.5 and untapped["nearer to thirds"] == 0 and untapped["hits / real"] == 1
-    mended = got["files that swing, untapped, --swing rhythm"]
-    assert mended["ratio"] == pytest.approx(TRIPLET) and mended["nearer to thirds"] == 1
-    assert got["funk, untapped, --swing rhythm"]["ratio"] == pytest.approx(0.5)
+    for way in ("as heard", "--swing rhythm"):
+        mended = got[f"files that swing, untapped, {way}"]
+        assert mended["ratio"] == pytest.approx(TRIPLET) and mended["nearer to thirds"] == 1
+        assert got[f"straight files, untapped, {way}"]["ratio"] == pytest.approx(0.5)
+    of_style = got["jazz, untapped, as heard"]
+    assert of_style == pytest.approx(got["files that swing, untapped, as heard"], nan_ok=True)
 
 
 def test_the_thinned_tap_has_nothing_after_every_other_beat():

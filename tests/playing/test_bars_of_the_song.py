@@ -96,6 +96,7 @@ def test_a_song_is_played_written_and_read_again_in_its_own_bars(tmp_path, model
     if name == "shuffle":
         assert drums_from_midi(source)[2][0, 3, 2] == pytest.approx(-1 / 3, abs=0.01)
         assert takes["humanise"].time[0, 3, 2].abs() <= 0.5
+        assert takes["tap"].receipt.dials["swing"] == "0.67, heard from the rhythm"
 
     anew = play(source, job="infill", bars_anew="2", model=model, seed=1).onset[0]
     here = grid.steps_of(1)

@@ -12,9 +12,10 @@ from tests.helpers.inference_helpers import build_tiny_model, write_midi
 from tests.playing.test_dials import UNSET
 from utils.midi.drums import VOICES
 from utils.playing.jam import SWING_BARS
+from utils.playing.play import perform
 from utils.playing.receipt import Receipt
 from utils.playing.request import Request
-from utils.playing.swing import MOST_SWING, STRAIGHT, TRIPLET, bend, swing_of
+from utils.playing.swing import MOST_SWING, STRAIGHT, TRIPLET, bend, clear_swing, swing_of
 
 KICK, SNARE, HAT = (VOICES.index(name) for name in ("kick", "snare", "closed_hat"))
 GRID = BarGrid.four_four(32, 4)
@@ -81,6 +82,34 @@ def test_louder_off_beats_count_for_more_and_there_may_be_none():
     assert np.isnan(swing_of(*drums(0), GRID))
     assert np.isnan(swing_of(*drums(0, 0.5, n_steps=24), BarGrid.of("6/8", 24)))
     assert swing_of(*drums(0, 0.5, n_steps=24), BarGrid.of("3/4", 24)) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    "hats, ratio",
+    (
+        ([0, TRIPLET], TRIPLET),
+        ([0, 1 / 3, TRIPLET], TRIPLET),
+        ([0, 0.62], 0.62),
+        ([0, 0.5], None),
+        ([0, 0.56], None),
+        ([0, 0.25, 0.5, 0.75], None),
+        ([0, 0.75], None),
+    ),
+)
+@pytest.mark.parametrize("late", (0, 0.05, -0.05))
+def test_a_rhythm_is_heard_to_swing_where_it_plainly_does(hats, ratio, late):
+    rolls = drums(*hats, late=late, spread=0.1)[:, 4:]
+    heard = clear_swing(*rolls, BarGrid.four_four(28, 4))
+    assert np.isnan(heard) if ratio is None else heard == pytest.approx(ratio, abs=0.03)
+
+
+def test_few_off_beats_and_such_of_two_minds_are_no_swing():
+    both, few, no_beat = (drums(0, TRIPLET) for _ in range(3))
+    both[:, 4:8], both[:, 20:24] = drums(0, 0.5)[:, 4:8], drums(0, 0.5)[:, 4:8]  # two beats of eight
+    few[:, 12:] = 0
+    no_beat[:, ::4] = 0
+    for rolls in (both, few, no_beat):
+        assert np.isnan(clear_swing(*rolls, GRID))
 
 
 # ---- asked for
@@ -244,6 +273,42 @@ def test_the_receipt_says_what_was_asked_and_what_was_got(model, tmp_path):
     receipt = Receipt(bent(drums(0, 0.5), [0.6, np.nan]), asked, model)
     assert receipt.table().splitlines()[-2] == "swing: 0.6 asked, 0.6 got"
     assert "swing" not in Receipt(drums(0, 0.5), None, model).table()
+
+
+def test_play_hears_swing_and_bends_what_answers_no_tap(model, tmp_path):
+    tap = rhythm()
+    for roll in tap:
+        roll[:, 4:16] = 0  # the first bar has a shuffled beat and a rest
+    one = {"model": model, "seed": 1}
+    as_drawn, take = play(tap, swing="-", **one), play(tap, **one)
+    assert all(map(torch.equal, as_drawn, generate(*tap, *UNSET, 32, **one)))
+    answers = (tap[0][0] > 0).any(-1, keepdim=True).numpy() & (as_drawn.onset[0] > 0).numpy()
+    assert answers.any()
+    expected = bend(*(roll[0].numpy() for roll in as_drawn), GRID, [TRIPLET] * 2, answers)
+    for roll, own, before in zip(take, expected, as_drawn):
+        np.testing.assert_allclose(roll[0], own, atol=1e-6)
+        assert torch.equal(roll[0][answers], before[0][answers])
+    assert not torch.equal(take.time, as_drawn.time)
+    assert take.receipt.dials["swing"] == "0.67, heard from the rhythm"
+    assert "swing 0.67, heard from the rhythm" in take.receipt.table()
+
+    song = play(tap, song={"sections": [{"bars": 2}]}, **one)
+    assert song.receipt.dials["swing"] == take.receipt.dials["swing"]
+    for other in ({"swing": 0.5}, {"song": {"sections": [{"bars": 1, "swing": 0.6}, {"bars": 1}]}}):
+        assert "heard" not in str(play(tap, **other, **one).receipt.dials)
+    for other in ({"follow": "free"}, {"timing": 0}, {"feel": {"timing": 0.5}}):
+        assert "swing" not in play(tap, **other, **one).receipt.dials
+
+    notes = {"tap": [(beat + u, 60, 90) for beat in range(8) for u in (0, TRIPLET)]}
+    said = []
+    perform(Request(rhythm=write_midi(tmp_path / "tap.mid", notes, 120.0), seed=1), model, said.append)
+    assert "  swing 0.67, heard from the rhythm; --swing - plays it as drawn" in said[:3]
+
+
+def test_to_a_straight_rhythm_all_stays_to_the_bit(model):
+    one = {"model": model, "seed": 1}
+    plain, take = generate(*rhythm(0.5), *UNSET, 32, **one), play(rhythm(0.5), **one)
+    assert all(map(torch.equal, plain, take)) and "swing" not in take.receipt.dials
 
 
 @pytest.mark.parametrize("wrong", (0.4, 0.8, "fast", True, [0.6, "x"]))

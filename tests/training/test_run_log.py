@@ -14,9 +14,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from model.bars import BarGrid
+from model.batch_bars import BatchGrid
 from tests.helpers.model_batches import random_batch, small_model
 from utils import files
 from utils.midi.read import notes_to_roll, read_midi
+from utils.midi.timeline import Timeline
 from utils.playing import plots
 from utils.training import run_samples
 from utils.training.run_log import CLOCKS, RunLog
@@ -258,6 +260,21 @@ def test_the_same_model_always_plays_the_same(sampled, tiny_config, tmp_path, mo
     torch.set_rng_state(chance)
     for path in Path(folder).glob("*.mid"):
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+
+
+def test_windows_are_written_in_their_own_bars(monkeypatch, tiny_config, tmp_path):
+    monkeypatch.setattr(run_samples, "draw_takes", lambda *_: None)
+    songs = ["6/8"] * 3, ["4/4", "2/4", "3/4"]
+    grids = [BarGrid.of(list(song)) for song in songs]
+    own = {name: torch.from_numpy(bars) for name, bars in BatchGrid.of(grids).as_batch().items()}
+    batch = random_batch(B=2, T=36) | own
+    write_samples(small_model(tiny_config), batch, tmp_path)
+    for i, song in enumerate(songs):
+        for kind in ("played", "real"):
+            midi = read_midi(tmp_path / f"rhythm_{i}_{kind}.mid")
+            assert [f"{n}/{d}" for _, n, d in midi.meters] == list(dict.fromkeys(song))
+            assert Timeline.of(midi).grid(36) == grids[i]
+            assert int(midi.ends[-1]) == 36 * 120
 
 
 def test_few_and_short_windows_are_played_too(tiny_config, tmp_path):

@@ -1,8 +1,11 @@
 """Other meters than 4/4, and swing.
 
 The files of the corpus that are not 4/4 are read in their meter, and as if they were 4/4, in windows that
-begin and end on a bar line of both; T4 is also cut to 3/4. Those of the training split were trained on, by a
-model that was trained on meters. P performances, W windows, T steps, V voices, N samples.
+begin and end on a bar line of both. The test split has none. A model that was trained on meters was trained
+on those of the training split: to leave one out takes a training, and there is none without it.
+
+T4 is also cut to 3/4; with a second checkpoint (evaluate.py --beside) that was not trained on cuts the
+likelihoods of both stand side by side. P performances, W windows, T steps, V voices, N samples.
 """
 
 from itertools import pairwise
@@ -19,12 +22,23 @@ from utils.evaluation.bootstrap import per_performance
 from utils.evaluation.controls import sums_of
 from utils.evaluation.player import FEW, odd_beats, thinned
 from utils.evaluation.sets import Windows
-from utils.midi.drums import STYLES, voice_index
-from utils.playing.swing import MOST_SWING, STRAIGHT, SWUNG, bend, off_beat_places, swing_of
+from utils.midi.drums import STYLES, VOICES, voice_index
+from utils.playing.swing import (
+    AS_THE_RHYTHM,
+    HEARD,
+    MOST_SWING,
+    STRAIGHT,
+    SWUNG,
+    Swing,
+    bend,
+    off_beat_places,
+    swing_of,
+)
 from utils.training.metrics import SUMS, token_sums
 
 SETTINGS = {"given": "true controls", "unset": "controls unset"}
 OWN, FOUR = "in their meter", "as 4/4"
+BESIDE = "the other checkpoint"
 TOO_LONG = "left out: longer bars than the model has"
 SHORTEST, LONGEST = 48, 128  # steps of a window
 KICK, CRASH = voice_index("kick"), voice_index("crash")
@@ -42,7 +56,9 @@ def measure(player, sets):
             downbeats[split] = downbeat_rows(player, found, split)
         if too_long:
             read.setdefault(split, {})[TOO_LONG] = {"files": too_long}
-    cut = {"T4": cut_rows(player.model, windows, sets)}
+    cut = {"T4": cut_rows(player.model, sets)}
+    if player.beside is not None:
+        beside_it(cut["T4"], cut_rows(player.beside, sets.read_for(player.beside)))
     swing = {"T4": {"asked and got": swing_sums(windows, player(windows, "unset"))}}
     off_beats = {"T4": off_beat_rows(windows, player(windows, "unset"), player(windows, "thinned"))}
     return {"meters": read, "downbeats": downbeats, "cut": cut, "swing": swing, "off-beats": off_beats}
@@ -132,41 +148,44 @@ def read_rows(model, found, sets):
 
 def downbeat_rows(player, found, split):
     """{row: sums}, controls unset: of the real bars, wherever the model took them to be, "kick": those with a
-    kick on the downbeat, and all; "crash": crashes on a downbeat, and all; "crashes": these, and bars."""
+    kick on the downbeat, and all; "crash": crashes on a downbeat, and all; "crashes": these, and bars;
+    "beyond": hits that sound beyond the line of their bar (on the downbeat, early), and all. None comes
+    after the last bar, as rolls end with it."""
     samples, rows = min(player.samples, FEW), {}
     for windows in found:
         batch, title = unset_controls(windows.batch), f"{split}, {windows.name}"
         four = BarGrid.four_four(windows.grid.n_steps, STEPS_PER_BEAT)
         played = {
-            "real": windows.rolls[0][None],
-            f"played {OWN}": player.play(batch, samples, title, grid=windows.grid)[0],
-            f"played {FOUR}": player.play(batch, samples, f"{title}, as 4/4", grid=four)[0],
+            "real": [roll[None] for roll in windows.rolls],
+            f"played {OWN}": player.play(batch, samples, title, grid=windows.grid),
+            f"played {FOUR}": player.play(batch, samples, f"{title}, as 4/4", grid=four),
         }
-        for row, onset in played.items():
-            rows.setdefault(row, []).append(downbeat_sums(onset > 0, windows))
+        for row, (onset, _, timeoffset) in played.items():
+            rows.setdefault(row, []).append(downbeat_sums(onset > 0, timeoffset, windows))
     place = np.concatenate([windows.performance for windows in found])
     return {
-        row: {
-            name: per_performance(np.concatenate([of[name] for of in parts]), place)
-            for name in ("kick", "crash", "crashes")
-        }
+        row: {name: per_performance(np.concatenate([of[name] for of in parts]), place) for name in parts[0]}
         for row, parts in rows.items()
     }
 
 
-def downbeat_sums(hit, windows):
-    """{name: (W, 2)} of hits (N, W, T, V), see downbeat_rows."""
-    first, bars = hit[:, :, list(windows.grid.starts)], np.full(len(windows), windows.grid.n_bars * len(hit))
+def downbeat_sums(hit, timeoffset, windows):
+    """{name: (W, 2)} of hits and their offsets (N, W, T, V), see downbeat_rows."""
+    downbeats, bars = list(windows.grid.starts), np.full(len(windows), windows.grid.n_bars * len(hit))
+    first = hit[:, :, downbeats]
+    early = (first & (timeoffset[:, :, downbeats] < 0)).sum((0, 2, 3))
     kick, on_it, crashes = (x.sum((0, 2)) for x in (first[..., KICK], first[..., CRASH], hit[..., CRASH]))
     pairs = {"kick": (kick, bars), "crash": (on_it, crashes), "crashes": (crashes, bars)}
+    pairs["beyond"] = early, hit.sum((0, 2, 3))
     return {name: np.stack(of, 1).astype(float) for name, of in pairs.items()}
 
 
 # ------------------------------------------------------------------------- 4/4 cut to 3/4
 
 
-def cut_rows(model, windows, sets):
+def cut_rows(model, sets):
     """{row: {"nats": (P, 5)}} of windows of 4/4, whole and cut to 3/4, read as such and as 4/4."""
+    windows = sets("T4")
     cut = cut_to_three(windows, sets)
     several = {"whole": windows, "cut to 3/4": cut, "cut to 3/4, read as 4/4": as_four_four(cut, sets)}
     return {
@@ -174,6 +193,15 @@ def cut_rows(model, windows, sets):
         for row, of in several.items()
         for setting, nats in nats_of(model, [of]).items()
     }
+
+
+def beside_it(rows, of_the_other):
+    """Add the rows of the other checkpoint to rows, which get "fewer" (P, 2): onset nats fewer than in these,
+    and steps."""
+    for row in [*rows]:
+        own, other = rows[row]["nats"], of_the_other[row]["nats"]
+        rows[row]["fewer"] = np.stack([other[:, 0] - own[:, 0], own[:, SUMS.index("steps")]], 1)
+        rows[f"{row}, {BESIDE}"] = {"nats": other}
 
 
 def cut_to_three(windows, sets):
@@ -206,7 +234,8 @@ def swing_sums(windows, played):
 def off_beat_rows(windows, own, sparse):
     """{row: sums}: where the off-beats of files that swing, of straight ones and of each style lie, played
     beside real: to the whole tap, and ("untapped") to a tap that has nothing between every other beat and the
-    next, in these beats: hits that are no answer to a tap. These also with the swing of that tap.
+    next, in these beats: hits that are no answer to a tap. These also as `play` hears that tap, and, but for
+    styles, with its swing whatever it is.
 
     "real", "played" (P, 3): 1, u, uu; "... thirds" (P, 2): hits nearer to two thirds than to a quarter of a
     beat, and hits; "hits" (P, 2): played in a sample, and real. own, sparse: three rolls (N, W, T, V) each.
@@ -218,16 +247,18 @@ def off_beat_rows(windows, own, sparse):
     ratio, style = np.array(ratio), windows.batch["style"][:, 0].numpy()
     styles = style[[np.argmax(windows.performance == number) for number in numbers]]
     groups = {"files that swing": ratio > SWUNG, "straight files": ratio <= SWUNG}
-    groups |= {STYLES[of]: styles == of for of in np.unique(style) if of < len(STYLES)}
+    of_styles = {STYLES[of]: styles == of for of in np.unique(style) if of < len(STYLES)}
     several = {"": (own, True), ", untapped": (sparse, silent)}
-    several[", untapped, --swing rhythm"] = as_the_tap(windows, sparse), silent
+    several[", untapped, as heard"] = as_the_tap(windows, sparse, HEARD), silent
+    as_asked = ", untapped, --swing rhythm"
+    several[as_asked] = as_the_tap(windows, sparse, AS_THE_RHYTHM), silent
     rows = {}
     for name, (played, free) in several.items():
         sums = {
             of: np.stack([places(rolls, windows.performance == number, grid, free) for number in numbers])
             for of, rolls in (("real", real), ("played", played))
         }
-        for group, chosen in groups.items():
+        for group, chosen in (groups | ({} if name == as_asked else of_styles)).items():
             if chosen.any():
                 row = {of: x[chosen, :3] for of, x in sums.items()}
                 row |= {f"{of} thirds": x[chosen][:, [3, 0]] for of, x in sums.items()}
@@ -236,17 +267,15 @@ def off_beat_rows(windows, own, sparse):
     return rows
 
 
-def as_the_tap(windows, played):
-    """The first sample of drums played to thinned taps, bent to the swing that is heard in each."""
-    rolls, grid = [np.array(roll[:1]) for roll in played], windows.grid
-    taps = [thinned(windows)[name].numpy() for name in RHYTHM_KEYS]
+def as_the_tap(windows, played, ratio):
+    """Drums played to thinned taps, bent as each of these says: AS_THE_RHYTHM or HEARD."""
+    grid, taps, bent = windows.grid, [thinned(windows)[name] for name in RHYTHM_KEYS], []
+    nothing = torch.zeros(grid.n_steps, len(VOICES), dtype=torch.bool)
+    free = {"known": None, "forbid": nothing, "mask": ~nothing[:, 0], "limit": None}
     for window in range(len(windows)):
-        ratio = np.full(grid.n_bars, swing_of(*(roll[window] for roll in taps), grid))
-        nothing = np.zeros(rolls[0].shape[2:], bool)
-        bent = bend(*(roll[0, window] for roll in rolls), grid, ratio, nothing)
-        for roll, part in zip(rolls, bent):
-            roll[0, window] = part
-    return rolls
+        swing = Swing.of(np.full(grid.n_bars, ratio), grid, [roll[window] for roll in taps], **free)
+        bent.append(swing([torch.from_numpy(roll[:, window]) for roll in played]))
+    return [torch.stack(roll, 1).numpy() for roll in zip(*bent)]
 
 
 def places(rolls, chosen, grid, free):

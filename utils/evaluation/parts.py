@@ -232,9 +232,14 @@ DOWNBEATS = Table(
         Metric("bars with a kick on it", "kick"),
         Metric("share of the crashes", "crash"),
         Metric("crashes a bar", "crashes"),
+        Metric("hits beyond the bar line", "beyond"),
     ],
 )
-CUT = Table("cut", "Windows of 4/4, and what is left of them in 3/4, teacher-forced, in nats", NATS)
+CUT = Table(
+    "cut",
+    "Windows of 4/4, and what is left of them in 3/4, teacher-forced, in nats",
+    [*NATS, Metric("onset, fewer than the other", "fewer")],
+)
 SWING = Table(
     "swing",
     "Swing: the ratio asked of each window, drawn evenly, and what is got; controls unset",

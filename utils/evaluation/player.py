@@ -98,10 +98,12 @@ MANY = ("unset", "density", "onsets", *ANEW)  # settings whose samples are also 
 class Player:
     """What a model plays to windows, each thing once. player(windows, setting): onset, vel, timeoffset, each
     (N, W, T, V). setting: of SETTINGS; its N is `samples` or, for settings outside MANY, at most FEW.
-    Below temperature 1 one sample is drawn. guidance: as of utils.playing.generate.generate."""
+    Below temperature 1 one sample is drawn. guidance: as of utils.playing.generate.generate. beside: another
+    model, that the likelihoods of the part `meters` are compared with, or None."""
 
-    def __init__(self, model, samples, seed, guidance=GUIDANCE):
+    def __init__(self, model, samples, seed, guidance=GUIDANCE, beside=None):
         self.model, self.samples, self.seed, self.guidance = model, samples, seed, guidance
+        self.beside = beside
         self._played = {}
 
     def __call__(self, windows, setting, temperature=1.0):

@@ -80,6 +80,10 @@ class Sets:
         most = self.n_windows if split is None else None
         return self._make(f"{name}, {split or self.split}", name, split or self.split, most)
 
+    def read_for(self, model):
+        """The same with the controls in the units of another model."""
+        return Sets(self.cache, self.split, self.data, model.normalize_factor, self.n_windows)
+
     def tuning(self, name):
         return self.part(name, "validation", TUNING_WINDOWS, "tuning")
 

@@ -59,6 +59,10 @@ class Timeline:
             events.insert(0, (0, *_in_short(pickup, 4 * down_sample_tpq)))
         return replace(self, meters=tuple(events))
 
+    def in_bars(self, grid):
+        """The same in the bars of a BarGrid."""
+        return self.in_meter([meter_of(beats) for beats in grid.beats])
+
     def with_meters_of(self, other):
         """The same in the meters of another Timeline, at the nearest ticks."""
         meters = [(round(Fraction(tick * self.tpq, other.tpq)), *rest) for tick, *rest in other.meters]
@@ -233,6 +237,15 @@ def read_meters(meter, longest_bar=LONGEST_BAR):
     if not meters:
         raise ArgumentError("meter", meter, rule)
     return meters
+
+
+def meter_of(beats):
+    """The meter (numerator, denominator) of a bar, the lengths of its beats in steps; of several that are as
+    long the one with these beats, where there is one."""
+    meter = _in_short(sum(beats), 16)
+    while meter[1] < 16 and bar_of_meter(meter) != tuple(beats):
+        meter = 2 * meter[0], 2 * meter[1]
+    return meter if bar_of_meter(meter) == tuple(beats) else _in_short(sum(beats), 16)
 
 
 def _in_short(numerator, denominator):

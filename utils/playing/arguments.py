@@ -119,7 +119,7 @@ shows them (default: a song's bass, else all but drums)
 --style VALUE text | a style by name, or a blend: funk=0.7+jazz=0.3
 --steady VALUE text | percent of a bar's hits that are as in the bar before, 0 to 100, if the model knows it
 --swing VALUE text | where in its beat the off-beat is: from 0.5, straight, past 0.667, triplets, to 0.75, \
-or rhythm, as that has it (default: as the model plays)
+or rhythm, as that has it, or - as drawn (default: as a rhythm that plainly swings, else as drawn)
 --bars N int | bars to play, or to go on for (default: as long as the rhythm)
 --meter METER text | what the bars are: 3/4, or one for each with commas, the last of which goes on \
 (default: as the file has them, or 4/4)

@@ -25,6 +25,7 @@ from utils.playing.jobs import LAYOUTS, plan_layout
 from utils.playing.request import Request, with_arguments_of
 from utils.playing.rests import in_words, unasked
 from utils.playing.rolls import MAX_RHYTHM_STEPS, beat_of, drum_rolls
+from utils.playing.swing import HEARD
 from utils.playing.takes import check_written, takes_of
 from utils.playing.wishes import WISHES
 
@@ -67,6 +68,9 @@ def play(rhythm=None, *, num_samples=None, model=None, **asked):
     that are followed literally they also rest where these do, for a bar or more; to a part they go on, unless
     stops=True, which makes them rest where no note of it sounds.
 
+    Where a rhythm plainly swings, drums that are no answer to it swing likewise, which the receipt says;
+    swing="-" leaves them as they are drawn, and so do timing=0 and a feel of timing below 1.
+
     Raises ValueError naming the argument, the value and the rule.
     """
     model = given_model(model)
@@ -89,12 +93,16 @@ def perform(request, model, say=lambda line: None):
         say(line)
     if quiet := in_words(plan.silent, plan.grid):
         say(f"  the drums rest with the rhythm in bars {quiet}")
+    if swing := plan.swing.in_words():
+        say(f"  swing {swing}; --swing - plays it as drawn")
     name = "take" if request.file is None else Path(request.file).stem
     about = {"asked": asked, "rhythm": heard.rhythm, "model": model, "seed": request.seed}
     more = {"job": request.job, "beat": request.beat, "shift": request.shift}
     about |= {
         "dials": request.turned(plan.loose) | {word: more[word] for word in filter(request.is_given, more)}
     }
+    if swing:
+        about["dials"] |= {"swing": swing}
     if request.job != "tap" and plan.inputs["known"] is not None:
         about["anew"] = ~plan.inputs["known"]["known_onset"][: grid.n_steps]
     if request.laid_song is not None:
@@ -267,9 +275,17 @@ def lay_out(request, heard, model):
         curves = song.curves(grid, model.normalize_factor)
         known = song.crashes(rhythm, grid, request.follow) or known
     more = {"known": known, "latent": request.latent, "told": heard.told(request, layout.steps, silent)}
-    more |= {"grid_of": heard.bars and heard.bars.of_steps, "swing": asked["swing"]}
+    swing = np.full(grid.n_bars, HEARD) if hears_swing(request, asked) else asked["swing"]
+    more |= {"grid_of": heard.bars and heard.bars.of_steps, "swing": swing}
     plan = plan_layout(request.job, layout, drums, model, request, rhythm, curves, **more)
     if song is not None:
         plan = plan._replace(fresh=song.fresh, inputs=plan.inputs | {"phrase": song.phrase_of(plan.grid)})
     asked = Bars(asked | {"swing": plan.swing.ratio})
     return plan, unasked(asked, plan.silent, plan.grid), grid
+
+
+def hears_swing(request, asked):
+    """Whether drums swing as their rhythm does where it plainly does: drums to a rhythm of which no swing is
+    asked, and whose timing is wanted."""
+    left_out = request.swing is None and np.isnan(asked["swing"]).all()
+    return request.job == "tap" and left_out and request.timing != 0 and request.felt["timing"] == 1

@@ -9,6 +9,7 @@ from model.batch_bars import BatchGrid
 from model.controls import controls_of
 from model.decoding.sampling import sample
 from utils.midi.drums import inverse_mapping
+from utils.midi.timeline import Timeline
 from utils.midi.write import roll_to_midi
 from utils.playing.plots import draw_takes
 
@@ -18,8 +19,9 @@ N_RHYTHMS = 4
 def write_samples(model, batch, folder, log=None, step=None):
     """Play rhythms out of a batch, controls unset, always the same ones and by the same chance.
 
-    For each, folder gets rhythm_0_played.mid, rhythm_0_real.mid and rhythm_0.png, which shows both below the
-    rhythm that was heard. log: a RunLog that gets the pictures as well, at `step`.
+    For each, folder gets rhythm_0_played.mid and rhythm_0_real.mid, in the window's own bars, and
+    rhythm_0.png, which shows both below the rhythm that was heard. log: a RunLog that gets the pictures as
+    well, at `step`.
     """
     device = next(model.parameters()).device
     chosen = _spread(batch["mask"])
@@ -44,11 +46,13 @@ def write_samples(model, batch, folder, log=None, step=None):
         length = int(batch["mask"][i].sum())
         rhythm = [batch[name][i, :length].cpu() for name in RHYTHM_KEYS]
         drums = {kind: [roll[i, :length].cpu().numpy() for roll in rolls] for kind, rolls in takes.items()}
+        grid = grids[i].up_to(length)
         for kind, rolls in drums.items():
-            roll_to_midi(*rolls, inverse_mapping, folder / f"rhythm_{i}_{kind}.mid")
+            path = folder / f"rhythm_{i}_{kind}.mid"
+            roll_to_midi(*rolls, inverse_mapping, path, meters=Timeline().in_bars(grid))
         picture, at_step = folder / f"rhythm_{i}.png", "" if step is None else f", step {step}"
         title = f"validation rhythm {i}{at_step}, controls unset"
-        draw_takes(picture, drums, rhythm, grids[i].up_to(length), title)
+        draw_takes(picture, drums, rhythm, grid, title)
         if log is not None:
             log.image(step, f"rhythm_{i}", picture)
 

@@ -124,7 +124,7 @@ def bytes_read(model, rows, n_steps, precision):
     weights = sum(p.nbytes for part in parts for p in part.parameters())
     matrices = [matrix for layer in decoder.layers for matrix in layer.matrices()]
     if decoder.start.device.type == "cpu":  # see model.decoding.cpu_steps.weights_in
-        matrices += [decoder.embed.mix.weight, *([model.budget.mlp[2].weight] if model.budget else [])]
+        matrices += [decoder.embed.mix.weight, *([model.budget.matrices()[1][0]] if model.budget else [])]
     weights -= sum(matrix.numel() * (matrix.itemsize - precision.itemsize) for matrix in matrices)
     by_voice = [
         p for head in heads for p in (*head.from_hidden.parameters(), head.from_onset.weight, head.voice_bias)

@@ -13,6 +13,8 @@ from model.controls import CONTROLS, PHRASE, RHYTHM_KINDS, cells
 from model.layers import zero_embedding
 from model.meter import MeterEmbedding
 
+STEADY_FEATURES = 9  # of the remaining budget of `steady`, beside those of each voice
+
 
 class ScalarControl(nn.Module):
     """Embeds one number per step, (B, T) -> (B, T, d); NaN has a learned embedding of its own."""
@@ -161,17 +163,24 @@ class Budget(nn.Module):
 
     Features per step, each present only where its control is set: hits left (in all, and per voice), the
     same per step that is left, the running deficit of velocity, and the mean velocity that the remaining
-    hits would need.
+    hits would need. With `steady`, also: where the bar before has hits, how many of its hits were shared so
+    far, and how many of those that are left must be.
     """
 
-    def __init__(self, n_voice, normalize_factor, d_hidden, d_out):
+    def __init__(self, n_voice, normalize_factor, d_hidden, d_out, steady=False):
         super().__init__()
         self.normalize_factor = normalize_factor
         self.mlp = nn.Sequential(nn.Linear(7 + 3 * n_voice, d_hidden), nn.SiLU(), nn.Linear(d_hidden, d_out))
+        self.n_features, self.steady = 7 + 3 * n_voice, None
+        if steady:  # without biases: features of zeros, where the control is not set, change nothing
+            layers = nn.Linear(STEADY_FEATURES + n_voice, d_hidden, False), nn.Linear(d_hidden, d_out, False)
+            nn.init.zeros_(layers[1].weight)  # a model that was trained without it plays as before
+            self.steady = nn.Sequential(layers[0], nn.SiLU(), layers[1])
 
     def targets(self, controls, place, length):
         """What does not depend on the drums: controls {name: values} of some steps (...), place: of each step
-        in its bar, from 0, length: of the bar -> (..., 7 + 2V), to be given to `features`."""
+        in its bar, from 0, length: of the bar -> (..., 7 + 2V), with `steady` (..., 9 + 2V), to be given to
+        `features`, with `steady` beside that of the bar before, see `with_bar_before`."""
         density, intensity, instrument = (controls[name] for name in ("density", "intensity", "instrument"))
         has_density, has_intensity, has_voice = ~density.isnan(), ~intensity.isnan(), ~instrument.isnan()
         length = length.to(density.dtype)
@@ -192,16 +201,27 @@ class Budget(nn.Module):
         )
         scalars = torch.stack([scalar.to(density.dtype) for scalar in scalars], dim=-1)
         share_left = (steps_left / length).unsqueeze(-1)
-        return torch.cat((scalars, wanted_voice, has_voice.to(density.dtype), share_left), dim=-1)
+        targets = torch.cat((scalars, wanted_voice, has_voice.to(density.dtype), share_left), dim=-1)
+        if self.steady is None:
+            return targets
+        value = controls.get("steady", torch.full_like(density, torch.nan))
+        value = torch.stack((~value.isnan(), value.nan_to_num().clamp(0, 1)), -1)
+        return torch.cat((targets, value.to(density.dtype)), -1)
 
-    def features(self, targets, played_onset, played_vel):
-        """targets: see above; played_onset, played_vel (..., V): sums over the bar's earlier steps
-        -> (..., 7 + 3V). All are tensors, or all arrays: NumPy starts small operations sooner."""
+    def with_bar_before(self, targets, before):
+        """targets (..., 9 + 2V) as `features` takes them with `steady`; before (..., 3 + V): see
+        bar_before."""
+        return torch.cat((targets, before.to(targets.dtype)), -1)
+
+    def features(self, targets, played_onset, played_vel, kept=None):
+        """targets: see above; played_onset, played_vel (..., V): sums over the bar's earlier steps; kept
+        (..., V), with `steady`: of its hits those that the bar before has, too -> (..., F). All are tensors,
+        or all arrays: NumPy starts small operations sooner."""
         V = played_onset.shape[-1]
         scalars = (targets[..., i : i + 1] for i in range(6))
         wanted_hits, wanted_vel, has_density, has_intensity, has_both, steps_left = scalars
         wanted_voice, has_voice = targets[..., 6 : 6 + V], targets[..., 6 + V : 6 + 2 * V]
-        share_left = targets[..., 6 + 2 * V :]
+        share_left = targets[..., 6 + 2 * V : 7 + 2 * V]
         hits, vel = played_onset.sum(-1)[..., None], played_vel.sum(-1)[..., None]
 
         hits_over = wanted_hits - hits
@@ -221,10 +241,76 @@ class Budget(nn.Module):
             voice_left / steps_left,
             has_voice,
         )
+        if self.steady is not None:
+            kept = kept.sum(-1)[..., None]
+            features += self._of_steady(targets[..., 7 + 2 * V :], hits, kept, share_left)
         return torch.cat(features, -1) if torch.is_tensor(targets) else np.concatenate(features, -1)
 
+    def _of_steady(self, targets, hits, kept, share_left):
+        """Features (..., STEADY_FEATURES + V) in parts, zeros where steady is not set or no bar is before.
+
+        The likeness of two bars is 2 x shared / all hits of both, see measure_steady. As many hits as the bar
+        before has left are taken to come: what of these must be shared for the likeness that is wanted.
+        """
+        has, wanted, total, left, there = (targets[..., i : i + 1] for i in range(5))
+        has = has * there
+        to_share = wanted * (hits + left + total) / 2 - kept
+        now = 2 * kept / (hits + total - left).clip(min=1)
+        numbers = (
+            wanted,
+            now,
+            wanted - now,
+            to_share / 8,
+            (to_share / left.clip(min=1)).clip(-1, 2),
+            left / 8,
+            (total - hits - left) / 8,
+            share_left,
+        )
+        return has, *(number * has for number in numbers), targets[..., 5:] * has
+
     def forward(self, features):
-        return self.mlp(features)
+        of_budget = self.mlp(features[..., : self.n_features])
+        return of_budget if self.steady is None else of_budget + self.steady(features[..., self.n_features :])
+
+    def matrices(self):
+        """Its two layers as one, for all features: (matrix, bias) of the first, (matrix, bias) of the
+        second."""
+        (into, into_bias), (out, out_bias) = (layer.parameters() for layer in (self.mlp[0], self.mlp[2]))
+        if self.steady is not None:
+            more = self.steady[0].weight
+            into = torch.block_diag(into, more)
+            into_bias = torch.cat((into_bias, more.new_zeros(len(more))))
+            out = torch.cat((out, self.steady[2].weight), 1)
+        return (into, into_bias), (out, out_bias)
+
+
+def bar_before(onset, grid):
+    """What the bar before has, for each step of onset (B, T, V): (B, T, 3 + V): its hits, those of them from
+    this place on that this bar can share, whether there is such a bar, and the hits at this place. grid: the
+    BarGrid of the steps."""
+    bars = F.pad(grid.by_bar(onset), (0, 0, 0, 0, 1, 0))[:, :-1]
+    exists = grid.by_bar(torch.ones_like(onset[..., :1]))
+    there = torch.arange(bars.shape[1], device=onset.device) > 0
+    return grid.by_step(_beside_bar(bars, exists, there.to(onset.dtype)[:, None, None]))
+
+
+def bar_before_of_bar(past, shape):
+    """The same of the bar that follows the bars `past`, each three rolls (B, n, V): (B, n, 3 + V) of its
+    steps. shape: (B, n, V) of the bar."""
+    if not past:
+        return torch.zeros(*shape[:2], 3 + shape[2])
+    bar = past[-1][0]
+    longer = F.pad(bar, (0, 0, 0, max(0, shape[1] - bar.shape[1])))
+    exists = (torch.arange(longer.shape[1], device=bar.device) < shape[1]).to(bar.dtype)[:, None]
+    return _beside_bar(longer, exists, torch.ones_like(bar[:, :1, :1]))[:, : shape[1]]
+
+
+def _beside_bar(bar, exists, there):
+    """bar (..., L, V), exists (..., L, 1), there (..., 1, 1) -> (..., L, 3 + V)."""
+    hits = bar.sum(-1, keepdim=True)
+    total, within = hits.sum(-2, keepdim=True).expand_as(hits), hits * exists
+    left = within.flip(-2).cumsum(-2).flip(-2)
+    return torch.cat((total, left, there.expand_as(hits), bar), -1)
 
 
 class History(nn.Module):

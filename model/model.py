@@ -12,7 +12,7 @@ import torch.nn as nn
 
 from model.bars import BEATS_PER_BAR, BarGrid
 from model.batch_bars import BatchGrid
-from model.condition import BarLatent, Budget, Condition, History
+from model.condition import BarLatent, Budget, Condition, History, bar_before
 from model.controls import CONTROLS, N_VOICES, PHRASE, RHYTHM_KINDS, UNSET_KIND, controls_of
 from model.cpu_training import Dropout, RMSNorm
 from model.derived_cache import DerivedCache
@@ -81,7 +81,14 @@ class DrumVAE(nn.Module):
     """Encoder, latent, decoder and heads. Built from a checkpoint's config by utils.get_model."""
 
     # parts that a config may ask for, and that begin so that a model without them plays the same
-    NEW_PARTS = "encoder.kind", "condition.kind", "history", "condition.steady", "condition.phrase"
+    NEW_PARTS = (
+        "encoder.kind",
+        "condition.kind",
+        "history",
+        "condition.steady",
+        "condition.phrase",
+        "budget.steady",
+    )
 
     def __init__(self, config):
         """config: the plain dict that a checkpoint carries, Data.normalize_factor included."""
@@ -128,7 +135,13 @@ class DrumVAE(nn.Module):
         if decoder.get("history"):
             self.history = History(decoder["history"], N_VOICES, condition["d_condition"], n_out)
         if condition["remaining_budget"]:
-            self.budget = Budget(N_VOICES, self.normalize_factor, 2 * condition["d_control"], n_out)
+            self.budget = Budget(
+                N_VOICES,
+                self.normalize_factor,
+                2 * condition["d_control"],
+                n_out,
+                steady=bool(condition.get("remaining_steady", False)),
+            )
         self.onset_head = OnsetChain(decoder["d_model"], N_VOICES, output["onset_chain"])
         self.tap = TapTokens(decoder["d_model"], self.velocity_bins, self.offset_bins)
         # under teacher forcing the earlier hits show which voices play, so the encoder would never learn it;
@@ -260,7 +273,11 @@ class DrumVAE(nn.Module):
     def decode(self, onset, vel, timeoffset, condition, controls, grid):
         """Hidden states (B, T, D) of the decoder over the drums; condition (B, T, C)."""
         targets = self.budget_targets(controls, grid)
-        earlier = grid.sums_before(onset), grid.sums_before(vel)
+        earlier = [grid.sums_before(onset), grid.sums_before(vel)]
+        if self.tells_steady:
+            before = bar_before(onset, grid)
+            targets = self.budget.with_bar_before(targets, before)
+            earlier.append(grid.sums_before(onset * before[..., 3:]))
         modulation = self.decoder.project_condition(condition)
         if self.history is not None:
             modulation = self.add_history(modulation, self.history.features((onset, vel, timeoffset), grid))
@@ -276,6 +293,16 @@ class DrumVAE(nn.Module):
         """
         return marginal_logits.detach() * use_context.unsqueeze(-1)
 
+    @property
+    def tells_steady(self):
+        """Whether the remaining budget is also that of `steady`."""
+        return self.budget is not None and self.budget.steady is not None
+
+    @property
+    def looks_back(self):
+        """How many bars before a bar have to be known when it begins, beside what attention sees."""
+        return max((*(self.history.lags if self.history is not None else ()), int(self.tells_steady)))
+
     def budget_targets(self, controls, grid):
         """Budget.targets of the controls (B, T, ...), for add_budget; None without a budget."""
         if self.budget is None:
@@ -283,11 +310,12 @@ class DrumVAE(nn.Module):
         index = grid.on(controls["density"].device)
         return self.budget.targets(controls, index.place, index.length)
 
-    def add_budget(self, modulation, targets, played_onset, played_vel):
-        """modulation (..., L, P) of L layers plus that of the remaining budget; see Budget.features."""
+    def add_budget(self, modulation, targets, *played):
+        """modulation (..., L, P) of L layers plus that of the remaining budget; targets and what was played:
+        see Budget.features."""
         if self.budget is None:
             return modulation
-        features = self.budget.features(targets, played_onset, played_vel).to(modulation.dtype)
+        features = self.budget.features(targets, *played).to(modulation.dtype)
         return modulation + self.budget(features).unflatten(-1, modulation.shape[-2:])
 
     def add_history(self, modulation, features):

@@ -76,9 +76,7 @@ def weights_in(model, precision):
         norm for layer in decoder.layers for norm in (layer.input_layernorm, layer.post_attention_layernorm)
     ]
     nothing = decoder.start.new_zeros(0, 0), decoder.start.new_zeros(0)
-    (into, into_bias), (out, out_bias) = (
-        (nothing, nothing) if budget is None else (budget.mlp[0].parameters(), budget.mlp[2].parameters())
-    )
+    (into, into_bias), (out, out_bias) = (nothing, nothing) if budget is None else budget.matrices()
     embed = decoder.embed
     rolls = embed.onset, embed.vel, embed.timeoffset
     weights = Weights(

@@ -5,6 +5,7 @@ Shapes: B batch, T steps, N bars, V voices (9), D width of the encoder, Z latent
 
 import torch
 
+from model.condition import bar_before_of_bar
 from model.controls import CONTROLS, N_VOICES, UNSET_KIND, UNSET_PHRASE
 from model.decoding.capture import begin
 from model.decoding.steps import Guide, encoding_autocast, inference
@@ -132,14 +133,19 @@ def build_conditioning(model, encoded, controls, guide, grid):
 
 
 def with_history(model, conditioning, past, guide):
-    """The conditioning of a bar, a dict, after the bars `past`, each three rolls (B, n, V): see History.
-    guide: the Guide of its rows."""
-    if model.history is None:
-        return conditioning
+    """The conditioning of a bar, a dict, after the bars `past`, each three rolls (B, n, V): see History and
+    bar_before. guide: the Guide of its rows."""
     modulation = conditioning["modulation"]
     shape = len(modulation) // len(guide.views), modulation.shape[1], N_VOICES
-    features = guide.repeat_views(model.history.features_of_bar(past, shape))
-    return conditioning | {"modulation": model.add_history(modulation, features)}
+    changed = {}
+    if model.history is not None:
+        features = guide.repeat_views(model.history.features_of_bar(past, shape))
+        changed["modulation"] = model.add_history(modulation, features)
+    if model.tells_steady:
+        targets = conditioning["budget_targets"]
+        before = guide.repeat_views(bar_before_of_bar(past, shape).to(targets.device))
+        changed["budget_targets"] = model.budget.with_bar_before(targets, before)
+    return conditioning | changed
 
 
 @inference

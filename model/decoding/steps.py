@@ -193,16 +193,23 @@ class Decoding:
         guide, budget = self.guide, self.model.budget
         steps = bar_steps(conditioning, uniform, self.onset_temperature, self.model)
         x, drums = self.x, []
-        played_onset = played_vel = uniform.new_zeros(len(uniform), uniform.shape[2])
+        played_onset = played_vel = kept = uniform.new_zeros(len(uniform), uniform.shape[2])
         for here, position in zip(steps, zip(*positions)):
             features = None
             if budget is not None:
-                played = guide.repeat_views(played_onset), guide.repeat_views(played_vel)
-                features = self.features(here["budget_targets"], *played)
+                played = (
+                    (played_onset, played_vel, kept)
+                    if budget.steady is not None
+                    else (played_onset, played_vel)
+                )
+                features = self.features(here["budget_targets"], *map(guide.repeat_views, played))
             hidden = self.step(x, here["modulation"], features, position)
             drums.append(draw_step(self.heads, hidden, here, guide, self.hit_temperature))
             x = self.embed(*drums[-1])
             played_onset, played_vel = played_onset + drums[-1][0], played_vel + drums[-1][1]
+            if budget is not None and budget.steady is not None:
+                before = here["budget_targets"][: len(kept), -kept.shape[1] :]
+                kept = kept + drums[-1][0] * before
         self.x.copy_(x)
         return tuple(torch.stack(roll, 1) for roll in zip(*drums))
 

@@ -18,8 +18,8 @@ from model.decoding.steps import Guide, inference
 
 
 class Stream:
-    """Plays bar after bar. It keeps the decoder's window and the few bars that History
-    looks back to, so it can go on for days."""
+    """Plays bar after bar. It keeps the decoder's window and the few bars that the
+    model looks back to, so it can go on for days."""
 
     def __init__(
         self, model, batch_size=1, temperature=1.0, guidance=1.0, follow=1.0, generator=None, precision=None
@@ -30,7 +30,7 @@ class Stream:
         self.guidance, self.follow = guidance, follow
         self.temperature, self.precision = temperature, precision
         self.guide = Guide(guidance, follow, given=())
-        self.past = []  # the bars that History looks back to
+        self.past = []  # the bars that the model looks back to
         self.n_played = 0  # bars
         self.decoding = fresh(model, batch_size, self.guide, temperature, precision)
 
@@ -75,8 +75,8 @@ class Stream:
         uniform = torch.rand(shape, generator=self.generator, device=device, dtype=torch.float32)
         conditioning = with_history(self.model, conditioning, self.past, self.guide)
         drums = self.decoding.bar(conditioning, uniform)
-        if self.model.history is not None:
-            self.past = [*self.past, drums][-max(self.model.history.lags) :]
+        if self.model.looks_back:
+            self.past = [*self.past, drums][-self.model.looks_back :]
         return drums
 
     def adapt_guide(self, controls):

@@ -23,6 +23,7 @@ SHORT = [
     "Training.log_every=1",
     "Training.sample_every=1000",
     "Training.precision=float32",
+    "Training.device=cpu",  # forked processes can't use CUDA, and resumed runs are compared to the bit
     "Training.VAE_params.start_step=2",
     "Training.VAE_params.cycle_steps=4",
     "Training.VAE_params.kl_weight=0.1",

@@ -7,12 +7,23 @@ import torch
 from data_aug import make_batch
 from model.bars import BarGrid
 from model.batch_bars import BatchGrid
+from model.condition import bar_before, bar_before_of_bar
 from model.controls import CONTROLS, controls_of, measure_steady
+from model.decoding.sampling import sample
+from model.decoding.streaming import Stream
 from model.heads import hit_index
 from model.model import DrumVAE
 from tests.helpers.drum_windows import NORMALIZE, data_config, windows_of_hits
-from tests.helpers.model_batches import FACTOR, random_batch, small_model
+from tests.helpers.model_batches import (
+    FACTOR,
+    hidden_states,
+    random_batch,
+    record_steps,
+    sampling_inputs,
+    small_model,
+)
 from utils.checkpoints import load_weights
+from utils.config.schema import config_from_dict
 from utils.evaluation.sweeps import known_to
 from utils.playing.generate import generate
 from utils.playing.jam import Jam
@@ -83,6 +94,102 @@ def test_it_begins_so_that_the_model_plays_as_before(tiny_config, steady):
             asked = batch | {"steady": torch.full(batch["mask"].shape, value)}
             assert torch.equal(model.logits(asked)[0]["onset"], wanted)
         assert torch.equal(model.logits(batch)[0]["onset"], wanted)  # without the key: unset
+
+
+@pytest.fixture(scope="module")
+def remaining(steady):
+    config = steady.model_copy(deep=True)
+    config.Model.Decoder.condition_params.remaining_steady = True
+    return config
+
+
+def asked_of(batch, value=0.7):
+    """Of the second row and the third, but not of the first."""
+    asked = torch.full(batch["mask"].shape, value)
+    asked[0] = torch.nan
+    return batch | {"steady": asked}
+
+
+@pytest.mark.parametrize("beats", (((4,) * 4,) * 3, ((4,) * 4, (4,) * 3, (2, 2, 3), (4,) * 4, (4,) * 4)))
+def test_what_is_left_of_it_is_counted_hit_by_hit(remaining, beats):
+    """By hand, step by step, in any meter; of what is left as many hits come as the bar before has."""
+    grid = BarGrid(beats, sum(map(sum, beats)))
+    model, batch = small_model(remaining, longest_bar=32), asked_of(random_batch(T=grid.n_steps))
+    onset, drums = batch["onset"], [batch[name] for name in ("onset", "vel")]
+    before = bar_before(onset, grid)
+    targets = model.budget.with_bar_before(model.budget_targets(controls_of(batch), grid), before)
+    earlier = [grid.sums_before(roll) for roll in (*drums, onset * before[..., 3:])]
+    features = model.budget.features(targets, *earlier)[..., model.budget.n_features :]
+    assert not features[0].any() and not features[:, : grid.lengths[0]].any()
+    bars = list(grid.bars())
+    for previous, bar in zip(bars, bars[1:]):
+        past = [[roll[:, previous] for roll in (*drums, batch["timeoffset"])]]
+        n_steps = bar.stop - bar.start
+        assert torch.equal(bar_before_of_bar(past, (3, n_steps, 9)), before[:, bar])
+        for row in (1, 2):
+            theirs = onset[row, previous].numpy()
+            mine = onset[row, bar].numpy()
+            for place in range(n_steps):
+                hits, n = mine[:place].sum(), min(place, len(theirs))
+                kept = (mine[:n] * theirs[:n]).sum()
+                left = theirs[place:n_steps].sum()
+                to_share = 0.7 * (hits + left + theirs.sum()) / 2 - kept
+                got = features[row, bar.start + place].numpy()
+                wanted = [1, 0.7, *got[2:4], to_share / 8, np.clip(to_share / max(left, 1), -1, 2), left / 8]
+                np.testing.assert_allclose(got[:7], wanted, rtol=1e-5, atol=1e-6)
+                np.testing.assert_allclose(got[2], 2 * kept / max(hits + theirs.sum() - left, 1), atol=1e-6)
+                there = theirs[place] if place < len(theirs) else np.zeros(9)
+                np.testing.assert_array_equal(got[9:], there)
+
+
+def test_what_is_left_of_it_begins_so_that_the_model_plays_as_before(steady, remaining):
+    before, batch = small_model(steady), asked_of(random_batch())
+    config = remaining.to_dict()
+    config["Data"]["normalize_factor"] = FACTOR
+    model = DrumVAE(config).eval()
+    assert load_weights(model, before.state_dict(), "old.pt", model.NEW_PARTS) == ["budget.steady"]
+    batch |= hit_index(batch["onset"])
+    with torch.no_grad():
+        assert torch.equal(model.logits(batch)[0]["onset"], before.logits(batch)[0]["onset"])
+    model(batch)["onset_nats"].backward()
+    assert model.budget.steady[2].weight.grad.any()
+
+
+@pytest.mark.parametrize("kind", ["compiled", "plain", "guided"])
+def test_what_is_left_of_it_is_the_same_step_by_step(remaining, monkeypatch, kind):
+    model, batch = small_model(remaining), asked_of(random_batch(T=88))
+    states = record_steps(monkeypatch, compiled=kind == "compiled")
+    dials = {"guidance": 2.0} if kind == "guided" else {}
+    generator = torch.Generator().manual_seed(1)
+    drums = sample(model, *sampling_inputs(batch), generator=generator, precision=torch.float32, **dials)
+    played = batch | dict(zip(("onset", "vel", "timeoffset"), drums))
+    with torch.no_grad():
+        whole = hidden_states(model, played, condition_from=batch)
+        model.budget.steady[2].weight.zero_()
+        blind = hidden_states(model, played, condition_from=batch)
+    with_controls = torch.stack(states[:88], 1)[:3]
+    assert torch.allclose(with_controls, whole, atol=1e-4)
+    assert torch.equal(blind[0], whole[0])  # not asked
+    assert not torch.allclose(blind[1:], whole[1:], atol=1e-2)
+
+
+def test_a_stream_knows_what_is_left_of_it(remaining):
+    model, batch = small_model(remaining), asked_of(random_batch(T=64))
+    rhythm, controls, mask = sampling_inputs(batch)
+    dials = {"guidance": 2.0, "precision": torch.float32}
+    whole = sample(model, rhythm, controls, mask, generator=torch.Generator().manual_seed(1), **dials)
+    stream = Stream(model, 3, generator=torch.Generator().manual_seed(1), **dials)
+    stream.set_rhythm(rhythm)
+    bars = [stream.bar({name: x[:, n : n + 16] for name, x in controls.items()}) for n in range(0, 64, 16)]
+    assert all(torch.equal(torch.cat(roll, 1), all_of_it) for roll, all_of_it in zip(zip(*bars), whole))
+    assert len(stream.past) == 1
+
+
+def test_a_config_that_asks_for_it_alone_is_refused(steady):
+    config = steady.to_dict()
+    config["Model"]["Decoder"]["condition_params"] |= {"steady": False, "remaining_steady": True}
+    with pytest.raises(ValueError, match="remaining_steady: true, but it needs remaining_budget and steady"):
+        config_from_dict(config)
 
 
 def test_it_reaches_the_drums(steady):

@@ -106,7 +106,7 @@ def test_the_command_line_makes_the_same_take(client, tiny_config, tmp_path, mon
         made = [*tmp_path.glob("take*.mid")]
     else:
         checkpoint = save_tiny_checkpoint(tiny_config, tmp_path / "tiny.pt")
-        more = ["--checkpoint", str(checkpoint), "--out", "out", "--no-plot"]
+        more = ["--checkpoint", str(checkpoint), "--device", "cpu", "--out", "out", "--no-plot"]
         assert inference.main(inference.parse_arguments(words[1:] + more)) == 0
         made = [*(tmp_path / "out").glob("*.mid")]
     assert len(made) == len(takes)

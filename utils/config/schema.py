@@ -113,6 +113,14 @@ NotNegative = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Place = Annotated[str, Field(min_length=1)]
+
+
+def _both_are_there(remaining, info):
+    if remaining and not (info.data.get("remaining_budget") and info.data.get("steady")):
+        raise ValueError("it needs remaining_budget and steady")
+    return remaining
+
+
 Range = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
 
 
@@ -211,6 +219,7 @@ class ConditionParams(Section):
     film: bool
     remaining_budget: bool
     steady: bool
+    remaining_steady: Annotated[bool, AfterValidator(_both_are_there)]
     phrase: bool
 
 
@@ -303,6 +312,7 @@ ADDED = {
     "Data.augmentation.plain_range": [0.25, 0.5],
     "Model.Decoder.history": [],
     "Model.Decoder.condition_params.steady": False,
+    "Model.Decoder.condition_params.remaining_steady": False,
     "Model.Decoder.condition_params.phrase": False,
     "Data.drop.phrase": 0.5,
     "Data.part": {"beats": 0.0, "plain": 0.0, "repeat_bar": 0.0},

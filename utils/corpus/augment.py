@@ -143,15 +143,15 @@ def simple_beat(vel, offset):
 
 
 def is_beat(vel):
-    """Which windows (B,) of bars of 4/4 are a beat that holds a song: in three of four bars hat or ride keeps
-    time, with four hits or more; there is a kick a bar, and hardly a tom; and three of four second and
+    """Which windows (B,) of bars of 4/4 are a beat that holds a song: in every bar hat or ride keeps time, with
+    four hits or more; there is a kick a bar, and hardly a tom; and three of four second and
     fourth beats have a snare, or it is the ride that keeps time, and the snare is sparse."""
     bars = (simple_beat(vel, vel)[0] > 0).reshape(len(vel), -1, 16, N_VOICES)
     kick, snare, toms = (bars[..., voices].sum((2, 3)).mean(1) for voices in ([_KICK], [_SNARE], _TOMS))
     hats, ride = bars[..., _HATS].any(-1).sum(2) >= 4, bars[..., _RIDE].sum(2) >= 4
     backbeat = (bars[:, :, 4::8, _SNARE].mean((1, 2)) >= 0.75) & (snare <= 5)
     riding = (ride.mean(1) >= 0.75) & (snare <= 3)
-    return ((hats | ride).mean(1) >= 0.75) & (kick >= 1) & (toms <= 1.5) & (backbeat | riding)
+    return (hats | ride).all(1) & (kick >= 1) & (toms <= 1.5) & (backbeat | riding)
 
 
 def repeat_bars(vel, offset, steps_per_bar, rng):

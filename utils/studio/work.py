@@ -34,8 +34,8 @@ PARTS = {"rhythm", "drums", "second", "fields"}  # of a message to play
 
 
 def warm(model):
-    """Play what a first click may ask for, so that all that is compiled, loaded or derived once is there: taps
-    of a hand, as a file, four bars; without a wish and with one."""
+    """Play what a first click may ask for, so that all that is compiled, loaded or derived once is there:
+    four bars to taps, as a file; without a wish and with one."""
     taps = {"hits": [[step, 0, 100, 0] for step in range(0, 64, 4)], "steps": 64, "tempo": 100}
     for wishes in ({}, {"hits_per_bar": 12}):
         fields = {"bars": 4, "seed": 1, **wishes} | ({"rhythm_is": "hands"} if model.told_kind else {})

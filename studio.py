@@ -37,7 +37,6 @@ def main(arguments):
     """Serve until Ctrl+C. Returns the exit status: 0, or 2 after one line on stderr."""
     import uvicorn
 
-    from inference_bar_control import play
     from utils.device import pick_device
     from utils.get_model import SHIPPED, load_model
     from utils.midi.sound import check_soundfont
@@ -47,7 +46,6 @@ def main(arguments):
         listening = socket.create_server(("127.0.0.1", arguments.port))
         check_soundfont(arguments.soundfont)
         model = load_model(arguments.checkpoint or SHIPPED, pick_device(arguments.device))
-        play(bars=1, model=model)  # what is compiled or derived once is there for the first click
         app = make_app(model, arguments.checkpoint, arguments.soundfont)
     except (OSError, OverflowError, ValueError) as error:
         said = f"port {arguments.port}: {error}" if isinstance(error, (OSError, OverflowError)) else error

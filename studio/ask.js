@@ -28,9 +28,8 @@ export function setUp(said) {
     const at = Number($("follow").value);
     store.change({ follow: at ? (at - 1) / 10 : null }, "follow");
   };
-  for (const [id, key, most] of [["many", "many", 16], ["best", "best", 64]]) {
-    $(id).onchange = () => store.change({ [key]: number(id, 1, most, 1) });
-  }
+  $("many").onchange = () => store.change({ many: number("many", 1, 16, 1) });
+  $("best").onchange = () => store.change({ best: $("best").value && number("best", 1, 64, 1) });
   $("seed").onchange = () => store.change({ seed: $("seed").value.trim().replace(/\D/g, "") });
   $("clear-asks").onclick = () => store.change({ asked: {}, style: [], voices: {}, forbid: [], lock: [], follow: 1, more: {}, sections: [] });
   $("add-section").onclick = () => {

@@ -37,6 +37,7 @@ async function start() {
     const mine = jam, sounds = ready();
     player.stop();
     const dials = Object.fromEntries(Object.entries(dialsOf()).filter(([name]) => about.dials.includes(name)));
+    dials.rhythm_is = store.work.rhythm?.is ?? "hands"; // a jam has no file that says it; and what is tapped into it
     const { seed } = await mine.line.ask({ type: "start", fields: dials });
     mine.seed = seed;
     mine.step = 15 / store.work.tempo;
@@ -82,6 +83,7 @@ function fieldsOf(slot) {
   if (forbid.length) fields.forbid = forbid;
   if (more.at_most) fields.at_most = more.at_most;
   if (more.playable) fields.playable = true;
+  if (more.swing) fields.swing = more.swing;
   return fields;
 }
 

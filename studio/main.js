@@ -30,7 +30,7 @@ async function begin() {
   view.listen(draw);
   addEventListener("keydown", shortcut);
   $("checkpoint").textContent = `${about.checkpoint.file ?? "a model"} · ${about.checkpoint.sha256}`;
-  await restore();
+  if ((await restore()) > 1) say("The studio is open in another tab too; each keeps a work of its own");
   (function frame() {
     if (player.playing || view.playhead) where();
     requestAnimationFrame(frame);

@@ -5,10 +5,10 @@ import { view } from "./view.js";
 
 const BAR = 16;
 
-// The lengths of the bars that the stage shows: the take's, or as many of 4/4 as are asked for.
+// The lengths of the bars that the stage shows: the take's, or as many of the rhythm's file, or of 4/4, as are asked for.
 export function barLengths() {
-  const { work, take } = store;
-  return take && !view.hits ? take.bars : Array(work.bars).fill(BAR);
+  const { work, take } = store, own = view.hits ? [] : work.rhythm?.bars ?? [];
+  return take && !view.hits ? take.bars : Array.from({ length: work.bars }, (_, bar) => own[bar] ?? own.at(-1) ?? BAR);
 }
 
 export function linesOf(lengths) {

@@ -4,7 +4,7 @@ import { piece } from "./piece.js";
 import { click, hit, midiClock, sound, tapTick } from "./sound.js";
 
 const AHEAD = 0.15; // seconds that are given to the audio clock ahead of time
-const LEAD = 0.04;
+const LEAD = 0.02;
 
 export const ticker = new Worker("ticker.js");
 

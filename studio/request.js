@@ -32,7 +32,7 @@ export function dialsOf() {
   if (rhythm && rhythm.is !== rhythm.told) fields.rhythm_is = rhythm.is;
   if (seed !== "") fields.seed = Number(seed);
   if (many > 1) fields.num_samples = many;
-  if (best > 1) fields.best_of = best;
+  if (best !== "") fields.best_of = best;
   return fields;
 }
 
@@ -68,4 +68,5 @@ export function fileOf(take, about) {
   return { drums: notesOf(take), ...(source ? { rhythm: source } : {}), fields };
 }
 
-export const notesOf = (take) => ({ hits: take.hits, steps: take.steps });
+export const nameOf = (take) => `take_${take.id}`;
+export const notesOf = (take) => ({ name: nameOf(take), hits: take.hits, steps: take.steps });

@@ -36,15 +36,15 @@ const bring = safely(async (file) => {
   const bytes = new Uint8Array(await file.arrayBuffer());
   const heard = await api.hear(bytes, file.name);
   take(heard, base64(bytes), "");
-  say(`${heard.name}: ${heard.hits.length} hits in ${Math.ceil(heard.steps / 16)} bars`);
+  say(`${heard.name}: ${heard.hits.length} hits in ${heard.bars.length} bars`);
 });
 
 function take(heard, data, track) {
   const { name, hits, steps, tracks, tempo, bpm, is } = heard;
-  const remarks = [...heard.remarks], all = Math.ceil(steps / 16), bars = Math.min(about.most_bars, all);
+  const remarks = [...heard.remarks], all = heard.bars.length, bars = Math.min(about.most_bars, all);
   if (bpm.includes(" to ")) remarks.push(`its tempo goes from ${bpm}; here it is played at the first`);
   if (all > bars) remarks.push(`the first ${bars} bars are played`);
-  store.change({ rhythm: { name, hits, steps, tracks, tempo, is, told: is, remarks, data, track }, tempo, bars, current: null });
+  store.change({ rhythm: { name, hits, steps, bars: heard.bars, tracks, tempo, is, told: is, remarks, data, track }, tempo, bars, current: null });
 }
 
 const bytesOf = (rhythm) => Uint8Array.from(atob(rhythm.data), (letter) => letter.charCodeAt(0));
@@ -57,8 +57,8 @@ const listen = safely(async (track) => {
 const asDrums = safely(async () => {
   const { rhythm } = store.work;
   const heard = await api.hear(bytesOf(rhythm), rhythm.name, rhythm.track, "drums");
-  const bars = Array(Math.ceil(heard.steps / 16)).fill(16);
-  addTakes([{ hits: heard.hits, steps: bars.length * 16, bars, seed: null, figures: [], table: "", command: "" }], rhythm.name);
+  const { hits, bars } = heard, steps = bars.reduce((sum, bar) => sum + bar, 0);
+  addTakes([{ hits, steps, bars, seed: null, figures: [], table: "", command: "" }], rhythm.name);
 });
 
 export function draw() {
@@ -67,7 +67,7 @@ export function draw() {
   $("rhythm-info").hidden = !rhythm;
   $("drop").classList.toggle("has", Boolean(rhythm));
   if (!rhythm) return;
-  const bars = Math.ceil(rhythm.steps / 16), tracks = rhythm.tracks ?? [];
+  const bars = rhythm.bars?.length ?? Math.ceil(rhythm.steps / 16), tracks = rhythm.tracks ?? [];
   $("rhythm-name").textContent = rhythm.name;
   $("rhythm-said").textContent = `${rhythm.hits.length} hits, ${bars} ${bars === 1 ? "bar" : "bars"}`;
   $("rhythm-remarks").textContent = (rhythm.remarks ?? []).join("; ");

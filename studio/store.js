@@ -1,9 +1,10 @@
-// The work: one value that is never changed in place, its past for undo, and a copy in the browser's database.
+// The work: one value that is never changed in place, its past for undo, and a copy in the browser's database: each tab
+// that is open has a place of its own there.
 
 export const blank = () => ({
   tempo: 100,
   bars: 4,
-  rhythm: null, // {name, hits, steps, is, told: what the file says it is} and, of a file, {data, track, tracks, tempo}
+  rhythm: null, // {name, hits, steps, is, told: what the file says it is} and, of a file, {bars, data, track, tracks, tempo}
   asked: {}, // wish -> one value or null per bar
   style: [], // one text or null per bar
   voices: {}, // name -> hits or null per bar
@@ -15,7 +16,7 @@ export const blank = () => ({
   kit: "",
   seed: "",
   many: 1,
-  best: 1,
+  best: "", // as many as are usual
   strength: 0.4,
   again: 2, // bars to go on for
   keep: false,
@@ -76,6 +77,24 @@ function database() {
   });
 }
 
+// The place of this tab: the one it had before a reload, or else the first that no other tab holds.
+let place = null;
+async function hold(number) {
+  const name = `work ${number}`;
+  return new Promise((resolve) => navigator.locks.request(name, { ifAvailable: true }, (lock) => {
+    resolve(lock !== null);
+    return lock && new Promise(() => {}); // until the tab is closed
+  }));
+}
+async function findPlace() {
+  const before = Number(sessionStorage.getItem("place"));
+  place = before && (await hold(before)) ? before : 0;
+  for (let number = 1; !place; number++) if (await hold(number)) place = number;
+  sessionStorage.setItem("place", place);
+  return place;
+}
+const key = () => (place === 1 ? "work" : `work ${place}`);
+
 let saving = null;
 function save() {
   clearTimeout(saving);
@@ -86,20 +105,23 @@ async function keep() {
   saving = null;
   try {
     const opened = await database();
-    opened.transaction("work", "readwrite").objectStore("work").put(work, "work");
+    opened.transaction("work", "readwrite").objectStore("work").put(work, key());
   } catch { /* a private window keeps nothing */ }
 }
 addEventListener("pagehide", () => saving && keep());
 
+// Promises the number of this tab's place.
 export async function restore() {
+  await findPlace();
   try {
     const opened = await database();
     const kept = await new Promise((resolve, reject) => {
-      const asking = opened.transaction("work").objectStore("work").get("work");
+      const asking = opened.transaction("work").objectStore("work").get(key());
       asking.onsuccess = () => resolve(asking.result);
       asking.onerror = () => reject(asking.error);
     });
     if (kept) work = { ...blank(), ...kept };
   } catch { /* nor does it have anything */ }
   for (const listener of listeners) listener(work);
+  return place;
 }

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { $, complain, download, icon, make, safely, say, words } from "./dom.js";
 import { player } from "./player.js";
-import { dialsOf, fileOf, notesOf, rhythmOf, songOf, tempoOf, trackOf, wishesOf } from "./request.js";
+import { dialsOf, fileOf, nameOf, notesOf, rhythmOf, songOf, tempoOf, trackOf, wishesOf } from "./request.js";
 import { ready } from "./sound.js";
 import { store } from "./store.js";
 import { view } from "./view.js";
@@ -37,8 +37,6 @@ export function setUp(said) {
   });
 }
 
-export const nameOf = (take) => `take_${take.id}`;
-
 // ---- played
 
 async function run(message, title) {
@@ -48,9 +46,9 @@ async function run(message, title) {
   const sounds = ready();
   try {
     const { takes, remarks } = await api.play(message);
+    await sounds.catch(complain);
     addTakes(takes, title);
-    await sounds;
-    if (!player.playing) player.start();
+    if (!player.playing) player.start(); // it sounds before the page is drawn anew
     say([`Take ${store.take.id}: ${title}`, ...remarks.slice(1)].join("; "));
   } catch (error) {
     say("");

@@ -8,6 +8,7 @@ import torch
 from utils.warn import warn
 
 SHORT = 128  # steps that one thread encodes sooner than two, see docs/experiments.md
+FEW = 8  # takes that one thread draws as soon as two, which wait for each other in every small operation
 
 
 def on_cpu(function):
@@ -25,11 +26,12 @@ def on_cpu(function):
 
 
 @contextlib.contextmanager
-def few_threads(n_steps, device):
-    """One thread of the CPU where one plays so few steps that waking another costs more. It holds for this
-    thread, and for those that use torch for the first time meanwhile."""
+def few_threads(n_steps, device, takes=1):
+    """One thread of the CPU where one plays so few steps, or several takes but FEW, that waking another costs
+    more; far more where another program has the core. It holds for this thread, and for those that use torch
+    for the first time meanwhile."""
     before = torch.get_num_threads()
-    few = device.type == "cpu" and n_steps <= SHORT and before > 1
+    few = device.type == "cpu" and before > 1 and (n_steps <= SHORT if takes == 1 else takes <= FEW)
     if few:
         torch.set_num_threads(1)
     try:

@@ -10,9 +10,9 @@ import pytest
 import uvicorn
 from playwright.sync_api import sync_playwright
 
-from inference_bar_control import drums_from_midi
+from inference_bar_control import Take, drums_from_midi
 from utils.studio.jamming import Session
-from utils.studio.notes import hits_of
+from utils.studio.notes import hits_of, rolls_of
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium: apt-get install chromium")
@@ -227,3 +227,43 @@ def test_an_error_is_one_sentence_and_the_page_goes_on(page):
     page.wait_for_selector("#error:not([hidden])")
     assert page.locator("#error-text").text_content().startswith("no.mid: not a readable MIDI file")
     page.click("#error-close")
+
+
+def test_two_tabs_keep_a_work_each(page, address):
+    """Neither is lost, to the other or to a reload."""
+    other = page.context.new_page()
+    tabs = {page: 61, other: 62}
+    other.goto(address)
+    for tab, tempo in tabs.items():
+        tab.wait_for_selector("body.ready")
+        tab.evaluate(f"studio.store.change({{tempo: {tempo}}})")
+        tab.wait_for_timeout(400)
+    for tab, tempo in tabs.items():
+        tab.reload()
+        tab.wait_for_selector("body.ready")
+        assert work(tab)["tempo"] == tempo
+    other.close()
+
+
+def test_bars_are_the_files_own_and_a_jam_knows_what_its_rhythm_is(page, model, tmp_path, monkeypatch):
+    taps = rolls_of({"hits": [[step, 0, 90, 0] for step in range(0, 96, 6)], "steps": 96}, "taps")
+    Take(taps, model=model, meter="3/4").save(tmp_path / "waltz.mid")
+    drop(page, tmp_path / "waltz.mid")
+    assert work(page)["bars"] == 8 and page.evaluate("studio.piece().lines") == [*range(0, 97, 12)]
+    page.click("#as-drums")
+    until(page, "studio.store.take")
+    assert work(page, "take")["bars"] == [12] * 8
+
+    answer, started = Session.answer, []
+
+    def heard(session, message):
+        started.extend([message["fields"]] if message["type"] == "start" else [])
+        return answer(session, message)
+
+    monkeypatch.setattr(Session, "answer", heard)
+    for kind in ("drums", "part"):
+        page.select_option("#is", kind)
+        page.click("#jam")
+        until(page, "studio.counts.bars >= 1")
+        page.click("#jam")
+    assert [fields["rhythm_is"] for fields in started] == ["drums", "part"]

@@ -68,7 +68,10 @@ def test_every_job_is_what_play_does(client, model, job):
             "rhythm": TAPS | {"name": "my taps.mid"},
             "fields": {"bars": 2, "hits_per_bar": [None, 9], "feel": 0.5},
         },
-        {"drums": GROOVE, "fields": {"job": "infill", "voices_anew": ["snare", "ride"], "tempo": 90}},
+        {
+            "drums": GROOVE | {"name": "take_1"},
+            "fields": {"job": "infill", "voices_anew": ["snare", "ride"], "tempo": 90},
+        },
         {
             "rhythm": TAPS,
             "drums": GROOVE,
@@ -93,7 +96,7 @@ def test_the_command_line_makes_the_same_take(client, tiny_config, tmp_path, mon
         rhythm = client.post("/api/save/rhythm", json={"rhythm": message["rhythm"]}).content
         (tmp_path / ("my_taps.mid" if "name" in message["rhythm"] else "taps.mid")).write_bytes(rhythm)
     if "drums" in message:
-        (tmp_path / "drums.mid").write_bytes(
+        (tmp_path / f"{message['drums'].get('name', 'drums')}.mid").write_bytes(
             client.post("/api/save/mid", json={"drums": GROOVE, "fields": {"tempo": 90}}).content
         )
     program, *words = shlex.split(command)

@@ -238,9 +238,8 @@ def draw(plan, best_first=False):
     wanted, grid = dials.num_samples, grid.cut(plan.waits, grid.n_bars)
 
     def takes(number):
-        one = number == 1  # several takes share the threads
         fresh = [bar - plan.waits for bar in plan.fresh]
-        with few_threads(grid.n_steps, device) if one else contextlib.nullcontext():
+        with few_threads(grid.n_steps, device, number):
             drums = sample(plan.model, **inputs, num_samples=number, grid=grid, fresh=fresh)
         drums = plan.feel(tuple(torch.nn.functional.pad(roll, (0, 0, first, 0)) for roll in drums))
         return plan.swing(drums)

@@ -86,11 +86,14 @@ def host_of(address):
 
 def make_app(model, checkpoint=None, soundfont=None, sounds=None):
     """The Starlette application for a model, of which checkpoint is the file, None: the shipped one.
-    soundfont: a .sf2 file, or None. sounds: as one_shots gives them, rendered where left out."""
+    soundfont: a .sf2 file, or None. sounds: as one_shots gives them, rendered where left out. What is made
+    once is there for the first click: the model plays already, in the thread that will."""
+    playing = ThreadPoolExecutor(1, "play")
+    warming = playing.submit(work.warm, model)
     sounds = sounds or one_shots(soundfont=soundfont)
+    warming.result()
     about = work.about(model) | {"sounds": {voice: [*layers] for voice, layers in sounds.items()}}
     about["dials"] = DIALS
-    playing = ThreadPoolExecutor(1, "play")
     on_cpu = next(model.parameters()).device.type == "cpu"
     jamming = ThreadPoolExecutor(1, "jam") if on_cpu else playing
 

@@ -33,6 +33,15 @@ BAR = 16  # steps, by which hits per bar are counted
 PARTS = {"rhythm", "drums", "second", "fields"}  # of a message to play
 
 
+def warm(model):
+    """Play what a first click may ask for, so that all that is compiled, loaded or derived once is there:
+    four bars to taps, as a file; without a wish and with one."""
+    taps = {"hits": [[step, 0, 100, 0] for step in range(0, 64, 4)], "steps": 64, "tempo": 100}
+    for wishes in ({}, {"hits_per_bar": 12}):
+        fields = {"bars": 4, "seed": 1, **wishes} | ({"rhythm_is": "hands"} if model.told_kind else {})
+        play_message(model, {"rhythm": taps, "fields": fields})
+
+
 def about(model):
     """What the page builds itself from: names, flags, limits, and what the model knows."""
     unknown = {control.wish for name, control in CONTROLS.items() if name not in model.controls}
@@ -81,6 +90,7 @@ def hear_file(data, name, track=None, as_drums=False):
         "tracks": tracks,
         "hits": hits_of(rolls),
         "steps": steps,
+        "bars": file.timeline.grid(steps).lengths,
         "tempo": round(60e6 / file.timeline.tempos[0][1], 3),
         "bpm": file.timeline.bpm(),
         "is": file.kind(),
@@ -90,9 +100,9 @@ def hear_file(data, name, track=None, as_drums=False):
 
 def play_message(model, message, checkpoint=None):
     """Play what a message asks for: {"rhythm", "drums", "second", "fields"}. The first is a file, {"data":
-    base64, "name"}, or hits with a tempo; the next two are hits; fields are those of a Request. checkpoint:
-    the file of the model, for the command line; None: the shipped one. Returns {"takes": [...], "remarks":
-    [...]}. Raises ValueError."""
+    base64, "name"}, or hits with a tempo; the next two are hits, with the name of their file, too; fields are
+    those of a Request. checkpoint: the file of the model, for the command line; None: the shipped one.
+    Returns {"takes": [...], "remarks": [...]}. Raises ValueError."""
     check_parts(message)
     fields = read_fields(message.get("fields", {}))
     with a_folder() as folder:
@@ -106,7 +116,9 @@ def play_message(model, message, checkpoint=None):
         check_length(request)
         remarks = []
         takes = perform(request, model, say=remarks.append)
-    files = {name: f"{name}.mid" for name in notes} | ({"rhythm": rhythm.name} if rhythm else {})
+    files = {name: safe_name(message[name].get("name", name)) for name in notes} | (
+        {"rhythm": rhythm.name} if rhythm else {}
+    )
     command = command_of(fields | {"seed": request.seed}, **files, checkpoint=checkpoint)
     remarks = [str(line).replace(f"{folder}{os.sep}", "").strip() for line in remarks]
     return {"takes": [take_in_json(take) | {"command": command} for take in takes], "remarks": remarks}

@@ -187,7 +187,7 @@ def best_takes(
         warn(f"of {ROUNDS * best_of} takes only {len(takes)} differ, {num_samples} were asked for")
     takes = list(takes.values())
     if parts:
-        whole = best_of_parts(takes, asked, rhythm_onset, grid, parts)
+        whole = best_of_parts(takes, asked, rhythm_onset, grid, parts, typical)
         takes = [*{_content(take, onsets_known): take for take in (*whole, *takes)}.values()][:num_samples]
         return tuple(torch.stack(roll) for roll in zip(*takes))
     distance = [distance_from_request(take, asked, rhythm_onset, grid) for take in takes]
@@ -198,11 +198,12 @@ def best_takes(
     return tuple(torch.stack(roll) for roll in zip(*(takes[number] for number in best)))
 
 
-def best_of_parts(takes, asked, rhythm_onset, grid, parts):
+def best_of_parts(takes, asked, rhythm_onset, grid, parts, typical=False):
     """As many takes made of the parts of takes: the first of the best of each part, and so on.
 
-    A part is the better, the less of what was asked, of the taps and of a groove is missing in it: takes are
-    all near to the numbers, but a sparse bar may lose the one, and what follows goes on from there.
+    A part is the better, the less of what was asked, of the taps and of a groove is missing in it: all takes
+    are near to the numbers, but after sparse bars some lose the beat. typical: where no numbers are asked in
+    a part, it is the better, the more it is like those of the other takes.
     """
     lines, ranked = [0, *np.cumsum(parts).tolist()], []
     for first, last in zip(lines, lines[1:]):
@@ -210,7 +211,10 @@ def best_of_parts(takes, asked, rhythm_onset, grid, parts):
         own = [tuple(roll[steps] for roll in take) for take in takes]
         about = asked.part(bars), rhythm_onset[steps], grid.cut(first, last)
         lacks = [shortcomings(take, *about) for take in own]
-        lacks = [np.nansum([of["missed"], of["unanswered"], of["groove"]]).round(9) for of in lacks]
+        if typical and np.isnan([of["missed"] for of in lacks]).all():
+            lacks = [-like for like in likeness_to_others(torch.stack([take[0] for take in own]))]
+        else:
+            lacks = [np.nansum([of["missed"], of["unanswered"], of["groove"]]).round(9) for of in lacks]
         order = sorted(range(len(own)), key=lacks.__getitem__)
         ranked.append([own[number] for number in order])
     return [tuple(torch.cat(roll) for roll in zip(*take)) for take in zip(*ranked)]

@@ -54,6 +54,20 @@ def test_of_takes_without_numbers_the_one_that_grooves_is_best():
     assert groove_missing(groove_of(drums(closed_hat=range(0, 16, 4), snare=[8]), GRID, NO_STYLES), half) == 0
 
 
+def test_of_parts_each_is_chosen_by_itself_and_takes_differ():
+    """Takes that all hit what is asked, and lose the beat in one half or the other."""
+    halves = [(ROCK[:32], ECHO[:32]), (ECHO[:32], ROCK[:32]), (ECHO[:32], ECHO[:32])]
+    takes = [torch.from_numpy(np.stack([np.concatenate(pair) for pair in halves]))] * 3
+    asked, taps = Bars.unset(4), np.zeros((0, 9))
+    asked["density"][:] = 8
+    both = best_takes(lambda number: takes, 2, 3, asked, taps, GRID, parts=(2, 2))[0]
+    assert torch.equal(both[0], torch.from_numpy(ROCK)) and not torch.equal(*both)
+    assert not torch.equal(best_takes(lambda number: takes, 1, 3, asked, taps, GRID)[0][0], both[0])
+    asked["density"][:] = np.nan  # without numbers the half that most takes have, where it is to be typical
+    most = best_takes(lambda number: takes, 1, 3, asked, taps, GRID, typical=True, parts=(2, 2))[0][0]
+    assert torch.equal(most, torch.from_numpy(ECHO))
+
+
 def test_what_is_thin_is_said_unless_it_was_asked_for():
     asked, few = Bars.unset(4), drums(kick=[0], snare=[10])
     said = advice(groove_of(few, GRID, NO_STYLES), asked)

@@ -139,8 +139,8 @@ unset (default: as the file tells)
 timing=0.5 or velocity=0.8 (default: 1)
 --stops - switch | the drums rest where the rhythm rests for a bar or more, also to a part
 --num-samples N int | how many versions, the best first (default: 1)
---best-of N int | play so many, and keep those that come nearest to what was asked (default: 1; to hands and \
-parts 8)
+--best-of N int | play so many, and keep those that come nearest to your numbers, or have the best groove \
+(default: 1; to hands and parts, and for a style without a rhythm, 8)
 --kit-in KIT text | which keys are which voice where the rhythm is drums: gm, roland_td, or a YAML file, see \
 examples/kit.yaml (default: gm and roland_td alike)
 --kit-out KIT text | the kit to play on, the same way (default: gm)
@@ -152,7 +152,7 @@ examples/kit.yaml (default: gm and roland_td alike)
 """
 OTHER_FLAGS = """
 --controls YAML text | a control file, see examples/controls.yaml
---plot - plot | a picture of the piano roll with what was asked and what came out (default)
+--plot - plot | a picture of the piano roll with your wishes and what came out (default)
 --wav - switch | also as sound: the drums and, with --keep-tracks, the music that they are played to
 --checkpoint PT text | the model (default: checkpoints/drummer.pt)
 --device NAME device | cpu, cuda, cuda:1, mps, or auto (default)
@@ -181,7 +181,7 @@ EPILOG = f"""examples:
   python inference_bar_control.py --rhythm drums.mid --job infill --bars-anew 3-4 --num-samples 3
 
 A VALUE is one for all bars, or several with commas: one for each bar, or fewer, stretched evenly over
-the bars; '-' leaves bars to the model. What is not asked for, the model decides. Flags win over the
+the bars; '-' leaves bars to the model. What you leave out, the model decides. Flags win over the
 control file.
 voices: {", ".join(VOICES)}
 styles: {", ".join(STYLES[:9])},
@@ -241,7 +241,7 @@ def build_parser():
         prog="inference_bar_control.py",
         usage="%(prog)s --rhythm MIDI [flags]",
         description="Play drums to a rhythm: any MIDI file in; a drum MIDI file, a picture and a receipt of\n"
-        "what was asked and what came out, bar by bar, into the output folder.",
+        "your wishes and what came out, bar by bar, into the output folder.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

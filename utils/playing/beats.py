@@ -3,14 +3,13 @@
 from functools import cache
 from pathlib import Path
 
-from model.controls import CONTROLS
 from utils.checks import within
 from utils.midi.drums import look_up
 from utils.midi.kits import SUFFIXES
-from utils.playing.wishes import check_mapping, check_voices, read_mapping, read_wishes
+from utils.playing.wishes import WISHES, check_mapping, check_voices, read_mapping, read_wishes
 
 BEATS = Path(__file__).with_name("beats.yaml")
-WISHED = tuple(control.wish for control in CONTROLS.values())
+WISHED = tuple(name for name in WISHES if name != "forbid")
 PLAYED = "follow", "guidance", "temperature"  # of the whole of what is played, not of a section
 KEYS = (*WISHED, *PLAYED, "about")
 

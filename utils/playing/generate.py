@@ -126,7 +126,9 @@ class Plan(NamedTuple):
     """What the model plays. inputs: as `sample` takes them, tensors (T, ...) on the CPU, in lists and dicts.
     wishes: by which best_takes chooses: asked, rhythm_onset, grid and onsets_known. feel and swing: what is
     done to drums once they are drawn. silent (T,) bool: steps on which the drums rest, of which the first
-    `waits` bars are not played at all. loose: see Dials.drawn_at. fresh: bars at which drums begin anew."""
+    `waits` bars are not played at all. loose: see Dials.drawn_at. fresh: bars at which drums begin anew.
+    parts: the bars of each part of which the best is chosen by itself, see best_of_parts; none: takes are
+    whole."""
 
     model: torch.nn.Module
     dials: Dials
@@ -139,6 +141,17 @@ class Plan(NamedTuple):
     loose: bool
     swing: Swing
     fresh: tuple = ()
+    parts: tuple = ()
+
+    @property
+    def unheard(self):
+        """Whether nothing of a rhythm is heard."""
+        return not (self.inputs["use_context"].any() or self.inputs["use_latent"].any())
+
+    @property
+    def open(self):
+        """Whether so much is left to chance that several takes are played where best_of does not say."""
+        return self.loose or (len(self.parts) > 0 and self.unheard)
 
 
 class Told(NamedTuple):
@@ -245,10 +258,10 @@ def draw(plan, best_first=False):
         return plan.swing(drums)
 
     with in_eval_mode(plan.model):
-        if dials.best_of is None and not plan.loose and not best_first:
+        if dials.best_of is None and not plan.open and not best_first:
             return takes(wanted)
-        many = max(wanted, dials.best_of or (dials.usual_best_of if plan.loose else 1))
-        return best_takes(takes, wanted, many, *plan.wishes, typical=plan.loose)
+        many = max(wanted, dials.best_of or (dials.usual_best_of if plan.open else 1))
+        return best_takes(takes, wanted, many, *plan.wishes, typical=plan.loose, parts=plan.parts)
 
 
 def is_loose(model, kind):

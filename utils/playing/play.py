@@ -98,9 +98,8 @@ def perform(request, model, say=lambda line: None):
     name = "take" if request.file is None else Path(request.file).stem
     about = {"asked": asked, "rhythm": heard.rhythm, "model": model, "seed": request.seed}
     more = {"job": request.job, "beat": request.beat, "shift": request.shift}
-    about |= {
-        "dials": request.turned(plan.loose) | {word: more[word] for word in filter(request.is_given, more)}
-    }
+    about["dials"] = request.turned(plan.loose, plan.open)
+    about["dials"] |= {word: more[word] for word in filter(request.is_given, more)}
     if swing:
         about["dials"] |= {"swing": swing}
     if request.job != "tap" and plan.inputs["known"] is not None:
@@ -280,6 +279,9 @@ def lay_out(request, heard, model):
     plan = plan_layout(request.job, layout, drums, model, request, rhythm, curves, **more)
     if song is not None:
         plan = plan._replace(fresh=song.fresh, inputs=plan.inputs | {"phrase": song.phrase_of(plan.grid)})
+        plan = plan._replace(parts=tuple(bars for _, bars in song.sections))
+    elif is_tap and request.is_given("style"):
+        plan = plan._replace(parts=(plan.grid.n_bars,) * plan.unheard)
     asked = Bars(asked | {"swing": plan.swing.ratio})
     return plan, unasked(asked, plan.silent, plan.grid), grid
 

@@ -45,7 +45,8 @@ class Receipt:
         words = [] if self.seed is None else [f"seed {self.seed}"]
         file, sha = self.checkpoint["file"] or "in memory", self.checkpoint["sha256"]
         words.append(f"checkpoint {file} (SHA-256 {sha})")
-        return words + [f"{name.replace('_', ' ')} {_in_words(value)}" for name, value in self.dials.items()]
+        dials = self.dials.items()
+        return words + [f"{name.replace('_', ' ')} {_of_dial(name, value)}" for name, value in dials]
 
     def figures(self):
         """How far the drums are from what was asked, and from the rhythm, in words."""
@@ -162,15 +163,18 @@ def misses(asked, got):
 # ---- the best of several takes
 
 
-def best_takes(draw, num_samples, best_of, asked, rhythm_onset, grid, onsets_known=False, typical=False):
+def best_takes(
+    draw, num_samples, best_of, asked, rhythm_onset, grid, onsets_known=False, typical=False, parts=()
+):
     """Play best_of takes and keep the num_samples that obey best, the best first and no two alike.
 
     draw: number -> onset, vel, timeoffset (number, T, 9) of as many takes. asked: Bars. rhythm_onset: (steps,
     9) of the rhythm as far as it is followed hit by hit. onsets_known: the takes differ in velocity and
     timing alone. typical: where no numbers are asked, the best are those that are most like the others (a
-    minimum of the expected error, as in machine translation: Kumar and Byrne 2004). Returns the three rolls
-    (num_samples, T, 9), or fewer, with a warning, where ROUNDS times best_of takes hold no more different
-    ones.
+    minimum of the expected error, as in machine translation: Kumar and Byrne 2004). parts: the bars of each
+    part, as of a song's sections, of which each is chosen by itself, see best_of_parts. Returns the three
+    rolls (num_samples, T, 9), or fewer, with a warning, where ROUNDS times best_of takes hold no more
+    different ones.
     """
     takes = {}
     for _ in range(ROUNDS):
@@ -182,12 +186,38 @@ def best_takes(draw, num_samples, best_of, asked, rhythm_onset, grid, onsets_kno
     else:
         warn(f"of {ROUNDS * best_of} takes only {len(takes)} differ, {num_samples} were asked for")
     takes = list(takes.values())
+    if parts:
+        whole = best_of_parts(takes, asked, rhythm_onset, grid, parts, typical)
+        takes = [*{_content(take, onsets_known): take for take in (*whole, *takes)}.values()][:num_samples]
+        return tuple(torch.stack(roll) for roll in zip(*takes))
     distance = [distance_from_request(take, asked, rhythm_onset, grid) for take in takes]
     if typical:
         alike = likeness_to_others(torch.stack([take[0] for take in takes]))
         distance = [(missed, -like, rest) for (missed, rest), like in zip(distance, alike)]
     best = sorted(range(len(takes)), key=distance.__getitem__)[:num_samples]
     return tuple(torch.stack(roll) for roll in zip(*(takes[number] for number in best)))
+
+
+def best_of_parts(takes, asked, rhythm_onset, grid, parts, typical=False):
+    """As many takes made of the parts of takes: the first of the best of each part, and so on.
+
+    A part is the better, the less of what was asked, of the taps and of a groove is missing in it: all takes
+    are near to the numbers, but after sparse bars some lose the beat. typical: where no numbers are asked in
+    a part, it is the better, the more it is like those of the other takes.
+    """
+    lines, ranked = [0, *np.cumsum(parts).tolist()], []
+    for first, last in zip(lines, lines[1:]):
+        steps, bars = grid.steps_of(first, last), slice(first, last)
+        own = [tuple(roll[steps] for roll in take) for take in takes]
+        about = asked.part(bars), rhythm_onset[steps], grid.cut(first, last)
+        lacks = [shortcomings(take, *about) for take in own]
+        if typical and np.isnan([of["missed"] for of in lacks]).all():
+            lacks = [-like for like in likeness_to_others(torch.stack([take[0] for take in own]))]
+        else:
+            lacks = [np.nansum([of["missed"], of["unanswered"], of["groove"]]).round(9) for of in lacks]
+        order = sorted(range(len(own)), key=lacks.__getitem__)
+        ranked.append([own[number] for number in order])
+    return [tuple(torch.cat(roll) for roll in zip(*take)) for take in zip(*ranked)]
 
 
 def likeness_to_others(onset):
@@ -206,12 +236,21 @@ def distance_from_request(take, asked, rhythm_onset, grid):
     gave are a wish. How much of a groove is missing comes last; where no numbers are given, it counts as the
     taps without a hit do, and hits off the taps come last.
     """
+    missed, unanswered, off, missing = shortcomings(take, asked, rhythm_onset, grid).values()
+    rest = (unanswered + missing, off) if np.isnan(missed) else (unanswered + off, missing)
+    return round(np.nan_to_num(missed), 9), tuple(round(part, 9) for part in rest)
+
+
+def shortcomings(take, asked, rhythm_onset, grid):
+    """What a take lacks, arguments as of distance_from_request, by name: missed, the mean of `misses`, NaN
+    where no numbers are asked; unanswered, the share of the taps without a hit; off, that of the hits off the
+    taps; groove, how much of one is missing."""
     onset, vel = (roll.cpu().numpy() for roll in take[:2])
-    miss = [*misses(asked, measure(onset, vel, grid)).values()]
-    tap, missing = tap_of(onset, rhythm_onset), groove_missing(groove_of(onset, grid, asked["style"]), asked)
-    unanswered, off = np.nan_to_num([1 - tap["share answered"], tap["share off"]])
-    rest = (unanswered + off, missing) if miss else (unanswered + missing, off)
-    return round(float(np.mean(miss)) if miss else 0.0, 9), tuple(round(float(part), 9) for part in rest)
+    miss, tap = [*misses(asked, measure(onset, vel, grid)).values()], tap_of(onset, rhythm_onset)
+    unanswered, off = np.nan_to_num([1 - tap["share answered"], tap["share off"]]).tolist()
+    missing = groove_missing(groove_of(onset, grid, asked["style"]), asked)
+    missed = float(np.mean(miss)) if miss else np.nan
+    return {"missed": missed, "unanswered": unanswered, "off": off, "groove": missing}
 
 
 def _content(take, onsets_known):
@@ -250,6 +289,12 @@ def _plain(value):
     if isinstance(value, dict):
         return {name: _plain(part) for name, part in value.items()}
     return None if np.isnan(value) else int(value) if value == int(value) else round(float(value), 4)
+
+
+def _of_dial(name, value):
+    if name == "temperature" and isinstance(value, tuple):
+        return "{:g} for onsets, {:g} for velocity and timing".format(*value)
+    return _in_words(value)
 
 
 def _in_words(value):

@@ -157,13 +157,14 @@ class Dials:
         dials = {"temperature": self.drawn_at(loose), "guidance": self.strengths, "follow": follow}
         return dials | {"generator": torch.Generator(device).manual_seed(self.seed)}
 
-    def turned(self, loose=False):
-        """The dials, name -> value, without those that are off: for a receipt. loose: see drawn_at."""
+    def turned(self, loose=False, several=False):
+        """The dials, name -> value, without those that are off: for a receipt. loose: see drawn_at. several:
+        whether usual_best_of holds where best_of does not say."""
         off = {"num_samples": 1, "best_of": 1, "playable": False, "lock": (), "seed": self.seed}
         off |= {"feel": 1, "stops": False}
         dials = {field.name: getattr(self, field.name) for field in fields(Dials)}
         dials["temperature"] = self.drawn_at(loose)
-        if loose and self.best_of is None:
+        if several and self.best_of is None:
             dials["best_of"] = self.usual_best_of
         return {name: value for name, value in dials.items() if value is not None and value != off.get(name)}
 

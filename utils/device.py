@@ -27,11 +27,11 @@ def on_cpu(function):
 
 @contextlib.contextmanager
 def few_threads(n_steps, device, takes=1):
-    """One thread of the CPU where one plays so few steps, or several takes but FEW, that waking another costs
+    """One thread of the CPU where one plays so few steps, in FEW takes at most, that waking another costs
     more; far more where another program has the core. It holds for this thread, and for those that use torch
     for the first time meanwhile."""
     before = torch.get_num_threads()
-    few = device.type == "cpu" and before > 1 and (n_steps <= SHORT if takes == 1 else takes <= FEW)
+    few = device.type == "cpu" and before > 1 and n_steps <= SHORT and takes <= FEW
     if few:
         torch.set_num_threads(1)
     try:

@@ -100,7 +100,7 @@ def test_what_is_little_is_played_by_one_thread_and_the_others_are_given_back(mo
     before, silent = torch.get_num_threads(), [torch.zeros(1, 8 * 16 + 16, 9)] * 3
     torch.set_num_threads(2)
     try:
-        for rhythm, number in ((drums, 1), (drums, 2), (silent, 1)):
+        for rhythm, number in ((drums, 1), (drums, 2), (drums, 9), (silent, 1)):
             steps = rhythm[0].shape[1]
             generate(*rhythm, None, None, None, None, None, steps, model=model, num_samples=number, seed=1)
         next(Jam(*drums, model=model))
@@ -108,4 +108,4 @@ def test_what_is_little_is_played_by_one_thread_and_the_others_are_given_back(mo
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
-    assert threads == [1, 2, 2, 1, 2]
+    assert threads == [1, 1, 2, 2, 1, 2]

@@ -154,11 +154,19 @@ def test_the_model_is_told_what_is_asked(tiny_config, monkeypatch):
     own = own_bars(windows)
     np.testing.assert_allclose(own["density"][4], batch["onset"][1, :16].sum())
     assert (own["style"] == 6).all() and len(own["style"]) == 20
-    heard = {}
+    heard, before = {}, 0
 
-    def listen(player, batch, samples, title):
-        heard.update(batch)
-        rows = np.arange(len(batch["onset"]), dtype=np.float32)[None, :, None, None]
+    def listen(player, batch, samples, title, guidance):
+        nonlocal before
+        for name, tensor in batch.items():
+            heard[name] = torch.cat((heard[name], tensor)) if before else tensor
+        assert (guidance is None) == (not before)  # steady, which is last, has its own
+        before += len(batch["onset"])
+        rows = (
+            before
+            - len(batch["onset"])
+            + np.arange(len(batch["onset"]), dtype=np.float32)[None, :, None, None]
+        )
         return [np.broadcast_to(rows, (1, *batch["onset"].shape))] * 3
 
     monkeypatch.setattr(Player, "play", listen)

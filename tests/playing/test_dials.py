@@ -23,7 +23,7 @@ from tests.helpers.model_batches import (
     small_model,
 )
 from utils.midi.drums import STYLES
-from utils.playing.request import GUIDANCE, Dials
+from utils.playing.request import GUIDANCE, STEADIER, Dials, strengths_of
 
 UNSET = [None] * 5  # density, intensity, instrument, style, masks
 
@@ -81,13 +81,21 @@ def test_one_strength_for_all_is_the_plain_guidance_between_all_and_none():
         and hash(Guide(1.5)) == hash(guide)
         and guide != Guide(2.0)
     )
-    assert Guide(Dials(guidance={"style": 2.0}).strengths).weights == pytest.approx(
+    known = CONTROLS.keys() - {"steady"}
+    assert Guide(Dials(guidance={"style": 2.0}).strengths, given=known).weights == pytest.approx(
         {
             View(frozenset(), True): 2.0,
             View(frozenset(["style"]), True): GUIDANCE - 2.0,
-            View(frozenset(CONTROLS), True): 1.0 - GUIDANCE,
+            View(frozenset(known), True): 1.0 - GUIDANCE,
         }
     )
+
+
+def test_steady_has_more_strength_where_one_number_is_for_all():
+    usual = dict.fromkeys(CONTROLS, GUIDANCE)
+    assert Dials().strengths == usual | {"steady": STEADIER * GUIDANCE} == strengths_of(GUIDANCE)
+    assert Dials(guidance=1.0).strengths == dict.fromkeys(CONTROLS, 1.0)  # as trained
+    assert Dials(guidance={"steady": 2}).strengths == usual | {"steady": 2}
 
 
 def test_strengths_of_their_own_count_each_control_given_the_weaker_ones():

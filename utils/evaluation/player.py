@@ -113,13 +113,16 @@ class Player:
             self._played[title] = self.play(SETTINGS[setting](windows), samples, title, temperature)
         return self._played[title]
 
-    def play(self, batch, samples, title, temperature=1.0, grid=None):
+    def play(self, batch, samples, title, temperature=1.0, grid=None, guidance=None):
         """Drums drawn to the batch's rhythms, controls, known cells: three rolls, (samples, W, T, V). grid:
-        the bars of each window, of 4/4 for None."""
+        the bars of each window, of 4/4 for None. guidance: None: the player's, the same for all controls."""
         device = next(self.model.parameters()).device
         generator = torch.Generator(device).manual_seed(self.seed)
         dials = dict(
-            num_samples=samples, temperature=temperature, guidance=self.guidance, generator=generator
+            num_samples=samples,
+            temperature=temperature,
+            guidance=self.guidance if guidance is None else guidance,
+            generator=generator,
         )
         known = KNOWN if batch["known_onset"].any() else ()
         batch = {name: batch[name] for name in (*ABOUT_RHYTHM, *controls_of(batch), "mask", *known)}

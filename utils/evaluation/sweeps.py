@@ -23,6 +23,7 @@ from model.controls import CONTROLS
 from utils.evaluation.sets import BARS
 from utils.midi.drums import N_VOICES, VOICES
 from utils.playing.controls import Bars, measure, to_model_units
+from utils.playing.request import strengths_of
 
 PERCENTILES = 2, 98
 SEED = 4
@@ -149,13 +150,22 @@ def play_sweeps(player, windows, own, drawn, length):
     n = length // BARS
     grid, batch = repeated(windows.grid, n), joined(unset_controls(windows.batch), n)
     n_windows, n_steps = batch["mask"].shape
-    sweeps, parts = [(name, mode) for name in drawn for mode in modes_of(name)], []
-    for name, mode in sweeps:
-        asked = ask(name, mode, drawn[name][: n_windows * length], own, grid.longest)
-        curves = to_model_units(asked, player.model.normalize_factor, repeated(grid, n_windows))
-        curves = {of: x.reshape(n_windows, n_steps, *x.shape[2:]) for of, x in curves.items()}
-        parts.append(batch | {of: torch.from_numpy(x) for of, x in curves.items()})
-    together = {name: torch.cat([part[name] for part in parts]) for name in batch}
-    rolls = player.play(together, 1, f"controls, {length} bars")
-    rolls = [roll.reshape(len(sweeps), n_windows, *roll.shape[2:]) for roll in rolls]
-    return {sweep: [roll[index] for roll in rolls] for index, sweep in enumerate(sweeps)}, grid
+    played = {}
+    # steady is asked with the guidance that it has of its own; a view more for all others would cost a third
+    for names, guidance in (
+        ([name for name in drawn if name != "steady"], None),
+        ([name for name in drawn if name == "steady"], strengths_of(player.guidance)),
+    ):
+        sweeps, parts = [(name, mode) for name in names for mode in modes_of(name)], []
+        for name, mode in sweeps:
+            asked = ask(name, mode, drawn[name][: n_windows * length], own, grid.longest)
+            curves = to_model_units(asked, player.model.normalize_factor, repeated(grid, n_windows))
+            curves = {of: x.reshape(n_windows, n_steps, *x.shape[2:]) for of, x in curves.items()}
+            parts.append(batch | {of: torch.from_numpy(x) for of, x in curves.items()})
+        if not sweeps:
+            continue
+        together = {name: torch.cat([part[name] for part in parts]) for name in batch}
+        rolls = player.play(together, 1, f"controls, {length} bars", guidance=guidance)
+        rolls = [roll.reshape(len(sweeps), n_windows, *roll.shape[2:]) for roll in rolls]
+        played |= {sweep: [roll[index] for roll in rolls] for index, sweep in enumerate(sweeps)}
+    return played, grid

@@ -42,9 +42,10 @@ preprocess: $(INSTALLED)
 train: $(INSTALLED)
 	$(VENV) training_script_causal_decoder.py $(ARGS)
 
-# The shipped checkpoint from the beginning, some hours: two teachers, a drummer that learns from both and starts from
-# the weights of the second; it then learns rhythms that people bring, in two runs, and is averaged with what it was. A
-# run that was stopped is resumed.
+# The shipped checkpoint from the beginning. Two teachers, and a drummer that learns from both; it then learns rhythms that
+# people bring, in two runs, and is averaged with what it was: some hours on a CPU. Then, minutes on a large GPU and a day on
+# a CPU: three teachers for all kinds of rhythm, two drummers that learn from them, averaged with each other and with what was
+# before. A run that was stopped is resumed.
 FIRST := --set Model.Decoder.condition_params.film=false --set Training.late_onset_weight=1
 LATER := --set Training.VAE_params.start_step=0 --set Training.late_onset_weight=1
 TAUGHT := --init-from runs/second/drummer.pt --set 'Training.teachers=[runs/first/drummer.pt,runs/second/drummer.pt]' \
@@ -58,6 +59,20 @@ BROUGHT := $(LATER) --set Model.longest_bar=32 --set Model.rhythm_is=true --set 
 	--set Data.drop.rhythm_is=.1 --set Data.drop.steady=.3 --set Data.augmentation.bar_shuffle=.1 \
 	--set Data.augmentation.repeat_bar=.1 --set Data.augmentation.voice_drop=.1 --set Data.augmentation.voice_mix=.1 \
 	--set Data.augmentation.voice_shift=.1 --set Data.augmentation.meter=.15
+ALL := --set Training.VAE_params.start_step=0 --set Model.longest_bar=32 --set Model.rhythm_is=true \
+	--set 'Model.Decoder.history=[1,2,4]' --set Model.Decoder.condition_params.steady=true \
+	--set Model.Decoder.condition_params.remaining_steady=true --set Model.Decoder.condition_params.phrase=true \
+	--set Data.clip_bar=8 --set Data.batch_size=128 --set Data.loader_workers=3 --set Data.rhythm_source.loudest=.42 \
+	--set Data.rhythm_source.kick_snare=.02 --set Data.rhythm_source.hats=.01 --set Data.rhythm_source.voice_subset=.03 \
+	--set Data.rhythm_source.hands=.28 --set Data.rhythm_source.part=.24 --set Data.part.beats=1 --set Data.part.plain=.85 \
+	--set Data.part.repeat_bar=.45 --set Data.drop.rhythm_is=.1 --set Data.drop.steady=.3 --set Data.augmentation.bar_shuffle=.15 \
+	--set Data.augmentation.repeat_bar=.1 --set Data.augmentation.voice_drop=.2 --set Data.augmentation.voice_mix=.2 \
+	--set Data.augmentation.meter=.15 --set Training.sample_every=100000 --set Training.checkpoint_every=100000
+TEACHER := $(ALL) --set Training.steps=3200 --set Training.plain_steps=640 --set Training.validate_every=800
+ANEW := $(TEACHER) --set Training.learning_rate=1.2e-3 --set Training.warmup_steps=150 --set Training.VAE_params.start_step=300
+STUDENT := $(ALL) --init-from runs/one/drummer.pt --set Training.steps=1232 --set Training.plain_steps=492 \
+	--set 'Training.teachers=[runs/one/drummer.pt,runs/two/drummer.pt,runs/three/drummer.pt]' --set Training.late_onset_weight=1 \
+	--set Training.learning_rate=6e-4 --set Training.warmup_steps=50 --set Training.validate_every=308
 # $(1): the run's name; $(2): arguments for its first start
 run = $(VENV) training_script_causal_decoder.py \
 	$(if $(wildcard runs/$(1)/checkpoints/*.pt),--resume runs/$(1),--set Training.run_dir=runs/$(1) $(2)) $(ARGS)
@@ -71,7 +86,16 @@ drummer: $(INSTALLED)
 	$(call run,brought,$(BROUGHT) --init-from runs/wider/checkpoints/step_00001055.pt --set Training.steps=1700 \
 		--set Training.plain_steps=500 --set Training.learning_rate=4e-4 --set Training.warmup_steps=30 --set Training.ema_decay=.998 \
 		--set Training.validate_every=340 --set Training.checkpoint_every=200 --set Training.sample_every=100000)
-	$(VENV) -m utils.training.average runs/brought/checkpoints/step_00001700.pt runs/taught/drummer.pt .3 runs/drummer.pt
+	$(VENV) -m utils.training.average runs/brought/checkpoints/step_00001700.pt runs/taught/drummer.pt .3 runs/before.pt
+	$(call run,one,$(TEACHER) --init-from runs/before.pt --set Training.learning_rate=6e-4 --set Training.warmup_steps=50 \
+		--set Training.late_onset_weight=.5 --set Training.seed=11)
+	$(call run,two,$(ANEW) --set Model.Decoder.condition_params.film=false --set Training.late_onset_weight=.3 \
+		--set Training.seed=12)
+	$(call run,three,$(ANEW) --set Model.Decoder.dropout=.2 --set Training.late_onset_weight=.5 --set Training.seed=13)
+	$(call run,taught_more,$(STUDENT) --set Training.seed=15 --set Data.rhythm_source.hands=.34 --set Data.rhythm_source.part=.28)
+	$(call run,taught_anew,$(STUDENT) --set Training.seed=14)
+	$(VENV) -m utils.training.average runs/taught_anew/drummer.pt runs/taught_more/drummer.pt .5 runs/both.pt
+	$(VENV) -m utils.training.average runs/both.pt runs/before.pt .4 runs/drummer.pt
 
 $(INSTALLED): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed: make PYTHON=python3.x")'

@@ -80,7 +80,7 @@ def test_likelihood_is_what_was_promised_and_the_rhythm_is_heard(model, test_win
     ours, theirs = (likelihood(model, in_batches(b), torch.device("cpu"), settings) for b in (batch, swapped))
     cost = {setting: theirs[setting]["onset"] - ours[setting]["onset"] for setting in settings}
     assert ours["given"]["onset"] <= 0.65 and ours["unset"]["onset"] <= 0.95
-    assert cost["given"] >= 1.0 and cost["unset"] >= 1.0
+    assert cost["given"] >= 0.85 and cost["unset"] >= 1.2
     assert cost["unset_latent"] >= 0.4  # the latent alone tells of the rhythm, too
 
 
@@ -137,7 +137,7 @@ def test_another_rhythm_gives_other_drums(model):
             [(played[:, other[0][0, :64].any(-1)] > 0).float().mean().item() for other in (bass, clave)]
         )
     assert answered[0][0] > 0.9 and answered[1][1] > 0.9
-    assert answered[0][0] > answered[0][1] + 0.2 and answered[1][1] > answered[1][0] + 0.2
+    assert answered[0][0] > answered[0][1] + 0.15 and answered[1][1] > answered[1][0] + 0.15
 
 
 def test_its_card_names_data_licence_recipe_and_figures():

@@ -227,7 +227,8 @@ def main(arguments=None):
         )
         cache = preprocess(cfg)
         cfg.Data.normalize_factor = cache.normalize_factor
-        batches = DrumBatches(cache, "train", cfg.Data, cfg.Data.batch_size)
+        longest = cfg.Model.longest_bar
+        batches = DrumBatches(cache, "train", cfg.Data, cfg.Data.batch_size, longest_bar=longest)
         if args.loader:
             report_loader(batches, cfg, device)
             return

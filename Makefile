@@ -11,13 +11,16 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo studio pictures lint test notebook preprocess train drummer clean
 
+DEMO := --rhythm examples/clave_taps.mid --controls examples/controls.yaml --seed 1 --keep-tracks
 demo: $(INSTALLED)
-	$(VENV) inference_bar_control.py --rhythm examples/clave_taps.mid --controls examples/controls.yaml --seed 1 --keep-tracks --wav --out output
+	$(VENV) inference_bar_control.py $(DEMO) --wav --out output
 
 # The pictures of the README.
 SONG := play('examples/bass_line.mid', song='examples/song.yaml', seed=1)
-pictures: demo
-	cp output/clave_taps_1.png docs/images/demo.png
+pictures: $(INSTALLED)
+	rm -rf output/pictures
+	$(VENV) inference_bar_control.py $(DEMO) --out output/pictures
+	cp output/pictures/clave_taps_1.png docs/images/demo.png
 	$(VENV) -c "from inference_bar_control import play; $(SONG).plot('docs/images/song.png', overview=True)"
 
 # A page in the browser, served on this machine alone. make studio ARGS="--port 9000 --no-browser"

@@ -92,12 +92,10 @@ def run_decoder(model, drums, conditioning, n):
     """Hidden states (B, n, D) of the first n steps, whole bars or not, of drums (B, T, V); see
     DrumVAE.decode."""
     grid = model.grid(drums[0].shape[1])
-    played = (grid.sums_before(roll)[:, :n] for roll in drums[:2])
-    targets = conditioning["budget_targets"][:, :n] if "budget_targets" in conditioning else None
-    modulation = conditioning["modulation"][:, :n]
-    if model.history is not None:
-        modulation = model.add_history(modulation, model.history.features(drums, grid)[:, :n])
-    modulation = model.add_budget(modulation, targets, *played)
+    features = model.features_of(drums, conditioning.get("budget_targets"), grid)
+    of_history, of_budget = (None if of is None else of[:, :n] for of in features)
+    modulation = model.add_history(conditioning["modulation"][:, :n], of_history)
+    modulation = model.add_budget(modulation, of_budget)
     return model.decoder(model.decoder.embed_previous(*(roll[:, :n] for roll in drums)), modulation)
 
 
@@ -114,17 +112,18 @@ def bytes_read(model, rows, n_steps, precision):
     """(weights, cache): bytes that a step reads at the least, on the mean of n_steps.
 
     Weights: what a step of one hit takes part in: the decoder's embedding, blocks and last norm, the
-    remaining budget and the heads, of velocity and offset one voice; the large matrices in that precision.
-    Not encoder and condition, which run once a piece, nor the rows that are looked up in tables. Cache: keys
-    and values of the steps that may be looked back at, for each of the batch's rows.
+    remaining budget, but for `steady`, which is not asked here, and the heads, of velocity and offset one
+    voice; the large matrices in that precision. Not encoder and condition, which run once a piece, nor the
+    rows that are looked up in tables. Cache: keys and values of the steps that may be looked back at, for
+    each of the batch's rows.
     """
     decoder, heads = model.decoder, (model.hit_head.velocity, model.hit_head.offset)
     parts = [decoder.embed, decoder.layers, decoder.norm, model.onset_head, *heads]
-    parts += [model.budget] if model.budget else []
+    parts += [model.budget.mlp] if model.budget else []
     weights = sum(p.nbytes for part in parts for p in part.parameters())
     matrices = [matrix for layer in decoder.layers for matrix in layer.matrices()]
     if decoder.start.device.type == "cpu":  # see model.decoding.cpu_steps.weights_in
-        matrices += [decoder.embed.mix.weight, *([model.budget.matrices()[1][0]] if model.budget else [])]
+        matrices += [decoder.embed.mix.weight, *([model.budget.mlp[2].weight] if model.budget else [])]
     weights -= sum(matrix.numel() * (matrix.itemsize - precision.itemsize) for matrix in matrices)
     by_voice = [
         p for head in heads for p in (*head.from_hidden.parameters(), head.from_onset.weight, head.voice_bias)

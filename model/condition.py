@@ -180,7 +180,7 @@ class Budget(nn.Module):
     def targets(self, controls, place, length):
         """What does not depend on the drums: controls {name: values} of some steps (...), place: of each step
         in its bar, from 0, length: of the bar -> (..., 7 + 2V), with `steady` (..., 9 + 2V), to be given to
-        `features`, with `steady` beside that of the bar before, see `with_bar_before`."""
+        `features`."""
         density, intensity, instrument = (controls[name] for name in ("density", "intensity", "instrument"))
         has_density, has_intensity, has_voice = ~density.isnan(), ~intensity.isnan(), ~instrument.isnan()
         length = length.to(density.dtype)
@@ -208,15 +208,11 @@ class Budget(nn.Module):
         value = torch.stack((~value.isnan(), value.nan_to_num().clamp(0, 1)), -1)
         return torch.cat((targets, value.to(density.dtype)), -1)
 
-    def with_bar_before(self, targets, before):
-        """targets (..., 9 + 2V) as `features` takes them with `steady`; before (..., 3 + V): see
-        bar_before."""
-        return torch.cat((targets, before.to(targets.dtype)), -1)
-
-    def features(self, targets, played_onset, played_vel, kept=None):
-        """targets: see above; played_onset, played_vel (..., V): sums over the bar's earlier steps; kept
-        (..., V), with `steady`: of its hits those that the bar before has, too -> (..., F). All are tensors,
-        or all arrays: NumPy starts small operations sooner."""
+    def features(self, targets, played_onset, played_vel, before=None, kept=None):
+        """targets: see above; played_onset, played_vel (..., V): sums over the bar's earlier steps. Where
+        `steady` is asked: before (..., 3 + V), see bar_before, and kept (..., V), those of the earlier hits
+        that the bar before has, too -> (..., F). All are tensors, or all arrays: NumPy starts small
+        operations sooner."""
         V = played_onset.shape[-1]
         scalars = (targets[..., i : i + 1] for i in range(6))
         wanted_hits, wanted_vel, has_density, has_intensity, has_both, steps_left = scalars
@@ -241,19 +237,19 @@ class Budget(nn.Module):
             voice_left / steps_left,
             has_voice,
         )
-        if self.steady is not None:
-            kept = kept.sum(-1)[..., None]
-            features += self._of_steady(targets[..., 7 + 2 * V :], hits, kept, share_left)
+        if before is not None:
+            asked, kept = targets[..., 7 + 2 * V :], kept.sum(-1)[..., None]
+            features += self._of_steady(asked, before, hits, kept, share_left)
         return torch.cat(features, -1) if torch.is_tensor(targets) else np.concatenate(features, -1)
 
-    def _of_steady(self, targets, hits, kept, share_left):
+    def _of_steady(self, asked, before, hits, kept, share_left):
         """Features (..., STEADY_FEATURES + V) in parts, zeros where steady is not set or no bar is before.
 
         The likeness of two bars is 2 x shared / all hits of both, see measure_steady. As many hits as the bar
         before has left are taken to come: what of these must be shared for the likeness that is wanted.
         """
-        has, wanted, total, left, there = (targets[..., i : i + 1] for i in range(5))
-        has = has * there
+        total, left, there = (before[..., i : i + 1] for i in range(3))
+        has, wanted = asked[..., :1] * there, asked[..., 1:]
         to_share = wanted * (hits + left + total) / 2 - kept
         now = 2 * kept / (hits + total - left).clip(min=1)
         numbers = (
@@ -266,17 +262,18 @@ class Budget(nn.Module):
             (total - hits - left) / 8,
             share_left,
         )
-        return has, *(number * has for number in numbers), targets[..., 5:] * has
+        return has, *(number * has for number in numbers), before[..., 3:] * has
 
     def forward(self, features):
-        of_budget = self.mlp(features[..., : self.n_features])
-        return of_budget if self.steady is None else of_budget + self.steady(features[..., self.n_features :])
+        """features (..., F) with those of `steady` or without them -> (..., d_out)."""
+        of_budget, of_steady = self.mlp(features[..., : self.n_features]), features[..., self.n_features :]
+        return of_budget + self.steady(of_steady) if of_steady.shape[-1] else of_budget
 
-    def matrices(self):
-        """Its two layers as one, for all features: (matrix, bias) of the first, (matrix, bias) of the
-        second."""
+    def matrices(self, steady):
+        """Its two layers as one: (matrix, bias) of the first, (matrix, bias) of the second. steady: whether
+        features of it are among those that they read."""
         (into, into_bias), (out, out_bias) = (layer.parameters() for layer in (self.mlp[0], self.mlp[2]))
-        if self.steady is not None:
+        if steady:
             more = self.steady[0].weight
             into = torch.block_diag(into, more)
             into_bias = torch.cat((into_bias, more.new_zeros(len(more))))
@@ -294,11 +291,11 @@ def bar_before(onset, grid):
     return grid.by_step(_beside_bar(bars, exists, there.to(onset.dtype)[:, None, None]))
 
 
-def bar_before_of_bar(past, shape):
+def bar_before_of_bar(past, shape, device):
     """The same of the bar that follows the bars `past`, each three rolls (B, n, V): (B, n, 3 + V) of its
     steps. shape: (B, n, V) of the bar."""
     if not past:
-        return torch.zeros(*shape[:2], 3 + shape[2])
+        return torch.zeros(*shape[:2], 3 + shape[2], device=device)
     bar = past[-1][0]
     longer = F.pad(bar, (0, 0, 0, max(0, shape[1] - bar.shape[1])))
     exists = (torch.arange(longer.shape[1], device=bar.device) < shape[1]).to(bar.dtype)[:, None]

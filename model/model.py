@@ -272,17 +272,24 @@ class DrumVAE(nn.Module):
 
     def decode(self, onset, vel, timeoffset, condition, controls, grid):
         """Hidden states (B, T, D) of the decoder over the drums; condition (B, T, C)."""
-        targets = self.budget_targets(controls, grid)
-        earlier = [grid.sums_before(onset), grid.sums_before(vel)]
+        drums = onset, vel, timeoffset
+        of_history, of_budget = self.features_of(drums, self.budget_targets(controls, grid), grid)
+        modulation = self.decoder.project_condition(condition)
+        modulation = self.add_budget(self.add_history(modulation, of_history), of_budget)
+        return self.decoder(self.decoder.embed_previous(*drums), modulation)
+
+    def features_of(self, drums, targets, grid):
+        """The features (B, T, F) of all steps of drums, three rolls (B, T, V), for add_history and
+        add_budget, None for what the model lacks. targets: as budget_targets gives them."""
+        of_history = None if self.history is None else self.history.features(drums, grid)
+        if self.budget is None:
+            return of_history, None
+        onset = drums[0]
+        earlier = [grid.sums_before(roll) for roll in drums[:2]]
         if self.tells_steady:
             before = bar_before(onset, grid)
-            targets = self.budget.with_bar_before(targets, before)
-            earlier.append(grid.sums_before(onset * before[..., 3:]))
-        modulation = self.decoder.project_condition(condition)
-        if self.history is not None:
-            modulation = self.add_history(modulation, self.history.features((onset, vel, timeoffset), grid))
-        modulation = self.add_budget(modulation, targets, *earlier)
-        return self.decoder(self.decoder.embed_previous(onset, vel, timeoffset), modulation)
+            earlier += [before, grid.sums_before(onset * before[..., 3:])]
+        return of_history, self.budget.features(targets, *earlier)
 
     def onset_bias(self, marginal_logits, use_context):
         """What is added to the onset logits, (B, T, V): the encoder's own guess, nothing where the context is
@@ -301,7 +308,8 @@ class DrumVAE(nn.Module):
     @property
     def looks_back(self):
         """How many bars before a bar have to be known when it begins, beside what attention sees."""
-        return max((*(self.history.lags if self.history is not None else ()), int(self.tells_steady)))
+        lags = () if self.history is None else self.history.lags
+        return max(*lags, int(self.tells_steady), 0)
 
     def budget_targets(self, controls, grid):
         """Budget.targets of the controls (B, T, ...), for add_budget; None without a budget."""
@@ -310,14 +318,15 @@ class DrumVAE(nn.Module):
         index = grid.on(controls["density"].device)
         return self.budget.targets(controls, index.place, index.length)
 
-    def add_budget(self, modulation, targets, *played):
-        """modulation (..., L, P) of L layers plus that of the remaining budget; targets and what was played:
-        see Budget.features."""
-        if self.budget is None:
-            return modulation
-        features = self.budget.features(targets, *played).to(modulation.dtype)
-        return modulation + self.budget(features).unflatten(-1, modulation.shape[-2:])
+    def add_budget(self, modulation, features):
+        """modulation (..., L, P) of L layers plus that of the remaining budget; features of Budget (..., F),
+        or None."""
+        return modulation if features is None else self._with(modulation, self.budget, features)
 
     def add_history(self, modulation, features):
-        """modulation (..., L, P) of L layers plus that of the bars before; features of History (..., F)."""
-        return modulation + self.history(features.to(modulation.dtype)).unflatten(-1, modulation.shape[-2:])
+        """modulation (..., L, P) of L layers plus that of the bars before; features of History (..., F), or
+        None."""
+        return modulation if features is None else self._with(modulation, self.history, features)
+
+    def _with(self, modulation, part, features):
+        return modulation + part(features.to(modulation.dtype)).unflatten(-1, modulation.shape[-2:])

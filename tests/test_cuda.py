@@ -11,6 +11,7 @@ from inference_bar_control import (
     Jam,
     add_voices,
     continue_drums,
+    drums_from_midi,
     generate,
     humanise,
     infill,
@@ -88,9 +89,7 @@ def test_a_kept_graph_plays_the_weights_as_they_are(model, tiny_config, change):
             average.mul_(1.5)
     elif change == "in place":
         with torch.no_grad():
-            model.onset_head.bias.add_(1.0) if hasattr(model.onset_head, "bias") else next(
-                model.onset_head.parameters()
-            ).mul_(2.0)
+            next(model.onset_head.parameters()).mul_(2.0)
     else:
         model.load_state_dict({name: 1.5 * x for name, x in model.state_dict().items()})
     with ema.swapped_in(model) if change == "averaged weights" else contextlib.nullcontext():
@@ -124,10 +123,11 @@ def test_under_autocast_every_door_gives_what_it_gives_outside(drummer):
         assert same(outside, doors())
 
 
-def test_play_writes_on_a_gpu_what_it_writes_elsewhere(drummer, tmp_path):
+def test_play_writes_what_it_has_played_on_a_gpu(drummer, tmp_path):
     take = play(TAPS, model=drummer, seed=1)
     take.save(tmp_path / "take.mid")
-    assert (tmp_path / "take.mid").stat().st_size > 100
+    written = drums_from_midi(tmp_path / "take.mid")[0]
+    assert written.sum() > 20 and torch.equal(written, torch.as_tensor(take.onset).float().cpu())
 
 
 def test_the_gpu_plays_much_what_the_cpu_plays(drummer):
@@ -182,7 +182,7 @@ def test_kept_decodings_cross_inference_mode(model):
     assert begin(loaded, 1, Guide(1.0), 1.0)
 
 
-def test_a_run_trains_draws_samples_and_resumes(tmp_path):
+def test_a_run_trains_and_draws_samples(tmp_path):
     overrides = [
         *TINY,
         *SHORT,

@@ -18,10 +18,16 @@ def decoding(repository, monkeypatch):
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["growing prefix", "all steps"])
-@pytest.mark.parametrize("window", [64, 8])
-def test_without_a_cache_the_same_seed_draws_the_same(tiny_config, decoding, window, whole):
+@pytest.mark.parametrize(
+    "window, parts", [(64, False), (8, False), (64, True)], ids=["", "near", "all parts"]
+)
+def test_without_a_cache_the_same_seed_draws_the_same(tiny_config, decoding, window, parts, whole):
     config = tiny_config.model_copy(deep=True)
     config.Model.Decoder.window = window
+    if parts:
+        config.Model.Decoder.history = [1]
+        config.Model.Decoder.condition_params.steady = True
+        config.Model.Decoder.condition_params.remaining_steady = True
     model, inputs = small_model(config), sampling_inputs(random_batch(T=32))
     drums = sample(model, *inputs, generator=torch.Generator().manual_seed(5), precision=torch.float32)
     same = decoding.sample_without_cache(model, inputs, torch.Generator().manual_seed(5), whole)

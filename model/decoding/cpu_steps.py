@@ -66,9 +66,9 @@ def matrix_of(matrix, precision):
     return Matrix(array(matrix), array(scale))
 
 
-def weights_in(model, precision):
+def weights_in(model, precision, steady=False):
     """Weights and Embedding of a model in float32, its large matrices in that precision: torch.float32 or
-    int8."""
+    int8. steady: see Budget.matrices."""
     decoder, budget = model.decoder, model.budget
     by_kind = zip(*(layer.matrices() for layer in decoder.layers))
     matrices = [matrix_of(torch.stack(of_layers), precision) for of_layers in by_kind]
@@ -76,7 +76,7 @@ def weights_in(model, precision):
         norm for layer in decoder.layers for norm in (layer.input_layernorm, layer.post_attention_layernorm)
     ]
     nothing = decoder.start.new_zeros(0, 0), decoder.start.new_zeros(0)
-    (into, into_bias), (out, out_bias) = (nothing, nothing) if budget is None else budget.matrices()
+    (into, into_bias), (out, out_bias) = (nothing, nothing) if budget is None else budget.matrices(steady)
     embed = decoder.embed
     rolls = embed.onset, embed.vel, embed.timeoffset
     weights = Weights(
@@ -144,10 +144,11 @@ class CpuDecoding(Decoding):
         parts = decoder.layers, decoder.norm, decoder.embed, model.onset_head, model.hit_head, model.budget
         weights = [p for part in parts if part is not None for p in part.parameters()]
         cache = DerivedCache.of(model, "derived", fingerprint(weights))
-        if self.precision not in cache:
+        kind = self.precision, model.tells_steady and "steady" in self.guide.given
+        if kind not in cache:
             heads = StepHeads(model.onset_head, model.hit_head, CpuVoiceHits)
-            cache[self.precision] = weights_in(model, self.precision), heads
-        return cache[self.precision]
+            cache[kind] = weights_in(model, *kind), heads
+        return cache[kind]
 
     def run_bar(self, conditioning, uniform, positions):
         cos, sin, slot, unseen = (table.numpy() for table in positions)

@@ -133,18 +133,17 @@ def build_conditioning(model, encoded, controls, guide, grid):
 
 
 def with_history(model, conditioning, past, guide):
-    """The conditioning of a bar, a dict, after the bars `past`, each three rolls (B, n, V): see History and
-    bar_before. guide: the Guide of its rows."""
+    """The conditioning of a bar, a dict, after the bars `past`, each three rolls (B, n, V): see History; and
+    bar_before, where `steady` is asked. guide: the Guide of its rows."""
     modulation = conditioning["modulation"]
     shape = len(modulation) // len(guide.views), modulation.shape[1], N_VOICES
     changed = {}
     if model.history is not None:
         features = guide.repeat_views(model.history.features_of_bar(past, shape))
         changed["modulation"] = model.add_history(modulation, features)
-    if model.tells_steady:
-        targets = conditioning["budget_targets"]
-        before = guide.repeat_views(bar_before_of_bar(past, shape).to(targets.device))
-        changed["budget_targets"] = model.budget.with_bar_before(targets, before)
+    if model.tells_steady and "steady" in guide.given:
+        before = bar_before_of_bar(past, shape, modulation.device).to(modulation.dtype)
+        changed["bar_before"] = guide.repeat_views(before)
     return conditioning | changed
 
 

@@ -195,21 +195,17 @@ class Decoding:
         x, drums = self.x, []
         played_onset = played_vel = kept = uniform.new_zeros(len(uniform), uniform.shape[2])
         for here, position in zip(steps, zip(*positions)):
-            features = None
+            features, before = None, here.get("bar_before")
             if budget is not None:
-                played = (
-                    (played_onset, played_vel, kept)
-                    if budget.steady is not None
-                    else (played_onset, played_vel)
-                )
-                features = self.features(here["budget_targets"], *map(guide.repeat_views, played))
+                played = [here["budget_targets"], *map(guide.repeat_views, (played_onset, played_vel))]
+                played += [] if before is None else [before, guide.repeat_views(kept)]
+                features = self.features(*played)
             hidden = self.step(x, here["modulation"], features, position)
             drums.append(draw_step(self.heads, hidden, here, guide, self.hit_temperature))
             x = self.embed(*drums[-1])
             played_onset, played_vel = played_onset + drums[-1][0], played_vel + drums[-1][1]
-            if budget is not None and budget.steady is not None:
-                before = here["budget_targets"][: len(kept), -kept.shape[1] :]
-                kept = kept + drums[-1][0] * before
+            if before is not None:
+                kept = kept + drums[-1][0] * before[: len(kept), 3:]
         self.x.copy_(x)
         return tuple(torch.stack(roll, 1) for roll in zip(*drums))
 

@@ -5,7 +5,9 @@ import torch
 from model.controls import UNSET_KIND, UNSET_STYLE, controls_of
 from model.decoding import capture
 from model.decoding.cpu_steps import CpuDecoding
+from model.decoding.sampling import sample
 from model.decoding.steps import Decoding
+from model.decoding.streaming import Stream
 from model.model import DrumVAE
 from utils.midi.drums import N_VOICES, RHYTHM_CHANNEL
 
@@ -87,6 +89,19 @@ def sampling_inputs(batch):
     """What `sample` takes first: rhythm, controls, mask."""
     rhythm = [batch[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset")]
     return rhythm, controls_of(batch), batch["mask"]
+
+
+def streamed(model, batch, guidance=2.0):
+    """The Stream that has played the batch, bars of 4/4, once it was seen to play what `sample` plays."""
+    rhythm, controls, mask = sampling_inputs(batch)
+    B, T = mask.shape
+    dials = {"guidance": guidance, "precision": torch.float32}
+    whole = sample(model, rhythm, controls, mask, generator=torch.Generator().manual_seed(1), **dials)
+    stream = Stream(model, B, generator=torch.Generator().manual_seed(1), **dials)
+    stream.set_rhythm(rhythm)
+    bars = [stream.bar({name: x[:, n : n + 16] for name, x in controls.items()}) for n in range(0, T, 16)]
+    assert all(torch.equal(torch.cat(roll, 1), all_of_it) for roll, all_of_it in zip(zip(*bars), whole))
+    return stream
 
 
 def record_steps(monkeypatch, compiled=True):

@@ -6,7 +6,6 @@ import torch
 from model.bars import BarGrid
 from model.condition import History
 from model.decoding.sampling import sample
-from model.decoding.streaming import Stream
 from model.model import DrumVAE
 from tests.helpers.model_batches import (
     FACTOR,
@@ -15,6 +14,7 @@ from tests.helpers.model_batches import (
     record_steps,
     sampling_inputs,
     small_model,
+    streamed,
 )
 from utils.checkpoints import load_weights
 
@@ -74,14 +74,7 @@ def test_step_by_step_gives_what_the_forward_pass_gives(looking_back, monkeypatc
 
 
 def test_a_stream_looks_back_as_far(looking_back):
-    model, batch = small_model(looking_back), random_batch(B=2, T=112)
-    rhythm, controls, mask = sampling_inputs(batch)
-    dials = {"guidance": 2.0, "precision": torch.float32}
-    whole = sample(model, rhythm, controls, mask, generator=torch.Generator().manual_seed(1), **dials)
-    stream = Stream(model, 2, generator=torch.Generator().manual_seed(1), **dials)
-    stream.set_rhythm(rhythm)
-    bars = [stream.bar({name: x[:, n : n + 16] for name, x in controls.items()}) for n in range(0, 112, 16)]
-    assert all(torch.equal(torch.cat(roll, 1), all_of_it) for roll, all_of_it in zip(zip(*bars), whole))
+    stream = streamed(small_model(looking_back), random_batch(B=2, T=112))
     assert len(stream.past) == max(LAGS)
 
 

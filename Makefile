@@ -54,23 +54,18 @@ LATER := --set Training.VAE_params.start_step=0 --set Training.late_onset_weight
 TAUGHT := --init-from runs/second/drummer.pt --set 'Training.teachers=[runs/first/drummer.pt,runs/second/drummer.pt]' \
 	--set Training.steps=1600 --set Training.plain_steps=300 --set Training.warmup_steps=100 --set Training.learning_rate=5e-4 \
 	$(LATER) --set Training.VAE_params.cycle_steps=800 --set Training.validate_every=200
-BROUGHT := $(LATER) --set Model.longest_bar=32 --set Model.rhythm_is=true --set 'Model.Decoder.history=[1,2,4]' \
+HEARS := --set Model.longest_bar=32 --set Model.rhythm_is=true --set 'Model.Decoder.history=[1,2,4]' \
 	--set Model.Decoder.condition_params.steady=true --set Model.Decoder.condition_params.phrase=true \
-	--set Data.clip_bar=8 --set Data.batch_size=32 --set Data.rhythm_source.loudest=.46 --set Data.rhythm_source.kick_snare=.02 \
-	--set Data.rhythm_source.hats=.01 --set Data.rhythm_source.voice_subset=.03 --set Data.rhythm_source.hands=.26 \
-	--set Data.rhythm_source.part=.22 --set Data.part.beats=1 --set Data.part.plain=.85 --set Data.part.repeat_bar=.45 \
-	--set Data.drop.rhythm_is=.1 --set Data.drop.steady=.3 --set Data.augmentation.bar_shuffle=.1 \
-	--set Data.augmentation.repeat_bar=.1 --set Data.augmentation.voice_drop=.1 --set Data.augmentation.voice_mix=.1 \
-	--set Data.augmentation.voice_shift=.1 --set Data.augmentation.meter=.15
-ALL := --set Training.VAE_params.start_step=0 --set Model.longest_bar=32 --set Model.rhythm_is=true \
-	--set 'Model.Decoder.history=[1,2,4]' --set Model.Decoder.condition_params.steady=true \
-	--set Model.Decoder.condition_params.remaining_steady=true --set Model.Decoder.condition_params.phrase=true \
-	--set Data.clip_bar=8 --set Data.batch_size=128 --set Data.loader_workers=3 --set Data.rhythm_source.loudest=.42 \
-	--set Data.rhythm_source.kick_snare=.02 --set Data.rhythm_source.hats=.01 --set Data.rhythm_source.voice_subset=.03 \
-	--set Data.rhythm_source.hands=.28 --set Data.rhythm_source.part=.24 --set Data.part.beats=1 --set Data.part.plain=.85 \
-	--set Data.part.repeat_bar=.45 --set Data.drop.rhythm_is=.1 --set Data.drop.steady=.3 --set Data.augmentation.bar_shuffle=.15 \
-	--set Data.augmentation.repeat_bar=.1 --set Data.augmentation.voice_drop=.2 --set Data.augmentation.voice_mix=.2 \
-	--set Data.augmentation.meter=.15 --set Training.sample_every=100000 --set Training.checkpoint_every=100000
+	--set Data.clip_bar=8 --set Data.part.beats=1 --set Data.part.plain=.85 --set Data.part.repeat_bar=.45 \
+	--set Data.drop.rhythm_is=.1 --set Data.drop.steady=.3 --set Data.augmentation.repeat_bar=.1 --set Data.augmentation.meter=.15 \
+	--set Data.rhythm_source.kick_snare=.02 --set Data.rhythm_source.hats=.01 --set Data.rhythm_source.voice_subset=.03
+BROUGHT := $(LATER) $(HEARS) --set Data.batch_size=32 --set Data.rhythm_source.loudest=.46 --set Data.rhythm_source.hands=.26 \
+	--set Data.rhythm_source.part=.22 --set Data.augmentation.bar_shuffle=.1 --set Data.augmentation.voice_drop=.1 \
+	--set Data.augmentation.voice_mix=.1 --set Data.augmentation.voice_shift=.1
+ALL := --set Training.VAE_params.start_step=0 $(HEARS) --set Model.Decoder.condition_params.remaining_steady=true \
+	--set Data.batch_size=128 --set Data.loader_workers=3 --set Data.rhythm_source.loudest=.42 --set Data.rhythm_source.hands=.28 \
+	--set Data.rhythm_source.part=.24 --set Data.augmentation.bar_shuffle=.15 --set Data.augmentation.voice_drop=.2 \
+	--set Data.augmentation.voice_mix=.2 --set Training.sample_every=100000 --set Training.checkpoint_every=100000
 TEACHER := $(ALL) --set Training.steps=3200 --set Training.plain_steps=640 --set Training.validate_every=800
 ANEW := $(TEACHER) --set Training.learning_rate=1.2e-3 --set Training.warmup_steps=150 --set Training.VAE_params.start_step=300
 STUDENT := $(ALL) --init-from runs/one/drummer.pt --set Training.steps=1232 --set Training.plain_steps=492 \

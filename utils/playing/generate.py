@@ -77,8 +77,8 @@ def generate(
         what the meter says, wherever bars are spoken of. None: 4/4.
     model: default: the one built last by get_model. seed: same seed, same drums; None: new ones each time.
     temperature: above 0; None: 1, and where the rhythm is hands or a part 0.85 for the onsets. guidance: how
-        much the controls weigh where any is set; 1 samples as trained. Or a dict with a strength for any of
-        density, intensity, instrument and style, the others having the default. num_samples: versions.
+        much the controls weigh where any is set; 1 samples as trained; past 1 steady has four times as much.
+        Or a dict with a strength for any control, the others having the default. num_samples: versions.
     follow: "literal" or 1 follows the rhythm hit by hit, "loose" or 0 its gist bar by bar; numbers between
         lie between, and up to 2 beyond. "free": not at all.
     rhythm_is: "drums", a drummer's own hits or a loop; "hands", taps of a person, something of everything;

@@ -10,6 +10,7 @@ from model.batch_bars import BatchGrid
 from model.condition import bar_before, bar_before_of_bar
 from model.controls import CONTROLS, controls_of, measure_steady
 from model.decoding.sampling import sample
+from model.decoding.steps import Decoding
 from model.heads import hit_index
 from model.model import DrumVAE
 from tests.helpers.drum_windows import NORMALIZE, data_config, windows_of_hits
@@ -177,6 +178,22 @@ def test_what_is_left_of_it_is_the_same_step_by_step(remaining, monkeypatch, kin
 def test_a_stream_knows_what_is_left_of_it(remaining):
     stream = streamed(small_model(remaining), asked_of(random_batch(T=64)))
     assert len(stream.past) == 1
+
+
+def test_graphs_are_apart_for_bars_of_which_it_is_asked_and_others(remaining, pretended_gpu, monkeypatch):
+    model, plain = small_model(remaining), random_batch()
+    plain |= {"steady": torch.full(plain["mask"].shape, torch.nan)}
+
+    def drawn():
+        batches = plain, asked_of(plain), plain
+        how = [{"generator": torch.Generator().manual_seed(1), "precision": torch.float32} for _ in batches]
+        return [sample(model, *sampling_inputs(batch), **dials) for batch, dials in zip(batches, how)]
+
+    captured = drawn()
+    assert len(pretended_gpu) == 2  # one decoding is kept for all: without guidance there is but one view
+    monkeypatch.setattr("model.decoding.sampling.begin", Decoding)
+    for one, other in zip(captured, drawn()):
+        assert all(torch.equal(a, b) for a, b in zip(one, other))
 
 
 def test_where_it_is_not_asked_steps_leave_it_out(remaining):

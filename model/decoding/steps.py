@@ -147,11 +147,12 @@ class Decoding:
     """
 
     def __init__(self, model, batch_size, guide, temperature, precision):
-        """temperature: one number, or two: of the onsets, and of velocity and timing. precision:
-        torch.float32, float16 or bfloat16, in which the decoder's matrices are multiplied."""
+        """temperature: one number, or two or three, see `sample`. precision: torch.float32, float16 or
+        bfloat16, in which the decoder's matrices are multiplied."""
         self.model, self.guide, self.precision = model, guide, precision
-        both = temperature if isinstance(temperature, tuple) else (temperature, temperature)
-        self.onset_temperature, self.hit_temperature = both
+        several = temperature if isinstance(temperature, tuple) else (temperature, temperature)
+        self.onset_temperature, self.hit_temperature, lift = (*several, 0.0)[:3]
+        self.lift = torch.tensor(lift, dtype=torch.float32, device=model.decoder.start.device)
         self.x = model.decoder.start.detach().repeat(batch_size * len(guide.views), 1)
         self.position = 0
         self.cache = model.decoder.empty_cache(len(self.x))
@@ -191,7 +192,7 @@ class Decoding:
 
     def run_bar(self, conditioning, uniform, positions):
         guide, budget = self.guide, self.model.budget
-        steps = bar_steps(conditioning, uniform, self.onset_temperature, self.model)
+        steps = bar_steps(conditioning, uniform, self.onset_temperature, self.lift, self.model)
         x, drums = self.x, []
         played_onset = played_vel = kept = uniform.new_zeros(len(uniform), uniform.shape[2])
         for here, position in zip(steps, zip(*positions)):
@@ -231,13 +232,14 @@ class Decoding:
 # ------------------------------------------------------------------------- what is drawn
 
 
-def bar_steps(conditioning, uniform, temperature, model):
+def bar_steps(conditioning, uniform, temperature, lift, model):
     """The conditioning of each step of a bar, a list of dicts, with all that its draws need and that does not
     depend on what is drawn: the values TAP as (B, 1); threshold (B, V) of the onsets; chance (2, V, B, 1) of
     the tokens of velocity and offset, within (2, B, V): where in their bins; velocity_bin and offset_bin of
     known cells."""
     tap = {name: roll.unsqueeze(-1) for name, roll in conditioning.items() if name in TAP}
-    bar = conditioning | tap | {"threshold": onset_threshold(uniform[..., 0], temperature, conditioning)}
+    bar = conditioning | tap
+    bar["threshold"] = onset_threshold(uniform[..., 0], temperature, lift, conditioning)
     if "known_vel" in conditioning:
         bar["velocity_bin"] = velocity_to_bin(conditioning["vel"], model.velocity_bins)
         bar["offset_bin"] = offset_to_bin(conditioning["timeoffset"], model.offset_bins)
@@ -247,14 +249,14 @@ def bar_steps(conditioning, uniform, temperature, model):
     return [{name: steps[t] for name, steps in by_name.items()} for t in range(uniform.shape[1])]
 
 
-def onset_threshold(uniform, temperature, conditioning):
+def onset_threshold(uniform, temperature, lift, conditioning):
     """What the logits of the onsets, without the onset bias, have to exceed: (B, ..., V), of uniform (B, ...,
     V).
 
-    A hit where uniform < sigmoid(logit / temperature). Forbidden voices stay silent; known cells (if any)
-    come before what is forbidden, and the mask before all.
+    A hit where uniform < sigmoid((logit + lift) / temperature). Forbidden voices stay silent; known cells (if
+    any) come before what is forbidden, and the mask before all.
     """
-    threshold = temperature * torch.logit(uniform) - conditioning["onset_bias"]
+    threshold = temperature * torch.logit(uniform) - lift - conditioning["onset_bias"]
     if "forbid" in conditioning:
         threshold = threshold.masked_fill(conditioning["forbid"], math.inf)
     if "known_onset" in conditioning:

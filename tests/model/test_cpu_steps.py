@@ -63,7 +63,10 @@ DIALS = {
         "guidance": {"density": 1.5, "intensity": 1.5, "instrument": 2.0, "style": 3.0},
         "follow": 0.5,
     },
-    "colder, each twice": lambda batch: {"temperature": 0.7, "num_samples": 2},
+    "colder, each twice": lambda batch: {
+        "temperature": (0.7, 1.0, (0.5,) * 4 + (-0.5,) * 5),
+        "num_samples": 2,
+    },
     "known cells": lambda batch: {"known": known_cells(batch), "guidance": 2.0},
     "forbidden": lambda batch: {"forbid": batch["onset"].roll(1, 2) > 0},
     "limited": lambda batch: {"limit": limits(batch)},

@@ -293,3 +293,15 @@ def test_onsets_have_a_temperature_of_their_own(model):
     assert all(torch.equal(mine, other) for mine, other in both)
     colder, pair, warm = (play(temperature)[0][:, 0] for temperature in (0.1, (0.1, 1.0), 1.0))
     assert torch.equal(colder, pair) and not torch.equal(pair, warm)
+
+
+def test_a_lift_makes_a_voice_likelier_and_a_fall_rarer(model):
+    """So much that nothing is left to chance, for one voice each way; the others' first step stays."""
+    chance = torch.Generator().manual_seed(1)
+    lift = tuple(1e6 if v == 2 else -1e6 if v == 0 else 0.0 for v in range(9))
+    onset, _, _ = sample(
+        model, *sampling_inputs(random_batch()), temperature=(1.0, 1.0, lift), generator=chance
+    )
+    there = sampling_inputs(random_batch())[2].float()
+    assert torch.equal(onset[..., 2], there) and not onset[..., 0].any()
+    assert 0 < onset[..., 1].mean() < 1

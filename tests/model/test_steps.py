@@ -143,7 +143,7 @@ def draw_one_step(model, hidden, uniform, known=None):
         "tap_offset_bin": torch.full((n,), -1),
     } | (known or {})
     bar = {name: x[:, None] for name, x in conditioning.items()}
-    [here] = bar_steps(bar, uniform[:, None], 1.0, model)
+    [here] = bar_steps(bar, uniform[:, None], 1.0, 0.0, model)
     return draw_step(StepHeads(model.onset_head, model.hit_head), hidden.expand(n, -1), here, Guide(1.0), 1.0)
 
 

@@ -20,7 +20,7 @@ from utils.checks import ArgumentError
 from utils.playing.arguments import FLAGS, JOBS, parse_arguments
 from utils.playing.command import request_of
 from utils.playing.jobs import LAYOUTS
-from utils.playing.request import COLDER, Dials, Request
+from utils.playing.request import LIFT, LOOSE_LIFT, TEMPERATURES, Dials, Request
 
 UNSET = [None] * 5  # density, intensity, instrument, style, masks
 
@@ -137,17 +137,23 @@ def test_an_error_carries_argument_value_and_rule(tmp_path):
 @pytest.mark.parametrize(
     "dials, drawn_at, best_of",
     [
-        ({}, (COLDER, 1.0), 8),
-        ({"num_samples": 3}, (COLDER, 1.0), 24),
-        ({"num_samples": 40}, (COLDER, 1.0), 40),
-    ]
-    + [({"num_samples": 5, "temperature": 1}, 1.0, 32)],
+        ({}, TEMPERATURES, 16),
+        ({"num_samples": 2}, TEMPERATURES, 32),
+        ({"num_samples": 3}, TEMPERATURES, 32),
+        ({"num_samples": 40}, TEMPERATURES, 40),
+        ({"num_samples": 5, "temperature": 1}, 1.0, 32),
+    ],
 )
-def test_a_loose_rhythm_is_played_colder_and_oftener(dials, drawn_at, best_of):
+def test_how_warm_and_how_often_is_played_where_nothing_is_said(dials, drawn_at, best_of):
     dials = Dials(**dials)
-    assert (dials.drawn_at(True), dials.usual_best_of) == (drawn_at, best_of)
-    assert dials.drawn_at(False) == 1.0 and "best_of" not in dials.turned()
-    assert dials.for_model("cpu", loose=True)["temperature"] == drawn_at
-    told = dials.turned(loose=True, several=True)
+    assert (dials.drawn_at, dials.usual_best_of) == (drawn_at, best_of)
+    assert "best_of" not in dials.turned()
+    told = dials.turned(several=True)
     assert (told["temperature"], told["best_of"]) == (drawn_at, best_of)
     assert Dials(best_of=3).turned(several=True)["best_of"] == 3
+
+
+@pytest.mark.parametrize("loose, lift", [(False, LIFT), (True, LOOSE_LIFT)])
+def test_onsets_are_lifted_by_what_the_rhythm_is_unless_a_temperature_is_given(loose, lift):
+    assert Dials().for_model("cpu", loose)["temperature"] == (*TEMPERATURES, lift)
+    assert Dials(temperature=1).for_model("cpu", loose)["temperature"] == 1.0

@@ -11,13 +11,15 @@ from data_aug import ABOUT_RHYTHM, RHYTHM_KEYS, swap_rhythm, unset_controls
 from model.controls import UNSET_KIND, controls_of
 from model.decoding.sampling import sample
 from utils.evaluation.sets import partners
-from utils.playing.request import GUIDANCE
+from utils.playing.request import GUIDANCE, LIFT, TEMPERATURES
 from utils.training.metrics import to_device
 
 BATCH = 128  # windows of four bars at once
 SMALLEST_BATCH = 32  # however long the windows are
 KNOWN = ("onset", "vel", "timeoffset", "known_onset", "known_vel")
 FEW = 8  # samples of a window where single ones are scored
+USUAL = (*TEMPERATURES, LIFT)  # the temperature at which `play` draws to a drummer's own hits
+GREEDY = 1e-6  # temperature at which a draw is the likeliest token
 
 
 def in_batches(batch, samples=1):
@@ -98,22 +100,23 @@ MANY = ("unset", "density", "onsets", *ANEW)  # settings whose samples are also 
 class Player:
     """What a model plays to windows, each thing once. player(windows, setting): onset, vel, timeoffset, each
     (N, W, T, V). setting: of SETTINGS; its N is `samples` or, for settings outside MANY, at most FEW.
-    Below temperature 1 one sample is drawn. guidance: as of utils.playing.generate.generate. beside: another
-    model, that the likelihoods of the part `meters` are compared with, or None."""
+    temperature: as of `sample`; GREEDY draws one sample. guidance: as of utils.playing.generate.generate.
+    beside: another model, that the likelihoods of the part `meters` are compared with, or None."""
 
     def __init__(self, model, samples, seed, guidance=GUIDANCE, beside=None):
         self.model, self.samples, self.seed, self.guidance = model, samples, seed, guidance
         self.beside = beside
         self._played = {}
 
-    def __call__(self, windows, setting, temperature=1.0):
-        title = f"{windows.name}, {setting}" + (", greedy" if temperature < 1 else "")
+    def __call__(self, windows, setting, temperature=USUAL):
+        greedy = temperature == GREEDY
+        title = f"{windows.name}, {setting}" + ", greedy" * greedy
         if title not in self._played:
-            samples = 1 if temperature < 1 else self.samples if setting in MANY else min(self.samples, FEW)
+            samples = 1 if greedy else self.samples if setting in MANY else min(self.samples, FEW)
             self._played[title] = self.play(SETTINGS[setting](windows), samples, title, temperature)
         return self._played[title]
 
-    def play(self, batch, samples, title, temperature=1.0, grid=None, guidance=None):
+    def play(self, batch, samples, title, temperature=USUAL, grid=None, guidance=None):
         """Drums drawn to the batch's rhythms, controls, known cells: three rolls, (samples, W, T, V). grid:
         the bars of each window, of 4/4 for None. guidance: None: the player's, the same for all controls."""
         device = next(self.model.parameters()).device

@@ -5,9 +5,9 @@ import numpy as np
 
 from utils.evaluation.baselines import hit_guesses, loudest_voice, onset_guesses, taps
 from utils.evaluation.bootstrap import f1, pair, per_performance, quotient
+from utils.evaluation.player import GREEDY
 
 SMOOTHINGS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
-GREEDY = 1e-6  # temperature at which a draw is the likeliest token
 
 
 def measure(player, sets):

@@ -33,6 +33,7 @@ from utils.playing.swing import Swing
 from utils.warn import warn
 
 MOST_STEPS = 64 * MAX_RHYTHM_STEPS  # of all takes together, half a gigabyte
+PART_BARS = 8  # of a long piece to a loose rhythm, of which each part is the most typical: a usual phrase
 
 
 @on_cpu
@@ -76,8 +77,8 @@ def generate(
         (also text with commas); a bar has 2 to 32 steps, and no more than the model's longest. A bar is then
         what the meter says, wherever bars are spoken of. None: 4/4.
     model: default: the one built last by get_model. seed: same seed, same drums; None: new ones each time.
-    temperature: above 0; None: 1, and where the rhythm is hands or a part 0.85 for the onsets. guidance: how
-        much the controls weigh where any is set; 1 samples as trained; past 1 steady has four times as much.
+    temperature: above 0; None: 0.85 for the onsets and 1 for velocity and timing. guidance: how much the
+        controls weigh where any is set; 1 samples as trained; past 1 steady has four times as much.
         Or a dict with a strength for any control, the others having the default. num_samples: versions.
     follow: "literal" or 1 follows the rhythm hit by hit, "loose" or 0 its gist bar by bar; numbers between
         lie between, and up to 2 beyond. "free": not at all.
@@ -126,7 +127,7 @@ class Plan(NamedTuple):
     """What the model plays. inputs: as `sample` takes them, tensors (T, ...) on the CPU, in lists and dicts.
     wishes: by which best_takes chooses: asked, rhythm_onset, grid and onsets_known. feel and swing: what is
     done to drums once they are drawn. silent (T,) bool: steps on which the drums rest, of which the first
-    `waits` bars are not played at all. loose: see Dials.drawn_at. fresh: bars at which drums begin anew.
+    `waits` bars are not played at all. loose: see Dials.for_model. fresh: bars at which drums begin anew.
     parts: the bars of each part of which the best is chosen by itself, see best_of_parts; none: takes are
     whole."""
 
@@ -237,7 +238,8 @@ def make_plan(
     feel = Feel.of(brought, dials, pace_of(told.bpm, rhythm, kind, known), known, grid)
     swing = Swing.of(dials.ratio.over(grid.n_bars) if dials.ratio else swing, grid, brought, **inputs)
     wishes = asked, followed, grid, onsets_known
-    return Plan(model, dials, grid, inputs, wishes, feel, silent, waits, loose, swing)
+    parts = [min(PART_BARS, grid.n_bars - bar) for bar in range(0, grid.n_bars, PART_BARS)] if loose else []
+    return Plan(model, dials, grid, inputs, wishes, feel, silent, waits, loose, swing, parts=tuple(parts))
 
 
 def draw(plan, best_first=False):

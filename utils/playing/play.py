@@ -98,7 +98,7 @@ def perform(request, model, say=lambda line: None):
     name = "take" if request.file is None else Path(request.file).stem
     about = {"asked": asked, "rhythm": heard.rhythm, "model": model, "seed": request.seed}
     more = {"job": request.job, "beat": request.beat, "shift": request.shift}
-    about["dials"] = request.turned(plan.loose, plan.open)
+    about["dials"] = request.turned(plan.open)
     about["dials"] |= {word: more[word] for word in filter(request.is_given, more)}
     if swing:
         about["dials"] |= {"swing": swing}
@@ -280,8 +280,8 @@ def lay_out(request, heard, model):
     if song is not None:
         plan = plan._replace(fresh=song.fresh, inputs=plan.inputs | {"phrase": song.phrase_of(plan.grid)})
         plan = plan._replace(parts=tuple(bars for _, bars in song.sections))
-    elif is_tap and request.is_given("style"):
-        plan = plan._replace(parts=(plan.grid.n_bars,) * plan.unheard)
+    elif is_tap and request.is_given("style") and plan.unheard:
+        plan = plan._replace(parts=(plan.grid.n_bars,))
     asked = Bars(asked | {"swing": plan.swing.ratio})
     return plan, unasked(asked, plan.silent, plan.grid), grid
 

@@ -9,6 +9,7 @@ import torch.nn as nn
 AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16}  # Training.precision -> the dtype to autocast to
 PRODUCT = 256  # rows and columns of the matrices that choose_precision multiplies
 WORTH_IT = 1.5  # how many times as fast a product must be, as the rest of a step gains nothing
+PRODUCTS = 20  # of each kind, of which the fastest counts: the first are slow, and other programs get between
 
 
 def choose_precision(precision, device):
@@ -29,7 +30,7 @@ def choose_precision(precision, device):
 
 def _product_seconds(dtype):
     a, b = torch.ones(2, PRODUCT, PRODUCT, dtype=dtype)
-    return min(timeit.repeat(lambda: a @ b, number=1))
+    return min(timeit.repeat(lambda: a @ b, number=1, repeat=PRODUCTS))
 
 
 def make_optimizer(model, training):

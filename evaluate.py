@@ -27,6 +27,7 @@ from utils.config.errors import ConfigError
 from utils.config.schema import SPLITS, config_from_dict
 from utils.config.yaml_file import apply_override
 from utils.files import json_text, write_text
+from utils.flags import FlagParser
 
 # torch is imported where a checkpoint is evaluated, so that a table of runs comes at once.
 
@@ -178,7 +179,7 @@ def write_json(figures, path):
 def parse_arguments(arguments=None):
     """The flags of one of the three uses, defaults filled in. Raises ValueError for a flag that belongs to
     another."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         usage="%(prog)s [flags]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

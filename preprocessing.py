@@ -22,6 +22,7 @@ from utils.corpus.attributes import bar_attributes
 from utils.corpus.cache import CACHE_FILE, FORMAT, Cache, decode, grid_of, load_cache, locked, save_cache
 from utils.corpus.find import download_groove, download_place, find_corpus, open_corpus
 from utils.corpus.read import read_corpus
+from utils.flags import FlagParser
 from utils.midi.drums import N_VOICES, STYLE_NONE, STYLES, mapping, style_id
 
 BARS_AT_ONCE = 1024  # whose statistics are taken, to bound the memory that takes
@@ -279,7 +280,7 @@ def report_text(cache):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         usage="%(prog)s [flags]", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(

@@ -9,7 +9,7 @@ import socket
 import sys
 import webbrowser
 
-from utils.playing.arguments import OneLineParser
+from utils.flags import FlagParser
 
 EXAMPLES = """examples:
   python studio.py
@@ -19,7 +19,7 @@ EXAMPLES = """examples:
 
 
 def parse_arguments(words=None):
-    parser = OneLineParser(
+    parser = FlagParser(
         prog="studio.py",
         description=__doc__,
         epilog=EXAMPLES,

@@ -37,6 +37,7 @@ from utils.checkpoints import (
 )
 from utils.config.schema import config_from_dict
 from utils.files import write_text
+from utils.flags import FlagParser
 from utils.get_model import get_model
 from utils.training.distributed import ALONE, device_of, join_processes, leave_processes, restarted
 from utils.training.environment import record_environment
@@ -283,7 +284,7 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=ALONE):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         usage="%(prog)s [flags]",
         description=__doc__,
         epilog="Every other knob is in config.yaml.",

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from model.controls import CONTROLS
 from utils.checks import ArgumentError
+from utils.flags import FlagParser
 from utils.midi.drums import STYLES, VOICES, look_up
 
 
@@ -225,19 +226,12 @@ class Flag:
 FLAGS, OWN_FLAGS = ([*map(Flag, table.strip().splitlines())] for table in (REQUEST_FLAGS, OTHER_FLAGS))
 
 
-class OneLineParser(argparse.ArgumentParser):
-    """Says in one line what is wrong, as every other error of this program does."""
-
-    def error(self, message):
-        self.exit(2, f"{self.prog}: {message} (see --help)\n")
-
-
 def parse_arguments(words=None):
     return build_parser().parse_args(words)
 
 
 def build_parser():
-    parser = OneLineParser(
+    parser = FlagParser(
         prog="inference_bar_control.py",
         usage="%(prog)s --rhythm MIDI [flags]",
         description="Play drums to a rhythm: any MIDI file in; a drum MIDI file, a picture and a receipt of\n"

@@ -3,7 +3,7 @@
     python preprocessing.py                     the corpus of config.yaml
     python preprocessing.py --midi-dir FOLDER   any folder or zip of MIDI files
 
-It reads some thousand files a second. Stopped, by Ctrl-C or worse, it leaves an older cache as it was.
+It reads about a thousand files per second. Where it is stopped, an older cache stays as it was.
 """
 
 import argparse
@@ -284,7 +284,7 @@ def main(arguments=None):
         usage="%(prog)s [flags]", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--config", metavar="YAML", default="config.yaml", help="configuration file (default: config.yaml)"
+        "--config", metavar="YAML", default="config.yaml", help="the configuration (default: config.yaml)"
     )
     parser.add_argument(
         "--set",
@@ -296,7 +296,7 @@ def main(arguments=None):
     parser.add_argument(
         "--midi-dir", metavar="FOLDER", help="folder or zip of MIDI files, in place of Data.corpus"
     )
-    parser.add_argument("--force", action="store_true", help="make the cache anew even if it fits")
+    parser.add_argument("--force", action="store_true", help="make a new cache even if the old one fits")
     args = parser.parse_args(arguments)
     try:
         preprocess(load_config(args.config, args.set), args.midi_dir, args.force)

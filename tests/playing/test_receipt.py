@@ -45,7 +45,7 @@ def test_the_table_sets_what_came_out_beside_what_was_asked(model):
     *rows, off, tap, origin = receipt.table().splitlines()[2:]
     assert rows[0].split() == ["1", "12.5", "3", "-", "64", "4", "3", "-", "0", "none", "0", "jazz"]
     assert rows[1].split() == ["2", "12.5", "0", "-", "-", "4", "0", "2", "0", "none", "0", "jazz"]
-    assert off == "off what was asked, on average: hits 88 %, voices 75 %"
+    assert off == "distance from your wishes, on average: hits 88 %, voices 75 %"
     assert tap == "taps answered: 2 of 3 (67 %); hits off the taps: 1 of 3 (33 %)"
     sha = checkpoint_of(model)["sha256"]
     assert origin == f"seed 7, checkpoint in memory (SHA-256 {sha}), temperature 0.9, best of 8"

@@ -51,7 +51,7 @@ class Receipt:
     def figures(self):
         """How far the drums are from what was asked, and from the rhythm, in words."""
         words = [f"{name} {100 * miss:.0f} %" for name, miss in misses(self.asked, self.got).items()]
-        words = [f"off what was asked, on average: {', '.join(words)}"] if words else []
+        words = [f"distance from your wishes, on average: {', '.join(words)}"] if words else []
         pairs = [f"{row['asked']:.3g} asked, {row['got']:.3g} got" for row in self.swing if row["asked"] > 0]
         words += [f"swing: {'; '.join(pairs)}"] if pairs else []
         if self.tap is None:
@@ -86,8 +86,8 @@ class Receipt:
         hits, *shares = self.groove.values()
         backbeat, keeps, likeness = ("-" if np.isnan(share) else f"{100 * share:.0f} %" for share in shares)
         lines += [
-            f"hits a bar: {hits:.1f}; backbeat: {backbeat}; bars with a timekeeper: {keeps}; "
-            f"a bar like the one before: {likeness}"
+            f"hits per bar: {hits:.1f}; backbeat: {backbeat}; bars with a timekeeper: {keeps}; "
+            f"likeness of a bar to the one before: {likeness}"
         ]
         if "job" not in self.dials and (thin := advice(self.groove, self.asked)):
             lines.append(thin)

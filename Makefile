@@ -1,12 +1,12 @@
-# make demo: drums from a tapped rhythm, into output/.   make studio: a page to tap, hear and work on.
+# make demo: drums to a tapped rhythm, into output/.   make studio: a page to tap, hear and edit.
 # make test: the tests.   make lint: format and names.
-# All need Python 3.10 or later and install into .venv first; again only when requirements.txt changes.
+# All need Python 3.10 or later. They install into .venv first, and again when requirements.txt changes.
 PYTHON ?= python3
 ARGS ?=
 VENV := .venv/bin/python
 INSTALLED := .venv/installed
 
-# Idle OpenMP threads that spin take the cores away from threads that work.
+# Idle OpenMP threads that spin would take the cores from threads that work.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo studio pictures lint test notebook preprocess train drummer clean
@@ -34,7 +34,7 @@ lint: $(INSTALLED)
 test: $(INSTALLED)
 	$(VENV) -m pytest $(ARGS)
 
-# Runs the notebook and stores what its cells show.
+# Runs the notebook and stores the outputs of its cells.
 notebook: $(INSTALLED)
 	$(VENV) examples/run_notebook.py
 
@@ -45,10 +45,10 @@ preprocess: $(INSTALLED)
 train: $(INSTALLED)
 	$(VENV) training_script_causal_decoder.py $(ARGS)
 
-# The shipped checkpoint from the beginning. Two teachers, and a drummer that learns from both; it then learns rhythms that
-# people bring, in two runs, and is averaged with what it was: some hours on a CPU. Then, minutes on a large GPU and a day on
-# a CPU: three teachers for all kinds of rhythm, two drummers that learn from them, averaged with each other and with what was
-# before. A run that was stopped is resumed.
+# The shipped checkpoint from the beginning. First, some hours on a CPU: two teachers and a model that learns from both; two
+# more runs teach it rhythms that people bring, and its weights before and after are averaged (before.pt). Then, minutes on a
+# large GPU or a day on a CPU: three teachers for all kinds of rhythm, and two models that learn from them. The average of
+# these two and of before.pt is the shipped checkpoint. A run that was stopped is resumed.
 FIRST := --set Model.Decoder.condition_params.film=false --set Training.late_onset_weight=1
 LATER := --set Training.VAE_params.start_step=0 --set Training.late_onset_weight=1
 TAUGHT := --init-from runs/second/drummer.pt --set 'Training.teachers=[runs/first/drummer.pt,runs/second/drummer.pt]' \
@@ -71,7 +71,7 @@ ANEW := $(TEACHER) --set Training.learning_rate=1.2e-3 --set Training.warmup_ste
 STUDENT := $(ALL) --init-from runs/one/drummer.pt --set Training.steps=1232 --set Training.plain_steps=492 \
 	--set 'Training.teachers=[runs/one/drummer.pt,runs/two/drummer.pt,runs/three/drummer.pt]' --set Training.late_onset_weight=1 \
 	--set Training.learning_rate=6e-4 --set Training.warmup_steps=50 --set Training.validate_every=308
-# $(1): the run's name; $(2): arguments for its first start
+# $(1): the name of the run; $(2): arguments of its first start
 run = $(VENV) training_script_causal_decoder.py \
 	$(if $(wildcard runs/$(1)/checkpoints/*.pt),--resume runs/$(1),--set Training.run_dir=runs/$(1) $(2)) $(ARGS)
 
@@ -103,7 +103,7 @@ $(INSTALLED): requirements.txt
 	$(VENV) -c "from inference_bar_control import play; play(bars=1)"
 	@touch $@
 
-# Corpus, cache and training runs stay: data/ and runs/ are yours to delete.
+# data/ and runs/ stay, with corpus, cache and training runs; delete them yourself.
 clean:
 	rm -rf .venv .pytest_cache .hypothesis output
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
-"""How good a checkpoint is: its likelihood, its drums beside real ones and beside what needs no model, its
-obedience; utils/evaluation/parts.py lists every metric. Or how good many runs are: one table of their run
-folders and one picture of their curves, no checkpoint needed.
+"""How good a checkpoint is: how likely it finds real drums, how near its drums come to them beside those of
+simple rules, how closely it follows the controls. utils/evaluation/parts.py lists every metric. Or how good
+many runs are: one table of their run folders and one picture of their curves, without a checkpoint.
 
 python evaluate.py                                                the shipped checkpoint on the test split
 python evaluate.py --checkpoint runs/default/checkpoints/best.pt --split validation --windows 100 --samples 8
@@ -8,11 +8,11 @@ python evaluate.py --parts likelihood,tap                         only these par
 python evaluate.py --runs runs/*                                  the runs of a sweep, the best first
 python evaluate.py --midi FOLDER                                  anybody's drums to rhythms that people bring
 
-The folder holds drums to the rhythms of $RHYTHMS_ZIP, named as they are there, as songs/pop_00.mid; several
-folders are several takes, and have a consensus. See utils/evaluation/brought.py.
+FOLDER holds drums to the rhythms of $RHYTHMS_ZIP, under the same names, as songs/pop_00.mid. Several folders
+are several takes and also get a consensus. See utils/evaluation/brought.py.
 
-The windows are two and four bars long, see utils/evaluation/sets.py. It prints tables and writes the same
-figures as JSON, and beside it, under its name, the tables in Markdown for a model card, and a folder of
+The windows are two and four bars long, see utils/evaluation/sets.py. The command prints tables and writes
+the figures as JSON. Beside the JSON file, under its name, it writes the tables in Markdown and a folder of
 pictures. The same command gives the same figures.
 """
 
@@ -27,6 +27,7 @@ from utils.config.errors import ConfigError
 from utils.config.schema import SPLITS, config_from_dict
 from utils.config.yaml_file import apply_override
 from utils.files import json_text, write_text
+from utils.flags import FlagParser
 
 # torch is imported where a checkpoint is evaluated, so that a table of runs comes at once.
 
@@ -178,38 +179,41 @@ def write_json(figures, path):
 def parse_arguments(arguments=None):
     """The flags of one of the three uses, defaults filled in. Raises ValueError for a flag that belongs to
     another."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         usage="%(prog)s [flags]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument(
-        "--json", metavar="PATH", help="default: output/evaluation.json, or output/runs.json with --runs"
+        "--json",
+        metavar="PATH",
+        help="where the figures go (default: output/evaluation.json; with --runs output/runs.json, "
+        "with --midi output/midi.json)",
     )
     flag = parser.add_argument_group("a checkpoint").add_argument
     flag("--checkpoint", metavar="PT", help="default: checkpoints/drummer.pt")
     flag("--split", help="train, validation or test (default)")
-    flag("--windows", type=int, metavar="N", help="only so many windows of each set, evenly spaced")
+    flag("--windows", type=int, metavar="N", help="use only N windows of each set, evenly spaced")
     flag(
-        "--samples", type=int, metavar="N", help="how often a window is played where it counts (default: 32)"
+        "--samples", type=int, metavar="N", help="how often a window is played for a consensus (default: 32)"
     )
     flag(
         "--parts",
         metavar="A,B",
         help="only these parts of utils/evaluation/parts.py, e.g. likelihood,tap (default: all)",
     )
-    flag("--seed", type=int, metavar="N", help="of the samples (default: 0)")
+    flag("--seed", type=int, metavar="N", help="the seed of the samples (default: 0)")
     flag(
         "--guidance",
         type=float,
         metavar="X",
-        help="how much the controls weigh where any is set (default: as for generate)",
+        help="how much the controls weigh where one is set (default: as in generate)",
     )
     flag(
         "--beside",
         metavar="PT",
-        help="another checkpoint: the part meters tells its likelihood of bars that are cut, too",
+        help="another checkpoint; the part meters also prints its likelihood of bars that are cut",
     )
     flag("--device", help="cpu, cuda, cuda:1, mps, or auto (default)")
     flag("--midi-dir", metavar="FOLDER", help="a folder or zip of MIDI in place of Data.corpus")
@@ -230,7 +234,7 @@ def parse_arguments(arguments=None):
         "--midi",
         nargs="+",
         metavar="FOLDER",
-        help="folders of MIDI named as the rhythms in $RHYTHMS_ZIP are, each folder a take",
+        help="folders of MIDI files, named like the rhythms in $RHYTHMS_ZIP; each folder is a take",
     )
     given = vars(parser.parse_args(arguments))
 

@@ -3,7 +3,7 @@
     python preprocessing.py                     the corpus of config.yaml
     python preprocessing.py --midi-dir FOLDER   any folder or zip of MIDI files
 
-It reads some thousand files a second. Stopped, by Ctrl-C or worse, it leaves an older cache as it was.
+It reads about a thousand files per second. Where it is stopped, an older cache stays as it was.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from utils.corpus.attributes import bar_attributes
 from utils.corpus.cache import CACHE_FILE, FORMAT, Cache, decode, grid_of, load_cache, locked, save_cache
 from utils.corpus.find import download_groove, download_place, find_corpus, open_corpus
 from utils.corpus.read import read_corpus
+from utils.flags import FlagParser
 from utils.midi.drums import N_VOICES, STYLE_NONE, STYLES, mapping, style_id
 
 BARS_AT_ONCE = 1024  # whose statistics are taken, to bound the memory that takes
@@ -279,11 +280,11 @@ def report_text(cache):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         usage="%(prog)s [flags]", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--config", metavar="YAML", default="config.yaml", help="configuration file (default: config.yaml)"
+        "--config", metavar="YAML", default="config.yaml", help="the configuration (default: config.yaml)"
     )
     parser.add_argument(
         "--set",
@@ -295,7 +296,7 @@ def main(arguments=None):
     parser.add_argument(
         "--midi-dir", metavar="FOLDER", help="folder or zip of MIDI files, in place of Data.corpus"
     )
-    parser.add_argument("--force", action="store_true", help="make the cache anew even if it fits")
+    parser.add_argument("--force", action="store_true", help="make a new cache even if the old one fits")
     args = parser.parse_args(arguments)
     try:
         preprocess(load_config(args.config, args.set), args.midi_dir, args.force)

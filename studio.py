@@ -1,7 +1,7 @@
-"""The page of the drummer, on this machine alone.
+"""The studio: a page in your browser to tap a rhythm, hear drums to it and edit them.
 
-Tap a rhythm, hear drums to it, work on them, play on without end. Serves on 127.0.0.1; nothing comes from the
-internet and nothing goes there. utils/studio/ has the server, studio/ the page.
+It serves on 127.0.0.1, for this machine alone, and uses no internet. utils/studio/ has the server,
+studio/ the page.
 """
 
 import argparse
@@ -9,7 +9,7 @@ import socket
 import sys
 import webbrowser
 
-from utils.playing.arguments import OneLineParser
+from utils.flags import FlagParser
 
 EXAMPLES = """examples:
   python studio.py
@@ -19,17 +19,26 @@ EXAMPLES = """examples:
 
 
 def parse_arguments(words=None):
-    parser = OneLineParser(
+    parser = FlagParser(
         prog="studio.py",
+        usage="%(prog)s [flags]",
         description=__doc__,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--port", type=int, default=8765, help="0: any that is free (default: 8765)")
-    parser.add_argument("--checkpoint", help="the model (default: checkpoints/drummer.pt)")
-    parser.add_argument("--soundfont", help="a .sf2 file, in place of a General MIDI soundfont")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto (default)")
-    parser.add_argument("--no-browser", action="store_true", help="don't open the browser")
+    parser.add_argument(
+        "--port",
+        type=int,
+        metavar="N",
+        default=8765,
+        help="the port of the page; 0: any free one (default: 8765)",
+    )
+    parser.add_argument("--checkpoint", metavar="PT", help="the model (default: checkpoints/drummer.pt)")
+    parser.add_argument("--soundfont", metavar="SF2", help="a .sf2 file (default: a General MIDI soundfont)")
+    parser.add_argument(
+        "--device", metavar="NAME", default="auto", help="cpu, cuda, cuda:1, mps, or auto (default)"
+    )
+    parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
     return parser.parse_args(words)
 
 
@@ -52,7 +61,7 @@ def main(arguments):
         print(f"studio.py: {said}", file=sys.stderr)
         return 2
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    print(f"The drummer's page is at {address} (Ctrl+C ends it)", flush=True)
+    print(f"The studio is at {address} (Ctrl+C ends it)", flush=True)
     if not arguments.no_browser:
         webbrowser.open(address)
     config = uvicorn.Config(app, log_level="warning", ws_max_size=MOST_MESSAGE, timeout_graceful_shutdown=1)

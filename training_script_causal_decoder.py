@@ -2,7 +2,7 @@
 
 python training_script_causal_decoder.py                                   config.yaml, from the beginning
 python training_script_causal_decoder.py --set Training.learning_rate=3e-4 --set Training.run_dir=runs/slow
-python training_script_causal_decoder.py --resume runs/default             go on where a run stopped
+python training_script_causal_decoder.py --resume runs/default             continue a run that stopped
 python training_script_causal_decoder.py --init-from checkpoints/drummer.pt --midi-dir my_drums
 torchrun --nproc-per-node 4 training_script_causal_decoder.py              four processes, a GPU each
 """
@@ -37,6 +37,7 @@ from utils.checkpoints import (
 )
 from utils.config.schema import config_from_dict
 from utils.files import write_text
+from utils.flags import FlagParser
 from utils.get_model import get_model
 from utils.training.distributed import ALONE, device_of, join_processes, leave_processes, restarted
 from utils.training.environment import record_environment
@@ -283,7 +284,7 @@ def train(cfg, resume=False, init_from=None, midi_dir=None, processes=ALONE):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         usage="%(prog)s [flags]",
         description=__doc__,
         epilog="Every other knob is in config.yaml.",
@@ -297,14 +298,14 @@ def main(arguments=None):
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="override one key, e.g. Training.steps=100",
+        help="change one knob, e.g. Training.steps=100",
     )
     parser.add_argument(
-        "--resume", metavar="RUN", help="go on with the run in this folder, with its own config"
+        "--resume", metavar="RUN", help="continue the run in this folder, with its own configuration"
     )
     parser.add_argument("--init-from", metavar="CHECKPOINT", help="start from these weights (fine-tuning)")
     parser.add_argument(
-        "--midi-dir", metavar="FOLDER", help="train on this folder of MIDI in place of Data.corpus"
+        "--midi-dir", metavar="FOLDER", help="folder or zip of MIDI files, in place of Data.corpus"
     )
     args = parser.parse_args(arguments)
     try:

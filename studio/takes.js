@@ -195,7 +195,7 @@ function cardOf(take, isCurrent) {
     make("span", { class: "take-head" }, make("b", {}, String(take.id)), make("span", {}, take.title + (take.edited ? " · edited" : ""))),
     picture,
     make("small", {}, take.seed === null ? "no seed" : `seed ${take.seed}`),
-    make("small", {}, missOf(take) || "nothing was asked"));
+    make("small", {}, missOf(take) || "no wishes"));
   button.onclick = () => store.change({ current: take.id, bars: take.bars.length }, "choose");
   const away = make("button", { class: "quiet away", "aria-label": `Delete take ${take.id}`, title: "Delete" }, icon("close"));
   away.onclick = () => {
@@ -205,7 +205,7 @@ function cardOf(take, isCurrent) {
   return make("li", {}, button, away);
 }
 
-// How near the take is to what was asked, of the receipt.
+// How near the take is to the wishes, of the receipt.
 function missOf({ receipt }) {
   const said = Object.entries(receipt?.miss ?? {}).map(([name, miss]) => `${name} ${Math.round(miss * 100)} % off`);
   if (!said.length && receipt?.tap?.tapped) return `${receipt.tap.answered} of ${receipt.tap.tapped} taps answered`;

@@ -254,7 +254,9 @@ def test_command_says_how_many_hits_are_ahead_of_the_first_beat(checkpoint, tmp_
 
     monkeypatch.setattr("utils.playing.generate.sample", early)
     words = ["--rhythm", taps, "--checkpoint", checkpoint, "--out", tmp_path / "new.mid"]
-    assert command(*words) == 0 and "ahead of the very first beat, put on it: 2 (" in capsys.readouterr().out
+    assert (
+        command(*words) == 0 and "hits before the first beat, moved onto it: 2 (" in capsys.readouterr().out
+    )
     assert command(*words, "--lead-in") == 0 and "first beat" not in capsys.readouterr().out
     assert read_midi(tmp_path / "new.mid").tick.tolist() == [1890, 1890, 1920 + 930]
 

@@ -71,7 +71,12 @@ def test_of_parts_each_is_chosen_by_itself_and_takes_differ():
 def test_what_is_thin_is_said_unless_it_was_asked_for():
     asked, few = Bars.unset(4), drums(kick=[0], snare=[10])
     said = advice(groove_of(few, GRID, NO_STYLES), asked)
-    assert "few hits, 2.0 a bar" in said and "keeps time" in said and "in 0 %" in said and "--beat" in said
+    assert (
+        "few hits (2.0 per bar)" in said
+        and "keeps time" in said
+        and "in only 0 %" in said
+        and "--beat" in said
+    )
     assert advice(groove_of(ROCK, GRID, NO_STYLES), asked) is None
     for voice in ("snare", "closed_hat"):
         asked["instrument"][:, VOICES.index(voice)] = 0

@@ -43,12 +43,25 @@ def test_the_table_sets_what_came_out_beside_what_was_asked(model):
         few_hits(), ask(2, **WISHES), model, taps(0, 1, 8), 7, {"temperature": 0.9, "best_of": 8}
     )
     *rows, off, tap, origin = receipt.table().splitlines()[2:]
-    assert rows[0].split() == ["1", "12.5", "3", "-", "64", "4", "3", "-", "0", "none", "0", "jazz"]
-    assert rows[1].split() == ["2", "12.5", "0", "-", "-", "4", "0", "2", "0", "none", "0", "jazz"]
-    assert off == "off what was asked, on average: hits 88 %, voices 75 %"
+    assert rows[0].split() == ["1", "12.5", "3", "-", "64", "4", "3", "-", "0", "jazz"]
+    assert rows[1].split() == ["2", "12.5", "0", "-", "-", "4", "0", "2", "0", "jazz"]
+    assert rows[2] == "silent, as you wish: ride"
+    assert off == "distance from your wishes, on average: hits 88 %, voices 75 %"
     assert tap == "taps answered: 2 of 3 (67 %); hits off the taps: 1 of 3 (33 %)"
     sha = checkpoint_of(model)["sha256"]
     assert origin == f"seed 7, checkpoint in memory (SHA-256 {sha}), temperature 0.9, best of 8"
+
+
+def test_a_voice_that_sounds_against_the_wish_keeps_its_column(model):
+    asked = ask(2, voices={"kick": 0, "snare": 0}, forbid=["crash"])
+    heading, _, first, _, said, *_ = Receipt(few_hits(), asked, model).table().splitlines()
+    assert heading.split() == ["bar", "hits", "velocity", "kick"] and first.split()[-2:] == ["0", "3"]
+    assert said == "silent, as you wish: snare, crash"
+
+
+def test_a_job_says_nothing_of_taps_for_its_rhythm_is_the_drums(model):
+    of_job = Receipt(few_hits(), None, model, taps(0, 1, 8), 7, {"job": "infill"})
+    assert "taps" not in of_job.table() and of_job.data()["tap"]["tapped"] == 3
 
 
 def test_the_data_are_plain_and_whole(model, tmp_path):

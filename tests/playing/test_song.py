@@ -251,7 +251,7 @@ def test_command_plays_a_song(repository, tiny_config, tmp_path, capsys):
         (["--job", "vary"], "--job: 'vary'; it"),
     ):
         assert inference.main(inference.parse_arguments([*words, *more])) == 2
-        assert f"{named} does not go with song, which says how long it is" in capsys.readouterr().err
+        assert f"{named} does not go with song: the song gives its bars" in capsys.readouterr().err
     path.write_text("sections: [{bars: 0}]")
     assert inference.main(inference.parse_arguments(words)) == 2
     assert (

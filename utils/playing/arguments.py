@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from model.controls import CONTROLS
 from utils.checks import ArgumentError
+from utils.flags import FlagParser
 from utils.midi.drums import STYLES, VOICES, look_up
 
 
@@ -27,10 +28,10 @@ JOBS = {
         {"voices": "voices_anew", "bars": "bars_anew", "lock": "lock"},
         {("voices_anew", "bars_anew"): "voices or bars to play anew"},
     ),
-    "continue": Job("go on from the drums", {"bars": "bars", "lock": "lock"}),
-    "vary": Job("vary the drums", {"strength": "strength", "lock": "lock"}),
+    "continue": Job("go on from the end of the drums", {"bars": "bars", "lock": "lock"}),
+    "vary": Job("play a variation of the drums", {"strength": "strength", "lock": "lock"}),
     "interpolate": Job(
-        "lead from the drums to those of --second",
+        "go over from the drums to those of --second",
         {"bars": "bars", "second": "second", "lock": "lock"},
         {("second",): "drums to end with", ("bars",): "a number of bars"},
     ),
@@ -98,67 +99,67 @@ def _named(words, argument, rule):
 # out, the field keeps its default.
 JOBS_IN_WORDS = "; ".join(f"{name}: {job.does}" for name, job in JOBS.items())
 REQUEST_FLAGS = f"""
---rhythm MIDI needed | the rhythm: taps, bass, guitar, drums, anything
---job NAME job | {JOBS_IN_WORDS}. All but tap take the rhythm as drums, all voices of it (default: tap)
---voices NAME names | which voices to add, or to play anew
---bars-anew N,N-N text | which bars to play anew, counted from 1: 2,5-7
---strength X float | of a variation, from 0, the same drums, to 1, another groove (default: 0.5)
+--rhythm MIDI needed | the rhythm: taps, bass, guitar, drums, any MIDI file
+--job NAME job | {JOBS_IN_WORDS}. All jobs but tap read the rhythm as drums, with all voices (default: tap)
+--voices NAME names | the voices that a job adds or plays anew
+--bars-anew N,N-N text | the bars that infill plays anew, counted from 1: 2,5-7
+--strength X float | how far vary goes: from 0, the same drums, to 1, another groove (default: 0.5)
 --second MIDI text | the drums to which interpolate leads
---lock NAME names | voices of the drums in --rhythm that stay as they are, over and over
---track N|NAME text | which track of it: its number, words of its name or its instrument, or all; --list \
-shows them (default: a song's bass, else all but drums)
---shift X float | move the file by so many sixteenths: -1 where it lies one late
---beat NAME text | a mix of wishes by name: rock, sixteenths, half-time, jazz ..., see docs/playing.md
---song YAML text | a song: sections, fills, arcs, see examples/song.yaml; in place of bars and wishes
+--lock NAME names | voices of the drums in --rhythm that stay as they are; after the last bar they repeat
+--track N|NAME text | the track to hear: its number, words of its name or of its instrument, or all; --list \
+shows the tracks (default: a song's bass, else all but the drums)
+--shift X float | move the file by so many sixteenths: -1 for a file that is one late
+--beat NAME text | a beat by name: rock, sixteenths, half-time, jazz ..., see docs/playing.md; or a YAML file
+--song YAML text | a song with sections, fills and arcs, see examples/song.yaml; in place of bars and wishes
 --hits-per-bar VALUE text | hits of all voices together
 --velocity VALUE text | mean velocity of the hits, 1 to 127
 --voice NAME=VALUE voices | hits per bar of a voice, 0 to 16 in 4/4: --voice kick=4 snare=2,2,2,6
---forbid NAME names | voices that must not sound
+--forbid NAME names | voices that never sound
 --at-most K int | no more than K voices at once
---playable - switch | nothing that two hands and two feet could not play
+--playable - switch | only what two hands and two feet can play
 --style VALUE text | a style by name, or a blend: funk=0.7+jazz=0.3
 --steady VALUE text | percent of a bar's hits that are as in the bar before, 0 to 100, if the model knows it
---swing VALUE text | where in its beat the off-beat is: from 0.5, straight, past 0.667, triplets, to 0.75, \
-or rhythm, as that has it, or - as drawn (default: as a rhythm that plainly swings, else as drawn)
---bars N int | bars to play, or to go on for (default: as long as the rhythm)
---meter METER text | what the bars are: 3/4, or one for each with commas, the last of which goes on \
-(default: as the file has them, or 4/4)
---pickup STEPS int | sixteenths of a short bar that comes before them
---seed N int | same seed, same drums (default: a new one, printed)
+--swing VALUE text | where the off-beat lies in its beat: 0.5 is straight, 0.667 triplets, 0.75 the most; \
+rhythm takes it from the rhythm; - leaves it as drawn (default: a rhythm that clearly swings is followed)
+--bars N int | bars to play; for continue, bars to add (default: as long as the rhythm)
+--meter METER text | the meter of all bars: 3/4; or one for each bar, with commas, the last for all after it \
+(default: those of the file, or 4/4)
+--pickup STEPS int | sixteenths of a short bar before the first whole one
+--seed N int | the same seed gives the same drums (default: a new one, which is printed)
 --temperature X float | below 1 safer, above 1 wilder (default: 1; to hands and parts the onsets at 0.85)
---guidance X|NAME=X guidance | how much the controls weigh; 1: as trained; one for all, or for some by name, \
-as style=3 hits-per-bar=2 velocity=1 voice=2 (default: 1.5)
---follow HOW number | literal or 1: the rhythm hit by hit; loose or 0: its gist alone; numbers between, or \
-up to 2; free: not at all (default: literal)
---rhythm-is KIND text | drums; hands: taps, something of everything; part: to be played to, as a bass; \
-unset (default: as the file tells)
---timing X float | how much of the rhythm's own timing the drums have: 0, the drummer's, to 1, the rhythm's \
-(default: by what the rhythm is)
---accents X float | the same of its loudness
---feel X|NAME=X feel | 0: on the grid, each voice of a bar equally loud; 1: as played; for one of them \
-timing=0.5 or velocity=0.8 (default: 1)
---stops - switch | the drums rest where the rhythm rests for a bar or more, also to a part
+--guidance X|NAME=X guidance | how much the controls weigh, 1 as in training: one number for all, or by \
+name, as style=3 hits-per-bar=2 velocity=1 voice=2 (default: 1.5)
+--follow HOW number | how closely to follow the rhythm: literal or 1, hit by hit; loose or 0, only its gist; \
+any number from 0 to 2; free, not at all (default: literal)
+--rhythm-is KIND text | drums; hands: taps of a person; part: a bass or another part that the drums \
+accompany; unset (default: the file decides)
+--timing X float | how much of the rhythm's timing the drums take over: from 0, none, to 1, all \
+(default: depends on --rhythm-is)
+--accents X float | the same for the rhythm's loudness
+--feel X|NAME=X feel | from 0, on the grid and each voice of a bar equally loud, to 1, as played; or for one \
+of them: timing=0.5 or velocity=0.8 (default: 1)
+--stops - switch | the drums rest where the rhythm rests for a bar or more, also beside a part
 --num-samples N int | how many versions, the best first (default: 1)
---best-of N int | play so many, and keep those that come nearest to your numbers, or have the best groove \
+--best-of N int | play N versions and keep those that come nearest to your numbers, or have the best groove \
 (default: 1; to hands and parts, and for a style without a rhythm, 8)
---kit-in KIT text | which keys are which voice where the rhythm is drums: gm, roland_td, or a YAML file, see \
-examples/kit.yaml (default: gm and roland_td alike)
---kit-out KIT text | the kit to play on, the same way (default: gm)
---keep-tracks - switch | write the rhythm's tracks beside the drums
---replace-drums - switch | the same without its own drums: the new ones take their place
+--kit-in KIT text | the kit of a rhythm that is drums, which keys are which voice: gm, roland_td, or a YAML \
+file, see examples/kit.yaml (default: gm and roland_td alike)
+--kit-out KIT text | the kit of the new drums, given the same way (default: gm)
+--keep-tracks - switch | write the tracks of the rhythm beside the drums
+--replace-drums - switch | the same, with the new drums in place of the file's own
 --lead-in - switch | begin a bar later, so that hits just before the first beat stay there
---count-in - switch | count the drums in on the closed hat, in a bar of its own where they begin at once
---soundfont SF2 text | what --wav sounds like (default: a General MIDI soundfont)
+--count-in - switch | the closed hat counts in; where the drums begin at once, in a bar of its own
+--soundfont SF2 text | the sound of --wav (default: a General MIDI soundfont)
 """
 OTHER_FLAGS = """
---controls YAML text | a control file, see examples/controls.yaml
---plot - plot | a picture of the piano roll with your wishes and what came out (default)
---wav - switch | also as sound: the drums and, with --keep-tracks, the music that they are played to
+--controls YAML text | a file of wishes, see examples/controls.yaml
+--plot - plot | a picture of the drums, with your wishes and the result (default)
+--wav - switch | also a sound file: the drums and, with --keep-tracks, the other tracks
 --checkpoint PT text | the model (default: checkpoints/drummer.pt)
 --device NAME device | cpu, cuda, cuda:1, mps, or auto (default)
---out PATH out | a folder for RHYTHM_1.mid, .json, .png ..., with the seed in their names where none is \
-given; or the name of the MIDI file (default: output)
---list - flag | show the tracks of the rhythm, and play nothing
+--out PATH out | a folder for RHYTHM_1.mid, .json and .png, with the seed in the names unless you give one; \
+or the name of the MIDI file (default: output)
+--list - flag | show the tracks of the rhythm and play nothing
 """
 # the flag with which each group of them begins, in --help
 GROUPS = {
@@ -181,8 +182,8 @@ EPILOG = f"""examples:
   python inference_bar_control.py --rhythm drums.mid --job infill --bars-anew 3-4 --num-samples 3
 
 A VALUE is one for all bars, or several with commas: one for each bar, or fewer, stretched evenly over
-the bars; '-' leaves bars to the model. What you leave out, the model decides. Flags win over the
-control file.
+the bars; '-' leaves a bar to the model. What you leave out, the model decides. A flag wins over the
+same wish in --controls.
 voices: {", ".join(VOICES)}
 styles: {", ".join(STYLES[:9])},
         {", ".join(STYLES[9:])}
@@ -225,23 +226,16 @@ class Flag:
 FLAGS, OWN_FLAGS = ([*map(Flag, table.strip().splitlines())] for table in (REQUEST_FLAGS, OTHER_FLAGS))
 
 
-class OneLineParser(argparse.ArgumentParser):
-    """Says in one line what is wrong, as every other error of this program does."""
-
-    def error(self, message):
-        self.exit(2, f"{self.prog}: {message} (see --help)\n")
-
-
 def parse_arguments(words=None):
     return build_parser().parse_args(words)
 
 
 def build_parser():
-    parser = OneLineParser(
+    parser = FlagParser(
         prog="inference_bar_control.py",
         usage="%(prog)s --rhythm MIDI [flags]",
-        description="Play drums to a rhythm: any MIDI file in; a drum MIDI file, a picture and a receipt of\n"
-        "your wishes and what came out, bar by bar, into the output folder.",
+        description="Play drums to a rhythm, any MIDI file. The output folder gets the drums as a MIDI\n"
+        "file, a picture, and a receipt that sets your wishes beside the result, bar by bar.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

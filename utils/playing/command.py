@@ -111,4 +111,4 @@ def write(take, path, arguments):
         way(path.with_suffix(suffix))
     print(f"\n{', '.join(str(path.with_suffix(suffix)) for suffix in ways)}\n{take.receipt.table()}")
     if early := take.early_hits():
-        print(f"hits ahead of the very first beat, put on it: {early} (--lead-in keeps them ahead)")
+        print(f"hits before the first beat, moved onto it: {early} (--lead-in keeps them early)")

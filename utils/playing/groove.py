@@ -54,11 +54,11 @@ def advice(figures, asked):
     asked: Bars."""
     said, voices = [], asked["instrument"]
     if figures["hits"] < FEW and np.isnan(asked["density"]).all() and np.isnan(voices).all():
-        said.append(f"few hits, {figures['hits']:.1f} a bar")
+        said.append(f"few hits ({figures['hits']:.1f} per bar)")
     if figures["timekeeper"] < 0.5 and np.isnan(voices[:, TIMEKEEPERS]).all():
-        said.append("no hat or ride keeps time in most bars")
+        said.append("in most bars neither hat nor ride keeps time")
     if figures["backbeat"] < 0.5 and np.isnan(voices[:, voice_index("snare")]).all():
-        said.append(f"a backbeat in {100 * figures['backbeat']:.0f} % of its places")
+        said.append(f"a backbeat in only {100 * figures['backbeat']:.0f} % of its places")
     if not said:
         return None
-    return f"{', '.join(said)}: a beat (--beat rock), --best-of 8 or another take may give more"
+    return f"{', '.join(said)}; try a beat (--beat rock), --best-of 8 or another take"

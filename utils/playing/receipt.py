@@ -51,10 +51,10 @@ class Receipt:
     def figures(self):
         """How far the drums are from what was asked, and from the rhythm, in words."""
         words = [f"{name} {100 * miss:.0f} %" for name, miss in misses(self.asked, self.got).items()]
-        words = [f"off what was asked, on average: {', '.join(words)}"] if words else []
+        words = [f"distance from your wishes, on average: {', '.join(words)}"] if words else []
         pairs = [f"{row['asked']:.3g} asked, {row['got']:.3g} got" for row in self.swing if row["asked"] > 0]
         words += [f"swing: {'; '.join(pairs)}"] if pairs else []
-        if self.tap is None:
+        if self.tap is None or "job" in self.dials:  # the rhythm of a job is the drums themselves
             return words
         tapped, answered, hits, off, *shares = self.tap.values()
         answered_share, off_share = ("" if np.isnan(share) else f" ({100 * share:.0f} %)" for share in shares)
@@ -62,9 +62,9 @@ class Receipt:
         return [*words, f"{answered}; hits off the taps: {off} of {hits}{off_share}"]
 
     def table(self):
-        """A table for the terminal: bar by bar what was asked and what came out, '-' where nothing was asked;
-        below it the rhythm, the seed and the checkpoint."""
-        columns = []  # (heading, asked, got)
+        """A table for the terminal: wishes and results bar by bar, '-' without a wish; below it the groove,
+        the rhythm, the seed and the checkpoint. Voices that are silent as wished stand in one line."""
+        columns, silent = [], []  # (heading, asked, got); names
         for name, control in NUMBERS.items():
             asked, got = self.asked[name], self.got[name]
             if control.optional and np.isnan(asked).all():
@@ -72,8 +72,10 @@ class Receipt:
             if control.width is None:
                 columns.append((heading(control), asked, got))
             else:
-                wanted = np.flatnonzero(~np.isnan(asked).all(0))
-                columns += [(VOICES[voice], asked[:, voice], got[:, voice]) for voice in wanted]
+                wanted = ~np.isnan(asked).all(0)
+                quiet = (asked <= 0).all(0) & (got == 0).all(0)
+                of_voices = [(VOICES[v], asked[:, v], got[:, v]) for v in np.flatnonzero(wanted & ~quiet)]
+                columns, silent = columns + of_voices, [VOICES[v] for v in np.flatnonzero(quiet)]
         styles = [style_name(style) for style in self.asked["style"]]
         styled = set(styles) != {NO_STYLE}
         width = max(len(name) for name in ("asked got", *(name for name, _, _ in columns))) + 3
@@ -83,11 +85,12 @@ class Receipt:
         for bar in range(self.got.n_bars):
             cells = [f"{_cell(asked[bar]):>5} {_cell(got[bar]):>3}".rjust(width) for _, asked, got in columns]
             lines.append(f"{bar + 1:>3}" + "".join(cells) + f"   {styles[bar]}" * styled)
+        lines += [f"silent, as you wish: {', '.join(silent)}"] if silent else []
         hits, *shares = self.groove.values()
         backbeat, keeps, likeness = ("-" if np.isnan(share) else f"{100 * share:.0f} %" for share in shares)
         lines += [
-            f"hits a bar: {hits:.1f}; backbeat: {backbeat}; bars with a timekeeper: {keeps}; "
-            f"a bar like the one before: {likeness}"
+            f"hits per bar: {hits:.1f}; backbeat: {backbeat}; bars with a timekeeper: {keeps}; "
+            f"likeness of a bar to the one before: {likeness}"
         ]
         if "job" not in self.dials and (thin := advice(self.groove, self.asked)):
             lines.append(thin)

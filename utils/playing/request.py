@@ -248,7 +248,7 @@ class Request(Dials):
             whole(self.pickup, "pickup", most=LONGEST_BAR - 1)
         if self.song is not None:
             for name in filter(self.is_given, ("bars", "beat", *WISHES, "job")):
-                rule = "it does not go with song, which says how long it is and what is asked"
+                rule = "it does not go with song: the song gives its bars and its wishes"
                 raise ArgumentError(name, getattr(self, name), rule)
         if self.file is None:
             for name in filter(self.is_given, ("track", "shift", "kit_in", "replace_drums")):

@@ -5,10 +5,12 @@ studio/ the page.
 """
 
 import argparse
+import errno
 import socket
 import sys
 import webbrowser
 
+from utils.checks import ArgumentError
 from utils.flags import FlagParser
 
 EXAMPLES = """examples:
@@ -42,6 +44,26 @@ def parse_arguments(words=None):
     return parser.parse_args(words)
 
 
+def listen(port):
+    """A socket on this machine alone. Raises ArgumentError where the port is none, or taken."""
+    try:
+        return socket.create_server(("127.0.0.1", port))
+    except OverflowError:
+        raise ArgumentError("port", port, "it must be a number from 0 to 65535") from None
+    except OSError as error:
+        taken = "another program uses it, perhaps an open studio; --port 0 takes a free one"
+        why = taken if error.errno == errno.EADDRINUSE else error.strerror
+        raise ArgumentError("port", port, why) from None
+
+
+def named_as_given(error):
+    """The error of an argument under the name of its flag."""
+    if not isinstance(error, ArgumentError):
+        return error
+    first, *rest = error.argument
+    return error.named(f"--{first}", *rest)
+
+
 def main(arguments):
     """Serve until Ctrl+C. Returns the exit status: 0, or 2 after one line on stderr."""
     import uvicorn
@@ -52,13 +74,12 @@ def main(arguments):
     from utils.studio.app import MOST_MESSAGE, make_app
 
     try:
-        listening = socket.create_server(("127.0.0.1", arguments.port))
+        listening = listen(arguments.port)
         check_soundfont(arguments.soundfont)
         model = load_model(arguments.checkpoint or SHIPPED, pick_device(arguments.device))
         app = make_app(model, arguments.checkpoint, arguments.soundfont)
-    except (OSError, OverflowError, ValueError) as error:
-        said = f"port {arguments.port}: {error}" if isinstance(error, (OSError, OverflowError)) else error
-        print(f"studio.py: {said}", file=sys.stderr)
+    except ValueError as error:
+        print(f"studio.py: {named_as_given(error)}", file=sys.stderr)
         return 2
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
     print(f"The studio is at {address} (Ctrl+C ends it)", flush=True)

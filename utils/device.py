@@ -5,6 +5,7 @@ import functools
 
 import torch
 
+from utils.checks import ArgumentError
 from utils.warn import warn
 
 SHORT = 128  # steps that one thread encodes sooner than two, see docs/experiments.md
@@ -45,16 +46,15 @@ def pick_device(name="auto"):
     """torch.device for a name such as "cpu", "cuda:1", "mps" or "auto"; one that is absent gives the CPU and
     a warning.
 
-    ValueError for a name that means no device anywhere.
+    ArgumentError for a name that means no device anywhere.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ValueError(
-            f"device: {name!r}; it must be auto, or a device such as cpu, cuda:0 or mps"
-        ) from None
+        rule = "it must be auto, or a device such as cpu, cuda:0 or mps"
+        raise ArgumentError("device", name, rule) from None
     there = {
         "cpu": lambda: True,
         "cuda": lambda: (device.index or 0) < torch.cuda.device_count(),

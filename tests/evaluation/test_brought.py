@@ -149,6 +149,15 @@ def test_the_part_plays_each_rhythm_as_what_it_is(folder, tiny_config, monkeypat
     assert PARTS["brought"].figures(player, sets)["brought"] == figures
 
 
+def test_takes_come_again_where_no_so_many_differ(groups, tiny_config, monkeypatch):
+    """A surely played pattern may have fewer different takes than are scored."""
+    model, rhythm = build_tiny_model(tiny_config), groups["simple"][0]
+    play = brought.play
+    monkeypatch.setattr(brought, "play", lambda *about, **more: play(*about, **more)[:2])
+    first, second, third = brought.takes(Player(model, 3, 0), rhythm, 3, 0)
+    assert (third == first).all() and (second != first).any()
+
+
 def test_anybodys_folders_are_scored_by_the_same_definitions(folder, groups, monkeypatch, tmp_path, capsys):
     def run(*folders, status=0):
         given = ["--midi", *map(str, folders), "--json", str(tmp_path / "midi.json")]

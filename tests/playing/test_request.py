@@ -135,22 +135,23 @@ def test_an_error_carries_argument_value_and_rule(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "dials, drawn_at, best_of",
+    "dials, bars, drawn_at, best_of",
     [
-        ({}, TEMPERATURES, 16),
-        ({"num_samples": 2}, TEMPERATURES, 32),
-        ({"num_samples": 3}, TEMPERATURES, 32),
-        ({"num_samples": 40}, TEMPERATURES, 40),
-        ({"num_samples": 5, "temperature": 1}, 1.0, 32),
+        ({}, 8, TEMPERATURES, 8),
+        ({}, 9, TEMPERATURES, 16),
+        ({"num_samples": 3}, 8, TEMPERATURES, 24),
+        ({"num_samples": 3}, 9, TEMPERATURES, 32),
+        ({"num_samples": 40}, 9, TEMPERATURES, 40),
+        ({"num_samples": 5, "temperature": 1}, 4, 1.0, 32),
     ],
 )
-def test_how_warm_and_how_often_is_played_where_nothing_is_said(dials, drawn_at, best_of):
+def test_how_warm_and_how_often_is_played_where_nothing_is_said(dials, bars, drawn_at, best_of):
     dials = Dials(**dials)
-    assert (dials.drawn_at, dials.usual_best_of) == (drawn_at, best_of)
+    assert (dials.drawn_at, dials.usual_best_of(bars)) == (drawn_at, best_of)
     assert "best_of" not in dials.turned()
-    told = dials.turned(several=True)
+    told = dials.turned(bars)
     assert (told["temperature"], told["best_of"]) == (drawn_at, best_of)
-    assert Dials(best_of=3).turned(several=True)["best_of"] == 3
+    assert Dials(best_of=3).turned(bars)["best_of"] == 3
 
 
 @pytest.mark.parametrize("loose, lift", [(False, LIFT), (True, LOOSE_LIFT)])

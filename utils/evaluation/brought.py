@@ -170,13 +170,14 @@ def bars_of(onset, rhythm):
 
 
 def takes(player, rhythm, n_takes, seed):
-    """What `play` makes of a rhythm, (N, n, 16, 9): n_takes as they are drawn, of its scored bars. A model
-    that knows kinds of rhythms is told which this is."""
+    """What `play` makes of a rhythm, (N, n, 16, 9): n_takes as they are drawn, of its scored bars. Where no
+    so many differ, they come again. A model that knows kinds of rhythms is told which this is."""
     kind = GROUPS[rhythm.group] if player.model.told_kind else None
     dials = {"rhythm_is": kind, "guidance": player.guidance, "seed": seed, "best_of": None}
     about = {"track": rhythm.track, "bars": int(rhythm.bars[-1]) + 1, "num_samples": n_takes}
     played = play(rhythm.path, model=player.model, **about, **dials)
-    return np.stack([bars_of(in_bars(take.onset[0].numpy() > 0), rhythm) for take in played])
+    onsets = [bars_of(in_bars(take.onset[0].numpy() > 0), rhythm) for take in played]
+    return np.stack([onsets[number % len(onsets)] for number in range(n_takes)])
 
 
 # ------------------------------------------------------------------------- figures

@@ -18,7 +18,7 @@ from utils.playing.bar_lines import BarLines
 from utils.playing.controls import read_curves
 from utils.playing.feel import Feel, as_shown, pace_of
 from utils.playing.receipt import best_takes
-from utils.playing.request import KINDS, LOOSE_KINDS, Dials, with_arguments_of
+from utils.playing.request import KINDS, LOOSE_KINDS, PART_BARS, Dials, with_arguments_of
 from utils.playing.rests import silent_steps, unasked
 from utils.playing.rolls import (
     MAX_RHYTHM_STEPS,
@@ -33,7 +33,6 @@ from utils.playing.swing import Swing
 from utils.warn import warn
 
 MOST_STEPS = 64 * MAX_RHYTHM_STEPS  # of all takes together, half a gigabyte
-PART_BARS = 8  # of a long piece to a loose rhythm, of which each part is the most typical: a usual phrase
 
 
 @on_cpu
@@ -262,7 +261,7 @@ def draw(plan, best_first=False):
     with in_eval_mode(plan.model):
         if dials.best_of is None and not plan.open and not best_first:
             return takes(wanted)
-        many = max(wanted, dials.best_of or (dials.usual_best_of if plan.open else 1))
+        many = max(wanted, dials.best_of or (dials.usual_best_of(plan.grid.n_bars) if plan.open else 1))
         return best_takes(takes, wanted, many, *plan.wishes, typical=plan.loose, parts=plan.parts)
 
 

@@ -37,7 +37,8 @@ LIFT = (0.08, 0.0, 0.0, 0.6, 0.6, 0.0, 0.45, 0.15, -0.15)  # voices in the order
 # To what is no drummer's own rhythm a draw is less sure of itself. So the most typical of several takes is
 # kept, and all voices are lifted alike; chosen on rhythms that people brought, see there
 LOOSE_KINDS, LOOSE_LIFT = ("hands", "part"), 0.15
-TAKES, MOST_USUAL = 16, 32  # for each that is wanted, and in all
+TAKES, MOST_USUAL = 8, 32  # for each that is wanted, and in all; twice as many of more than PART_BARS
+PART_BARS = 8  # of which the best are chosen by themselves, a usual phrase
 MOST_SHIFT = 64
 KINDS = *RHYTHM_KINDS, "unset"  # by their numbers
 MOST_SEED = 2**63 - 1
@@ -151,10 +152,10 @@ class Dials:
         """The temperature, of all that is drawn or of onsets and of the rest."""
         return TEMPERATURES if self.temperature is None else float(self.temperature)
 
-    @property
-    def usual_best_of(self):
-        """How many takes are played to a loose rhythm where best_of does not say."""
-        return max(self.num_samples, min(TAKES * self.num_samples, MOST_USUAL))
+    def usual_best_of(self, n_bars):
+        """How many takes of so many bars are played to a loose rhythm where best_of does not say."""
+        takes = TAKES if n_bars <= PART_BARS else 2 * TAKES
+        return max(self.num_samples, min(takes * self.num_samples, MOST_USUAL))
 
     @cached_property
     def ratio(self):
@@ -170,15 +171,15 @@ class Dials:
         dials |= {"guidance": self.strengths, "follow": follow}
         return dials | {"generator": torch.Generator(device).manual_seed(self.seed)}
 
-    def turned(self, several=False):
-        """The dials, name -> value, without those that are off: for a receipt. several: whether usual_best_of
-        holds where best_of does not say."""
+    def turned(self, n_bars=None):
+        """The dials, name -> value, without those that are off: for a receipt. n_bars: where best_of does not
+        say, usual_best_of of so many bars holds; None: one take."""
         off = {"num_samples": 1, "best_of": 1, "playable": False, "lock": (), "seed": self.seed}
         off |= {"feel": 1, "stops": False}
         dials = {field.name: getattr(self, field.name) for field in fields(Dials)}
         dials["temperature"] = self.drawn_at
-        if several and self.best_of is None:
-            dials["best_of"] = self.usual_best_of
+        if n_bars and self.best_of is None:
+            dials["best_of"] = self.usual_best_of(n_bars)
         return {name: value for name, value in dials.items() if value is not None and value != off.get(name)}
 
 

@@ -141,7 +141,7 @@ of them: timing=0.5 or velocity=0.8 (default: 1)
 --stops - switch | the drums rest where the rhythm rests for a bar or more, also beside a part
 --num-samples N int | how many versions, the best first (default: 1)
 --best-of N int | play N versions and keep those that come nearest to your numbers, or have the best groove \
-(default: 1; to hands and parts, and for a style without a rhythm, 8)
+(default: 1; to hands and parts, and for a style without a rhythm, 8, or 16 beyond 8 bars)
 --kit-in KIT text | the kit of a rhythm that is drums, which keys are which voice: gm, roland_td, or a YAML \
 file, see examples/kit.yaml (default: gm and roland_td alike)
 --kit-out KIT text | the kit of the new drums, given the same way (default: gm)

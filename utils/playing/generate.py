@@ -106,8 +106,8 @@ def generate(
     latent: (1, bars, Z), in place of the gist of each bar of the rhythm; see utils.playing.jobs.gist.
     best_of: so many takes are played, or num_samples if that is more, and the num_samples of them that obey
         best come back, see utils.playing.receipt.best_takes. None: num_samples takes as they are drawn, but
-        where the rhythm is hands or a part, for a model that knows these, the most typical of eight, or of
-        eight for each sample, up to 32.
+        where the rhythm is hands or a part, for a model that knows these, the most typical of eight for each
+        sample, or of sixteen in every eight bars of a longer one, up to 32.
 
     Returns onset, vel, timeoffset, float32 (num_samples, seq_len, 9) on the model's device.
     Leaves no trace: the model's train/eval mode and all global random numbers are as before.

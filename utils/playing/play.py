@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from model.controls import CONTROLS
-from utils.checks import ArgumentError, whole
+from utils.checks import ArgumentError, counted, whole
 from utils.device import on_cpu
 from utils.get_model import given_model
 from utils.midi.find_drums import drum_notes
@@ -226,7 +226,7 @@ class Heard:
             return
         own = self.own_steps if request.job == "tap" else self.drums[0].shape[-2]
         own = BarLines(self.lines.model, self.file.timeline).of_steps(own)
-        length = f"{own} bars at {self.file.timeline.bpm()} bpm; playing {grid}"
+        length = f"{counted(own, 'bar')} at {self.file.timeline.bpm()} bpm; playing {grid}"
         tell = told_kind and request.job == "tap"
         kind = f", heard as {request.rhythm_is or self.kind}" if tell else ""
         what = f", {self.file.what}" if self.file.what else ""

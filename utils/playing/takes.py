@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from model.controls import CONTROLS
-from utils.checks import ArgumentError, check_keys, file_name, within
+from utils.checks import ArgumentError, check_keys, counted, file_name, within
 from utils.get_model import given_model
 from utils.midi.drums import N_VOICES, inverse_mapping
 from utils.midi.kits import kit_out as pitches_of
@@ -94,7 +94,7 @@ class Take:
 
     def __repr__(self):
         hits, origin = int(self.onset.sum()), ", ".join(self.receipt.origin())
-        return f"<{self.name}: {self.receipt.grid} bars, {hits} hits, {origin}>"
+        return f"<{self.name}: {counted(self.receipt.grid, 'bar')}, {counted(hits, 'hit')}, {origin}>"
 
     def bpm(self):
         """The tempo, as text: "96", or "90 to 120" where it changes."""

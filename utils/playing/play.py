@@ -49,7 +49,8 @@ def play(rhythm=None, *, num_samples=None, model=None, **asked):
     beat: the name of a beat, a mix of wishes and dials from utils/playing/beats.yaml, or a YAML file with
         one. Your other arguments win over it.
     job: a name from JOBS; all but "tap" work on the drums in `rhythm` or on `drums`, three rolls.
-        voices_anew, bars_anew (counted from 1: "2,5-7"), strength, second (a MIDI file or rolls): as the job needs them.
+        voices_anew, bars_anew (counted from 1: "2,5-7"), strength, second (a MIDI file or rolls): as the job
+        needs them.
     rhythm_is: the kind of the rhythm, see `generate`. None: the file decides. If most of its notes are drums,
         it is drums; if it strikes one or two pitches, hands; otherwise a part.
     track, kit_in: how to hear the file, see process_midi. shift: sixteenths by which all of the file is moved

@@ -239,7 +239,7 @@ def test_takes_are_never_overwritten(repository, checkpoint, tmp_path):
 def test_command_ends_on_the_bar_line_where_that_is_within_a_quarter(checkpoint, tmp_path, capsys):
     (tmp_path / "seven.mid").write_bytes(midi_bytes(meter(0, 7, 8) + note(0, 40) + note(1440, 40)))
     words = ["--rhythm", tmp_path / "seven.mid", "--checkpoint", checkpoint, "--out", tmp_path / "new.mid"]
-    assert command(*words) == 0 and "1 bars at 120 bpm; playing 1, " in capsys.readouterr().out
+    assert command(*words) == 0 and "1 bar at 120 bpm; playing 1, " in capsys.readouterr().out
     file = mido.MidiFile(tmp_path / "new.mid")
     assert [sum(event.time for event in track) for track in file.tracks] == [1680, 1680]
 

@@ -21,6 +21,11 @@ def one_line(error, most=200):
     return shorten(" ".join(str(error).split()) or type(error).__name__, most)
 
 
+def counted(number, what):
+    """A number of things, such as "1 bar" or "2.5 bars"."""
+    return f"{number} {what}" + "s" * (str(number) != "1")
+
+
 def first_few(said, most, between=", "):
     """The first `most` of a list of texts, as one text that says how many more there are."""
     return between.join(said[:most]) + (f" and {len(said) - most} more" if len(said) > most else "")

@@ -65,49 +65,49 @@ def generate(
     density, intensity: (1, >= seq_len) z-scores; instrument: (1, >= seq_len, 9), share of the bar's steps
         that each voice hits, below zero: the voice is forbidden on that step; style: (1, >= seq_len) ids, or
         one style's name; or a blend of styles, a dict like {"funk": 0.7, "jazz": 0.3} or a curve of weights
-        (1, >= seq_len, 18), of which only the ratios count. A bar is asked for the mean of its steps, as
-        nearly as it is possible. NaN (style: 18 and above, or no weight at all) is unset, and None leaves the
+        (1, >= seq_len, 18), where only the ratios count. A bar gets the mean of its steps, as nearly as it is
+        possible. NaN (style: 18 and above, or no weight at all) is unset, and None leaves the
         control to the model.
     steady: (1, >= seq_len), share of a bar's hits that are as in the bar before, 0 to 1; for models that know
         it.
     masks: (1, >= seq_len), 1 = play, 0 = stay silent; None plays throughout.
     seq_len: steps to write, a multiple of 4; with `meter` any number.
-    meter: of all bars, such as "3/4", or a list with one for each bar, of which the last goes on to the end
-        (also text with commas); a bar has 2 to 32 steps, and no more than the model's longest. A bar is then
-        what the meter says, wherever bars are spoken of. None: 4/4.
+    meter: the meter of all bars, such as "3/4", or a list with one for each bar (also text with commas); the
+        last one goes on to the end. A bar has 2 to 32 steps, and no more than the model's longest. All
+        arguments count these bars. None: 4/4.
     model: default: the one built last by get_model. seed: same seed, same drums; None: new ones each time.
     temperature: above 0; None: 0.85 for the onsets and 1 for velocity and timing. guidance: how much the
         controls weigh where any is set; 1 samples as trained; past 1 steady has four times as much.
         Or a dict with a strength for any control, the others having the default. num_samples: versions.
     follow: "literal" or 1 follows the rhythm hit by hit, "loose" or 0 its gist bar by bar; numbers between
         lie between, and up to 2 beyond. "free": not at all.
-    rhythm_is: "drums", a drummer's own hits or a loop; "hands", taps of a person, something of everything;
-        "part", what is played to, as a bass, a guitar, a clave or a click; None or "unset": not said. A model
-        that was not trained with it plays as ever.
-    timing, accents: how much of the rhythm's own timing and loudness the drums have, 0 (the drummer's) to 1
-        (the rhythm's); see utils.playing.feel. None: of "hands" and "part", to a model that knows these, 0;
-        else as the model answers them, which is nearly as they are.
+    rhythm_is: "drums", a drummer's own hits or a loop; "hands", taps of a person; "part", a bass, a guitar, a
+        clave, a click or another part; None or "unset": not known. It changes nothing for a model that was
+        not trained with it.
+    timing, accents: how much of the rhythm's own timing and loudness the drums take over, from 0, none, to 1,
+        all; see utils.playing.feel. None: 0 for "hands" and "part" with a model that knows them; else as the
+        model draws them, which is near to the rhythm's.
     feel: 1, as played, to 0, on the grid, and every voice of a bar equally loud; or a dict with a number for
         any of timing and velocity.
-    stops: the drums rest with the rhythm, whatever it is; else they do so where it is said to be "drums" or
-        "hands" and followed literally. It rests where a whole bar of it, or more, is silent.
-    drums, lock: three rolls, and one or several of their voices, names or indices, that are played as they
-        are there; drums shorter than seq_len come round again. at_most: no step hits more voices than this.
-        playable: no step needs more than two hands and two feet, of which one plays the kick and the other,
-        unless the open hat sounds, the closed. The likelier hits stay; known cells always do.
-    swing: where in their beats the off-beats come, one ratio or one for each bar: from 0.5, straight, past
-        0.667, triplets, to 0.75, or "rhythm", as that has it. What is drawn is moved within its beats, but
-        for what is known with its velocity, see utils.playing.swing.bend. None: it stays as drawn.
+    stops: the drums rest with a rhythm of any kind; else they do so if it is "drums" or "hands" and followed
+        literally. A rhythm rests where a whole bar of it, or more, is silent.
+    drums, lock: three rolls, and one or several of their voices, names or indices, that stay exactly as they
+        are; drums shorter than seq_len repeat. at_most: no step hits more voices than this.
+        playable: no step needs more than two hands and two feet: one foot plays the kick, the other the
+        closed hat, unless the open hat sounds. The likelier hits stay; known cells always do.
+    swing: where in their beats the off-beats lie, one ratio or one for each bar: from 0.5, straight, past
+        0.667, triplets, to 0.75, or "rhythm" for that of the rhythm. The drawn hits are moved within their
+        beats, except those known with their velocity, see utils.playing.swing.bend. None: as drawn.
     known: drums to play around, a dict of onset, vel, timeoffset (1, seq_len, 9) and of two masks of that
         shape: known_onset, the cells that are as `onset` has them, hit or not; known_vel, those of them whose
         hits have their velocity and offset, too. They come back as they are, unless `masks` silences them,
         and are heard with the rhythm, which is then followed literally, or not at all; see the jobs of
         utils/playing/jobs.py.
     latent: (1, bars, Z), in place of the gist of each bar of the rhythm; see utils.playing.jobs.gist.
-    best_of: so many takes are played, or num_samples if that is more, and the num_samples of them that obey
-        best come back, see utils.playing.receipt.best_takes. None: num_samples takes as they are drawn, but
-        where the rhythm is hands or a part, for a model that knows these, the most typical of eight for each
-        sample, or of sixteen in every eight bars of a longer one, up to 32.
+    best_of: how many takes are played, at least num_samples; the best num_samples of them come back, see
+        utils.playing.receipt.best_takes. None: num_samples takes as they are drawn; for hands and parts, with
+        a model that knows them, the most typical of eight for each sample, or of sixteen, in every eight bars
+        of a longer one; up to 32 in all.
 
     Returns onset, vel, timeoffset, float32 (num_samples, seq_len, 9) on the model's device.
     Leaves no trace: the model's train/eval mode and all global random numbers are as before.

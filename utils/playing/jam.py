@@ -30,15 +30,15 @@ class Jam:
 
         bars = Jam(*process_midi("rhythm.mid"), style="funk", seed=1)
         for onset, vel, time in bars:
-            bars.change(density=1.5, instrument=None)  # from the next bar on; what is not named stays
+            bars.change(density=1.5, instrument=None)  # from the next bar on; all other arguments stay
 
-    The rhythm, filled up to whole bars, is heard over and over; without one the model plays by itself. The
-    arguments are those of `generate`, but that a control is one value for the bar (style: a name, an id or a
-    blend), or, where all bars are equally long, a curve of the bar's steps (16 in 4/4), of which the mean is
-    asked for. Locked voices, and the bars of a meter for each bar, come round with the rhythm, all from their
-    first bars. The same seed, rhythms and changes give the same bars; as long as the rhythm has not come
-    round, those that `generate` plays under the same controls. Only swing differs a little: it is measured in
-    the last SWING_BARS that were drawn, where `generate` measures all.
+    The rhythm, filled up to whole bars, repeats; without one the model plays by itself. The arguments are
+    those of `generate`, except that a control is one value for the bar (style: a name, an id or a blend) or,
+    if all bars are equally long, a curve of the bar's steps (16 in 4/4), whose mean counts. Locked voices,
+    and the bars of a meter for each bar, repeat with the rhythm, all from their first bars. The same seed,
+    rhythms and changes give the same bars. Until the rhythm repeats they are those of `generate` with the
+    same controls. Only swing differs a little: it is measured in the last SWING_BARS bars, in `generate` in
+    all.
 
     It keeps the decoder's window and no more, so it may run for days. Raises ValueError as `generate` does,
     and is then as it was.

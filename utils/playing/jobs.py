@@ -32,47 +32,46 @@ EIGHTHS = 0.5  # of the steps
 
 
 def humanise(drums, *, lock=(), **playing):
-    """Play the hits of the drums with velocity and timing of the model; it looks at those of the drums only
-    where these are given as `rhythm`, too."""
+    """Play the hits of the drums with the model's velocity and timing. It hears those of the drums only if
+    they are also the `rhythm`."""
     return _play("humanise", drums, lock=lock, **playing)
 
 
 def add_voices(drums, voices, **playing):
-    """Play voices, names or indices, to the others, which stay; those that the drums have of them go. A
-    closed hat, or else a ride, is asked for eighths where nothing is asked: left to itself it hardly plays in
-    some takes."""
+    """Play voices, names or indices, beside the others, which stay. Their old hits go. Without a wish a
+    closed hat, or else a ride, gets eighths: left to itself it hardly plays in some takes."""
     return _play("add", drums, {"voices": voices}, **playing)
 
 
 def infill(drums, *, bars=None, steps=None, voices=None, lock=(), **playing):
-    """Play anew what is named, with all that stands before, after and beside it in view.
+    """Play some cells anew; the model hears all that stands before, after and beside them.
 
-    bars, steps: a number or several (a list, a range); voices: a list of names or indices. Cells that are in
-    all that is named are played anew: steps=range(8, 16), voices=["kick"] is the kick of the first bar's
-    second half.
+    bars, steps: a number or several (a list, a range); voices: a list of names or indices. The new cells are
+    those in all that you name: steps=range(8, 16), voices=["kick"] is the kick in the second half of the
+    first bar.
     """
     own = {"bars": bars, "steps": steps, "voices": voices}
     return _play("infill", drums, own, lock=lock, **playing)
 
 
 def continue_drums(drums, bars, *, lock=(), **playing):
-    """Go on for so many bars from where the drums, whole bars, end. Returns the drums and what follows."""
+    """Play so many bars after the drums, which are whole bars. Returns the drums and the new bars."""
     return _play("continue", drums, {"bars": whole(bars, "bars", most=MAX_BARS)}, lock=lock, **playing)
 
 
 def vary(drums, strength, *, lock=(), seed=None, **playing):
     """Play variations: at strength 0 the drums themselves, at 1 another groove, in between something of both.
 
-    So much of the drums is played anew, beat by beat and voice by voice, and so far does the gist that the
-    new hits follow move towards a random one. What is played anew at some strength is so at all above it.
+    The strength is the share of the drums that is new, beat by beat and voice by voice, and how far the gist
+    of the new hits moves towards a random one. Cells that are new at one strength are new at all above it.
     """
     return _play("vary", drums, {"strength": strength}, lock=lock, seed=seed, **playing)
 
 
 @on_cpu
 def interpolate(first, second, bars, **playing):
-    """Play so many bars that lead from the gist of the first drums to that of the second. Drums shorter than
-    that come round again."""
+    """Play so many bars that lead from the gist of the first drums to that of the second. Shorter drums
+    repeat."""
     own = {"second": second, "bars": bars}
     return _play("interpolate", first, own, name="first", **playing)
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from model.controls import CONTROLS
-from utils.checks import ArgumentError, whole
+from utils.checks import ArgumentError, counted, whole
 from utils.device import on_cpu
 from utils.get_model import given_model
 from utils.midi.find_drums import drum_notes
@@ -39,37 +39,36 @@ def play(rhythm=None, *, num_samples=None, model=None, **asked):
 
     rhythm: a MIDI file; or three rolls, as process_midi gives them; or None.
     hits_per_bar, velocity (1 to 127), voices (a dict, name -> hits per bar), style, steady (percent of the
-        hits that are as in the bar before; for models that know it), swing (a ratio, see `generate`): one
-        value for all bars or several, a list or text with commas, stretched evenly over the bars; None or "-"
-        leaves bars to the model. forbid: names of voices that never sound.
-    bars: how many to play; None: as many as the rhythm has. Without a rhythm it must be given.
-    meter: what the bars are, in place of the file's own meters, or of 4/4: "3/4", or a list with one for each
-        bar, of which the last goes on. pickup: the steps of a short bar before them. Bars are the song's
-        wherever they are spoken of.
-    song: in place of all these a song, a YAML file or a dict as read_song takes it.
-    beat: the name of a beat, a mix of wishes and dials, out of utils/playing/beats.yaml, or a YAML file with
-        one; what is asked beside it wins over it.
-    job: what is done, a name out of JOBS; all but "tap" are done to the drums in `rhythm` or to `drums`,
-        three rolls. voices_anew, bars_anew (counted from 1: "2,5-7"), strength, second (a MIDI file or
-        rolls): as the job needs them.
-    rhythm_is: what the rhythm is, see `generate`; None: as the file tells, of which most notes are drums, or
-        one or two pitches that are struck (hands), or neither (a part).
-    track, kit_in: how the file is heard, see process_midi. shift: sixteenths by which all of it is moved
-        first: -1 for a file that lies one late. kit_out, keep_tracks, replace_drums, lead_in, count_in: how
-        the take is written, see convert_to_midi; a job replaces the drums that it is given. tempo: beats per
-        minute; None: tempo map and meters of the file, or 120. Where the model hears no timing, it plays the
-        tighter, in steps, the slower it is. soundfont: a .sf2 file for the sound of the take.
-    model: None: the one built last or, where there is none, that of checkpoints/drummer.pt. seed: the same
-        one gives the same drums; None: a new one, which is on the receipt.
-    num_samples: None: one Take is returned; a number: a list of so many, the one that obeys best first, no
-        two alike. best_of: of how many they are the best. What else `generate` takes by keyword is as there.
+        hits that are as in the bar before; for models that know it), swing (a ratio, see `generate`): wishes,
+        one value for all bars or several, a list or text with commas, stretched evenly over the bars; None or
+        "-" leaves a bar to the model. forbid: names of voices that never sound.
+    bars: how many to play; None: as many as the rhythm has. Needed without a rhythm.
+    meter: the meter of the bars in place of the file's, or of 4/4: "3/4", or a list with one for each bar;
+        the last one goes on. pickup: the steps of a short bar before them. All arguments count these bars.
+    song: a song in place of all these, a YAML file or a dict as read_song takes it.
+    beat: the name of a beat, a mix of wishes and dials from utils/playing/beats.yaml, or a YAML file with
+        one. Your other arguments win over it.
+    job: a name from JOBS; all but "tap" work on the drums in `rhythm` or on `drums`, three rolls.
+        voices_anew, bars_anew (counted from 1: "2,5-7"), strength, second (a MIDI file or rolls): as the job
+        needs them.
+    rhythm_is: the kind of the rhythm, see `generate`. None: the file decides. If most of its notes are drums,
+        it is drums; if it strikes one or two pitches, hands; otherwise a part.
+    track, kit_in: how to hear the file, see process_midi. shift: sixteenths by which all of the file is moved
+        first: -1 for a file that is one late. kit_out, keep_tracks, replace_drums, lead_in, count_in: how to
+        write the take, see convert_to_midi; a job replaces the drums of its file. tempo: beats per minute;
+        None: tempo map and meters of the file, or 120. If the model hears no timing, its own is tighter, in
+        steps, at a slow tempo. soundfont: a .sf2 file for the sound of the take.
+    model: None: the one built last or, without one, that of checkpoints/drummer.pt. seed: the same seed gives
+        the same drums; None: a new one, which the receipt names.
+    num_samples: None returns one Take; a number returns a list of so many, the best first, no two alike.
+        best_of: how many takes are played. All other keyword arguments are those of `generate`.
 
-    Where a rhythm begins with a bar of silence or more, the drums wait for its first note. To drums and hands
-    that are followed literally they also rest where these do, for a bar or more; to a part they go on, unless
-    stops=True, which makes them rest where no note of it sounds.
+    If a rhythm begins with a bar of silence or more, the drums wait for its first note. With drums and hands
+    that are followed literally they also rest where these rest, for a bar or more. With a part they go on;
+    stops=True makes them rest where no note of it sounds.
 
-    Where a rhythm plainly swings, drums that are no answer to it swing likewise, which the receipt says;
-    swing="-" leaves them as they are drawn, and so do timing=0 and a feel of timing below 1.
+    If a rhythm clearly swings, drums that do not answer it swing likewise, and the receipt says so. swing="-"
+    turns this off, and so do timing=0 and a feel of timing below 1.
 
     Raises ValueError naming the argument, the value and the rule.
     """
@@ -80,7 +79,7 @@ def play(rhythm=None, *, num_samples=None, model=None, **asked):
 
 
 def perform(request, model, say=lambda line: None):
-    """The Takes of a request, the best first. say: is given, line by line, how the input was taken, when all
+    """The Takes of a request, the best first. say: called with each line on how the input was read, when all
     is checked and nothing is played yet. Raises ArgumentError, or ValueError naming a file."""
     file = moved(request.file, request.shift) if request.shift else request.file
     written = {"tempo": request.tempo, "source": file if request.tempo is None else None}
@@ -226,7 +225,7 @@ class Heard:
             return
         own = self.own_steps if request.job == "tap" else self.drums[0].shape[-2]
         own = BarLines(self.lines.model, self.file.timeline).of_steps(own)
-        length = f"{own} bars at {self.file.timeline.bpm()} bpm; playing {grid}"
+        length = f"{counted(own, 'bar')} at {self.file.timeline.bpm()} bpm; playing {grid}"
         tell = told_kind and request.job == "tap"
         kind = f", heard as {request.rhythm_is or self.kind}" if tell else ""
         what = f", {self.file.what}" if self.file.what else ""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from model.controls import CONTROLS
-from utils.checks import ArgumentError, check_keys, file_name, within
+from utils.checks import ArgumentError, check_keys, counted, file_name, within
 from utils.get_model import given_model
 from utils.midi.drums import N_VOICES, inverse_mapping
 from utils.midi.kits import kit_out as pitches_of
@@ -94,7 +94,7 @@ class Take:
 
     def __repr__(self):
         hits, origin = int(self.onset.sum()), ", ".join(self.receipt.origin())
-        return f"<{self.name}: {self.receipt.grid} bars, {hits} hits, {origin}>"
+        return f"<{self.name}: {counted(self.receipt.grid, 'bar')}, {counted(hits, 'hit')}, {origin}>"
 
     def bpm(self):
         """The tempo, as text: "96", or "90 to 120" where it changes."""
@@ -178,13 +178,13 @@ def convert_to_midi(
     """Write one version of the drums to a MIDI file: channel 10, tempo, meter, 480 ticks per quarter.
 
     onset, vel, time: (1, T, 9) or (T, 9). inverse_mapping: voice index -> MIDI pitch; utils.midi.kits.kit_out
-    gives those of other kits. tempo: beats per minute, 120 if None. source: the MIDI file of the rhythm;
-    tempo map and meter are then its own (and no tempo may be given), and keep_tracks writes its tracks beside
-    the drums. replace_drums: so it does, but without its own drums, or without the track of it that is named.
-    meter: another one, or one for each bar, as for generate; without a source None is 4/4. lead_in: all
-    begins a bar later, so that an early first hit can be early; otherwise it is put on the beat. count_in:
-    the closed hat counts the beats of the bar before that in which the drums begin; where they begin in the
-    first one, all begins a bar later. The file appears whole or not at all.
+    gives those of other kits. tempo: beats per minute, 120 if None. source: the MIDI file of the rhythm,
+    which gives tempo map and meter (tempo must then be None). keep_tracks writes its tracks beside the drums;
+    replace_drums does so without its own drums, or without the track that it names. meter: another one, or
+    one for each bar, as in generate; without a source None is 4/4. lead_in: everything begins a bar later, so
+    that hits before the first beat stay there; otherwise they are moved onto it. count_in: the closed hat
+    clicks on the beats of the bar before the drums begin; if they begin in the first bar, everything begins a
+    bar later. The file appears whole or not at all.
 
     Returns a structured array of the hits in the order of time: `time` and `duration` in seconds, `pitch`,
     `velocity` (1 to 127). Raises ValueError naming the argument or the file.

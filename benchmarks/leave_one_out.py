@@ -86,9 +86,8 @@ def write_corpus(corpus, names, held, path):
         archive.writestr(zipfile.ZipInfo(corpus.table_name), lines.getvalue())
 
 
-def result_of(held, names, corpus, args):
+def result_of(title, held, names, corpus, args):
     """What `measure` gives after a training without what is held, both done where they were not before."""
-    title = f"{held[0].rpartition('.')[0].replace('/', '_')}_{len(held)}" if held else NOTHING
     folder = args.out / f"{args.init_from.stem}_{args.steps}" / title
     run, path, done = folder / "run", folder / "corpus.zip", folder / "result.json"
     if not (run / "drummer.pt").exists():
@@ -155,7 +154,10 @@ def main():
     rows = {SCORES.name: {}, DOWNBEATS.name: {}}
     for held, each in folds(cache).items():
         if held in args.held:
-            results = [result_of(some, names, corpus, args) for some in each]
+            results = [
+                result_of(f"{held}_{number}", some, names, corpus, args)
+                for number, some in enumerate(each, 1)
+            ]
             place = [names.index(name) for some in each for name in sorted(some or names, key=names.index)]
             for table in rows:
                 rows[table] |= together([of[table] for of in results], np.argsort(place), held)

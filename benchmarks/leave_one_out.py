@@ -96,7 +96,7 @@ def result_of(title, held, names, corpus, args):
         own += [f"Training.plain_steps={args.steps // 4}", "Training.checkpoint_every=50"]
         own += [f"Training.run_dir={run}", f"Data.cache_dir={folder / 'cache'}"]
         begun = run if latest_checkpoint(run / "checkpoints") else None
-        cfg, resume = run_config(REPOSITORY / "config.yaml", [*RECIPE, *own, *args.set], begun)
+        cfg, resume = run_config(REPOSITORY / "config.yaml", [*RECIPE, *args.set, *own], begun)
         train(cfg, resume, None if resume else str(args.init_from), str(path))
     if not (run / "drummer.pt").exists():
         sys.exit("stopped; the same command goes on")
@@ -126,8 +126,12 @@ def measure(run, path, before, split):
     }
 
 
+def in_order(some, names):
+    return [name for name in names if name in some]
+
+
 def together(results, order, held):
-    """{row: {name: sums}} of one table of several results, whose performances come in another order."""
+    """{row: {name: sums}} of one table of several results. order: which of all their performances."""
     return {
         row if row.startswith(BEFORE) else f"{row}, {held}": {
             name: np.concatenate([of[row][name] for of in results])[order] for name in sums
@@ -136,31 +140,33 @@ def together(results, order, held):
     }
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--init-from", type=Path, required=True, help="a checkpoint that knows 4/4 alone")
     parser.add_argument("--steps", type=int, default=200, help="of each training (default: %(default)s)")
     parser.add_argument("--held", nargs="+", choices=HELD, default=HELD, help="only these (default: all)")
+    parser.add_argument("--first", type=int, metavar="N", help="only the first N trainings of each")
     parser.add_argument(
         "--out", type=Path, default=Path("output/leave_one_out"), help="(default: %(default)s)"
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as of the training")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     cfg = load_config(REPOSITORY / "config.yaml", args.set)
     cache, corpus = preprocess(cfg), open_corpus(find_corpus(cfg.Data.corpus))
     names = [file["name"] for file in cache.files if file["bars"]]
+    each = {held: some[: args.first] for held, some in folds(cache).items() if held in args.held}
+    places = {held: [name for some in each[held] for name in in_order(some or names, names)] for held in each}
+    scored = [name for name in names if all(name in place for place in places.values())]
+    print(f"{len(scored)} performances, {sum(map(len, each.values()))} trainings")
     rows = {SCORES.name: {}, DOWNBEATS.name: {}}
-    for held, each in folds(cache).items():
-        if held in args.held:
-            results = [
-                result_of(f"{held}_{number}", some, names, corpus, args)
-                for number, some in enumerate(each, 1)
-            ]
-            place = [names.index(name) for some in each for name in sorted(some or names, key=names.index)]
-            for table in rows:
-                rows[table] |= together([of[table] for of in results], np.argsort(place), held)
+    for held, some in each.items():
+        trained = [(f"{held}_{number}", without) for number, without in enumerate(some, 1)]
+        results = [result_of(title, without, names, corpus, args) for title, without in trained]
+        order = [places[held].index(name) for name in scored]
+        for table in rows:
+            rows[table] |= together([of[table] for of in results], order, held)
     for row, sums in rows[SCORES.name].items():
         setting = row.removeprefix(f"{BEFORE}, ").split(", ")[1]
         if own := rows[SCORES.name].get(f"{meters.OWN}, {setting}, {PERFORMANCES}"):

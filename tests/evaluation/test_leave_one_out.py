@@ -1,11 +1,17 @@
 """Leaving out what is not 4/4: the folds, and the corpora that are trained on."""
 
+from contextlib import nullcontext
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import training_script_causal_decoder as training
 from benchmarks import leave_one_out as script
 from data_aug import DrumBatches
 from preprocessing import preprocess
+from tests.conftest import TINY
+from tests.helpers.inference_helpers import save_tiny_checkpoint
 from tests.helpers.midi_files import beat, meter, midi_bytes, write, zipped
 from utils.config.schema import load_config
 from utils.corpus.find import open_corpus
@@ -14,6 +20,11 @@ NOT_FOUR = "a/jig.mid", "a/waltz.mid", "a/waltz_2.mid", "b/waltz.mid"
 SPLITS = {"a/four.mid": "train", "b/four.mid": "validation", "c/four.mid": "test"} | dict(
     zip(NOT_FOUR, ("train", "validation", "train", "train"))
 )
+
+QUICK = [
+    *("Training.warmup_steps=1", "Training.minimum_learning_rate=0", "Training.precision=float32"),
+    *("Data.batch_size=2", "Data.clip_bar=2", "Data.preprocess_workers=1"),
+]
 
 
 @pytest.fixture(params=["folder", "zip"])
@@ -64,9 +75,40 @@ def test_nothing_that_is_held_out_is_left_in_the_training(corpus, held, tmp_path
     assert trained_on == {"a/four.mid", *NOT_FOUR} - {*held}
 
 
+@pytest.mark.parametrize("corpus", ["folder"], indirect=True)
+def test_one_command_trains_what_is_not_done_and_prints_a_table(
+    corpus, tiny_config, tmp_path, monkeypatch, capsys
+):
+    """A training that is stopped goes on, and one that is done is not run again."""
+    trained, own_train = [], script.train
+
+    def train(cfg, resume, init_from, midi_dir):
+        trained.append((Path(cfg.Training.run_dir).parent.name, resume))
+        with monkeypatch.context() as patch:
+            if len(trained) == 1:
+                patch.setattr(training, "stop_signals", lambda: nullcontext(["a signal"]))
+            return own_train(cfg, resume, init_from, midi_dir)
+
+    before = save_tiny_checkpoint(tiny_config, tmp_path / "before.pt")
+    sets = [*TINY, *QUICK, f"Data.corpus={corpus.path}", f"Data.cache_dir={tmp_path / 'cache'}"]
+    words = ["--init-from", str(before), "--steps", "3", "--out", str(tmp_path / "out")]
+    words += [word for of in sets for word in ("--set", of)]
+    monkeypatch.setattr(script, "train", train)
+    with pytest.raises(SystemExit, match="the same command goes on"):
+        script.main([*words, "--held", "everything"])
+    for _ in range(2):
+        script.main([*words, "--held", "nothing", "everything"])
+    assert trained == [("everything_1", False), ("nothing_1", False), ("everything_1", True)]
+    rows = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
+    for held in ("nothing", "everything"):
+        assert rows.count(f"in their meter, controls unset, {held}") == 2
+        assert rows.count(f"played as 4/4, {held}") == 2
+    assert rows.count("trained on 4/4 alone, as 4/4, true controls") == 2
+
+
 def test_results_of_several_trainings_stand_in_one_order():
     def result(*numbers):
         return {"own": {"nats": [[number, 1] for number in numbers]}}
 
-    rows = script.together([result(2, 0), result(1)], np.argsort([2, 0, 1]), "performances")
+    rows = script.together([result(2, 0), result(1)], [1, 2, 0], "performances")
     assert rows["own, performances"]["nats"].tolist() == [[0, 1], [1, 1], [2, 1]]

@@ -156,6 +156,8 @@ def main(arguments=None):
     cfg = load_config(REPOSITORY / "config.yaml", args.set)
     cache, corpus = preprocess(cfg), open_corpus(find_corpus(cfg.Data.corpus))
     names = [file["name"] for file in cache.files if file["bars"]]
+    if not names or not corpus.table:
+        sys.exit(f"{corpus.path} needs performances that are not 4/4, and a table with their splits")
     each = {held: some[: args.first] for held, some in folds(cache).items() if held in args.held}
     places = {held: [name for some in each[held] for name in in_order(some or names, names)] for held in each}
     scored = [name for name in names if all(name in place for place in places.values())]

@@ -56,16 +56,16 @@ export function songOf() {
   return { sections, ...(store.work.rhythm ? { rhythm: "loop" } : {}) };
 }
 
-// What a take needs to become a file.
+// What a take needs to become a file. At another tempo than its own, the rhythm's file gives the meters alone.
 export function fileOf(take, about) {
   const { rhythm, keep, lead, kit, tempo, more } = store.work, fields = {};
   for (const name of about.written) if (more[name]) fields[name] = more[name];
   if (kit) fields.kit_out = kit;
   if (lead) fields.lead_in = true;
-  const source = rhythm?.data && rhythm.tempo === tempo ? rhythmOf(take.steps) : null;
-  if (source && keep) fields.keep_tracks = true;
-  if (!source) fields.tempo = tempo;
-  return { drums: notesOf(take), ...(source ? { rhythm: source } : {}), fields };
+  const file = rhythm?.data ? rhythmOf(take.steps) : null, own = file && rhythm.tempo === tempo;
+  if (own && keep) fields.keep_tracks = true;
+  if (!own) fields.tempo = tempo;
+  return { drums: notesOf(take), ...(file ? { rhythm: file } : {}), fields };
 }
 
 export const nameOf = (take) => `take_${take.id}`;

@@ -254,6 +254,11 @@ def test_bars_are_the_files_own_and_a_jam_knows_what_its_rhythm_is(page, model, 
     until(page, "studio.store.take")
     assert work(page, "take")["bars"] == [12] * 8
 
+    # at another tempo the file is sent with it, for its meters
+    page.evaluate("studio.store.change({tempo: 150})")
+    sent = page.evaluate("import('/request.js').then(({fileOf}) => fileOf(studio.store.take, {written: []}))")
+    assert sent["fields"] == {"tempo": 150} and sent["rhythm"]["name"] == "waltz.mid"
+
     answer, started = Session.answer, []
 
     def heard(session, message):

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 import inference_bar_control as inference
-from inference_bar_control import Jam, drums_from_midi, play
+from inference_bar_control import Jam, Take, drums_from_midi, play
 from tests.helpers.inference_helpers import save_tiny_checkpoint
 from utils.playing.arguments import JOBS
 from utils.studio.app import MOST_BODY
@@ -133,6 +133,17 @@ def test_a_file_is_heard_and_its_tracks_are_kept(client, repository):
     assert take["command"].startswith(
         "python inference_bar_control.py --rhythm my_bass.mid --track 1 --bars 1"
     )
+
+
+@pytest.mark.parametrize("meter, bars", [(None, [12] * 3), ("2/4", [8] * 4)])
+def test_a_file_at_another_tempo_keeps_its_meter(client, model, tmp_path, meter, bars):
+    taps = rolls_of({"hits": [[step, 0, 90, 0] for step in range(0, 24, 6)], "steps": 24}, "taps")
+    Take(taps, model=model, tempo=100, meter="3/4").save(tmp_path / "waltz.mid")
+    rhythm = {"name": "waltz.mid", "data": base64.b64encode((tmp_path / "waltz.mid").read_bytes()).decode()}
+    fields = {"tempo": 150} | ({"meter": meter} if meter else {})
+    saved = client.post("/api/save/mid", json={"drums": GROOVE, "rhythm": rhythm, "fields": fields})
+    heard = client.post("/api/hear?name=x", content=saved.content).json()
+    assert heard["tempo"] == 150 and heard["bars"] == bars
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 The files of the corpus that are not 4/4 are read in their meter, and as if they were 4/4, in windows that
 begin and end on a bar line of both. The test split has none. A model that was trained on meters was trained
-on those of the training split: to leave one out takes a training, and there is none without it.
+on those of the training split; benchmarks/leave_one_out.py trains to leave them out.
 
 T4 is also cut to 3/4; with a second checkpoint (evaluate.py --beside) that was not trained on cuts the
 likelihoods of both stand side by side. P performances, W windows, T steps, V voices, N samples.

@@ -18,7 +18,8 @@ from utils.get_model import checkpoint_of
 from utils.midi.drums import STYLES, VOICES
 from utils.midi.hearing import drums_from_midi, hear, process_midi
 from utils.midi.kits import KITS
-from utils.midi.read import MAX_BYTES
+from utils.midi.read import MAX_BYTES, read_midi
+from utils.midi.timeline import Timeline
 from utils.playing.arguments import FLAGS, JOBS
 from utils.playing.controls import NUMBERS
 from utils.playing.play import perform
@@ -140,7 +141,7 @@ def take_in_json(take):
 
 def file_of(model, message, kind, soundfont=None):
     """A take as a file, "mid" or "wav", in bytes: {"drums": hits, "rhythm": as for play_message, "fields":
-    kit_out, tempo and those of WRITTEN}. Without a rhythm's file it has the tempo that is given. kind
+    kit_out, tempo and those of WRITTEN}. With a tempo it has that, and of the rhythm the meters alone. kind
     "rhythm": the rhythm itself. soundfont: of the sound. Raises ValueError."""
     check_parts(message)
     fields = read_fields(message.get("fields", {}))
@@ -153,6 +154,8 @@ def file_of(model, message, kind, soundfont=None):
             return rhythm.read_bytes()
         check_keys(fields, [*WRITTEN, "tempo"], "field of a file")
         written = fields | {"source": rhythm if fields.get("tempo") is None else None}
+        if rhythm and written["source"] is None and fields.get("meter") is None:
+            written["meter"] = Timeline.of(read_midi(rhythm))
         take = Take(
             rolls_of(message.get("drums"), "drums"), model=model, kit=kit, soundfont=soundfont, **written
         )

@@ -70,7 +70,7 @@ def small(script, words, folder):
     if script == "evaluate.py":
         few = ["--windows", "3", "--samples", "2", "--json", f"{folder}/figures.json"]
         few += [] if "--parts" in words else ["--parts", "likelihood"]
-        return [*words, *few, *setting(f"Data.cache_dir={folder}/groove")]
+        return [*words, *few]
     if "--resume" in words:
         return [*words, *setting("Training.steps=3")]
     words += setting(tiny_corpus, f"Data.cache_dir={folder}/cache")
@@ -129,8 +129,9 @@ def test_command_runs(number, folder, request, monkeypatch):
     script, after = words[place], small(words[place], words[place + 1 :], folder)
     if launcher == "torchrun":
         return check_torchrun(words[:place], script, after)
-    if script == "evaluate.py":
+    if script == "evaluate.py" and "--runs" not in words:
         request.getfixturevalue("groove_zip")
+        after += setting(f"Data.cache_dir={request.getfixturevalue('groove_cache')}")
         monkeypatch.delenv("RHYTHMS_ZIP", raising=False)  # the part of it has a test of its own
     monkeypatch.chdir(REPOSITORY)
     if script == "benchmarks/training.py":

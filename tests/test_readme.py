@@ -89,8 +89,10 @@ def folder(tmp_path_factory):
 
 
 def run_process(*words):
+    """What it says on stderr."""
     done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, f"{shlex.join(map(str, words))}\n{done.stdout}\n{done.stderr}"
+    return done.stderr
 
 
 def run_here(script, words, monkeypatch):
@@ -137,7 +139,9 @@ def test_command_runs(number, folder, request, monkeypatch):
     if script == "benchmarks/training.py":
         run_benchmark(after, monkeypatch)
     elif script in OWN_PROCESS and not any(f"python {script}" in command for command in COMMANDS[:number]):
-        run_process(sys.executable, script, *after)
+        said = run_process(sys.executable, "-X", "importtime", script, *after)
+        compiler = "torch._dynamo" in said  # it takes more than a second to import, and is not needed
+        assert not compiler or script != "inference_bar_control.py"
     else:
         # half a second each; that of the first command is drawn, and the song's
         pictures = script != "inference_bar_control.py" or "--song" in after

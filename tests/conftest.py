@@ -43,6 +43,7 @@ gc.disable()  # until all is imported: a million objects, of which none goes
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONGEST.index(name) if (name := item.path.name) in LONGEST else len(LONGEST))
     gc.freeze()
+    gc.set_threshold(10_000, 10, 20)  # garbage is looked for as seldom as memory allows
     gc.enable()
 
 

@@ -99,8 +99,8 @@ $(INSTALLED): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed: make PYTHON=python3.x")'
 	$(PYTHON) -m venv .venv
 	$(VENV) -m pip install --disable-pip-version-check -r requirements.txt
-	@echo "One bar is played, so that numba compiles the decoder's steps for this machine"
-	$(VENV) -c "from inference_bar_control import play; play(bars=1)"
+	@echo "One bar is played, so that numba compiles what reads MIDI files, draws and writes them for this machine"
+	$(VENV) -c "from inference_bar_control import play; play('examples/clave_taps.mid', bars=1).save('.venv/bar.mid')"
 	@touch $@
 
 # data/ and runs/ stay, with corpus, cache and training runs; delete them yourself.

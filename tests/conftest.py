@@ -29,8 +29,9 @@ TINY = [
 
 
 # the first to be begun, so that no process waits for another at the end
-LONGEST = "readme", "notebook", "page", "resume", "evaluate", "jobs_real", "training", "speed", "distributed"
-LONGEST = [f"test_{name}.py" for name in LONGEST]
+LONGEST = """readme notebook page resume evaluate training speed server fuzz shipped surroundings jobs_real
+inference_command preprocessing distributed weights cpu_steps sampling capture model steps"""
+LONGEST = [f"test_{name}.py" for name in LONGEST.split()]
 
 settings.register_profile("without a clock", deadline=None)  # a busy machine is no failure
 settings.load_profile("without a clock")
@@ -42,6 +43,7 @@ gc.disable()  # until all is imported: a million objects, of which none goes
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONGEST.index(name) if (name := item.path.name) in LONGEST else len(LONGEST))
     gc.freeze()
+    gc.set_threshold(10_000, 10, 20)  # garbage is looked for as seldom as memory allows
     gc.enable()
 
 
@@ -104,3 +106,11 @@ def groove_zip():
     if not Path(named).is_file():
         pytest.skip(f"real data: GROOVE_ZIP names {named}, where there is no file")
     return Path(named).resolve()
+
+
+@pytest.fixture(scope="session")
+def groove_cache(tmp_path_factory):
+    """The folder of a cache of the real corpus, which all processes of the suite share, so that it is read
+    once."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "groove_cache"

@@ -263,7 +263,13 @@ def test_a_config_of_another_size_is_refused_before_a_model_is_built(
     checkpoint = load_checkpoint(path)
     checkpoint["config"]["Model"]["Decoder"][key] = value
     save_checkpoint(checkpoint, path)
-    monkeypatch.setattr(get_model, "get_model", lambda config: pytest.fail("it was built"))
+    real = get_model.DrumVAE
+
+    def built(config):
+        assert torch.get_default_device().type == "meta", "memory was taken for it"
+        return real(config)
+
+    monkeypatch.setattr(get_model, "DrumVAE", built)
     with pytest.raises(ValueError, match=f"tiny.pt: {reason}"):
         get_model.load_model(path)
 

@@ -333,9 +333,9 @@ def test_a_missing_checkpoint_is_named(evaluated, home):
 # ------------------------------------------------------------------------- the real corpus
 
 
-def test_real_drums_give_the_figures_that_others_measured(groove_zip, small, tmp_path):
+def test_real_drums_give_the_figures_that_others_measured(groove_zip, groove_cache, small):
     mine = small.model_copy(deep=True)
-    mine.Data.corpus, mine.Data.cache_dir = str(groove_zip), str(tmp_path)
+    mine.Data.corpus, mine.Data.cache_dir = str(groove_zip), str(groove_cache)
     cache = preprocess(mine)
     real, validation, train = (
         windows_of("T4", cache, split, mine.Data, FACTOR) for split in ("test", "validation", "train")

@@ -41,12 +41,10 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def test_windows(groove_zip, model, tmp_path_factory):
+def test_windows(groove_zip, groove_cache, model):
     """An evenly spaced part of the real test split."""
-    folder = tmp_path_factory.mktemp("groove")
-    config = load_config(
-        REPOSITORY / "config.yaml", [f"Data.corpus={groove_zip}", f"Data.cache_dir={folder}"]
-    )
+    sets = [f"Data.corpus={groove_zip}", f"Data.cache_dir={groove_cache}"]
+    config = load_config(REPOSITORY / "config.yaml", sets)
     data, cache = config.Data, preprocess(config)
     return windows_of("T4", cache, "test", data, model.normalize_factor, n_windows=WINDOWS)
 

@@ -122,13 +122,12 @@ def load_weights(model, state_dict, path, may_lack=()):
     if hasattr(model, "for_longer_bars"):
         state_dict, grown = model.for_longer_bars(state_dict)
     own = model.state_dict()
-    lacking = [
-        part
-        for part in may_lack
-        if any(name.startswith(f"{part}.") for name in own)
-        and not any(name.startswith(f"{part}.") for name in state_dict)
-    ]
-    kept = {name: own[name] for name in own if name.startswith(tuple(f"{part}." for part in lacking))}
+
+    def has(names, part):
+        return any(name.startswith(f"{part}.") for name in names)
+
+    lacking = [part for part in may_lack if has(own, part) and not has(state_dict, part)]
+    kept = {name: own[name] for name in own if any(has([name], part) for part in lacking)}
     try:
         model.load_state_dict(state_dict | kept)
     except RuntimeError as error:
@@ -151,17 +150,14 @@ def export_checkpoint(source, target):
     misfits = [name for name in average if name not in weights or weights[name].shape != average[name].shape]
     if misfits:
         raise ValueError(f"{source}: averaged weights that do not fit the model: {', '.join(misfits[:4])}")
-    save_checkpoint(
-        {
-            "config": checkpoint["config"],
-            "vae_model": {name: _halved(x, name, source) for name, x in (weights | average).items()},
-            "vae_optimizer": {},
-            "scheduler": {},
-            "step": checkpoint.get("step", 0),
-            "figures": checkpoint.get("figures", {}),
-        },
-        target,
-    )
+    halved = {name: _halved(x, name, source) for name, x in (weights | average).items()}
+    save_checkpoint(as_shipped(checkpoint, checkpoint["config"], halved), target)
+
+
+def as_shipped(checkpoint, config, weights):
+    """What is shipped of a checkpoint, with this config and these weights."""
+    kept = {"step": checkpoint.get("step", 0), "figures": checkpoint.get("figures", {})}
+    return {"config": config, "vae_model": weights, "vae_optimizer": {}, "scheduler": {}, **kept}
 
 
 def _halved(tensor, name, source):

@@ -54,28 +54,45 @@ def load_model(path, device="cpu"):
     A checkpoint of a training run gives its averaged weights, as a shipped one does. Raises ValueError,
     naming the file, for one that is missing, damaged, or does not fit.
     """
+    global _last_model
     checkpoint = load_checkpoint(path)
     config = config_from_dict(checkpoint["config"], source=str(path)).to_dict()
     weights = checkpoint["vae_model"] | checkpoint.get("ema", {})
-    _check_fit(config, weights, path)
-    model = get_model(config)
+    if _is_larger(config["Model"], weights):
+        _check_fit(config, weights, path)
+    model = _built(config, path)
     load_weights(model, weights, path)
+    _last_model = model
     model.to(device).eval()
     model.loaded_from = Path(path).name, fingerprint(model.parameters())
     return model
 
 
-def _check_fit(config, weights, path):
-    """ValueError where the weights are not those of the config, before memory is taken for a model of any
-    size."""
+def _built(config, path):
     try:
-        with torch.device("meta"):
-            model = DrumVAE(config)
+        return DrumVAE(config)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _is_larger(sizes, weights):
+    """Whether the sizes of a config's Model say more than the weights can be of: a width that none of them
+    has, or more in the layers than in all weights together."""
+    stacks = sizes["Encoder"], sizes["Decoder"]
+    others = *stacks, sizes["Intermediate"], sizes["Output"], sizes["Decoder"]["condition_params"]
+    widest = max((width for tensor in weights.values() for width in tensor.shape), default=0)
+    if any(isinstance(size, int) and size > widest for part in others for size in part.values()):
+        return True
+    in_layers = sum(part["n_layer"] * part["d_model"] * (part["d_model"] + part["d_ff"]) for part in stacks)
+    return in_layers > sum(tensor.numel() for tensor in weights.values())
+
+
+def _check_fit(config, weights, path):
+    """ValueError where the weights are not those of the config, before memory is taken for a model of any
+    size. It imports torch's compiler, which takes more than a second."""
     with torch.device("meta"), redirect_stdout(None), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that nothing is copied
-        load_weights(model, weights, path)
+        load_weights(_built(config, path), weights, path)
 
 
 def checkpoint_of(model):

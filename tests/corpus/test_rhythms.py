@@ -82,10 +82,10 @@ BOUNDS = {"median ms": 5, "deviation ms": 6}  # of others 0.08
 
 
 @pytest.fixture(scope="module")
-def drums(groove_zip, tmp_path_factory, config):
+def drums(groove_zip, groove_cache, config):
     """Windows of the training split, two bars long: vel, offset, mask, bpm."""
     config = config.model_copy(deep=True)
-    config.Data.corpus, config.Data.cache_dir = str(groove_zip), str(tmp_path_factory.mktemp("cache"))
+    config.Data.corpus, config.Data.cache_dir = str(groove_zip), str(groove_cache)
     config.Data.preprocess_workers = 1
     cache = preprocess(config)
     batches = DrumBatches(cache, "train", config.Data, 1 << 20, augment=False, hop_bars=8)

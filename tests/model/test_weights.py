@@ -100,7 +100,7 @@ CHANGES = [
 
 
 def draw(model, precision):
-    inputs, chance = sampling_inputs(random_batch(T=16)), torch.Generator().manual_seed(1)
+    inputs, chance = sampling_inputs(random_batch(T=8)), torch.Generator().manual_seed(1)
     return torch.stack(sample(model, *inputs, generator=chance, precision=precision))
 
 

@@ -2,11 +2,10 @@
 
 config.yaml explains each key; the classes below mirror it key by key and hold the types and limits.
 Whole numbers pass where a number is expected, text and truth values never do. Every key must be there,
-so that the config in a checkpoint rebuilds the same model anywhere.
+so that the config in a checkpoint rebuilds the same model anywhere. A key with a default is one that older
+configs and checkpoints lack: the default is what they mean.
 """
 
-import copy
-from functools import reduce
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -20,9 +19,11 @@ class Section(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, validate_assignment=True)
 
 
-def _of_one_kind(name, kind, *keys):
-    """A section whose keys are all of one kind. A class body could not have the key `continue`."""
-    return create_model(name, __base__=Section, **{key: (kind, ...) for key in keys})
+def _of_one_kind(name, kind, *keys, **later):
+    """A section whose keys are all of one kind; later: those with a default. A class body could not have the
+    key `continue`."""
+    defaults = dict.fromkeys(keys, ...) | later
+    return create_model(name, __base__=Section, **{key: (kind, value) for key, value in defaults.items()})
 
 
 # ---- Rules beyond a type and its limits. info.data: the keys before it in its section.
@@ -136,11 +137,11 @@ class Splits(Section):
 
 
 class Augmentation(Section):
-    meter: Probability
+    meter: Probability = 0.0
     bar_shuffle: Probability
-    repeat_bar: Probability
-    plain: Probability
-    plain_range: Annotated[Range, AfterValidator(_velocities)]
+    repeat_bar: Probability = 0.0
+    plain: Probability = 0.0
+    plain_range: Annotated[Range, AfterValidator(_velocities)] = [0.25, 0.5]
     voice_shift: Probability
     voice_drop: Probability
     voice_mix: Probability
@@ -166,16 +167,16 @@ class Augmentation(Section):
 
 
 # relative weights of the names of one draw
-_SOURCES = ("loudest", "kick_snare", "hats", "voice_subset", "hands", "part")
-RhythmSource = _of_one_kind("RhythmSource", NotNegative, *_SOURCES)
+_SOURCES = ("loudest", "kick_snare", "hats", "voice_subset")
+RhythmSource = _of_one_kind("RhythmSource", NotNegative, *_SOURCES, hands=0.0, part=0.0)
 Part = _of_one_kind("Part", Probability, "beats", "plain", "repeat_bar")
 _TASKS = ("tap", "humanise", "add_voice", "infill", "continue")
 Task = create_model(
     "Task", __base__=_of_one_kind("Tasks", NotNegative, *_TASKS), keep_rhythm=(Probability, ...)
 )
-_CONTROLS = ("density", "intensity", "instrument", "voice", "style", "steady", "all_controls", "all_but_one")
-_RHYTHM = ("context", "latent", "rhythm", "rhythm_tail", "rhythm_is", "phrase")
-Drop = _of_one_kind("Drop", Probability, *_CONTROLS, *_RHYTHM)
+_CONTROLS = ("density", "intensity", "instrument", "voice", "style", "all_controls", "all_but_one")
+_RHYTHM = ("context", "latent", "rhythm", "rhythm_tail")
+Drop = _of_one_kind("Drop", Probability, *_CONTROLS, *_RHYTHM, steady=1.0, rhythm_is=0.0, phrase=0.5)
 
 
 class Data(Section):
@@ -193,7 +194,7 @@ class Data(Section):
     halves: Annotated[Probability, AfterValidator(_half_a_window_is_whole_bars)]
     augmentation: Augmentation
     rhythm_source: Annotated[RhythmSource, AfterValidator(_some_weight)]
-    part: Part
+    part: Part = Part(beats=0.0, plain=0.0, repeat_bar=0.0)
     task: Annotated[Task, AfterValidator(_some_weight)]
     drop: Drop
 
@@ -218,15 +219,15 @@ class ConditionParams(Section):
     d_control: Size
     film: bool
     remaining_budget: bool
-    steady: bool
-    remaining_steady: Annotated[bool, AfterValidator(_both_are_there)]
-    phrase: bool
+    steady: bool = False
+    remaining_steady: Annotated[bool, AfterValidator(_both_are_there)] = False
+    phrase: bool = False
 
 
 class Decoder(Stack):
     rope_theta: Positive
     window: Count
-    history: Annotated[list[Size], Field(max_length=64), AfterValidator(_rising)]
+    history: Annotated[list[Size], Field(max_length=64), AfterValidator(_rising)] = []
     condition_params: ConditionParams
 
 
@@ -239,8 +240,8 @@ class Output(Section):
 
 
 class Model(Section):
-    rhythm_is: bool
-    longest_bar: Annotated[int, Field(ge=16, le=32)]
+    rhythm_is: bool = False
+    longest_bar: Annotated[int, Field(ge=16, le=32)] = 16
     Encoder: Stack
     Intermediate: Intermediate
     Decoder: Decoder
@@ -301,26 +302,6 @@ class Config(Section):
 
 # ---- Loading
 
-# Keys that configs and checkpoints may lack, which were made before there were such: what they mean there
-ADDED = {
-    "Data.rhythm_source.hands": 0.0,
-    "Data.rhythm_source.part": 0.0,
-    "Data.drop.rhythm_is": 0.0,
-    "Model.rhythm_is": False,
-    "Data.augmentation.repeat_bar": 0.0,
-    "Data.augmentation.plain": 0.0,
-    "Data.augmentation.plain_range": [0.25, 0.5],
-    "Model.Decoder.history": [],
-    "Model.Decoder.condition_params.steady": False,
-    "Model.Decoder.condition_params.remaining_steady": False,
-    "Model.Decoder.condition_params.phrase": False,
-    "Data.drop.phrase": 0.5,
-    "Data.part": {"beats": 0.0, "plain": 0.0, "repeat_bar": 0.0},
-    "Data.drop.steady": 1.0,
-    "Data.augmentation.meter": 0.0,
-    "Model.longest_bar": 16,
-}
-
 
 def load_config(path="config.yaml", overrides=()):
     """The config of a YAML file, changed by overrides such as "Training.learning_rate=3e-4".
@@ -340,22 +321,9 @@ def config_from_dict(values, source="config", problems=()):
     Raises ConfigError, a ValueError, that lists all problems, those known already first.
     """
     try:
-        config = Config.model_validate(_with_added(values))
+        config = Config.model_validate(values)
     except ValidationError as error:
         problems = [*problems, *explain(error, Config)]
     if problems:
         raise ConfigError(source, problems)
     return config
-
-
-def _with_added(values):
-    """The nested dict with the keys of ADDED that it lacks; only dicts that change are copied."""
-    for name, value in ADDED.items():
-        *sections, key = name.split(".")
-        section = values
-        for part in sections:
-            section = section.get(part) if isinstance(section, dict) else None
-        if isinstance(section, dict) and key not in section:
-            values = copy.deepcopy(values)
-            reduce(dict.__getitem__, sections, values)[key] = copy.deepcopy(value)
-    return values

@@ -84,10 +84,9 @@ def voice_drop(vel, offset, length, rng):
     voice = (rng.random(plays.shape) * plays).argmax(1)
     start, stop = random_span(rng, length, 1, length)
     whole = rng.random(len(vel)) < 0.5
-    goes = between(np.where(whole, 0, start), np.where(whole, length, stop), vel.shape[1])
-    goes = (
-        goes[..., None] & (np.arange(N_VOICES) == voice[:, None])[:, None] & (plays.sum(1) > 1)[:, None, None]
-    )
+    steps = between(np.where(whole, 0, start), np.where(whole, length, stop), vel.shape[1])
+    voices = (np.arange(N_VOICES) == voice[:, None]) & (plays.sum(1) > 1)[:, None]
+    goes = steps[..., None] & voices[:, None]
     return np.where(goes, np.float32(0), vel), np.where(goes, np.float32(0), offset)
 
 
@@ -122,9 +121,7 @@ def plain(vel, offset, softest):
     """Without ghost notes and ornaments: the hits that are softer than `softest` (B,), but for kicks and the
     loudest hits of each window, go."""
     loudest = vel.max((1, 2), keepdims=True)
-    stays = (vel >= np.minimum(softest[:, None, None], loudest)) | (
-        np.arange(N_VOICES) == voice_index("kick")
-    )
+    stays = (vel >= np.minimum(softest[:, None, None], loudest)) | _which("kick")
     return np.where(stays, vel, np.float32(0)), np.where(stays, offset, np.float32(0))
 
 

@@ -175,12 +175,7 @@ def save_cache(cache, folder):
 
 
 def _write_members(cache, file):
-    meta = {
-        "files": cache.files,
-        "normalize_factor": cache.normalize_factor,
-        "settings": cache.settings,
-        "report": cache.report,
-    }
+    meta = {name: part for name, part in vars(cache).items() if name not in ("vel", "offset")}
     text = json.dumps(meta, sort_keys=True, ensure_ascii=False).encode()
     with zipfile.ZipFile(file, "w") as archive:
         with _open_member(archive, "meta.json", len(text)) as member:

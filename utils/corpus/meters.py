@@ -76,11 +76,8 @@ def change_meter(vel, n_steps, rng, longest_bar=LONGEST_BAR):
     Returns steps (n,), the step of vel at each new step or SILENT, and the beats of each new bar.
     """
     longest = min(longest_bar, n_steps)
-    names = [
-        name
-        for name, change in CHANGES.items()
-        if sum(change.beats) <= longest and change.joined * BAR <= len(vel)
-    ]
+    fits = {name: sum(of.beats) <= longest and of.joined * BAR <= len(vel) for name, of in CHANGES.items()}
+    names = [name for name in CHANGES if fits[name]]
     weights = np.array([CHANGES[name].weight for name in names])
     change = CHANGES[names[rng.choice(len(names), p=weights / weights.sum())]]
     if change is CHANGES["8/4"] and (vel[BAR :: 2 * BAR, CRASH] > 0).any():

@@ -34,10 +34,8 @@ def read_corpus(corpus, down_sample_tpq, workers):
     uint32 (index into the file's flat roll), vel uint8 and offset int16, as the cache stores them: the hits
     of all these files, one file after the other.
     """
-    jobs = [
-        (member, corpus.name(member), corpus.table.get(member, {}).get("time_signature"))
-        for member in corpus.members
-    ]
+    meter_of = {member: row.get("time_signature") for member, row in corpus.table.items()}
+    jobs = [(member, corpus.name(member), meter_of.get(member)) for member in corpus.members]
     parts = [jobs[start : start + FILES_PER_PART] for start in range(0, len(jobs), FILES_PER_PART)]
     read = partial(read_part, corpus.path, down_sample_tpq, voice_of_pitch(corpus.kit))
     reading = _in_processes(read, parts, workers) if workers > 1 else map(read, parts)
@@ -109,9 +107,8 @@ def _read_file(path, down_sample_tpq, voices, member, name, time_signature):
     if timeline is None:
         return skipped("meter that can't be read", f"{name}: {time_signature}")
     try:
-        *roll, lost = notes_to_roll(
-            notes.tick, notes.pitch, notes.velocity, notes.tpq, down_sample_tpq, voices
-        )
+        columns = notes.tick, notes.pitch, notes.velocity
+        *roll, lost = notes_to_roll(*columns, notes.tpq, down_sample_tpq, voices)
     except MidiError as error:
         return skipped("too long", f"{name}: {error}")
     vel, offset = (stored.ravel() for stored in encode(*roll))

@@ -76,14 +76,10 @@ def style_rows(heard):
 
 def adherence(windows, played):
     """{sweep: what sums_of gives} of drums played (N, W, T, V) with the true controls of Windows given."""
-    got = sweeps.measure_bars(played, windows.grid)
-    asked = sweeps.measure_bars(
-        [np.broadcast_to(roll, played[0].shape) for roll in windows.rolls], windows.grid
-    )
+    real = [np.broadcast_to(roll, played[0].shape) for roll in windows.rolls]
+    both = [sweeps.measure_bars(rolls, windows.grid) for rolls in (real, played)]
     place = np.tile(place_of(windows), len(played[0]))
-    return {
-        name: sums_of(sweeps.column(asked, name), sweeps.column(got, name), place) for name in sweeps.ALWAYS
-    }
+    return {name: sums_of(*(sweeps.column(of, name) for of in both), place) for name in sweeps.ALWAYS}
 
 
 def sums_of(asked, got, place, length=BARS, **others):

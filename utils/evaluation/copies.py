@@ -13,9 +13,8 @@ def copy_rows(onset, windows, sets):
     """{row: copy_sums} of one sample, onset (W, T, V), of the real drums, and of those of the other split."""
     known, floor = training_bars(sets.cache, windows.grid.longest), sets("T4", sets.other)
     rows = {"one sample": copy_sums(onset, windows, known)}
-    return rows | {
-        row: copy_sums(of.rolls[0], of, known) for row, of in (("real", windows), ("floor", floor))
-    }
+    rows["real"] = copy_sums(windows.rolls[0], windows, known)
+    return rows | {"floor": copy_sums(floor.rolls[0], floor, known)}
 
 
 def copy_sums(onset, windows, known):
@@ -30,10 +29,8 @@ def copy_sums(onset, windows, known):
     longest = longest_copies(onset, windows.grid, *known)[:, None]
     whole = longest == windows.grid.n_steps
     values = {"like the bar before": before, "like no other": alone, "longest": longest, "whole": whole}
-    sums = {
-        name: pair(of.sum(1), np.full(len(of), of.shape[1]), windows.performance)
-        for name, of in values.items()
-    }
+    all_of = {name: np.full(len(of), of.shape[1]) for name, of in values.items()}
+    sums = {name: pair(of.sum(1), all_of[name], windows.performance) for name, of in values.items()}
     return sums | {"most": int(longest.max())}
 
 

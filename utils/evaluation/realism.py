@@ -23,10 +23,8 @@ def measure(player, sets):
         played = {"controls unset": player(windows, "unset")}
         if name == "T4":
             played["true controls"] = player(windows, "given")
-        real, floor = (
-            likeness_sums([roll[None] for roll in of.rolls], of.performance)
-            for of in (windows, sets(name, sets.other))
-        )
+        both = windows, sets(name, sets.other)
+        real, floor = (likeness_sums([roll[None] for roll in of.rolls], of.performance) for of in both)
         sums = {row: likeness_sums(rolls, windows.performance) for row, rolls in played.items()}
         spreads |= {f"{name}, {row}": spread_rows(of, real) for row, of in sums.items()}
         sums = {"real": real, "floor": floor, **sums}

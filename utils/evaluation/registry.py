@@ -82,10 +82,10 @@ class Table:
 
     def score(self, rows):
         """{row: {metric: figure}} of one set, length or job."""
-        return {
-            row: {of.name: of.figure(sums[of.sums]) for of in self.metrics if of.sums in sums}
-            for row, sums in rows.items()
-        }
+        return {row: self._score(sums) for row, sums in rows.items()}
+
+    def _score(self, sums):
+        return {of.name: of.figure(sums[of.sums]) for of in self.metrics if of.sums in sums}
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,10 @@ class Part:
 
     def score(self, measured):
         """The figures of what `measure` gives."""
-        return {
-            of.name: {key: of.score(rows) for key, rows in measured[of.name].items()} for of in self.tables
-        }
+        figures = {}
+        for of in self.tables:
+            figures[of.name] = {key: of.score(rows) for key, rows in measured[of.name].items()}
+        return figures
 
 
 def judge(figures, parts):

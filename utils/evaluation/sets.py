@@ -70,11 +70,10 @@ class Sets:
     def __init__(self, cache, split, data, normalize_factor, n_windows=None):
         self.cache, self.split, self.other = cache, split, "test" if split == "validation" else "validation"
         self.n_windows, self.data, self.normalize_factor = n_windows, data, normalize_factor
-        self._make = functools.cache(
-            lambda title, name, split, most: windows_of(
-                title, cache, split, data, normalize_factor, int(name[1:]), most
-            )
-        )
+        self._make = functools.cache(self._windows)
+
+    def _windows(self, title, name, split, most):
+        return windows_of(title, self.cache, split, self.data, self.normalize_factor, int(name[1:]), most)
 
     def __call__(self, name, split=None):
         most = self.n_windows if split is None else None

@@ -42,10 +42,8 @@ class HeardFile:
         """On which of the first n_steps a note sounds, (n_steps,) bool: from its step up to the one that is
         nearest to its end."""
         notes, step = self.notes, self.timeline.tpq / down_sample_tpq
-        begin, end = (
-            np.clip(np.floor(tick / step + 0.5).astype(int), 0, n_steps)
-            for tick in (notes.tick, notes.tick + np.maximum(notes.duration, step))
-        )
+        ticks = notes.tick, notes.tick + np.maximum(notes.duration, step)
+        begin, end = (np.clip(np.floor(tick / step + 0.5).astype(int), 0, n_steps) for tick in ticks)
         change = np.bincount(begin, minlength=n_steps + 1) - np.bincount(end, minlength=n_steps + 1)
         return change.cumsum()[:n_steps] > 0
 

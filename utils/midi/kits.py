@@ -1,8 +1,11 @@
 """Kit maps: which keys of a drum kit sound which voice, on the way in and on the way out.
 
-A kit is a name out of KITS or a YAML file, as examples/kit.yaml: per voice its keys. All are heard as the
-voice, the first is the one that is played. A voice that isn't named keeps its General MIDI keys.
+A kit is a name out of KITS, which stand in kits.yaml, or a YAML file, as examples/kit.yaml: per voice its
+keys. All are heard as the voice, the first is the one that is played. A voice that isn't named keeps its
+General MIDI keys.
 """
+
+from pathlib import Path
 
 import numpy as np
 
@@ -10,32 +13,7 @@ from utils.checks import first_few, shorten
 from utils.config.yaml_file import read_file, read_text
 from utils.midi.drums import N_VOICES, VOICES, inverse_mapping, look_up, mapping, mapping_table, voice_index
 
-KITS = {
-    "gm": {
-        "kick": [36, 35],
-        "snare": [38, 40, 37],
-        "closed_hat": [42, 44],
-        "floor_tom": [43, 41],
-        "open_hat": [46],
-        "mid_tom": [47, 45],
-        "crash": [49, 57, 55, 52, 58],
-        "high_tom": [50, 48],
-        "ride": [51, 59, 53],
-    },  # 58 is the vibraslap, which rings once over the beat like a crash
-    # A Roland TD sends 48, 45 and 43 from the heads of its toms, and 50, 47 and 58 from their rims; 22 and 26
-    # from the edge of the hi-hat, 55 and 52 from those of the crashes, 40 and 37 from the rim of the snare.
-    "roland_td": {
-        "kick": [36],
-        "snare": [38, 40, 37],
-        "closed_hat": [42, 22, 44],
-        "floor_tom": [43, 58],
-        "open_hat": [46, 26],
-        "mid_tom": [45, 47],
-        "crash": [49, 55, 57, 52],
-        "high_tom": [48, 50],
-        "ride": [51, 59, 53],
-    },
-}
+KITS = read_file(Path(__file__).with_name("kits.yaml"))[0]
 SUFFIXES = (".yaml", ".yml")
 
 

@@ -69,10 +69,10 @@ def one_shots(velocities=LAYERS, soundfont=None):
     A hit sounds from the file's first sample on, and the file ends where it has died away. Between two
     velocities the amplitude goes with the square of the velocity. Raises ValueError as `render` does.
     """
-    return {
-        name: {velocity: _one_shot(pitch, velocity, soundfont) for velocity in velocities}
-        for name, pitch in zip(VOICES, VOICE_PITCHES)
-    }
+    shots = {}
+    for name, pitch in zip(VOICES, VOICE_PITCHES):
+        shots[name] = {velocity: _one_shot(pitch, velocity, soundfont) for velocity in velocities}
+    return shots
 
 
 def _one_shot(pitch, velocity, soundfont):

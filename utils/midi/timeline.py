@@ -86,24 +86,27 @@ class Timeline:
         return self._map(lambda tick: tick + ticks if tick else 0)
 
     def _map(self, move, **changes):
-        tempos, meters = (
-            tuple((move(tick), *rest) for tick, *rest in events) for events in (self.tempos, self.meters)
-        )
-        return replace(self, tempos=tempos, meters=meters, **changes)
+        for name in ("tempos", "meters"):
+            changes[name] = tuple((move(tick), *rest) for tick, *rest in getattr(self, name))
+        return replace(self, **changes)
 
     def seconds(self, tick):
         """The time of each tick (an array of any shape), in seconds."""
         tick = np.asarray(tick, np.float64)
-        starts, microseconds = (np.array(column, np.float64) for column in zip(*self.tempos))
+        starts, microseconds, segment = self._tempos_at(tick)
         pace = microseconds / 1e6 / self.tpq  # seconds per tick, from each start on
         begins = np.concatenate([[0.0], np.cumsum(np.diff(starts) * pace[:-1])])
-        segment = np.searchsorted(starts, tick, side="right") - 1
         return begins[segment] + (tick - starts[segment]) * pace[segment]
 
     def bpm_of(self, tick):
         """The tempo at each tick (an array of any shape), in quarter notes per minute."""
+        _, microseconds, which = self._tempos_at(tick)
+        return 60e6 / microseconds[which]
+
+    def _tempos_at(self, tick):
+        """The ticks of the tempos, their microseconds, and which of them holds at each tick."""
         starts, microseconds = (np.array(column, np.float64) for column in zip(*self.tempos))
-        return 60e6 / microseconds[np.searchsorted(starts, tick, side="right") - 1]
+        return starts, microseconds, np.searchsorted(starts, tick, side="right") - 1
 
     def bpm(self):
         """The tempo in quarter notes per minute, as text: "96", or "90 to 120" where it changes."""
@@ -113,27 +116,28 @@ class Timeline:
     def _bar(self, numerator, denominator):
         return Fraction(4 * self.tpq * numerator, denominator)
 
+    def _stretches(self):
+        """(begin, end, numerator, denominator) of each meter; end: the tick of the next, None of the last."""
+        ends = [start for start, _, _ in self.meters[1:]] + [None]
+        return [(start, end, *meter) for (start, *meter), end in zip(self.meters, ends)]
+
     def first_bar(self):
         """The length of a bar of the first meter, also where another one cuts it short."""
         return ceil(self._bar(*self.meters[0][1:]))
 
     def bar_line(self, tick):
         """The first bar line at or after a tick (>= 0, whole or not). A new meter begins a bar."""
-        ends = [start for start, _, _ in self.meters[1:]] + [None]
-        for (start, numerator, denominator), end in zip(self.meters, ends):
+        for start, end, *meter in self._stretches():
             if end is None or tick <= end:
-                bar = self._bar(numerator, denominator)
+                bar = self._bar(*meter)
                 line = ceil(start + ceil((Fraction(tick) - start) / bar) * bar)
                 return line if end is None else min(line, end)
 
     def bars_until(self, tick):
         """How many bars the first ticks are, a Fraction: the bar of a tick is int(bars_until(tick)) + 1."""
         count = 0
-        ends = [start for start, _, _ in self.meters[1:]] + [None]
-        for (start, numerator, denominator), end in zip(self.meters, ends):
-            bars = Fraction((tick if end is None else min(tick, end)) - start) / self._bar(
-                numerator, denominator
-            )
+        for start, end, *meter in self._stretches():
+            bars = Fraction((tick if end is None else min(tick, end)) - start) / self._bar(*meter)
             if end is None or tick < end:
                 return count + bars
             count += ceil(bars)
@@ -161,8 +165,7 @@ class Timeline:
             return BarGrid.four_four(n_steps, down_sample_tpq).whole()
         bars, n_read = [], 0
         step = Fraction(self.tpq, down_sample_tpq)
-        ends = [start for start, _, _ in self.meters[1:]] + [None]
-        for (tick, numerator, denominator), end in zip(self.meters, ends):
+        for tick, end, numerator, denominator in self._stretches():
             unit = self._bar(1, denominator) / step
             beats = [unit * beat for beat in beats_of(numerator, denominator)]
             if sum(beats) < SHORTEST_BAR:  # as many of its bars as make one

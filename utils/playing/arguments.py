@@ -61,12 +61,9 @@ def parse_voices(words):
 def parse_guidance(words):
     """Words "2", or "style=3 voice=2" with names of flags or controls, as `generate` takes guidance."""
     rule = "it must be a number, or read name=number for any of hits-per-bar, velocity, voice and style"
-    try:
-        if len(words) == 1 and "=" not in words[0]:
-            return float(words[0])
-        given = {name: float(number) for name, number in _named(words, "guidance", rule).items()}
-    except ValueError:
-        raise ArgumentError("guidance", " ".join(words), rule) from None
+    given = _numbers(words, "guidance", rule)
+    if not isinstance(given, dict):
+        return given
     wishes = {row.wish: name for name, row in CONTROLS.items()}
     flags = {flag.name[2:]: wishes[flag.dest] for flag in FLAGS if flag.dest in wishes}
     names, controls = [*flags, *CONTROLS], [*flags.values(), *CONTROLS]
@@ -76,12 +73,18 @@ def parse_guidance(words):
 def parse_feel(words):
     """Words "0.7", or "timing=0.5 velocity=0.8", as `generate` takes feel."""
     rule = "it must be a number from 0 to 1, or read timing=0.5 velocity=0.8, or one of them"
+    given = _numbers(words, "feel", rule)
+    return {name.lower(): share for name, share in given.items()} if isinstance(given, dict) else given
+
+
+def _numbers(words, argument, rule):
+    """One number, or name=number name=number... as a dict."""
     try:
         if len(words) == 1 and "=" not in words[0]:
             return float(words[0])
-        return {name.lower(): float(share) for name, share in _named(words, "feel", rule).items()}
+        return {name: float(number) for name, number in _named(words, argument, rule).items()}
     except ValueError:
-        raise ArgumentError("feel", " ".join(words), rule) from None
+        raise ArgumentError(argument, " ".join(words), rule) from None
 
 
 def _named(words, argument, rule):

@@ -77,21 +77,9 @@ def interpolate(first, second, bars, **playing):
 
 
 @on_cpu
-def _play(
-    job,
-    drums,
-    own=None,
-    *,
-    name="drums",
-    model=None,
-    rhythm=None,
-    masks=None,
-    known=None,
-    latent=None,
-    meter=None,
-    **playing,
-):
-    """own: the arguments of the job alone. playing: controls and dials."""
+def _play(job, drums, own=None, *, name="drums", model=None, rhythm=None, meter=None, **playing):
+    """own: the arguments of the job alone. playing: controls, dials, masks, known and latent."""
+    more = {name: playing.pop(name, None) for name in ("masks", "known", "latent")}
     dials = [field.name for field in fields(Dials)]
     check_keys(playing, [*CONTROLS, "rhythm", "masks", "model", "meter", *dials], what="argument")
     curves = {name: playing.pop(name, None) for name in CONTROLS}
@@ -99,24 +87,11 @@ def _play(
     drums, lines = drum_rolls(drums, name, beat=beat_of(meter)), BarLines.in_meter(model, meter)
     rhythm = (None,) * 3 if rhythm is None else three(rhythm, "rhythm")
     layout = LAYOUTS[job](drums, lines, how, **own or {})
-    grid_of = None if meter is None else lines.of_steps
-    return draw(plan_layout(job, layout, drums, model, how, rhythm, curves, known, latent, masks, grid_of))
+    more["grid_of"] = None if meter is None else lines.of_steps
+    return draw(plan_layout(job, layout, drums, model, how, rhythm, curves, **more))
 
 
-def plan_layout(
-    job,
-    layout,
-    drums,
-    model,
-    dials,
-    rhythm,
-    curves,
-    known=None,
-    latent=None,
-    masks=None,
-    grid_of=None,
-    **more,
-):
+def plan_layout(job, layout, drums, model, dials, rhythm, curves, known=None, latent=None, **more):
     """The Plan of a Layout of drums, three rolls (T, 9); the other arguments are those of make_plan."""
     if job != "tap" and known is not None:
         rule = "not for a job, which says itself what is known; generate takes it"
@@ -130,7 +105,8 @@ def plan_layout(
         curves = curves | {"instrument": _eighths(~layout.stays)}
     latent = layout.latent if latent is None else latent
     drums = None if job != "tap" and dials.locked is None else drums  # beside a lock alone they are checked
-    return make_plan(model, dials, layout.steps, rhythm, curves, masks, drums, known, latent, grid_of, **more)
+    more |= {"drums": drums, "known": known, "latent": latent}
+    return make_plan(model, dials, layout.steps, rhythm, curves, **more)
 
 
 def _eighths(anew):

@@ -240,11 +240,10 @@ def draw_ruler(axis, grid, first=0, styles=()):
     change."""
     names = [style_name(style) for style in styles]
     look = {"transform": axis.get_xaxis_transform(), "va": "baseline", "fontsize": 9}
+    small = look | {"color": FAINT, "fontsize": 8}
     beats, bars = _above(axis, 0.05), _above(axis, 0.22)
     for step in np.flatnonzero(grid.index.place_in_beat == 0):
-        axis.text(
-            step - 0.35, beats, str(grid.index.beat[step] + 1), **look | {"color": FAINT, "fontsize": 8}
-        )
+        axis.text(step - 0.35, beats, str(grid.index.beat[step] + 1), **small)
     for bar, start in enumerate(grid.starts):
         axis.text(start - 0.35, bars, f"bar {first + bar + 1}", color=INK, weight="bold", **look)
     for bar, name in enumerate(names):

@@ -106,9 +106,8 @@ def perform(request, model, say=lambda line: None):
     if request.laid_song is not None:
         about["sections"] = request.laid_song.sections
     about |= {"kit": request.kit_out, "soundfont": request.soundfont, "meter": heard.lines.timeline}
-    return takes_of(
-        [roll[:, : grid.n_steps] for roll in draw(plan, best_first=True)], name, **about, **written
-    )
+    drums = [roll[:, : grid.n_steps] for roll in draw(plan, best_first=True)]
+    return takes_of(drums, name, **about, **written)
 
 
 def replaced_drums(request):

@@ -128,9 +128,8 @@ class _Result:
 
     def draw_overview(self, figure, top):
         step = (figure.get_size_inches()[0] - LEFT - RIGHT) / self.grid.n_steps
-        strip, *charts = panels(
-            figure, top + self.ribbon, self.overview_heights, step, self.grid, lines=False
-        )
+        top, heights = top + self.ribbon, self.overview_heights
+        strip, *charts = panels(figure, top, heights, step, self.grid, lines=False)
         draw_strip(strip, self.drums, self.rhythm, self.anew)
         for axis, name in zip(charts, self.curves):
             draw_curve(axis, name, self.got[name], self.asked[name], self.grid)
@@ -186,10 +185,8 @@ def _finish(figure, title, words, foot, legend, path):
     for number, line in enumerate(words):
         figure.text(left, 1 - (0.46 + WORDS * number) / height, line, color=INK, fontsize=9, va="top")
     figure.text(left, 0.14 / height, foot, color=FAINT, fontsize=8, va="bottom")
-    place = {
-        "loc": "upper left",
-        "bbox_to_anchor": (left - 0.05 / width, 1 - (0.5 + WORDS * len(words)) / height),
-    }
+    corner = left - 0.05 / width, 1 - (0.5 + WORDS * len(words)) / height
+    place = {"loc": "upper left", "bbox_to_anchor": corner}
     look = {"frameon": False, "fontsize": 9, "labelcolor": INK, "borderaxespad": 0, "borderpad": 0}
     look |= {"ncols": len(legend), "handler_map": {tuple: HandlerTuple(ndivide=None, pad=0)}}
     figure.legend([LEGEND[name] for name in legend], legend, **place, **look)

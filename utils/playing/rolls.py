@@ -92,12 +92,8 @@ def drum_rolls(drums, name="drums", any_length=False, beat=4):
         raise ArgumentError(name, drums, "the three rolls must be equally long", found)
     steps = len(rolls[0])
     if not any_length and (not steps or steps % beat):
-        rule = (
-            "they must be one at least"
-            if beat == 1
-            else f"they must be a multiple of {beat}, and {beat} at least"
-        )
-        raise ArgumentError(name, drums, rule, f"{steps} steps")
+        rule = "one at least" if beat == 1 else f"a multiple of {beat}, and {beat} at least"
+        raise ArgumentError(name, drums, f"they must be {rule}", f"{steps} steps")
     return rolls
 
 

@@ -127,9 +127,9 @@ class Take:
 
     def early_hits(self):
         """How many hits ahead of the very first beat are put on it, for want of a lead-in."""
-        return (
-            0 if self._midi["lead_in"] or self._midi["count_in"] else early_hits(self.onset[0], self.time[0])
-        )
+        if self._midi["lead_in"] or self._midi["count_in"]:
+            return 0
+        return early_hits(self.onset[0], self.time[0])
 
     def plot(self, path=None, overview=False):
         """The picture, a matplotlib Figure: rhythm, drums, asked and got. path: of a PNG to write, or None.
@@ -155,9 +155,7 @@ class Take:
 def takes_of(drums, name="take", **about):
     """Takes NAME_1, NAME_2, ... of the versions of drums, three rolls (N, T, 9). about: as for Take."""
     versions = zip(*(torch.as_tensor(roll).cpu().split(1) for roll in drums))
-    return [
-        Take(version, name=f"{name}_{number}", **about) for number, version in enumerate(versions, start=1)
-    ]
+    return [Take(drums, name=f"{name}_{number}", **about) for number, drums in enumerate(versions, start=1)]
 
 
 def convert_to_midi(

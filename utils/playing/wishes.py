@@ -87,9 +87,8 @@ def read_wishes(forbid=(), room=FOUR_FOUR, swing=None, **wishes):
             continue
         check_voices(value)
         with within(control.wish):
-            read += [
-                (name, voice_index(voice), Wish(voice, hits, read_item)) for voice, hits in value.items()
-            ]
+            for voice, hits in value.items():
+                read.append((name, voice_index(voice), Wish(voice, hits, read_item)))
     never = Wish("forbid", FORBIDDEN, float)
     with within("forbid"):
         never_heard = itertools.chain.from_iterable(map(voices_meant, filter(None, items_of(forbid))))

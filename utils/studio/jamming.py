@@ -42,12 +42,8 @@ class Session:
         check_keys(given, [*WISHES, *RULES], "field of a jam's bar")
         if "fields" in message or "rhythm" in message:
             self.jam.change(**self.changes(message, given))
-        return {
-            "type": "bar",
-            "number": number,
-            "hits": hits_of(next(self.jam)),
-            "steps": self.jam.bar.n_steps,
-        }
+        hits = hits_of(next(self.jam))
+        return {"type": "bar", "number": number, "hits": hits, "steps": self.jam.bar.n_steps}
 
     def changes(self, message, given):
         """What a message changes, as Jam.change takes it; without fields no wish changes."""

@@ -50,13 +50,8 @@ def command_of(fields, rhythm=None, drums=None, second=None, checkpoint=None):
     fields = {name: value for name, value in fields.items() if value not in (None, False, [], {}, ())}
     file = rhythm or drums
     if file and not (rhythm and drums):  # the flags of a job have no rhythm beside its drums
-        words = [
-            "python",
-            "inference_bar_control.py",
-            "--rhythm",
-            file,
-            *(["--second", second] if second else []),
-        ]
+        words = ["python", "inference_bar_control.py", "--rhythm", file]
+        words += ["--second", second] if second else []
         try:
             for name, value in fields.items():
                 if name != "tempo" or rhythm:  # the file of drums has it

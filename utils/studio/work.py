@@ -16,7 +16,7 @@ from model.controls import CONTROLS
 from utils.checks import ArgumentError, check_keys
 from utils.get_model import checkpoint_of
 from utils.midi.drums import STYLES, VOICES
-from utils.midi.hearing import drums_from_midi, hear, process_midi
+from utils.midi.hearing import drums_of, hear, rhythm_of
 from utils.midi.kits import KITS
 from utils.midi.read import MAX_BYTES, read_midi
 from utils.midi.timeline import Timeline
@@ -79,7 +79,7 @@ def hear_file(data, name, track=None, as_drums=False):
     with a_folder() as folder:
         path = put(folder, data, name)
         file = hear(path, track, as_drums)
-        rolls = (drums_from_midi if as_drums else process_midi)(path, track)
+        rolls = drums_of(file) if as_drums else rhythm_of(file)
     midi = file.midi
     tracks = [
         {"number": int(number), "name": midi.track_names[number], "notes": int((midi.track == number).sum())}
@@ -108,18 +108,14 @@ def play_message(model, message, checkpoint=None):
     fields = read_fields(message.get("fields", {}))
     with a_folder() as folder:
         rhythm = rhythm_file(folder, message.get("rhythm"), model)
-        notes = {
-            name: rolls_of(message[name], name)
-            for name in ("drums", "second")
-            if message.get(name) is not None
-        }
+        given = [name for name in ("drums", "second") if message.get(name) is not None]
+        notes = {name: rolls_of(message[name], name) for name in given}
         request = Request(rhythm=rhythm, **notes, **fields)
         check_length(request)
         remarks = []
         takes = perform(request, model, say=remarks.append)
-    files = {name: safe_name(message[name].get("name", name)) for name in notes} | (
-        {"rhythm": rhythm.name} if rhythm else {}
-    )
+    files = {name: safe_name(message[name].get("name", name)) for name in notes}
+    files |= {"rhythm": rhythm.name} if rhythm else {}
     command = command_of(fields | {"seed": request.seed}, **files, checkpoint=checkpoint)
     remarks = [str(line).replace(f"{folder}{os.sep}", "").strip() for line in remarks]
     return {"takes": [take_in_json(take) | {"command": command} for take in takes], "remarks": remarks}
@@ -156,9 +152,8 @@ def file_of(model, message, kind, soundfont=None):
         written = fields | {"source": rhythm if fields.get("tempo") is None else None}
         if rhythm and written["source"] is None and fields.get("meter") is None:
             written["meter"] = Timeline.of(read_midi(rhythm))
-        take = Take(
-            rolls_of(message.get("drums"), "drums"), model=model, kit=kit, soundfont=soundfont, **written
-        )
+        drums = rolls_of(message.get("drums"), "drums")
+        take = Take(drums, model=model, kit=kit, soundfont=soundfont, **written)
         path = folder / f"take.{kind}"
         {"mid": take.save, "wav": take.wav}[kind](path)
         return path.read_bytes()

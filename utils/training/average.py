@@ -7,7 +7,7 @@ but what tells meters apart, which begins at zero; the config is NEW's.
 
 import argparse
 
-from utils.checkpoints import load_checkpoint, save_checkpoint
+from utils.checkpoints import as_shipped, load_checkpoint, save_checkpoint
 from utils.config.schema import config_from_dict
 from utils.get_model import get_model
 
@@ -19,18 +19,10 @@ def average(new, old, share):
     config = config_from_dict(checkpoint["config"], source=str(new)).to_dict()
     before, _ = get_model(config).for_longer_bars(_weights(load_checkpoint(old)))
     weights = _weights(checkpoint)
-    shared = {
-        name: weights[name] * (1 - share) + before[name] * share for name in weights.keys() & before.keys()
-    }
+    both = weights.keys() & before.keys()
+    shared = {name: weights[name] * (1 - share) + before[name] * share for name in both}
     mixed = weights | shared
-    return {
-        "config": config,
-        "vae_model": {name: tensor.half() for name, tensor in mixed.items()},
-        "vae_optimizer": {},
-        "scheduler": {},
-        "step": checkpoint.get("step", 0),
-        "figures": checkpoint.get("figures", {}),
-    }
+    return as_shipped(checkpoint, config, {name: tensor.half() for name, tensor in mixed.items()})
 
 
 def _weights(checkpoint):

@@ -198,9 +198,8 @@ def test_without_a_rhythm_the_model_plays_by_itself(model, drums):
 
 def test_no_step_hits_more_than_it_may(model):
     def play(**rules):
-        return generate(
-            None, None, None, [9.0] * 32, *UNSET[1:], 32, model=model, seed=1, num_samples=2, **rules
-        )[0]
+        rules |= {"model": model, "seed": 1, "num_samples": 2, "temperature": 1}
+        return generate(None, None, None, [9.0] * 32, *UNSET[1:], 32, **rules)[0]
 
     free, two, hands = play(), play(at_most=2), play(playable=True)
     assert (free.sum(-1) > 4).any() and two.sum(-1).max() == 2

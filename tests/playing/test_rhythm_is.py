@@ -85,3 +85,26 @@ def test_generate_takes_it_and_refuses_others(told):
     assert torch.equal(drums[2], drums[3]) and not torch.equal(drums[0], drums[1])
     with pytest.raises(ValueError, match="rhythm_is: 'bass'; it must be one of drums, hands, part, unset"):
         generate(*rhythm, None, None, None, None, None, 16, model=told, rhythm_is="bass")
+
+
+@pytest.mark.parametrize(
+    "bars, kind, best_of, parts",
+    [(8, "part", 8, (8,)), (18, "part", 16, (8, 8, 2)), (18, "hands", 16, (8, 8, 2))],
+)
+def test_of_a_loose_rhythm_every_eight_bars_are_chosen_by_themselves(
+    told, monkeypatch, bars, kind, best_of, parts
+):
+    chosen = []
+
+    def note(draw, n, many, *wishes, **how):
+        chosen.append((many, how["typical"], how["parts"]))
+        return draw(n)
+
+    monkeypatch.setattr("utils.playing.generate.best_takes", note)
+    steps = 16 * bars
+    rhythm = [torch.zeros(1, steps, 9) for _ in range(3)]
+    rhythm[0][0, ::4, 3] = rhythm[1][0, ::4, 3] = 1
+    generate(*rhythm, None, None, None, None, None, steps, model=told, seed=2, rhythm_is=kind)
+    assert chosen == [(best_of, True, parts)]
+    generate(*rhythm, None, None, None, None, None, steps, model=told, seed=2, rhythm_is="drums")
+    assert len(chosen) == 1  # a drummer's own hits: one take, as it is drawn

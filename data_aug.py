@@ -33,7 +33,7 @@ from utils.corpus.tasks import known_cells
 from utils.corpus.vary import simplify, vary_target
 from utils.midi.drums import N_VOICES, RHYTHM_CHANNEL
 
-ABOUT_RHYTHM = (*RHYTHM_KEYS, "rhythm_is")
+ABOUT_RHYTHM = (*RHYTHM_KEYS, "rhythm_is", "pads")
 _ORDER, _BATCH, _NOISE = 0, 1, 2  # tags of the streams of random numbers
 
 
@@ -258,6 +258,7 @@ def make_batch(
     onset, vel, timeoffset (B, T, V) float32      what is played: the target
     rhythm_onset, rhythm_vel, rhythm_timeoffset   the same shape; the input, in channel 3
     rhythm_is (B, T) int64                        its kind, a number of RHYTHM_KINDS; UNSET_KIND = unset
+    pads (B, T) int64                             of hands: on which pad each tap is, see PADS
     phrase (B, T) int64                           which of the PHRASE bars of a phrase; UNSET_PHRASE = unset
     known_onset, known_vel (B, T, V) bool         cells of the target that the encoder may see:
                                                   whether there is a hit; its velocity and timing
@@ -284,7 +285,9 @@ def make_batch(
     batch = {"onset": (vel > 0).astype(np.float32), "vel": vel, "timeoffset": offset, "mask": mask}
     batch |= labels(vel, style, grid, normalize_factor)
     batch["phrase"] = phrase.astype(np.int64)
-    made = None if kind is None else rhythms.draw(kind, vel, offset, mask, grid, bpm, rng)
+    with_pads = data.drop.pads < 1
+    made = None if kind is None else rhythms.draw(kind, vel, offset, mask, grid, bpm, rng, with_pads)
+    pads = np.zeros(mask.shape, np.int64) if made is None else made.pads
     kind = np.full(len(vel), rhythms.DRUMS) if kind is None else kind
     batch["rhythm_is"] = np.repeat(kind[:, None], vel.shape[1], 1)
     if varied:
@@ -293,6 +296,7 @@ def make_batch(
         rhythm = augment.loudest(vel, offset)
         rhythm = rhythm if made is None else made.over(*rhythm)
         batch |= rhythm_rolls(rhythm[0] > 0, *rhythm)
+    batch["pads"] = np.where(batch["rhythm_onset"][..., RHYTHM_CHANNEL] > 0, pads, 0)
     if rng is None:
         batch |= {name: np.zeros(vel.shape, bool) for name in ("known_onset", "known_vel")}
         batch |= {name: np.ones(mask.shape, bool) for name in ("use_context", "use_latent")}

@@ -15,6 +15,7 @@ N_STYLES = 19  # the last id, UNSET_STYLE, means that no style is asked for
 UNSET_STYLE = N_STYLES - 1
 RHYTHM_KINDS = ("drums", "hands", "part")  # what a rhythm is; one id more means unset
 UNSET_KIND = len(RHYTHM_KINDS)
+PADS = ("unset", "lower", "higher", "both")  # which of two pads a hand strikes; no tap: unset
 PHRASE = 8  # bars: which of so many a bar is, counted from the beginning, is its place in the phrase
 UNSET_PHRASE = PHRASE
 MIDI_VELOCITIES = 127

@@ -13,7 +13,7 @@ import torch.nn as nn
 from model.bars import BEATS_PER_BAR, BarGrid
 from model.batch_bars import BatchGrid
 from model.condition import BarLatent, Budget, Condition, History, bar_before
-from model.controls import CONTROLS, N_VOICES, PHRASE, RHYTHM_KINDS, UNSET_KIND, controls_of
+from model.controls import CONTROLS, N_VOICES, PADS, PHRASE, RHYTHM_KINDS, UNSET_KIND, controls_of
 from model.cpu_training import Dropout, RMSNorm
 from model.derived_cache import DerivedCache
 from model.heads import HitChain, OnsetChain, TapTokens, hit_index, offset_to_bin, velocity_to_bin
@@ -38,8 +38,10 @@ class RhythmEncoder(nn.Module):
         longest_bar,
         meters=False,
         rhythm_is=False,
+        pads=False,
     ):
-        """meters, rhythm_is: whether it is told of the meter, and of which kind the rhythm is."""
+        """meters, rhythm_is, pads: whether it is told of the meter, of which kind the rhythm is, and on which
+        of two pads each tap is."""
         super().__init__()
         self.d_head, self.rope_theta, self.window = d_model // n_head, rope_theta, window
         self.embed = RollEmbedding(3 * N_VOICES, d_model)  # the rhythm, the known cells, and which are known
@@ -50,12 +52,13 @@ class RhythmEncoder(nn.Module):
         self.dropout = Dropout(dropout)
         nn.init.normal_(self.position.weight, std=0.02)
         self.kind = zero_embedding(len(RHYTHM_KINDS) + 1, d_model) if rhythm_is else None
+        self.pads = zero_embedding(len(PADS), d_model) if pads else None
 
-    def forward(self, rhythm, known, known_onset, known_vel, attended, index, kind=None):
+    def forward(self, rhythm, known, known_onset, known_vel, attended, index, kind=None, pads=None):
         """rhythm and known: three rolls (B, T, V) each, onset, vel and timeoffset; known_onset, known_vel
         (B, T, V) bool: the cells of `known` to read, their onsets (hit or not), their velocity and offset;
         attended (B, T) bool: steps to attend to; index: their StepIndex; kind (B, T) long: what the rhythm
-        is, see RHYTHM_KINDS, where it is told. Returns (B, T, D)."""
+        is, see RHYTHM_KINDS, and pads (B, T) long: see PADS, where they are told. Returns (B, T, D)."""
         read = known_onset.to(known[0].dtype), known_vel.to(known[0].dtype)
         x = self.embed(
             torch.cat((rhythm[0], known[0] * read[0], read[0]), dim=-1),
@@ -65,7 +68,8 @@ class RhythmEncoder(nn.Module):
         T = x.shape[1]
         position = self.position(index.place)
         x = x + (position if self.meter is None else position + self.meter(index))
-        x = self.dropout(x if self.kind is None else x + self.kind(kind).to(x.dtype))
+        x = x if self.kind is None else x + self.kind(kind).to(x.dtype)
+        x = self.dropout(x if self.pads is None else x + self.pads(pads).to(x.dtype))
         rotary = rotary_table(torch.arange(T, device=x.device), self.d_head, self.rope_theta)
         mask = attended[:, None, None, :]
         if T > self.window:
@@ -83,6 +87,7 @@ class DrumVAE(nn.Module):
     # parts that a config may ask for, and that begin so that a model without them plays the same
     NEW_PARTS = (
         "encoder.kind",
+        "encoder.pads",
         "condition.kind",
         "history",
         "condition.steady",
@@ -115,7 +120,8 @@ class DrumVAE(nn.Module):
         steady = bool(condition.get("steady", False))
         self.told_phrase = bool(condition.get("phrase", False))
         self.controls = tuple(name for name, control in CONTROLS.items() if steady or not control.optional)
-        self.encoder = RhythmEncoder(**encoder, **shared, **bars)
+        self.told_pads = bool(config["Model"].get("pads", False))
+        self.encoder = RhythmEncoder(**encoder, **shared, **bars, pads=self.told_pads)
         self.latent = BarLatent(encoder["d_model"], latent["d_latent"], self.longest_bar, self.steps_per_bar)
         self.condition = Condition(
             encoder["d_model"],
@@ -181,8 +187,8 @@ class DrumVAE(nn.Module):
         onset, vel, timeoffset (B, T, V): the drums. The controls by their names, see model.controls: numbers
         (B, T) or (B, T, V), normalized where the control is, NaN = unset; ids (B, T) long, the last = unset,
         or weights, see IdControl. rhythm_is (B, T) long: what the rhythm is, see RHYTHM_KINDS; it may be
-        missing, and is not read by a model that is not told. phrase (B, T) long, likewise: see
-        phrase_of_steps. use_context, use_latent, mask (B, T).
+        missing, and is not read by a model that is not told. pads (B, T) long, likewise: see PADS. phrase
+        (B, T) long, likewise: see phrase_of_steps. use_context, use_latent, mask (B, T).
         noise (B, N, Z), standard normal, makes the latent a sample; without that key it is the mean. With
         the keys of hit_index the hits are taken from there and the device is not waited for. With bar_index
         and bar_table each row has bars of its own, see model.batch_bars; else all have bars of 4/4. targets:
@@ -213,8 +219,9 @@ class DrumVAE(nn.Module):
         known, grid = (batch["known_onset"], batch["known_vel"]), self.grid_of(batch)
 
         kind = self.kind_of_steps(batch.get("rhythm_is"), use_context, use_latent)
+        pads = self.pads_of_steps(batch.get("pads"), use_context, use_latent)
         context, mu, logvar, bars = self.encode(
-            rhythm, drums, *known, batch["mask"], use_context, use_latent, grid, kind
+            rhythm, drums, *known, batch["mask"], use_context, use_latent, grid, kind, pads
         )
         mu, logvar = mu.float(), logvar.float()
         latent = mu + batch["noise"] * (0.5 * logvar).exp() if "noise" in batch else mu
@@ -248,6 +255,15 @@ class DrumVAE(nn.Module):
             rhythm_is = torch.full_like(use_context, UNSET_KIND, dtype=torch.long)
         return torch.where(use_context | use_latent, rhythm_is, UNSET_KIND)
 
+    def pads_of_steps(self, pads, use_context, use_latent):
+        """On which pad each tap is, (B, T) long as the model is told, unset where nothing is heard of it;
+        None for a model that is not told. pads: (B, T) long, see PADS, or None, unset."""
+        if not self.told_pads:
+            return None
+        if pads is None:
+            return torch.zeros_like(use_context, dtype=torch.long)
+        return pads * (use_context | use_latent)
+
     def phrase_of_steps(self, phrase, shape, grid):
         """Which of the PHRASE bars of a phrase each step's bar is, (B, T) long as the model is told; None for
         a model that is not told. phrase: the same, UNSET_PHRASE where it is not known; None: the grid's
@@ -258,15 +274,17 @@ class DrumVAE(nn.Module):
             phrase = grid.on(next(self.parameters()).device).bar % PHRASE
         return phrase.expand(shape)
 
-    def encode(self, rhythm, known, known_onset, known_vel, mask, use_context, use_latent, grid, kind=None):
+    def encode(
+        self, rhythm, known, known_onset, known_vel, mask, use_context, use_latent, grid, kind=None, pads=None
+    ):
         """context (B, T, D), mu and logvar (B, N, Z), and which bars have a step that is attended to (B, N).
 
         A step that may use neither context nor latent is not attended to: there the rhythm has not been
-        played yet. kind: of kind_of_steps.
+        played yet. kind: of kind_of_steps; pads: of pads_of_steps.
         """
         attended = mask & (use_context | use_latent)
         index = grid.on(mask.device)
-        context = self.encoder(rhythm, known, known_onset, known_vel, attended, index, kind)
+        context = self.encoder(rhythm, known, known_onset, known_vel, attended, index, kind, pads)
         mu, logvar, bars = self.latent(context, attended, grid)
         return context, mu, logvar, bars
 

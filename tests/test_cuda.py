@@ -61,11 +61,16 @@ def same(one, other):
     return all(torch.equal(a, b) for a, b in zip(one, other))
 
 
-@pytest.mark.parametrize("guidance, follow", [(1.0, 1.0), (2.0, 0.5)])
+LIFTED = (0.85, 1.0, (0.5, 0.0, -0.5) * 3)  # a voice each
+
+
+@pytest.mark.parametrize(
+    "guidance, follow, temperature", [(1.0, 1.0, 1.0), (2.0, 0.5, 1.0), (1.0, 1.0, LIFTED)]
+)
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_graphs_play_what_plain_steps_play(model, monkeypatch, guidance, follow, precision):
+def test_graphs_play_what_plain_steps_play(model, monkeypatch, guidance, follow, temperature, precision):
     batch = on_cuda(random_batch())
-    options = {"guidance": guidance, "follow": follow, "precision": precision}
+    options = {"guidance": guidance, "follow": follow, "precision": precision, "temperature": temperature}
     captured = [played(model, batch, seed, **options) for seed in (1, 2)]
     assert model.captured
     monkeypatch.setattr("model.decoding.sampling.begin", lambda *arguments: Decoding(*arguments))
@@ -131,7 +136,8 @@ def test_play_writes_what_it_has_played_on_a_gpu(drummer, tmp_path):
 
 
 def test_the_gpu_plays_much_what_the_cpu_plays(drummer):
-    """With the same chance: float32 throughout, and as it plays by default."""
+    """With the same chance: float32 throughout, and as it plays by default. A hit that rounding changes
+    changes those after it, so the first bar is held more strictly."""
     batch = random_batch(B=4)
     uniform = torch.rand(4, 64, 9, 5, generator=torch.Generator().manual_seed(1))
 
@@ -155,7 +161,8 @@ def test_the_gpu_plays_much_what_the_cpu_plays(drummer):
     exact = drums(cpu, batch, Decoding, torch.float32)
     for precision in (torch.float32, torch.bfloat16):
         here = drums(drummer, on_cuda(batch), CapturedDecoding, precision)
-        assert (exact == here).float().mean() > 0.95 and exact.sum() > 50
+        alike = (exact == here).float()
+        assert alike[:, :16].mean() > 0.98 and alike.mean() > 0.85 and exact.sum() > 50
 
 
 def test_a_model_gives_its_memory_back(model):

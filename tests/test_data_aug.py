@@ -140,7 +140,7 @@ def test_every_batch_keeps_the_rules_of_a_roll(cache, seed):
         assert not late[onset == 0].any() and not onset[~mask.expand_as(onset)].any()
     kinds = {
         torch.float32: ("onset", "vel", "timeoffset", *RHYTHM_KEYS, *FLOAT_CONTROLS),
-        torch.int64: ("style", "rhythm_is", "phrase", "bar_index", "bar_table"),
+        torch.int64: ("style", "rhythm_is", "pads", "phrase", "bar_index", "bar_table"),
         torch.bool: ("mask", "known_onset", "known_vel", "use_context", "use_latent"),
     }
     assert {name: tensor.dtype for name, tensor in batch.items()} == {

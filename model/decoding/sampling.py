@@ -18,7 +18,17 @@ WINDOW_BARS, MARGIN_BARS = 16, 4  # of a long rhythm: encoded at once, and not k
 
 
 def encode_rhythm(
-    model, rhythm, mask, use_context, use_latent, grid, known=None, latent=None, rhythm_is=None, phrase=None
+    model,
+    rhythm,
+    mask,
+    use_context,
+    use_latent,
+    grid,
+    known=None,
+    latent=None,
+    rhythm_is=None,
+    phrase=None,
+    pads=None,
 ):
     """Encode a rhythm: a dict of tensors (B, T, ...) of all that no control changes, so that bars can be cut
     out of it.
@@ -26,10 +36,11 @@ def encode_rhythm(
     rhythm: onset, vel, timeoffset (B, T, V); mask, use_context, use_latent (B, T) bool; grid: the BarGrid of
     the steps; known: dict of rolls and masks as in `sample`, or None; latent (B, N, Z): in place of the
     encoder's, or None. rhythm_is: (B, T) long, see RHYTHM_KINDS, or None, unset. phrase (B, T) long:
-    see DrumVAE.phrase_of_steps.
+    see DrumVAE.phrase_of_steps. pads (B, T) long: see PADS, or None, unset.
     """
     kind = model.kind_of_steps(rhythm_is, use_context, use_latent)
-    context, mu = encode(model, rhythm, mask, use_context, use_latent, grid, known, kind)
+    pads = model.pads_of_steps(pads, use_context, use_latent)
+    context, mu = encode(model, rhythm, mask, use_context, use_latent, grid, known, kind, pads)
     latent = mu if latent is None else latent.to(mu.dtype)
     encoded = {
         "mask": mask,
@@ -45,9 +56,9 @@ def encode_rhythm(
 
 
 @inference
-def encode(model, rhythm, mask, use_context, use_latent, grid, known=None, kind=None):
+def encode(model, rhythm, mask, use_context, use_latent, grid, known=None, kind=None, pads=None):
     """The context (B, T, D) and the mean of each bar's latent (B, N, Z); arguments as of encode_rhythm, kind
-    as kind_of_steps gives it.
+    and pads as kind_of_steps and pads_of_steps give them.
 
     More than WINDOW_BARS are encoded in windows that overlap, without their margins, so that a long rhythm
     takes no more memory than a short one; docs/experiments.md has what that changes.
@@ -73,7 +84,7 @@ def encode(model, rhythm, mask, use_context, use_latent, grid, known=None, kind=
                 [roll[:, here] for roll in rolls],
                 *(steps[:, here] for steps in masks),
                 window,
-                None if kind is None else kind[:, here],
+                *(None if told is None else told[:, here] for told in (kind, pads)),
             )
         contexts.append(context[:, window.steps_of(kept - first, end - first)])
         latents.append(mu[:, kept - first : end - first])
@@ -159,6 +170,7 @@ def sample(
     latent=None,
     rhythm_is=None,
     phrase=None,
+    pads=None,
     forbid=None,
     limit=None,
     num_samples=1,
@@ -177,7 +189,8 @@ def sample(
     rhythm's context and its bar's latent (all by default). known: dict with onset, vel, timeoffset (B, T, V)
     and known_onset, known_vel (B, T, V) bool; those cells come back as they are. latent (B, N, Z): in place
     of the latents of the rhythm's bars. rhythm_is (B, T) long: what the rhythm is, see RHYTHM_KINDS; None:
-    unset. phrase (B, T) long: see DrumVAE.phrase_of_steps. forbid (B, T, V) bool: voices that stay silent.
+    unset. phrase (B, T) long: see DrumVAE.phrase_of_steps. pads (B, T) long: on which pad each tap is, see
+    PADS; None: unset. forbid (B, T, V) bool: voices that stay silent.
     limit (B, T, R, V): how many voices a step may hit, see keep_within; known cells stay, however many they
     are. num_samples: how often each rhythm is played; it is encoded once. temperature > 0: of all that is
     drawn, or a pair, of onsets and of velocity and timing; or that and the lift, a number or one for each
@@ -208,6 +221,7 @@ def sample(
         latent,
         None if rhythm_is is None else grid.fill(rhythm_is, UNSET_KIND),
         None if phrase is None else grid.fill(phrase, UNSET_PHRASE),
+        None if pads is None else grid.fill(pads),
     )
     for name, rule in (("forbid", forbid), ("limit", limit)):
         if rule is not None:

@@ -35,12 +35,14 @@ class Stream:
         self.decoding = fresh(model, batch_size, self.guide, temperature, precision)
 
     @inference
-    def set_rhythm(self, rhythm, use_context=True, use_latent=True, known=None, rhythm_is=None, grid=None):
+    def set_rhythm(
+        self, rhythm, use_context=True, use_latent=True, known=None, rhythm_is=None, grid=None, pads=None
+    ):
         """From the next bar on play to this rhythm, from its first bar, over and over: onset, vel, timeoffset
         (B, T, V), whole bars; None: to no rhythm. use_context, use_latent: whether a step may use the
         context, and its bar's latent, one bool or (T,) of them. known: as in `sample`, of as many steps as
         the rhythm. rhythm_is (B, T) long: what it is, see RHYTHM_KINDS; None: unset. grid: the BarGrid of its
-        steps; None: bars of 4/4."""
+        steps; None: bars of 4/4. pads (B, T) long: see PADS; None: unset."""
         if rhythm is None:
             n_steps = (grid or self.model.grid(1).whole()).n_steps
             silence = self.model.decoder.start.new_zeros(self.batch_size, n_steps, N_VOICES)
@@ -48,9 +50,8 @@ class Stream:
         steps = torch.ones(rhythm[0].shape[:2], dtype=torch.bool, device=rhythm[0].device)
         use_context = steps & use_context & bool(self.follow)
         self.grid = grid or self.model.grid(steps.shape[1])
-        self.encoded = encode_rhythm(
-            self.model, rhythm, steps, use_context, steps & use_latent, self.grid, known, None, rhythm_is
-        )
+        heard = rhythm, steps, use_context, steps & use_latent, self.grid, known
+        self.encoded = encode_rhythm(self.model, *heard, rhythm_is=rhythm_is, pads=pads)
         self.next_bar = 0
 
     def next_grid(self):

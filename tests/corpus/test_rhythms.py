@@ -216,6 +216,41 @@ def test_kinds_come_by_their_weights_and_are_dropped():
     assert unset.mean() == pytest.approx(0.25, abs=0.04)
 
 
+def pads_of(drop, source="hands", many=None):
+    data = data_config(rhythm_source={"loudest": 0.0, source: 1.0}, drop=drop)
+    return batch_of(data, many or windows_of_hits(400))
+
+
+def test_hands_have_two_pads_where_they_tap_and_others_none():
+    batch = pads_of({})
+    pads, tapped = batch["pads"].numpy(), rhythm_of(batch)[0] > 0
+    assert ((pads > 0) == tapped).all() and set(np.unique(pads)) == {0, 1, 2, 3}
+    for other in (pads_of({"pads": 1.0}), pads_of({}, "part"), pads_of({"rhythm_is": 1.0})):
+        assert not other["pads"].any()
+    gone = (pads_of({"pads": 0.25})["pads"] == 0).all(1).numpy() & tapped.any(1)
+    assert gone.mean() == pytest.approx(0.25, abs=0.07)
+
+
+def test_pads_are_those_of_people(drums):
+    """Kicks without a snare are struck on the higher pad in .66 to .81, snares without a kick in .63 to .71
+    on the lower, and most people keep to one habit."""
+    vel, _, mask, _ = drums
+    tap_vel, _ = made_of(drums, rhythms.hands)
+    pads = rhythms.struck(vel, tap_vel, rhythms.Places.of(GRID, mask.shape), np.random.default_rng(2))
+    kick, snare = vel[..., KICK] > 0, vel[..., SNARE] > 0
+    one = (pads == 1) | (pads == 2)
+    high = [(pads == 2) & one & only for only in (kick & ~snare, snare & ~kick)]
+    of = [one & only for only in (kick & ~snare, snare & ~kick)]
+    assert 0.64 <= high[0].sum() / of[0].sum() <= 0.81
+    assert 0.27 <= high[1].sum() / of[1].sum() <= 0.39
+    there = (of[0].sum(1) > 2) & (of[1].sum(1) > 2)
+    lean = (high[0].sum(1) / np.maximum(of[0].sum(1), 1) - high[1].sum(1) / np.maximum(of[1].sum(1), 1))[
+        there
+    ]
+    assert 0.4 < (lean > 0.5).mean() < 0.7 and 0.05 < (lean < -0.3).mean() < 0.25
+    assert (pads == 3).sum() / (pads > 0).sum() == pytest.approx(rhythms.BOTH_PADS, abs=0.02)
+
+
 def test_a_hit_moves_to_the_step_that_it_is_nearest_to():
     vel, late = np.zeros((1, 8), np.float32), np.zeros((1, 8), np.float32)
     vel[0, [0, 2, 3, 7]] = 0.5, 0.9, 0.4, 0.6

@@ -56,6 +56,7 @@ def random_batch(B=3, T=64, seed=0):
         "instrument": per_bar(N_VOICES) * 0.5,
         "style": torch.randint(0, UNSET_STYLE, (B, 1), generator=g).expand(B, T).clone(),
         "rhythm_is": torch.full((B, T), UNSET_KIND),
+        "pads": torch.zeros(B, T, dtype=torch.long),
     }
 
 

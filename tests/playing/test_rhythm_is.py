@@ -66,6 +66,35 @@ def test_play_says_which_it_took_and_the_hand_wins(told, tmp_path):
     assert onsets[0] == onsets[1] and len(set(onsets)) == 3
 
 
+@pytest.fixture(scope="module")
+def pads(tiny_config):
+    config = tiny_config.model_copy(deep=True)
+    config.Model.rhythm_is = config.Model.pads = True
+    return small_model(config)
+
+
+def test_of_two_pitches_the_file_tells_which_pad_is_struck(tmp_path):
+    file = hear(midi(tmp_path / "two.mid", [60, 74, 74, 60]))
+    assert file.pads(18)[::4].tolist() == [1, 2, 2, 1, 0] and (file.pads(18) > 0).sum() == 4
+    assert file.pads(6).tolist() == [1, 0, 0, 0, 2, 0]
+    assert not hear(midi(tmp_path / "one.mid", [60] * 4)).pads(16).any()
+    assert hear(midi(tmp_path / "three.mid", [60, 67, 74, 60])).pads(16)[::4].tolist() == [1, 0, 2, 1]
+
+
+def test_which_pad_is_struck_is_heard_of_hands_alone(pads, told, tmp_path):
+    def played(pitches, model=pads, **asked):
+        path = midi(tmp_path / "a.mid", pitches * 8)
+        (take,) = perform(Request(rhythm=path, seed=1, best_of=1, **asked), model)
+        return np.asarray(take.vel).tobytes()
+
+    one, other = [60, 74, 60, 74], [74, 60, 74, 60]
+    assert played(one) != played(other)
+    assert played(one, rhythm_is="part") == played(other, rhythm_is="part")
+    assert played(one, told) == played(other, told)  # a model that is not told
+    song = {"rhythm": "loop", "sections": [{"bars": 2, "name": "a"}]}
+    assert played(one, song=song) != played(other, song=song)
+
+
 def test_a_model_that_does_not_know_kinds_says_so_where_it_was_said_by_hand(tiny_config, tmp_path, recwarn):
     model, path, lines = small_model(tiny_config), midi(tmp_path / "a.mid", [60, 74, 60, 60]), []
     (take,) = perform(Request(rhythm=path, seed=1), model, lines.append)

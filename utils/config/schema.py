@@ -176,7 +176,9 @@ Task = create_model(
 )
 _CONTROLS = ("density", "intensity", "instrument", "voice", "style", "all_controls", "all_but_one")
 _RHYTHM = ("context", "latent", "rhythm", "rhythm_tail")
-Drop = _of_one_kind("Drop", Probability, *_CONTROLS, *_RHYTHM, steady=1.0, rhythm_is=0.0, phrase=0.5)
+Drop = _of_one_kind(
+    "Drop", Probability, *_CONTROLS, *_RHYTHM, steady=1.0, rhythm_is=0.0, phrase=0.5, pads=1.0
+)
 
 
 class Data(Section):
@@ -241,6 +243,7 @@ class Output(Section):
 
 class Model(Section):
     rhythm_is: bool = False
+    pads: bool = False
     longest_bar: Annotated[int, Field(ge=16, le=32)] = 16
     Encoder: Stack
     Intermediate: Intermediate

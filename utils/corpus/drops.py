@@ -43,6 +43,9 @@ def drop_rhythm(batch, grid, data, rng):
         batch[name][silent] = 0
     unknown = happens(drop.rhythm_is) if drop.rhythm_is else np.zeros(n_rows, bool)
     batch["rhythm_is"][unknown | without_rhythm] = UNSET_KIND
+    batch["pads"][silent] = 0
+    if batch["pads"].any():
+        batch["pads"][unknown | happens(drop.pads)] = 0
     if (batch["phrase"] != UNSET_PHRASE).any():
         batch["phrase"][happens(drop.phrase)] = UNSET_PHRASE
 

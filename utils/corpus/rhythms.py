@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.controls import RHYTHM_KINDS
+from model.controls import PADS, RHYTHM_KINDS
 from utils.corpus import augment
 from utils.midi.drums import voice_index
 
@@ -24,11 +24,12 @@ _HATS = [voice_index(name) for name in ("closed_hat", "open_hat", "ride")]
 
 class Made(NamedTuple):
     """Rhythms made for the windows of a batch. kind (B,): a number of RHYTHM_KINDS; vel, offset (B, T), of
-    the windows that are not DRUMS."""
+    the windows that are not DRUMS; pads (B, T) int64, of HANDS: numbers of PADS."""
 
     kind: np.ndarray
     vel: np.ndarray
     offset: np.ndarray
+    pads: np.ndarray
 
     def over(self, vel, offset):
         """A rhythm (vel, offset), each (B, T), with these in place of it where they were made."""
@@ -47,21 +48,23 @@ def draw_kinds(n_rows, weights, rng):
     return np.where(chance < shares[0], HANDS, np.where(chance < shares.sum(), PART, DRUMS))
 
 
-def draw(kind, vel, offset, mask, grid, bpm, rng):
+def draw(kind, vel, offset, mask, grid, bpm, rng, with_pads=False):
     """Rhythms for the windows of a batch that are not DRUMS: Made.
 
     kind (B,): of draw_kinds; mask (B, T): the steps there are; grid: the BarGrid of the steps; bpm (B,):
-    tempo, or None.
+    tempo, or None. with_pads: hands have two pads; else all their taps are unset.
     """
     bpm = np.full(len(vel), USUAL_BPM) if bpm is None else bpm
     step_ms = 15000 / np.clip(np.where(np.isfinite(bpm), bpm, USUAL_BPM), 50, 220)
-    made = np.zeros((2, *mask.shape), np.float32)
+    made, pads = np.zeros((2, *mask.shape), np.float32), np.zeros(mask.shape, np.int64)
     for number, make in ((HANDS, hands), (PART, parts)):
         rows = np.flatnonzero(kind == number)
         if len(rows):
             of_rows = Places.of(grid, mask.shape).rows(rows)
             made[:, rows] = make(vel[rows], offset[rows], mask[rows], of_rows, step_ms[rows], rng)
-    return Made(kind, *made)
+            if number == HANDS and with_pads:
+                pads[rows] = struck(vel[rows], made[0, rows], of_rows, rng)
+    return Made(kind, *made, pads)
 
 
 class Places(NamedTuple):
@@ -144,6 +147,31 @@ def hands(vel, offset, mask, places, step_ms, rng):
     noise = OWN**0.5 * _normal(rng, one) + (1 - OWN) ** 0.5 * _normal(rng, each)
     loud = LOUDNESS + SPREAD * (SHARED * drums + (1 - SHARED**2) ** 0.5 * noise)
     return on_steps(np.where(tapped, np.clip(loud, 0.04, 1), 0), late, mask)
+
+
+# habits of people: (their share; of kicks without a snare and of hats, how many are on the higher pad; of
+# snares without a kick, how many are on the lower)
+HABITS = (0.50, 0.93, 0.66, 0.88), (0.33, 0.60, 0.60, 0.55), (0.17, 0.10, 0.40, 0.15)
+BOTH_PADS = 0.09  # of the taps
+
+
+def struck(vel, taps, places, rng):
+    """On which of two pads the taps (B, T) of hands are, by the drums that are on their step or beside it:
+    numbers of PADS, (B, T) int64, 0 where there is no tap."""
+    n_rows = len(taps)
+    habit = np.array(HABITS)[rng.choice(len(HABITS), n_rows, p=[habit[0] for habit in HABITS])]
+    kicks_high, hats_high, snares_low = (habit[:, n, None] for n in (1, 2, 3))
+    played = vel > 0
+    beside = np.pad(played, ((0, 0), (1, 1), (0, 0)))
+    played = np.where(played.any(2, keepdims=True), played, beside[:, :-2] | beside[:, 2:])
+    kick, snare, hats = played[..., _KICK], played[..., _SNARE], played[..., _HATS].any(2)
+    high = np.where(hats, hats_high, 0.5)
+    high = np.where(snare & ~kick, 1 - snares_low, high)
+    high = np.where(kick & ~snare, kicks_high, high)
+    once = np.ones(n_rows, int)
+    pad = np.where(places.again(rng, once, ANEW) < high, PADS.index("higher"), PADS.index("lower"))
+    pad = np.where(rng.random(taps.shape) < BOTH_PADS, PADS.index("both"), pad)
+    return np.where(taps > 0, pad, 0)
 
 
 def on_steps(vel, late, mask):

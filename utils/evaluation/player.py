@@ -72,7 +72,8 @@ def thinned(windows):
 
 def without_rhythm(batch):
     batch = batch | {name: torch.zeros_like(batch[name]) for name in RHYTHM_KEYS}
-    return batch | {"rhythm_is": torch.full_like(batch["rhythm_is"], UNSET_KIND)}
+    unset = {"rhythm_is": torch.full_like(batch["rhythm_is"], UNSET_KIND)}
+    return batch | unset | {"pads": torch.zeros_like(batch["pads"])}
 
 
 def around(windows, job):
@@ -135,7 +136,7 @@ class Player:
             part = to_device(part, device)
             rhythm, cells = [part[name] for name in RHYTHM_KEYS], {name: part[name] for name in known} or None
             model, asked, mask = self.model, controls_of(part), part["mask"]
-            about = {"known": cells, "rhythm_is": part["rhythm_is"], "grid": grid}
+            about = {name: part[name] for name in ("rhythm_is", "pads")} | {"known": cells, "grid": grid}
             rolls = sample(model, rhythm, asked, mask, precision=torch.float32, **about, **dials)
             played.append([roll.unflatten(0, (-1, samples)).cpu().numpy() for roll in rolls])
             progress.update(len(part["mask"]))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from model.controls import PADS
 from utils.checks import whole, within
 from utils.device import on_cpu
 from utils.midi.find_drums import DRUM_CHANNEL, describe_parts, find_drums
@@ -55,6 +56,19 @@ class HeardFile:
             return "drums"
         struck = np.quantile(notes.duration, 0.9) <= STRUCK * notes.tpq
         return "hands" if len(np.unique(notes.pitch)) <= 2 and struck else "part"
+
+    def pads(self, n_steps, down_sample_tpq=4):
+        """On which of two pads the taps of the first n_steps are, (n_steps,) int64, see PADS: the pitches
+        below and above the middle between the lowest and the highest; all unset where there is one pitch."""
+        notes, found = self.notes, np.zeros(n_steps, np.int64)
+        middle = (int(notes.pitch.min()) + int(notes.pitch.max())) / 2
+        step = (2 * notes.tick * down_sample_tpq + notes.tpq) // (2 * notes.tpq)
+        if self.timeline.loop_end(notes):  # as in `roll`: early for the end belongs to the beginning
+            step = np.where(step == n_steps, 0, step)
+        for pad, on_it in (("lower", notes.pitch < middle), ("higher", notes.pitch > middle)):
+            steps = np.unique(step[on_it])
+            found[steps[steps < n_steps]] += PADS.index(pad)
+        return found
 
     def roll(self, down_sample_tpq=4, kit=None):
         """The notes as onset, vel, timeoffset, float32 arrays (T, 9), T whole bars of the file.

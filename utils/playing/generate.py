@@ -156,13 +156,14 @@ class Plan(NamedTuple):
 
 class Told(NamedTuple):
     """What is known of a rhythm beside its rolls. kind: what it is, of RHYTHM_KINDS; held (T,) bool: steps on
-    which its notes sound on; bpm (T,): the tempo; each None where it is not known. waits: whether drums wait
-    for its first note."""
+    which its notes sound on; bpm (T,): the tempo; pads (T,): on which of two pads its taps are, see PADS;
+    each None where it is not known. waits: whether drums wait for its first note."""
 
     kind: str | None = None
     held: object = None
     bpm: object = None
     waits: bool = False
+    pads: object = None
 
 
 def make_plan(
@@ -230,6 +231,7 @@ def make_plan(
     inputs |= {"controls": controls, "forbid": forbid, "mask": mask, "known": known}
     inputs |= {"limit": limits(dials.at_most, dials.playable, steps)}
     inputs |= {"rhythm_is": kind_of_rhythm(model, dials, told.kind, steps)}
+    inputs |= {"pads": pads_of_rhythm(model, kind, told.pads, steps)}
     followed = rhythm[0][: reach if use_context.any() else 0]
     onsets_known = around and bool((known["known_onset"] | ~mask[:, None]).all())
     open_cells = known is None or bool(known["known_onset"].float().mean() < 0.5)  # but a crash or a lock
@@ -319,6 +321,15 @@ def kind_of_rhythm(model, dials, told, steps):
             warn(f"rhythm_is: {dials.rhythm_is}; this model hears every rhythm alike, whatever it is")
         return None
     return torch.full((steps,), KINDS.index(dials.rhythm_is or told or "unset"))
+
+
+def pads_of_rhythm(model, kind, pads, steps):
+    """On which of two pads the taps of hands are, (steps,) long as `sample` takes it, or None for a model
+    that is not told, and for other kinds of rhythm."""
+    if not model.told_pads or kind != "hands" or pads is None:
+        return None
+    pads = torch.as_tensor(pads)[:steps]
+    return torch.nn.functional.pad(pads, (0, steps - len(pads)))
 
 
 @contextlib.contextmanager

@@ -125,16 +125,17 @@ class Heard:
     """What is heard of a request's files and rolls: rhythm; drums, those that a job or a lock needs; second,
     those to which interpolate leads: each three rolls (1, T, 9), or None.
 
-    file: the HeardFile, or None; held (T,): on which steps its notes sound. lines: the BarLines of what is
-    played, those of the file unless meter or pickup say otherwise; second_lines: those of second. own_steps:
-    how many steps the rhythm has, up to the bar line on which its notes end; steps: how many are played.
+    file: the HeardFile, or None; held, pads (T,): on which steps its notes sound, and on which of two pads
+    its taps are. lines: the BarLines of what is played, those of the file unless meter or pickup say
+    otherwise; second_lines: those of second. own_steps: how many steps the rhythm has, up to the bar line on
+    which its notes end; steps: how many are played.
     """
 
     def __init__(self, request, model):
         is_tap, bars_of = request.job == "tap", {"pickup": request.pickup}
         bars_of["meter"] = BarLines.checked(model, request.meter)
         self.rhythm, self.drums, self.second = request.rhythm, request.drums, request.second
-        self.file, self.held, self.own_steps = None, None, 0
+        self.file, self.held, self.pads, self.own_steps = None, None, None, 0
         self.lines = self.second_lines = BarLines(model, Timeline().in_meter(**bars_of))
         if request.file is not None:
             self._hear_file(request, model, bars_of | {"shift": request.shift})
@@ -161,7 +162,9 @@ class Heard:
             last, most = ceil(self.file.timeline.bars_until(self.file.end)), f"at most {MAX_BARS} are played"
             raise ValueError(f"{request.file}: its last note ends in bar {last}; {most}")
         self.rhythm = rhythm_of(self.file, *how)
-        self.held = self.file.held(self.rhythm[0].shape[1], how[0])
+        self.held, self.pads = (
+            of(self.rhythm[0].shape[1], how[0]) for of in (self.file.held, self.file.pads)
+        )
         if self.drums is None and not (request.job == "tap" and request.locked is None):
             self.file = hear(request.file, request.track, True, **bars_of)
             self.drums = drums_of(self.file, *how)
@@ -169,11 +172,12 @@ class Heard:
     def _measure(self, n_bars, song, is_tap):
         """How many steps are played: of so many bars, or of a song, or as many as the rhythm has."""
         if song is not None:
-            held = [] if self.held is None else [torch.from_numpy(self.held)[None, :, None]]
-            rolls = None if self.rhythm is None else [*self.rhythm, *held]
+            more = [] if self.held is None else [self.held, self.pads]
+            more = [torch.from_numpy(steps)[None, :, None] for steps in more]
+            rolls = None if self.rhythm is None else [*self.rhythm, *more]
             n_bars, (self.lines, rolls) = len(song), song.laid(self.lines, rolls, self.own_steps)
             self.rhythm = None if rolls is None else rolls[:3]
-            self.held = rolls[3][0, :, 0].numpy() if held else None
+            self.held, self.pads = (steps[0, :, 0].numpy() for steps in rolls[3:]) if more else (None, None)
         self.steps = self.own_steps if n_bars is None else self.lines.of_bars(n_bars).n_steps
         if is_tap and not self.steps:
             raise ArgumentError("bars", n_bars, "without a rhythm it must say how many bars are played")
@@ -215,7 +219,7 @@ class Heard:
         if silent:
             return Told(bpm=bpm)
         waits = request.job == "tap" and bool((torch.as_tensor(self.rhythm[0]) > 0).any())
-        return Told(self.kind, self.held, bpm, waits)
+        return Told(self.kind, self.held, bpm, waits, self.pads)
 
     def lines_on(self, request, grid, told_kind=False):
         """How the input was taken, in words. grid: the BarGrid of what is played. told_kind: whether the

@@ -35,8 +35,8 @@ def write_samples(model, batch, folder, log=None, step=None):
         rows = [i for i, other in enumerate(grids) if other == grid]
         controls = {name: values[rows] for name, values in controls_of(batch).items()}
         heard = [roll[rows] for roll in rhythms]
-        mask, rhythm_is = batch["mask"][rows], batch["rhythm_is"][rows]
-        drums = sample(model, heard, controls, mask, rhythm_is=rhythm_is, generator=chance, grid=grid)
+        about = {name: batch[name][rows] for name in ("rhythm_is", "pads")}
+        drums = sample(model, heard, controls, batch["mask"][rows], **about, generator=chance, grid=grid)
         for roll, part in zip(played, drums):
             roll[rows] = part
     takes = {"played": played, "real": tuple(batch[name] for name in ("onset", "vel", "timeoffset"))}

@@ -46,9 +46,10 @@ train: $(INSTALLED)
 	$(VENV) training_script_causal_decoder.py $(ARGS)
 
 # The shipped checkpoint from the beginning. First, some hours on a CPU: two teachers and a model that learns from both; two
-# more runs teach it rhythms that people bring, and its weights before and after are averaged (before.pt). Then, minutes on a
-# large GPU or a day on a CPU: three teachers for all kinds of rhythm, and two models that learn from them. The average of
-# these two and of before.pt is the shipped checkpoint. A run that was stopped is resumed.
+# more runs teach it rhythms that people bring, and its weights before and after are averaged (before.pt). Then, a quarter of
+# an hour on a large GPU or days on a CPU: three teachers for all kinds of rhythm and two models that learn from them, averaged
+# with before.pt (without_pads.pt); four teachers that also hear on which pad hands tap, and three models that learn from them.
+# The average of these three and of without_pads.pt is the shipped checkpoint. A run that was stopped is resumed.
 FIRST := --set Model.Decoder.condition_params.film=false --set Training.late_onset_weight=1
 LATER := --set Training.VAE_params.start_step=0 --set Training.late_onset_weight=1
 TAUGHT := --init-from runs/second/drummer.pt --set 'Training.teachers=[runs/first/drummer.pt,runs/second/drummer.pt]' \
@@ -71,6 +72,18 @@ ANEW := $(TEACHER) --set Training.learning_rate=1.2e-3 --set Training.warmup_ste
 STUDENT := $(ALL) --init-from runs/one/drummer.pt --set Training.steps=1232 --set Training.plain_steps=492 \
 	--set 'Training.teachers=[runs/one/drummer.pt,runs/two/drummer.pt,runs/three/drummer.pt]' --set Training.late_onset_weight=1 \
 	--set Training.learning_rate=6e-4 --set Training.warmup_steps=50 --set Training.validate_every=308
+PADS := $(HEARS) --set Model.pads=true --set Data.drop.pads=.25 --set Model.Decoder.condition_params.remaining_steady=true \
+	--set Data.batch_size=128 --set Data.loader_workers=3 --set Data.augmentation.voice_drop=.2 --set Data.augmentation.voice_mix=.2 \
+	--set Training.late_onset_weight=1 --set Training.plain_steps=0 --set Training.sample_every=100000 \
+	--set Training.checkpoint_every=100000
+SHARES = --set Data.rhythm_source.loudest=$(1) --set Data.rhythm_source.hands=$(2) --set Data.rhythm_source.part=$(3)
+ON := --set Training.VAE_params.start_step=0 --set Training.learning_rate=6e-4 --set Training.warmup_steps=50
+BEGUN := --set Training.VAE_params.start_step=300 --set Training.learning_rate=1.2e-3 --set Training.warmup_steps=150
+TAPPED := $(PADS) $(call SHARES,.42,.28,.24) --set Training.steps=2000 --set Training.validate_every=400 \
+	--set Data.augmentation.bar_shuffle=.15
+HEARD := $(PADS) $(ON) --init-from runs/four/drummer.pt --set Training.steps=1483 --set Training.validate_every=296 \
+	--set 'Training.teachers=[runs/four/drummer.pt,runs/five/drummer.pt,runs/six/drummer.pt,runs/seven/drummer.pt]' \
+	--set Training.teachers_share=.7
 # $(1): the name of the run; $(2): arguments of its first start
 run = $(VENV) training_script_causal_decoder.py \
 	$(if $(wildcard runs/$(1)/checkpoints/*.pt),--resume runs/$(1),--set Training.run_dir=runs/$(1) $(2)) $(ARGS)
@@ -93,7 +106,19 @@ drummer: $(INSTALLED)
 	$(call run,taught_more,$(STUDENT) --set Training.seed=15 --set Data.rhythm_source.hands=.34 --set Data.rhythm_source.part=.28)
 	$(call run,taught_anew,$(STUDENT) --set Training.seed=14)
 	$(VENV) -m utils.training.average runs/taught_anew/drummer.pt runs/taught_more/drummer.pt .5 runs/both.pt
-	$(VENV) -m utils.training.average runs/both.pt runs/before.pt .4 runs/drummer.pt
+	$(VENV) -m utils.training.average runs/both.pt runs/before.pt .4 runs/without_pads.pt
+	$(call run,four,$(TAPPED) $(ON) --init-from runs/without_pads.pt --set Training.late_onset_weight=.5 --set Training.seed=21)
+	$(call run,five,$(TAPPED) $(BEGUN) --set Model.Decoder.condition_params.film=false --set Training.late_onset_weight=.3 \
+		--set Training.seed=22)
+	$(call run,six,$(TAPPED) $(BEGUN) --set Model.Decoder.dropout=.2 --set Training.late_onset_weight=.5 --set Training.seed=23)
+	$(call run,seven,$(TAPPED) $(BEGUN) --set Model.Decoder.dropout=.25 --set Model.Encoder.dropout=.25 \
+		--set Training.late_onset_weight=.5 --set Training.seed=24)
+	$(call run,heard_all,$(HEARD) $(call SHARES,.42,.28,.24) --set Data.augmentation.bar_shuffle=0 --set Training.seed=26)
+	$(call run,heard_loose,$(HEARD) $(call SHARES,.33,.34,.27) --set Data.augmentation.bar_shuffle=.15 --set Training.seed=27)
+	$(call run,heard_own,$(HEARD) $(call SHARES,.52,.25,.17) --set Data.augmentation.bar_shuffle=0 --set Training.seed=25)
+	$(VENV) -m utils.training.average runs/heard_all/drummer.pt runs/heard_loose/drummer.pt .5 runs/heard_both.pt
+	$(VENV) -m utils.training.average runs/heard_own/drummer.pt runs/heard_both.pt .5 runs/heard.pt
+	$(VENV) -m utils.training.average runs/heard.pt runs/without_pads.pt .4 runs/drummer.pt
 
 $(INSTALLED): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed: make PYTHON=python3.x")'

@@ -36,7 +36,7 @@ TEMPERATURES = (0.85, 1.0)
 LIFT = (0.08, 0.0, 0.0, 0.6, 0.6, 0.0, 0.45, 0.15, -0.15)  # voices in the order of utils/midi/drums.py
 # To what is no drummer's own rhythm a draw is less sure of itself. So the most typical of several takes is
 # kept, and all voices are lifted alike; chosen on rhythms that people brought, see there
-LOOSE_KINDS, LOOSE_LIFT = ("hands", "part"), 0.1
+LOOSE_KINDS, LOOSE_LIFT = ("hands", "part"), 0.15
 TAKES, MOST_USUAL = 8, 32  # for each that is wanted, and in all; twice as many of more than PART_BARS
 PART_BARS = 8  # of which the best are chosen by themselves, a usual phrase
 MOST_SHIFT = 64

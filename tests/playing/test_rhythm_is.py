@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from tests.helpers.model_batches import small_model
-from utils.midi.hearing import hear
+from utils.midi.hearing import drums_from_midi, hear
 from utils.playing.generate import generate
+from utils.playing.jobs import gist
 from utils.playing.play import perform
 from utils.playing.request import Request
 
@@ -137,3 +138,11 @@ def test_of_a_loose_rhythm_every_eight_bars_are_chosen_by_themselves(
     assert chosen == [(best_of, True, parts)]
     generate(*rhythm, None, None, None, None, None, steps, model=told, seed=2, rhythm_is="drums")
     assert len(chosen) == 1  # a drummer's own hits: one take, as it is drawn
+
+
+def test_of_drums_a_model_that_is_told_of_pads_makes_a_gist(pads, tmp_path):
+    """And so what is interpolated is played: drums are on no pad."""
+    drums = drums_from_midi(midi(tmp_path / "drums.mid", [36, 42, 38, 42], channel=9))
+    assert gist(drums, pads).shape[:2] == (1, 1)
+    (take,) = perform(Request(rhythm=drums, job="interpolate", second=drums, seed=1), pads)
+    assert np.asarray(take.onset).any()

@@ -214,9 +214,10 @@ def _gist(rolls, model, grid):
     rhythm = batch_of([torch.from_numpy(roll) for roll in rhythm], 1, next(model.parameters()).device)
     everywhere = torch.ones_like(rhythm[0][..., 0], dtype=torch.bool)
     kind = torch.full_like(everywhere, KINDS.index("drums"), dtype=torch.long)
-    kind = model.kind_of_steps(kind, everywhere, everywhere)
+    told = {"kind": model.kind_of_steps(kind, everywhere, everywhere)}
+    told |= {"pads": model.pads_of_steps(None, everywhere, everywhere)}
     with in_eval_mode(model), torch.no_grad():
-        _, latents = encode(model, rhythm, everywhere, everywhere, everywhere, grid.whole(), kind=kind)
+        _, latents = encode(model, rhythm, everywhere, everywhere, everywhere, grid.whole(), **told)
     return latents.float().cpu()
 
 

@@ -144,5 +144,5 @@ def test_of_drums_a_model_that_is_told_of_pads_makes_a_gist(pads, tmp_path):
     """And so what is interpolated is played: drums are on no pad."""
     drums = drums_from_midi(midi(tmp_path / "drums.mid", [36, 42, 38, 42], channel=9))
     assert gist(drums, pads).shape[:2] == (1, 1)
-    (take,) = perform(Request(rhythm=drums, job="interpolate", second=drums, seed=1), pads)
+    (take,) = perform(Request(rhythm=drums, job="interpolate", second=drums, bars=1, seed=1), pads)
     assert np.asarray(take.onset).any()

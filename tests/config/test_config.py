@@ -311,9 +311,7 @@ def test_every_key_is_needed(config):
     have the meaning of a program without them."""
     for *parents, name in leaves(config.to_dict()):
         plain = config.to_dict()
-        section = plain
-        for parent in parents:
-            section = section[parent]
+        section = reduce(dict.__getitem__, parents, plain)
         del section[name]
         if (key := ".".join([*parents, name])) in ADDED:
             given = reduce(dict.__getitem__, key.split("."), config_from_dict(plain, "mine.pt").to_dict())

@@ -282,6 +282,7 @@ def test_collate_pads_and_says_where():
 
 def test_unset_controls_and_swap_rhythm_change_only_what_they_name():
     batch = batch_of(data_config())
+    assert {"rhythm_is", "pads", *RHYTHM_KEYS} == {*ABOUT_RHYTHM}
     before = {name: tensor.clone() for name, tensor in batch.items()}
     bare = unset_controls(batch)
     assert all(unset(bare, name).all() for name in CONTROLS)

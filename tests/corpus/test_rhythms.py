@@ -231,6 +231,15 @@ def test_hands_have_two_pads_where_they_tap_and_others_none():
     assert gone.mean() == pytest.approx(0.25, abs=0.07)
 
 
+@pytest.mark.parametrize("changed", ({"drop": {"rhythm_tail": 1.0}}, {"augmentation": {"mask_steps": 1.0}}))
+def test_a_tap_that_is_masked_or_dropped_is_on_no_pad(changed):
+    data = data_config(rhythm_source={"loudest": 0.0, "hands": 1.0}, **changed)
+    batch, whole = batch_of(data, windows_of_hits(100)), pads_of({}, many=windows_of_hits(100))
+    tapped = rhythm_of(batch)[0] > 0
+    assert ((batch["pads"].numpy() > 0) == tapped).all()
+    assert 0.2 < tapped.sum() / (whole["pads"] > 0).sum() < 0.95
+
+
 def test_pads_are_those_of_people(drums):
     """Kicks without a snare are struck on the higher pad in .66 to .81, snares without a kick in .63 to .71
     on the lower, and most people keep to one habit."""

@@ -50,6 +50,10 @@ def test_the_pads_are_heard_where_the_rhythm_is(told):
     deaf = {name: torch.zeros_like(batch[name]) for name in ("use_context", "use_latent")}
     silent = [onset_logits(model, with_pads(batch, pad) | deaf) for pad in (0, HIGHER)]
     assert torch.equal(*silent)
+    one, no = torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 4, dtype=torch.bool)
+    pads = torch.tensor([[1, 2, 0, 3]])
+    assert torch.equal(model.pads_of_steps(pads, no, one), pads)
+    assert not model.pads_of_steps(pads, no, no).any()
 
 
 def test_sample_and_stream_are_told(told):

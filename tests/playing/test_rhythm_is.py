@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.midi_files import midi_bytes, note
 from tests.helpers.model_batches import small_model
 from utils.midi.hearing import drums_from_midi, hear
 from utils.playing.generate import generate
@@ -80,6 +81,15 @@ def test_of_two_pitches_the_file_tells_which_pad_is_struck(tmp_path):
     assert file.pads(6).tolist() == [1, 0, 0, 0, 2, 0]
     assert not hear(midi(tmp_path / "one.mid", [60] * 4)).pads(16).any()
     assert hear(midi(tmp_path / "three.mid", [60, 67, 74, 60])).pads(16)[::4].tolist() == [1, 0, 2, 1]
+
+
+def test_a_tap_that_is_early_for_the_end_of_a_loop_is_at_its_beginning_with_its_pad(tmp_path):
+    """In the roll and in its pads alike."""
+    taps = [*note(480, 60, channel=0), *note(960, 60, channel=0), *note(1910, 74, length=10, channel=0)]
+    (tmp_path / "loop.mid").write_bytes(midi_bytes(taps))
+    file = hear(tmp_path / "loop.mid")
+    (onset, *_), pads = file.roll(), file.pads(16)
+    assert (onset.any(1) == (pads > 0)).all() and pads[0] == 2
 
 
 def test_which_pad_is_struck_is_heard_of_hands_alone(pads, told, tmp_path):

@@ -66,6 +66,24 @@ def random_rolls(T):
     return [batch[name] for name in ("onset", "vel", "timeoffset")]
 
 
+def whole_and_bar_by_bar(model, batch, **told):
+    """The onsets that a model plays to a batch of two bars of 4/4, told more of the rhythm, whole and by a
+    Stream, which must be the same."""
+    rhythm, controls = (
+        [batch[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset")],
+        controls_of(batch),
+    )
+    dials = {"guidance": 2.0, "precision": torch.float32}
+    chance = torch.Generator().manual_seed(1)
+    whole = sample(model, rhythm, controls, batch["mask"], generator=chance, **told, **dials)
+    stream = Stream(model, generator=torch.Generator().manual_seed(1), **dials)
+    stream.set_rhythm(rhythm, **told)
+    halves = slice(16), slice(16, None)
+    bars = [stream.bar({name: x[:, half] for name, x in controls.items()}) for half in halves]
+    assert torch.equal(torch.cat([bar[0] for bar in bars], 1), whole[0])
+    return whole[0]
+
+
 def hidden_states(model, batch, condition_from=None, grid=None):
     """The decoder's hidden states (B, T, D) over a batch, under the condition of another if given."""
     source = batch if condition_from is None else condition_from

@@ -5,10 +5,9 @@ import torch
 
 from model.controls import PADS, controls_of
 from model.decoding.sampling import sample
-from model.decoding.streaming import Stream
 from model.heads import hit_index
 from model.model import DrumVAE
-from tests.helpers.model_batches import FACTOR, random_batch, small_model
+from tests.helpers.model_batches import FACTOR, random_batch, small_model, whole_and_bar_by_bar
 from utils.checkpoints import load_weights
 from utils.midi.drums import RHYTHM_CHANNEL
 
@@ -58,23 +57,9 @@ def test_the_pads_are_heard_where_the_rhythm_is(told):
 
 def test_sample_and_stream_are_told(told):
     model, batch = small_model(told), random_batch(B=1, T=32)
-    rhythm = [batch[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset")]
-    controls, dials = controls_of(batch), {"guidance": 2.0, "precision": torch.float32}
-
-    def play(pads):
-        chance = torch.Generator().manual_seed(1)
-        whole = sample(model, rhythm, controls, batch["mask"], pads=pads, generator=chance, **dials)
-        stream = Stream(model, generator=torch.Generator().manual_seed(1), **dials)
-        stream.set_rhythm(rhythm, pads=pads)
-        bars = [
-            stream.bar({name: x[:, :16] if n == 0 else x[:, 16:] for name, x in controls.items()})
-            for n in (0, 1)
-        ]
-        assert torch.equal(torch.cat([bar[0] for bar in bars], 1), whole[0])
-        return whole[0]
-
     lower, higher, unset, none = (
-        play(None if pad is None else with_pads(batch, pad)["pads"]) for pad in (LOWER, HIGHER, 0, None)
+        whole_and_bar_by_bar(model, batch, pads=None if pad is None else with_pads(batch, pad)["pads"])
+        for pad in (LOWER, HIGHER, 0, None)
     )
     assert torch.equal(unset, none)
     assert not torch.equal(lower, unset) and not torch.equal(lower, higher)

@@ -3,12 +3,10 @@
 import pytest
 import torch
 
-from model.controls import UNSET_KIND, controls_of
-from model.decoding.sampling import sample
-from model.decoding.streaming import Stream
+from model.controls import UNSET_KIND
 from model.heads import hit_index
 from model.model import DrumVAE
-from tests.helpers.model_batches import FACTOR, random_batch, small_model
+from tests.helpers.model_batches import FACTOR, random_batch, small_model, whole_and_bar_by_bar
 from utils.checkpoints import load_weights
 
 
@@ -68,22 +66,10 @@ def test_where_nothing_is_heard_the_kind_says_nothing(told):
 
 def test_sample_and_stream_are_told(told):
     model, batch = small_model(told), random_batch(B=1, T=32)
-    rhythm = [batch[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset")]
-    controls = controls_of(batch)
-    dials = {"guidance": 2.0, "precision": torch.float32}
 
     def play(kind):
         rhythm_is = None if kind is None else torch.full(batch["mask"].shape, kind)
-        chance = torch.Generator().manual_seed(1)
-        whole = sample(model, rhythm, controls, batch["mask"], rhythm_is=rhythm_is, generator=chance, **dials)
-        stream = Stream(model, generator=torch.Generator().manual_seed(1), **dials)
-        stream.set_rhythm(rhythm, rhythm_is=rhythm_is)
-        bars = [
-            stream.bar({name: x[:, :16] if n == 0 else x[:, 16:] for name, x in controls.items()})
-            for n in (0, 1)
-        ]
-        assert torch.equal(torch.cat([bar[0] for bar in bars], 1), whole[0])
-        return whole[0]
+        return whole_and_bar_by_bar(model, batch, rhythm_is=rhythm_is)
 
     played = [play(kind) for kind in (0, 1, 2, UNSET_KIND, None)]
     assert torch.equal(played[-1], played[-2])

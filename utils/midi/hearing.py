@@ -12,7 +12,7 @@ from utils.midi.find_drums import DRUM_CHANNEL, describe_parts, find_drums
 from utils.midi.kits import kit_in
 from utils.midi.read import MidiError, MidiNotes, notes_to_roll, read_midi, rhythm_roll
 from utils.midi.shift import lateness, moved
-from utils.midi.timeline import Timeline
+from utils.midi.timeline import Timeline, nearest_step
 from utils.midi.tracks import choose, in_a_line, table
 
 STRUCK = 1 / 3  # of a quarter: how long hands let a pad sound; a part holds its notes
@@ -62,7 +62,7 @@ class HeardFile:
         below and above the middle between the lowest and the highest; all unset where there is one pitch."""
         notes, found = self.notes, np.zeros(n_steps, np.int64)
         middle = (int(notes.pitch.min()) + int(notes.pitch.max())) / 2
-        step = (2 * notes.tick * down_sample_tpq + notes.tpq) // (2 * notes.tpq)
+        step = nearest_step(notes.tick, notes.tpq, down_sample_tpq)
         if self.timeline.loop_end(notes):  # as in `roll`: early for the end belongs to the beginning
             step = np.where(step == n_steps, 0, step)
         for pad, on_it in (("lower", notes.pitch < middle), ("higher", notes.pitch > middle)):

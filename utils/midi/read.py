@@ -13,7 +13,7 @@ from utils.files import file_bytes
 from utils.midi import smf
 from utils.midi.drums import N_VOICES, RHYTHM_CHANNEL
 from utils.midi.kits import kit_in
-from utils.midi.timeline import MAX_BARS, Timeline
+from utils.midi.timeline import MAX_BARS, Timeline, nearest_step
 
 MAX_BYTES = 8 << 20  # of a file that is read; it bounds memory (0.4 GB) and time (a second)
 
@@ -201,8 +201,7 @@ def notes_to_roll(
     voices = _VOICE_OF_PITCH if voice_of_pitch is None else voice_of_pitch
     hit = velocity > 0
     tick, voice, velocity = tick[hit], voices[pitch[hit]], velocity[hit]
-    # in whole numbers, so that a note on the edge between two steps never depends on rounding
-    step = (2 * tick * down_sample_tpq + tpq) // (2 * tpq)
+    step = nearest_step(tick, tpq, down_sample_tpq)
     offset = (tick * down_sample_tpq - step * tpq) / tpq
 
     if n_steps is not None:

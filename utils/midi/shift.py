@@ -6,6 +6,7 @@ import numpy as np
 
 from utils.midi import smf
 from utils.midi.read import MidiError, name_of, read_events
+from utils.midi.timeline import nearest_step
 
 _MOST = 0.7  # of the onsets lie on one of four sixteenths that no music prefers
 _FEWEST = 8  # onsets
@@ -14,7 +15,7 @@ _FEWEST = 8  # onsets
 def lateness(midi, down_sample_tpq=4):
     """How many steps notes (utils.midi.read.MidiNotes) seem to lie late: 1, or -1 where they are early, if by
     far the most onsets are on the second, or the fourth, of the sixteenths of a beat; else 0."""
-    step = np.unique((2 * midi.tick * down_sample_tpq + midi.tpq) // (2 * midi.tpq))
+    step = np.unique(nearest_step(midi.tick, midi.tpq, down_sample_tpq))
     place = np.bincount(step % 4, minlength=4) / max(len(step), 1)
     if len(step) < _FEWEST or place[[1, 3]].max() < _MOST:
         return 0

@@ -14,6 +14,12 @@ from utils.midi.smf import STEADY
 MAX_BARS = 4096  # of what is read or played; more is a stray event far out, not music
 
 
+def nearest_step(tick, tpq, down_sample_tpq=4):
+    """The step that ticks, whole numbers, are nearest to, the later of two: floor(x + 0.5). In whole numbers,
+    so that a note on the edge between two steps never depends on rounding. tpq: ticks per quarter note."""
+    return (2 * tick * down_sample_tpq + tpq) // (2 * tpq)
+
+
 @dataclass(frozen=True)
 class Timeline:
     """A tempo map and meters, in ticks of `tpq` to the quarter note.
@@ -215,7 +221,7 @@ class Timeline:
         if loop is not None:
             return loop
         step = Fraction(self.tpq, down_sample_tpq)
-        last_step = (2 * int(midi.tick.max()) * down_sample_tpq + self.tpq) // (2 * self.tpq)
+        last_step = nearest_step(int(midi.tick.max()), self.tpq, down_sample_tpq)
         held_until = int((midi.tick + midi.duration).max())
         return self.bar_line(max(held_until - self.tpq, last_step * step + step / 2))
 

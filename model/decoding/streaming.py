@@ -25,7 +25,7 @@ class Stream:
         self, model, batch_size=1, temperature=1.0, guidance=1.0, follow=1.0, generator=None, precision=None
     ):
         """temperature > 0, guidance, follow, generator and precision as in `sample`. The model should be in
-        eval mode; `set_rhythm` comes before the first bar."""
+        eval mode; `set_rhythm` comes before the first bar. `follow` may be set anew, for the next bars."""
         self.model, self.batch_size, self.generator = model, batch_size, generator
         self.guidance, self.follow = guidance, follow
         self.temperature, self.precision = temperature, precision
@@ -81,12 +81,12 @@ class Stream:
         return drums
 
     def adapt_guide(self, controls):
-        """Have a view for every control that these set. A new view starts from what the nearest view has
-        seen; the views of a control stay once it was set, for they have seen what the others have not."""
-        if len(self.guide.given) == len(CONTROLS):
-            return
+        """Have the views that `follow` needs, and one for every control that these set. A new view starts
+        from what the nearest view has seen; the views of a control stay once it was set, for they have seen
+        what the others have not."""
         before, played = self.guide, self.decoding
-        self.guide = Guide(self.guidance, self.follow, before.given.union(given_controls(controls)))
+        more = given_controls(controls) if len(before.given) < len(CONTROLS) else ()
+        self.guide = Guide(self.guidance, self.follow, before.given.union(more))
         if self.guide != before:
             self.decoding = fresh(self.model, self.batch_size, self.guide, self.temperature, self.precision)
             self.decoding.adopt(played)

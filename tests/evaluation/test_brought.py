@@ -1,6 +1,7 @@
 """Rhythms that people bring: the definitions on drums written by hand, the part, the command."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import mido
@@ -122,11 +123,19 @@ def test_a_pattern_counts_by_its_hits_and_a_song_as_one(groups):
     assert found["one take"]["F1"] == pytest.approx(2 * 24 / (24 + 24 + 25))
 
 
-def test_how_many_takes_must_agree_is_learnt_from_the_other_songs(groups):
+def test_how_many_takes_must_agree_is_learnt_from_the_others_of_the_kind(groups):
     one, other = groups["songs"]
     takes = np.stack([one.real, one.real & False]), np.stack([other.real, other.real | True])
-    first, second = brought.consensus([one, other], takes)  # by themselves: one take, two takes
+    played = {one.name: takes[0], other.name: takes[1]}  # by themselves: one take, two takes
+    first, second = brought.consensus([one, other], [one, other], played)
     assert not first.any() and second.all()
+    one, other = (
+        replace(rhythm, group=group) for rhythm, group in zip(groups["own hits"], ("simple", "complex"))
+    )
+    played = {one.name: np.stack([one.real, one.real & False])}
+    played[other.name] = np.stack([other.real, other.real | True])
+    found = brought.rows({"simple": [one], "complex": [other]}, played)  # two groups, both of hands
+    assert not found["simple"]["consensus"]["cells"][..., 1].any()
 
 
 def test_the_part_plays_each_rhythm_as_what_it_is(folder, tiny_config, monkeypatch, tmp_path):

@@ -66,14 +66,14 @@ def test_sections_of_a_song_have_beats():
 
 def test_where_no_rhythm_is_heard_a_style_gets_the_best_of_several_takes(repository):
     """The shipped drummer; of single takes some have no backbeat at all."""
-    model, about = load_model(repository / "checkpoints" / "drummer.pt"), {"bars": 4, "seed": 9}
+    model, about = load_model(repository / "checkpoints" / "drummer.pt"), {"bars": 4, "seed": 13}
     one, best = (play(style="rock", best_of=n, model=model, **about).receipt for n in (1, None))
     assert best.groove["backbeat"] > 0.8 > one.groove["backbeat"] and best.dials["best_of"] == 8
     assert "best_of" not in play(model=model, **about).receipt.dials
     bass = repository / "examples" / "bass_line.mid"
     assert "best_of" not in play(bass, style="rock", rhythm_is="drums", model=model, **about).receipt.dials
     part = play(bass, style="rock", model=model, **about).receipt
-    assert "temperature 0.85 for onsets, 1 for velocity and timing" in part.origin()
+    assert "temperature 0.75 for onsets, 0.8 for velocity and timing" in part.origin()
 
 
 def test_a_beat_is_a_beat_also_after_a_sparse_intro(repository):

@@ -277,6 +277,9 @@ def test_a_jam_takes_on_rows_where_controls_are_first_asked_for(player, rows, mo
     """And plays what generate plays, which knows all of it from the beginning; in one precision, whatever the
     rows."""
     monkeypatch.setattr("model.decoding.capture.decoding_precision", lambda *_: torch.float32)
+    monkeypatch.setattr(
+        "utils.playing.request.OWN_FOLLOW", 1.0
+    )  # generate knows what is asked later, a jam not
     guidance = {"density": 2.0, "style": 3.0, "intensity": 1.0, "instrument": 1.0}
     rhythm = [random_batch(B=1)[f"rhythm_{name}"] for name in ("onset", "vel", "timeoffset")]
     density, style = torch.full((1, 64), torch.nan), torch.full((1, 64), 18)

@@ -13,7 +13,7 @@ from tests.helpers.model_batches import small_model
 from utils.midi.drums import STYLE_NONE, STYLES
 from utils.playing import generate as generating
 from utils.playing.bar_lines import BarLines
-from utils.playing.request import Dials
+from utils.playing.request import OWN_FOLLOW, Dials
 
 UNSET = [None] * 5  # density, intensity, instrument, style, masks
 
@@ -110,6 +110,29 @@ def test_rhythm_shorter_or_longer_than_what_is_written(heard, rhythm, tiny_model
 def test_how_the_rhythm_is_followed(heard, rhythm, tiny_model, follow, context, latent):
     generate(*rhythm, *UNSET, 64, model=tiny_model, follow=follow)
     assert (heard["use_context"] == context).all() and (heard["use_latent"] == latent).all()
+
+
+def test_a_drummers_own_hits_count_more_where_nothing_is_asked_or_known(heard, rhythm, tiny_config):
+    config = tiny_config.model_copy(deep=True)
+    config.Model.rhythm_is = True
+    model = build_tiny_model(config)
+
+    def follow(curves=UNSET, **more):
+        generate(*rhythm, *curves, 64, model=model, **more)
+        return heard["follow"]
+
+    for dial, times in (("literal", 1), (1, 1), (0.5, 0.5), ("loose", 0)):
+        assert follow(follow=dial) == follow(follow=dial, rhythm_is="drums") == OWN_FOLLOW * times
+        assert follow(follow=dial, rhythm_is="hands") == follow(follow=dial, rhythm_is="part") == times
+    for number in range(4):
+        asked = [*UNSET]
+        asked[number] = [np.full((1, 64), 0.5), np.full((1, 64), 0.5), np.full((1, 64, 9), 0.5), "funk"][
+            number
+        ]
+        assert follow(asked) == 1
+    assert follow(drums=rhythm, lock=["kick"]) == 1 == follow(follow="free")
+    generate(*[None] * 8, 64, model=model)
+    assert heard["follow"] == 1  # to no rhythm
 
 
 def test_full_drum_loop_is_heard_by_its_loudest_hits(heard, tiny_model):

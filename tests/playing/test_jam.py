@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from inference_bar_control import Jam, generate, generate_control_params, process_midi
+from utils.playing.request import OWN_FOLLOW
 
 UNSET = [None] * 5  # density, intensity, instrument, style, masks
 VOICES_ALLOWED = [0.25, 0.25, 0.5, 0, 0, 0, -1, -1, 0]
@@ -36,12 +37,23 @@ def test_bars_are_those_of_the_whole_piece(model, rhythm):
     assert not whole[0][:, 64:, 6:8].any() and whole[0][:, :64, 6:8].any()
 
 
+def test_a_rhythm_counts_more_until_something_is_asked(model, rhythm):
+    whole = generate(*rhythm, *UNSET, 64, model=model, seed=3)
+    bars = Jam(*rhythm, model=model, seed=3)
+    assert all(torch.equal(roll, bar) for roll, bar in zip(whole, play(bars, 4)))
+    assert bars.stream.decoding.guide.follow == OWN_FOLLOW
+    for wish, times in (({"density": 1}, 1), ({"density": None}, OWN_FOLLOW)):
+        bars.change(**wish)
+        next(bars)
+        assert bars.stream.decoding.guide.follow == times
+
+
 def test_the_rhythm_comes_round_and_a_new_one_starts_at_its_first_bar(model, rhythm, monkeypatch):
     taps = []
     bars = Jam(*(roll[:, :32] for roll in rhythm), model=model, seed=1)
-    bar = bars.stream.decoding.bar
+    kind, bar = type(bars.stream.decoding), type(bars.stream.decoding).bar
     monkeypatch.setattr(
-        bars.stream.decoding, "bar", lambda told, uniform: taps.append(told["tap_vel"]) or bar(told, uniform)
+        kind, "bar", lambda self, told, uniform: taps.append(told["tap_vel"]) or bar(self, told, uniform)
     )
     play(bars, 3)
     bars.change([roll[:, 32:60] for roll in rhythm])  # cut short: filled up with silence

@@ -190,8 +190,11 @@ def rows(groups, played):
         onsets = [played[rhythm.name] for rhythm in rhythms]
         n_takes = len(onsets[0])
         found[group] = {"real": [rhythm.real[None] for rhythm in rhythms], "one take": onsets}
-        if n_takes > 1 and len({rhythm.pattern for rhythm in rhythms}) > 1:
-            found[group]["consensus"] = consensus(rhythms, onsets)
+        of_kind = [
+            other for name, those in groups.items() if GROUPS[name] == GROUPS[group] for other in those
+        ]
+        if n_takes > 1 and len({rhythm.pattern for rhythm in of_kind}) > 1:
+            found[group]["consensus"] = consensus(rhythms, of_kind, played)
         for row, follows in (("rock beat", False), ("rock beat, kick on the rhythm", True)):
             found[group][row] = [rock_beat(rhythm.struck, follows)[None] for rhythm in rhythms]
         found[group] = {row: sums(rhythms, of) for row, of in found[group].items()}
@@ -211,14 +214,15 @@ def rock_beat(struck, follows):
     return beat
 
 
-def consensus(rhythms, onsets):
+def consensus(rhythms, of_kind, played):
     """Of each rhythm the cells (1, n, 16, 9) that enough of its takes hit: as many as give the highest F1 on
-    the group's other patterns or songs."""
+    the other patterns or songs of its kind, of_kind. A group of a kind may have few patterns; a threshold of
+    these alone is one of chance. played: as of `rows`."""
     guesses = []
-    for rhythm, takes in zip(rhythms, onsets):
-        others = [i for i, other in enumerate(rhythms) if other.pattern != rhythm.pattern]
-        cells = np.concatenate([onsets[i].reshape(len(takes), -1) for i in others], 1)
-        real = np.concatenate([rhythms[i].real.ravel() for i in others])
+    for rhythm in rhythms:
+        takes, others = played[rhythm.name], [other for other in of_kind if other.pattern != rhythm.pattern]
+        cells = np.concatenate([played[other.name].reshape(len(takes), -1) for other in others], 1)
+        real = np.concatenate([other.real.ravel() for other in others])
         guesses.append(Consensus(cells, real).guess(takes)[None])
     return guesses
 

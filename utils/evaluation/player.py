@@ -9,9 +9,9 @@ from tqdm import tqdm
 
 from data_aug import ABOUT_RHYTHM, RHYTHM_KEYS, swap_rhythm, unset_controls
 from model.controls import UNSET_KIND, controls_of
-from model.decoding.sampling import sample
+from model.decoding.sampling import given_controls, sample
 from utils.evaluation.sets import partners
-from utils.playing.request import GUIDANCE, LIFT, TEMPERATURES
+from utils.playing.request import GUIDANCE, LIFT, OWN_FOLLOW, TEMPERATURES
 from utils.training.metrics import to_device
 
 BATCH = 128  # windows of four bars at once
@@ -129,6 +129,8 @@ class Player:
             generator=generator,
         )
         known = KNOWN if batch["known_onset"].any() else ()
+        # as `play` does it to a drummer's own hits
+        dials["follow"] = 1.0 if known or given_controls(controls_of(batch)) else OWN_FOLLOW
         batch = {name: batch[name] for name in (*ABOUT_RHYTHM, *controls_of(batch), "mask", *known)}
         played = []
         progress = tqdm(total=len(batch["mask"]), desc=title, unit="window", disable=None)

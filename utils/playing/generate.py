@@ -10,7 +10,7 @@ import torch
 
 from model.bars import BarGrid
 from model.controls import CONTROLS
-from model.decoding.sampling import sample
+from model.decoding.sampling import given_controls, sample
 from utils.checks import ArgumentError, whole
 from utils.device import few_threads, on_cpu
 from utils.get_model import given_model
@@ -126,9 +126,9 @@ class Plan(NamedTuple):
     """What the model plays. inputs: as `sample` takes them, tensors (T, ...) on the CPU, in lists and dicts.
     wishes: by which best_takes chooses: asked, rhythm_onset, grid and onsets_known. feel and swing: what is
     done to drums once they are drawn. silent (T,) bool: steps on which the drums rest, of which the first
-    `waits` bars are not played at all. loose: see Dials.for_model. fresh: bars at which drums begin anew.
-    parts: the bars of each part of which the best is chosen by itself, see best_of_parts; none: takes are
-    whole."""
+    `waits` bars are not played at all. loose, own: see Dials.for_model. fresh: bars at which drums begin
+    anew. parts: the bars of each part of which the best is chosen by itself, see best_of_parts; none: takes
+    are whole."""
 
     model: torch.nn.Module
     dials: Dials
@@ -139,6 +139,7 @@ class Plan(NamedTuple):
     silent: torch.Tensor
     waits: int
     loose: bool
+    own: bool
     swing: Swing
     fresh: tuple = ()
     parts: tuple = ()
@@ -235,12 +236,15 @@ def make_plan(
     followed = rhythm[0][: reach if use_context.any() else 0]
     onsets_known = around and bool((known["known_onset"] | ~mask[:, None]).all())
     open_cells = known is None or bool(known["known_onset"].float().mean() < 0.5)  # but a crash or a lock
+    own = bool(use_context.any()) and not (around or is_loose(model, kind) or given_controls(controls))
     loose = is_loose(model, kind) and open_cells and dials.followed is not None and reach > 0
     feel = Feel.of(brought, dials, pace_of(told.bpm, rhythm, kind, known), known, grid)
     swing = Swing.of(dials.ratio.over(grid.n_bars) if dials.ratio else swing, grid, brought, **inputs)
     wishes = asked, followed, grid, onsets_known
     parts = [min(PART_BARS, grid.n_bars - bar) for bar in range(0, grid.n_bars, PART_BARS)] if loose else []
-    return Plan(model, dials, grid, inputs, wishes, feel, silent, waits, loose, swing, parts=tuple(parts))
+    return Plan(
+        model, dials, grid, inputs, wishes, feel, silent, waits, loose, own, swing, parts=tuple(parts)
+    )
 
 
 def draw(plan, best_first=False):
@@ -250,7 +254,7 @@ def draw(plan, best_first=False):
     first = grid.lines[plan.waits]
     inputs = later(plan.inputs | {"latent": None}, first)
     inputs["latent"] = later(plan.inputs["latent"], plan.waits)
-    inputs = batch_of(inputs, 1, device) | dials.for_model(device, plan.loose)
+    inputs = batch_of(inputs, 1, device) | dials.for_model(device, plan.loose, plan.own)
     wanted, grid = dials.num_samples, grid.cut(plan.waits, grid.n_bars)
 
     def takes(number):

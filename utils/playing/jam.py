@@ -8,6 +8,7 @@ import torch
 
 from model.bars import BarGrid
 from model.controls import CONTROLS, controls_of
+from model.decoding.sampling import given_controls
 from model.decoding.streaming import Stream
 from utils.checks import ArgumentError
 from utils.device import few_threads, on_cpu
@@ -38,7 +39,8 @@ class Jam:
     and the bars of a meter for each bar, repeat with the rhythm, all from their first bars. The same seed,
     rhythms and changes give the same bars. Until the rhythm repeats they are those of `generate` with the
     same controls. Only swing differs a little: it is measured in the last SWING_BARS bars, in `generate` in
-    all.
+    all. And a drummer's own hits count more as long as nothing is asked, where `generate` knows from the
+    first bar on what will be.
 
     It keeps the decoder's window and no more, so it may run for days. Raises ValueError as `generate` does,
     and is then as it was.
@@ -128,6 +130,7 @@ class Jam:
             self._hear(rolls, grid, asked["drums"], dials)
         self.asked, self.bar, self.controls = asked, bar, controls
         self.felt, self.ratio = dials.felt, dials.ratio
+        self.stream.follow = dials.follow_of(self.own and not given_controls(controls_of(controls)))
 
     def _controls(self, asked, dials, bar, even):
         """Of one bar, a BarGrid. even: whether it is as long as all others."""
@@ -182,7 +185,7 @@ class Jam:
         heard = {"rhythm": None} if rolls is None else {name: inputs[name] for name in names}
         with in_eval_mode(self.model), few_threads(grid.n_steps * dials.num_samples, self.device):
             self.stream.set_rhythm(**heard, grid=grid)
-        self.feel, self.silent = plan.feel, plan.silent.to(self.device)
+        self.own, self.feel, self.silent = plan.own, plan.feel, plan.silent.to(self.device)
         self.heard_swing = plan.swing.ratio[0]
 
     def _plan(self, dials, grid, *asked, **more):

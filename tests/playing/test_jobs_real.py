@@ -149,7 +149,7 @@ def test_an_interpolation_leads_from_the_first_to_the_second(performances):
         bars = [slice(start, start + 16) for start in range(0, 64, 16)]
         nearer.append(np.subtract(*([f1(onset[:, bar], drums[0][0, bar]) for bar in bars] for drums in ends)))
     first, *_, last = np.mean(nearer, 0)
-    assert first > 0.1 and last < first - 0.1
+    assert first > 0.1 and last < first - 0.05
 
 
 def test_rules_hold_and_the_drums_are_still_drums():

@@ -76,11 +76,12 @@ def generate(
         last one goes on to the end. A bar has 2 to 32 steps, and no more than the model's longest. All
         arguments count these bars. None: 4/4.
     model: default: the one built last by get_model. seed: same seed, same drums; None: new ones each time.
-    temperature: above 0; None: 0.85 for the onsets and 1 for velocity and timing. guidance: how much the
+    temperature: above 0; None: 0.8, and voices that this makes rarer are lifted. guidance: how much the
         controls weigh where any is set; 1 samples as trained; past 1 steady has four times as much.
         Or a dict with a strength for any control, the others having the default. num_samples: versions.
     follow: "literal" or 1 follows the rhythm hit by hit, "loose" or 0 its gist bar by bar; numbers between
-        lie between, and up to 2 beyond. "free": not at all.
+        lie between, and up to 2 beyond. "free": not at all. Where nothing is asked or known, a rhythm that is
+        not told to be hands or a part counts OWN_FOLLOW times as much, see utils.playing.request.
     rhythm_is: "drums", a drummer's own hits or a loop; "hands", taps of a person; "part", a bass, a guitar, a
         clave, a click or another part; None or "unset": not known. It changes nothing for a model that was
         not trained with it.

@@ -37,6 +37,7 @@ from utils.evaluation.tap import (
     onset_sums,
     votes,
 )
+from utils.playing.request import OWN_FOLLOW
 
 # ------------------------------------------------------------------------- without a model
 
@@ -224,6 +225,16 @@ def test_settings_tell_the_model_what_they_say(two):
     assert told["onsets"]["known_onset"].all() and not told["onsets"]["known_vel"].any()
     assert torch.equal(told["swapped"]["rhythm_onset"], two.batch["rhythm_onset"].flip(0))
     assert told["given"] is two.batch
+
+
+def test_a_rhythm_counts_as_play_counts_a_drummers_own_hits(model, two, monkeypatch):
+    follow, draw = [], evaluation.sample
+    monkeypatch.setattr(
+        evaluation, "sample", lambda *of, **how: follow.append(how["follow"]) or draw(*of, **how)
+    )
+    for setting in ("unset", "swapped", "given", "onsets"):
+        Player(model, 1, seed=0)(two, setting)
+    assert follow == [OWN_FOLLOW, OWN_FOLLOW, 1, 1]
 
 
 def test_known_onsets_are_played_and_their_velocities_are_not_given_away(model, two):

@@ -79,10 +79,10 @@ def sample_without_cache(model, inputs, generator, whole):
         if t % S == 0:
             uniform = torch.rand(B, S, V, UNIFORMS_PER_VOICE, generator=generator, device=mask.device)
             steps = bar_steps(
-                {name: x[:, t : t + S] for name, x in conditioning.items()}, uniform, 1.0, 0.0, model
+                {name: x[:, t : t + S] for name, x in conditioning.items()}, uniform, (1.0,) * 3, 0.0, model
             )
         hidden = run_decoder(model, drums, conditioning, T if whole else t + 1)[:, t]
-        drawn = draw_step(heads, hidden, steps[t % S], guide, 1.0)
+        drawn = draw_step(heads, hidden, steps[t % S], guide)
         for roll, value in zip(drums, drawn):
             roll[:, t] = value
     return drums

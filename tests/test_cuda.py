@@ -61,7 +61,7 @@ def same(one, other):
     return all(torch.equal(a, b) for a, b in zip(one, other))
 
 
-LIFTED = (0.85, 1.0, (0.5, 0.0, -0.5) * 3)  # a voice each
+LIFTED = (0.85, 0.5, 1.0, (0.5, 0.0, -0.5) * 3)  # a voice each
 
 
 @pytest.mark.parametrize(

@@ -193,8 +193,9 @@ def sample(
     PADS; None: unset. forbid (B, T, V) bool: voices that stay silent.
     limit (B, T, R, V): how many voices a step may hit, see keep_within; known cells stay, however many they
     are. num_samples: how often each rhythm is played; it is encoded once. temperature > 0: of all that is
-    drawn, or a pair, of onsets and of velocity and timing; or that and the lift, a number or one for each
-    voice (a tuple of V) that is added to the log odds of its onsets: above 0 for more hits. guidance: 1 = as
+    drawn, or three, of onsets, velocity and timing; or these and the lift, a number or one for each voice (a
+    tuple of V) that is added to the log odds of its onsets: above 0 for more hits. Below 1 velocity and
+    timing are drawn nearer to their medians, see toward_median. guidance: 1 = as
     trained, more = the controls turned up, where any is set; or a dict with a number for each control.
     follow: 1 = the rhythm's hits as trained, 0 = the latents of its bars alone, see Guide; known cells reach
     the decoder through the context too, so with them it must be 1. `generator`, on the model's device, is the
@@ -205,7 +206,7 @@ def sample(
     Returns onset, vel, timeoffset: float32 (B * num_samples, T, V), the samples of a rhythm one after the
     other; zero outside the mask.
     """
-    if not min(temperature[:2] if isinstance(temperature, tuple) else (temperature,)) > 0:
+    if not min(temperature[:3] if isinstance(temperature, tuple) else (temperature,)) > 0:
         raise ValueError(f"temperature: {temperature}; it must be above 0")
     B, T, V = rhythm[0].shape
     device, grid = mask.device, grid or model.grid(T)

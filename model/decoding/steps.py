@@ -147,11 +147,11 @@ class Decoding:
     """
 
     def __init__(self, model, batch_size, guide, temperature, precision):
-        """temperature: one number, or two or three, see `sample`. precision: torch.float32, float16 or
+        """temperature: one number, or three or four, see `sample`. precision: torch.float32, float16 or
         bfloat16, in which the decoder's matrices are multiplied."""
         self.model, self.guide, self.precision = model, guide, precision
-        several = temperature if isinstance(temperature, tuple) else (temperature, temperature)
-        self.onset_temperature, self.hit_temperature, lift = (*several, 0.0)[:3]
+        several = temperature if isinstance(temperature, tuple) else (temperature,) * 3
+        *self.temperatures, lift = (*several, 0.0)[:4]
         self.lift = torch.tensor(lift, dtype=torch.float32, device=model.decoder.start.device)
         self.x = model.decoder.start.detach().repeat(batch_size * len(guide.views), 1)
         self.position = 0
@@ -192,7 +192,7 @@ class Decoding:
 
     def run_bar(self, conditioning, uniform, positions):
         guide, budget = self.guide, self.model.budget
-        steps = bar_steps(conditioning, uniform, self.onset_temperature, self.lift, self.model)
+        steps = bar_steps(conditioning, uniform, self.temperatures, self.lift, self.model)
         x, drums = self.x, []
         played_onset = played_vel = kept = uniform.new_zeros(len(uniform), uniform.shape[2])
         for here, position in zip(steps, zip(*positions)):
@@ -202,7 +202,7 @@ class Decoding:
                 played += [] if before is None else [before, guide.repeat_views(kept)]
                 features = self.features(*played)
             hidden = self.step(x, here["modulation"], features, position)
-            drums.append(draw_step(self.heads, hidden, here, guide, self.hit_temperature))
+            drums.append(draw_step(self.heads, hidden, here, guide))
             x = self.embed(*drums[-1])
             played_onset, played_vel = played_onset + drums[-1][0], played_vel + drums[-1][1]
             if before is not None:
@@ -232,19 +232,20 @@ class Decoding:
 # ------------------------------------------------------------------------- what is drawn
 
 
-def bar_steps(conditioning, uniform, temperature, lift, model):
+def bar_steps(conditioning, uniform, temperatures, lift, model):
     """The conditioning of each step of a bar, a list of dicts, with all that its draws need and that does not
     depend on what is drawn: the values TAP as (B, 1); threshold (B, V) of the onsets; chance (2, V, B, 1) of
     the tokens of velocity and offset, within (2, B, V): where in their bins; velocity_bin and offset_bin of
-    known cells."""
+    known cells. temperatures: of onsets, velocity and offset."""
     tap = {name: roll.unsqueeze(-1) for name, roll in conditioning.items() if name in TAP}
     bar = conditioning | tap
-    bar["threshold"] = onset_threshold(uniform[..., 0], temperature, lift, conditioning)
+    bar["threshold"] = onset_threshold(uniform[..., 0], temperatures[0], lift, conditioning)
     if "known_vel" in conditioning:
         bar["velocity_bin"] = velocity_to_bin(conditioning["vel"], model.velocity_bins)
         bar["offset_bin"] = offset_to_bin(conditioning["timeoffset"], model.offset_bins)
     by_name = {name: roll.unbind(1) for name, roll in bar.items()}
-    by_name["chance"] = uniform[..., 1::2, None].permute(1, 3, 2, 0, 4).contiguous().unbind()
+    chance = [toward_median(uniform[..., 1 + 2 * head], temperatures[1 + head]) for head in range(2)]
+    by_name["chance"] = torch.stack(chance, -1).unsqueeze(-1).permute(1, 3, 2, 0, 4).contiguous().unbind()
     by_name["within"] = uniform[..., 2::2].permute(1, 3, 0, 2).contiguous().unbind()
     return [{name: steps[t] for name, steps in by_name.items()} for t in range(uniform.shape[1])]
 
@@ -266,11 +267,18 @@ def onset_threshold(uniform, temperature, lift, conditioning):
     return threshold.masked_fill(~conditioning["mask"].unsqueeze(-1), math.inf)
 
 
-def draw_step(heads, hidden, here, guide, temperature):
+def toward_median(uniform, temperature):
+    """Where a distribution of ordered tokens is inverted, in place of uniform: below temperature 1 nearer to
+    its median, 1/2. Other than a softmax of logits / temperature it does not draw all tokens to the likeliest
+    one: drummers hit 127 often, and colder drums would be louder."""
+    return uniform if temperature == 1 else torch.sigmoid(temperature * torch.logit(uniform))
+
+
+def draw_step(heads, hidden, here, guide):
     """The drums of a step: hidden (R, D), here: an entry of bar_steps -> onset, vel, timeoffset, float32 (B,
     V)."""
     onset = draw_onsets(guide.blend(heads.onset_parts(hidden).float()), here)
-    return onset, *draw_hits(heads.voices, hidden, onset, here, guide, temperature)
+    return onset, *draw_hits(heads.voices, hidden, onset, here, guide)
 
 
 def rows_hit(onset):
@@ -313,7 +321,7 @@ def keep_within(onset, above, here):
     return onset
 
 
-def draw_hits(voices, hidden, onset, here, guide, temperature):
+def draw_hits(voices, hidden, onset, here, guide):
     """Velocity and offset of each hit, voice by voice: voices of StepHeads, hidden (R, D), onset (B, V).
     Returns vel, timeoffset (B, V), 0 where nothing is hit.
 
@@ -337,13 +345,13 @@ def draw_hits(voices, hidden, onset, here, guide, temperature):
         rows = guide.rows(some, B)
 
         logits, for_offset = voice.velocity_logits(of_rows(x, rows), of_rows(past, rows))
-        velocity_bin = pick(guide.blend(logits), of_rows(velocity_chance[v], some), temperature)
+        velocity_bin = pick(guide.blend(logits), of_rows(velocity_chance[v], some))
         if known is not None:
             known_bin = of_rows(here["velocity_bin"][:, v], some)
             velocity_bin = torch.where(of_rows(known[:, v], some), known_bin, velocity_bin)
         bin_of_rows = guide.repeat_views(velocity_bin)
         logits = guide.blend(voice.offset_logits(for_offset, bin_of_rows))
-        offset_bin = pick(logits, of_rows(offset_chance[v], some), temperature)
+        offset_bin = pick(logits, of_rows(offset_chance[v], some))
         if known is not None:
             known_bin = of_rows(here["offset_bin"][:, v], some)
             offset_bin = torch.where(of_rows(known[:, v], some), known_bin, offset_bin)
@@ -383,9 +391,8 @@ def put_rows(x, rows, values):
         x[rows] = values
 
 
-def pick(logits, uniform, temperature):
+def pick(logits, uniform):
     """Draw a token (B,) from logits (B, K) by inverting the distribution at uniform (B, 1), with no host
     synchronisation."""
-    logits = logits.float() if temperature == 1 else logits.float() / temperature
-    token = torch.searchsorted(logits.softmax(-1).cumsum(-1), uniform)
+    token = torch.searchsorted(logits.float().softmax(-1).cumsum(-1), uniform)
     return token.clamp_(max=logits.shape[-1] - 1).squeeze(-1)

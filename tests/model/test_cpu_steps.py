@@ -64,7 +64,7 @@ DIALS = {
         "follow": 0.5,
     },
     "colder, each twice": lambda batch: {
-        "temperature": (0.7, 1.0, (0.5,) * 4 + (-0.5,) * 5),
+        "temperature": (0.7, 0.5, 1.0, (0.5,) * 4 + (-0.5,) * 5),
         "num_samples": 2,
     },
     "known cells": lambda batch: {"known": known_cells(batch), "guidance": 2.0},

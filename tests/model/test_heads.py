@@ -69,6 +69,9 @@ def test_tokens_cover_their_ranges():
         back = bin_to_velocity(velocity_to_bin(vel, 32), torch.full_like(vel, within), 32)
         assert ((back > 0) & (back <= 1) & ((back - vel).abs() <= 1 / 32 + 1e-6)).all()
         assert torch.equal(velocity_to_bin(back, 32), velocity_to_bin(vel, 32))
+    within = torch.arange(1000) / 1000
+    last = bin_to_velocity(torch.full((1000,), 31), within, 32)
+    assert (last == 1).float().mean().item() == pytest.approx(0.94, abs=2e-3) and last.min() < 31.1 / 32
     offset = torch.arange(-480, 480) / 960
     for within in (0.0, 0.5, 0.999):
         back = bin_to_offset(offset_to_bin(offset, 32), torch.full_like(offset, within), 32)

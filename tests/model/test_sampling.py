@@ -274,12 +274,13 @@ def test_up_to_sixteen_bars_are_heard_in_one_go(model, monkeypatch):
 def test_temperature_must_be_positive(model):
     with pytest.raises(ValueError, match="temperature: 0"):
         sample(model, *sampling_inputs(random_batch()), temperature=0)
-    with pytest.raises(ValueError, match="temperature: \\(1, 0\\)"):
-        sample(model, *sampling_inputs(random_batch()), temperature=(1, 0))
+    with pytest.raises(ValueError, match="temperature: \\(1, 1, 0\\)"):
+        sample(model, *sampling_inputs(random_batch()), temperature=(1, 1, 0))
 
 
-def test_onsets_have_a_temperature_of_their_own(model):
-    """Where all onsets are known the second alone counts; in the first step the onsets show the first."""
+def test_onsets_velocity_and_timing_have_temperatures_of_their_own(model):
+    """Where all onsets are known the first does not count; in the first step the onsets show it. The nearer
+    to 0, the less do draws differ."""
     batch = random_batch()
     known = {name: batch[name] for name in ("onset", "vel", "timeoffset")}
     known |= {"known_onset": torch.ones_like(batch["known_onset"])}
@@ -289,10 +290,16 @@ def test_onsets_have_a_temperature_of_their_own(model):
         chance = torch.Generator().manual_seed(1)
         return sample(model, *sampling_inputs(batch), temperature=temperature, generator=chance, **more)
 
-    both = zip(play(0.5, known=known), play((3.0, 0.5), known=known))
+    both = zip(play(0.5, known=known), play((3.0, 0.5, 0.5), known=known))
     assert all(torch.equal(mine, other) for mine, other in both)
-    colder, pair, warm = (play(temperature)[0][:, 0] for temperature in (0.1, (0.1, 1.0), 1.0))
-    assert torch.equal(colder, pair) and not torch.equal(pair, warm)
+    colder, three, warm = (play(temperature)[0][:, 0] for temperature in (0.1, (0.1, 1.0, 1.0), 1.0))
+    assert torch.equal(colder, three) and not torch.equal(three, warm)
+    hit = batch["onset"] > 0
+    spread = [
+        [roll[hit].std() for roll in play((1.0, *of), known=known)[1:]] for of in ((1.0, 1e-3), (1e-3, 1.0))
+    ]
+    (vel, still_offset), (still_vel, offset) = spread
+    assert still_vel < vel / 2 and still_offset < offset / 2
 
 
 def test_a_lift_makes_a_voice_likelier_and_a_fall_rarer(model):
@@ -300,7 +307,7 @@ def test_a_lift_makes_a_voice_likelier_and_a_fall_rarer(model):
     chance = torch.Generator().manual_seed(1)
     lift = tuple(1e6 if v == 2 else -1e6 if v == 0 else 0.0 for v in range(9))
     onset, _, _ = sample(
-        model, *sampling_inputs(random_batch()), temperature=(1.0, 1.0, lift), generator=chance
+        model, *sampling_inputs(random_batch()), temperature=(1.0, 1.0, 1.0, lift), generator=chance
     )
     there = sampling_inputs(random_batch())[2].float()
     assert torch.equal(onset[..., 2], there) and not onset[..., 0].any()

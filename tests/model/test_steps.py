@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.decoding.cpu_steps import CpuVoiceHits
-from model.decoding.steps import Guide, bar_steps, draw_hits, draw_onsets, draw_step, keep_within, pick
+from model.decoding.steps import (
+    Guide,
+    bar_steps,
+    draw_hits,
+    draw_onsets,
+    draw_step,
+    keep_within,
+    pick,
+    toward_median,
+)
 from model.heads import StepHeads, VoiceHits, offset_to_bin, velocity_to_bin
 from tests.helpers.model_batches import small_model
 
@@ -23,27 +32,23 @@ def model(tiny_config):
     return model
 
 
-@given(
-    st.lists(st.floats(-5, 5, width=32), min_size=1, max_size=40),
-    st.floats(0, 1, width=32),
-    st.sampled_from([0.3, 1.0, 2.0]),
-)
+@given(st.lists(st.floats(-5, 5, width=32), min_size=1, max_size=40), st.floats(0, 1, width=32))
 @settings(max_examples=200)
-def test_a_token_inverts_the_distribution(logits, uniform, temperature):
+def test_a_token_inverts_the_distribution(logits, uniform):
     logits = torch.tensor(logits)
-    cumulative = (logits.double() / temperature).softmax(-1).cumsum(-1)
+    cumulative = logits.double().softmax(-1).cumsum(-1)
     if (cumulative - uniform).abs().min() < 1e-5:  # rounding may decide
         return
     expected = min(int((cumulative < uniform).sum()), len(logits) - 1)
-    assert pick(logits[None], torch.tensor([[uniform]]), temperature).item() == expected
+    assert pick(logits[None], torch.tensor([[uniform]])).item() == expected
 
 
 def test_chance_next_to_one_picks_the_last_token():
     torch.manual_seed(0)
     logits, chance = torch.randn(1000, 32), 1 - 2**-24
-    token = pick(logits, torch.full((1000, 1), chance), 1.0)
+    token = pick(logits, torch.full((1000, 1), chance))
     assert token.max() == 31 and (token == 31).float().mean() > 0.99
-    assert pick(torch.full((1, 32), -1e9), torch.ones(1, 1), 1.0) == 31
+    assert pick(torch.full((1, 32), -1e9), torch.ones(1, 1)) == 31
 
 
 def keep_by_hand(onset, above, limit, known):
@@ -143,8 +148,8 @@ def draw_one_step(model, hidden, uniform, known=None):
         "tap_offset_bin": torch.full((n,), -1),
     } | (known or {})
     bar = {name: x[:, None] for name, x in conditioning.items()}
-    [here] = bar_steps(bar, uniform[:, None], 1.0, 0.0, model)
-    return draw_step(StepHeads(model.onset_head, model.hit_head), hidden.expand(n, -1), here, Guide(1.0), 1.0)
+    [here] = bar_steps(bar, uniform[:, None], (1.0,) * 3, 0.0, model)
+    return draw_step(StepHeads(model.onset_head, model.hit_head), hidden.expand(n, -1), here, Guide(1.0))
 
 
 def draw_values(model, hidden, onset, tap, uniform, guide):
@@ -153,7 +158,7 @@ def draw_values(model, hidden, onset, tap, uniform, guide):
     here = {name: x if name == "tap_tokens" else x[:, None] for name, x in tap.items()}
     here["chance"] = uniform[..., 1::2, None].permute(2, 1, 0, 3).contiguous()
     here["within"] = uniform[..., 2::2].permute(2, 0, 1)
-    return draw_hits(voices, hidden, onset, here, guide, 1.0)
+    return draw_hits(voices, hidden, onset, here, guide)
 
 
 def test_samples_have_the_probabilities_of_the_heads(model):
@@ -286,6 +291,15 @@ def test_a_value_lies_anywhere_in_its_bin(model):
 
 def test_pick_inverts_the_distribution():
     logits = torch.log(torch.tensor([[0.2, 0.5, 0.3]])).expand(4, -1)
-    assert pick(logits, torch.tensor([0.1, 0.3, 0.69, 0.99])[:, None], 1.0).tolist() == [0, 1, 1, 2]
-    assert pick(logits, torch.full((4, 1), 1.0), 1.0).max() == 2
-    assert pick(logits, torch.tensor([0.01, 0.2, 0.8, 0.99])[:, None], 0.01).tolist() == [1, 1, 1, 1]
+    assert pick(logits, torch.tensor([0.1, 0.3, 0.69, 0.99])[:, None]).tolist() == [0, 1, 1, 2]
+    assert pick(logits, torch.full((4, 1), 1.0)).max() == 2
+
+
+def test_a_colder_token_is_nearer_to_the_median():
+    uniform = torch.tensor([0.0, 0.1, 0.5, 0.9, 1 - 2**-24])
+    assert toward_median(uniform, 1) is uniform
+    colder, warmer = toward_median(uniform, 0.5), toward_median(uniform, 2.0)
+    assert colder.tolist() == pytest.approx([0, 0.25, 0.5, 0.75, 1], abs=1e-3)  # odds of 9 become 3
+    assert warmer.tolist() == pytest.approx([0, 1 / 82, 0.5, 81 / 82, 1], abs=1e-6)
+    assert ((0 <= warmer) & (warmer <= 1)).all()
+    assert toward_median(uniform[1:], 1e-6).tolist() == pytest.approx([0.5] * 4, abs=1e-4)

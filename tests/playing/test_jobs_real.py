@@ -137,7 +137,7 @@ def test_variations_move_away_from_the_drums_step_by_step(performances):
         ],
         0,
     )
-    assert (np.diff([1, *own]) < -0.04).all() and own[1] > 0.55 > own[2]
+    assert (np.diff([1, *own]) < -0.03).all() and own[1] > 0.55 > own[2]
 
 
 def test_an_interpolation_leads_from_the_first_to_the_second(performances):

@@ -20,7 +20,7 @@ from utils.checks import ArgumentError
 from utils.playing.arguments import FLAGS, JOBS, parse_arguments
 from utils.playing.command import request_of
 from utils.playing.jobs import LAYOUTS
-from utils.playing.request import LIFT, LOOSE_LIFT, TEMPERATURE, Dials, Request
+from utils.playing.request import LIFT, LOOSE_LIFT, TEMPERATURES, Dials, Request
 
 UNSET = [None] * 5  # density, intensity, instrument, style, masks
 
@@ -137,11 +137,11 @@ def test_an_error_carries_argument_value_and_rule(tmp_path):
 @pytest.mark.parametrize(
     "dials, bars, drawn_at, best_of",
     [
-        ({}, 8, TEMPERATURE, 8),
-        ({}, 9, TEMPERATURE, 16),
-        ({"num_samples": 3}, 8, TEMPERATURE, 24),
-        ({"num_samples": 3}, 9, TEMPERATURE, 32),
-        ({"num_samples": 40}, 9, TEMPERATURE, 40),
+        ({}, 8, TEMPERATURES, 8),
+        ({}, 9, TEMPERATURES, 16),
+        ({"num_samples": 3}, 8, TEMPERATURES, 24),
+        ({"num_samples": 3}, 9, TEMPERATURES, 32),
+        ({"num_samples": 40}, 9, TEMPERATURES, 40),
         ({"num_samples": 5, "temperature": 1}, 4, 1.0, 32),
     ],
 )
@@ -156,5 +156,5 @@ def test_how_warm_and_how_often_is_played_where_nothing_is_said(dials, bars, dra
 
 @pytest.mark.parametrize("loose, lift", [(False, LIFT), (True, LOOSE_LIFT)])
 def test_onsets_are_lifted_by_what_the_rhythm_is_unless_a_temperature_is_given(loose, lift):
-    assert Dials().for_model("cpu", loose)["temperature"] == (TEMPERATURE, TEMPERATURE, lift)
+    assert Dials().for_model("cpu", loose)["temperature"] == (*TEMPERATURES, lift)
     assert Dials(temperature=1).for_model("cpu", loose)["temperature"] == 1.0

@@ -27,7 +27,7 @@ from utils import get_model
 from utils.midi.sound import SOUNDFONT
 from utils.playing import takes
 from utils.playing.receipt import ROUNDS, best_takes, distance_from_request, likeness_to_others
-from utils.playing.request import GUIDANCE, TEMPERATURE
+from utils.playing.request import GUIDANCE, TEMPERATURES
 from utils.playing.takes import takes_of
 from utils.playing.wishes import ask
 
@@ -198,7 +198,7 @@ def test_play_takes_a_musicians_wishes_and_gives_a_take(model, tmp_path, monkeyp
         and asked["style"].tolist() == [16] * 3
         and take.bpm() == "90"
     )
-    assert dials == {"temperature": TEMPERATURE, "guidance": GUIDANCE, "follow": "literal", "best_of": 4}
+    assert dials == {"temperature": TEMPERATURES, "guidance": GUIDANCE, "follow": "literal", "best_of": 4}
     again = play(
         str(song),
         hits_per_bar=[10, 30],

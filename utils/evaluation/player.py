@@ -11,15 +11,15 @@ from data_aug import ABOUT_RHYTHM, RHYTHM_KEYS, swap_rhythm, unset_controls
 from model.controls import UNSET_KIND, controls_of
 from model.decoding.sampling import given_controls, sample
 from utils.evaluation.sets import partners
-from utils.playing.request import GUIDANCE, LIFT, OWN_FOLLOW, TEMPERATURE
+from utils.playing.request import GUIDANCE, LIFT, OWN_FOLLOW, TEMPERATURES
 from utils.training.metrics import to_device
 
 BATCH = 128  # windows of four bars at once
 SMALLEST_BATCH = 32  # however long the windows are
 KNOWN = ("onset", "vel", "timeoffset", "known_onset", "known_vel")
 FEW = 8  # samples of a window where single ones are scored
-USUAL = (TEMPERATURE, TEMPERATURE, LIFT)  # the temperature at which `play` draws to a drummer's own hits
-GREEDY = 1e-6  # temperature at which a draw is the likeliest token
+USUAL = (*TEMPERATURES, LIFT)  # the temperature at which `play` draws to a drummer's own hits
+GREEDY = 1e-6  # temperature at which an onset is drawn where it is likelier than not
 
 
 def in_batches(batch, samples=1):

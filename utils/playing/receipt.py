@@ -46,7 +46,7 @@ class Receipt:
         file, sha = self.checkpoint["file"] or "in memory", self.checkpoint["sha256"]
         words.append(f"checkpoint {file} (SHA-256 {sha})")
         dials = self.dials.items()
-        return words + [f"{name.replace('_', ' ')} {_in_words(value)}" for name, value in dials]
+        return words + [f"{name.replace('_', ' ')} {_of_dial(name, value)}" for name, value in dials]
 
     def figures(self):
         """How far the drums are from what was asked, and from the rhythm, in words."""
@@ -292,6 +292,12 @@ def _plain(value):
     if isinstance(value, dict):
         return {name: _plain(part) for name, part in value.items()}
     return None if np.isnan(value) else int(value) if value == int(value) else round(float(value), 4)
+
+
+def _of_dial(name, value):
+    if name == "temperature" and isinstance(value, tuple):
+        return "{:g} for onsets, {:g} for velocity, {:g} for timing".format(*value)
+    return _in_words(value)
 
 
 def _in_words(value):

@@ -29,14 +29,15 @@ GUIDANCE = 1.5  # where controls are set; chosen on the validation split, see do
 STEADIER = 4.0  # times as much `steady` counts past 1, likewise: it says little of a single step
 FOLLOW = {"literal": 1.0, "loose": 0.0, "free": None}
 MOST_FOLLOW = 2
-# The default of temperature. Colder than trained, bars are as alike as a drummer's, in hits and in velocity,
-# but rare voices are lost first; the lift, added to the log odds of each voice's onsets, brings them back.
-# Chosen on the validation split with the shipped weights, see docs/experiments.md
-TEMPERATURE = 0.8
+# The default of temperature, of onsets, velocity and timing. Colder than trained, bars are as alike as a
+# drummer's, but rare voices are lost first; the lift, added to the log odds of each voice's onsets, brings
+# them back. Chosen on the validation split with the shipped weights, see docs/experiments.md
+TEMPERATURES = (0.8, 0.5, 1.0)
 LIFT = (0.08, 0.0, 0.0, 0.6, 0.6, 0.0, 0.45, 0.15, -0.15)  # voices in the order of utils/midi/drums.py
 # To what is no drummer's own rhythm a draw is less sure of itself. So the most typical of several takes is
-# kept, and all voices are lifted alike; chosen on rhythms that people brought, see there
-LOOSE_KINDS, LOOSE_LIFT = ("hands", "part"), 0.15
+# kept, and hats and ride, which keep time, are lifted most; chosen on rhythms that people brought, see there
+LOOSE_KINDS = "hands", "part"
+LOOSE_LIFT = (0.12, 0.12, 0.22, 0.12, 0.12, 0.12, 0.12, 0.12, 0.22)
 # A drummer's own hits count so many times as much as in training, as long as no numbers and no style are
 # asked, which they would outweigh; chosen on the validation split, see there
 OWN_FOLLOW = 1.5
@@ -81,7 +82,7 @@ def strengths_of(guidance):
 class Dials:
     """How drums are played, as `generate` takes it. Raises ArgumentError."""
 
-    temperature: float | None = None  # None: TEMPERATURE, with a lift
+    temperature: float | None = None  # None: TEMPERATURES, with a lift
     guidance: float | dict = GUIDANCE
     follow: float | str = "literal"
     rhythm_is: str | None = None  # None: as the file tells
@@ -152,8 +153,8 @@ class Dials:
 
     @property
     def drawn_at(self):
-        """The temperature of all that is drawn."""
-        return TEMPERATURE if self.temperature is None else float(self.temperature)
+        """The temperature, of all that is drawn or of onsets, velocity and timing."""
+        return TEMPERATURES if self.temperature is None else float(self.temperature)
 
     def usual_best_of(self, n_bars):
         """How many takes of so many bars are played to a loose rhythm where best_of does not say."""
@@ -168,7 +169,7 @@ class Dials:
     def for_model(self, device, loose=False, own=False):
         """The dials as `sample` and `Stream` take them. loose: whether the rhythm is one of LOOSE_KINDS and
         the model is told; own: see follow_of."""
-        usual = (TEMPERATURE, TEMPERATURE, LOOSE_LIFT if loose else LIFT)
+        usual = (*TEMPERATURES, LOOSE_LIFT if loose else LIFT)
         dials = {"temperature": usual if self.temperature is None else self.drawn_at}
         dials |= {"guidance": self.strengths, "follow": self.follow_of(own)}
         return dials | {"generator": torch.Generator(device).manual_seed(self.seed)}

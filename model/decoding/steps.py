@@ -33,7 +33,8 @@ class Guide:
     weaker before the stronger: the blend starts from the logits without controls and adds, control by
     control, strength times the difference that the control makes. At 1 throughout that is the model as
     trained; one strength for all is the usual guidance between all and none. follow: how many times the
-    difference between the summary of the tap and its hits counts. given: the controls that are set anywhere,
+    difference between the summary of the tap and its hits counts; past 1 for onsets alone, as velocities
+    would only be louder. given: the controls that are set anywhere,
     all that have a strength where None; the others get no view, nor do views of weight 0.
     """
 
@@ -42,15 +43,17 @@ class Guide:
         given = strengths if given is None else given
         # with s the strengths in rising order and l the logits with the k weakest controls set,
         # l[0] + sum of s[k] (l[k] - l[k - 1]) has the weights 1 - s[1], s[1] - s[2], ..., s[last]
-        weights, unset, reached = {}, frozenset(given), 1.0
+        weights, of_hits, unset, reached = {}, {}, frozenset(given), 1.0
         for level in (*sorted({strengths[name] for name in given}), None):
             weight = reached - (0.0 if level is None else level)
-            weights[View(unset, False)] = weight * (1 - follow)
-            weights[View(unset, True)] = weight * follow
+            for kind, times in ((weights, follow), (of_hits, min(follow, 1))):
+                kind[View(unset, False)] = weight * (1 - times)
+                kind[View(unset, True)] = weight * times
             unset, reached = frozenset(name for name in unset if strengths[name] != level), level
         # the view with the fewest controls comes last: the others are measured from it
         self.weights = {view: weight for view, weight in reversed(weights.items()) if weight != 0}
         self.views = tuple(self.weights)
+        self.hit_weights = {view: of_hits[view] for view in self.views}
         self.follow, self.given = follow, frozenset(given)
 
     def __eq__(self, other):
@@ -78,12 +81,14 @@ class Guide:
             return rows
         return torch.cat([rows + B * view for view in range(len(self.views))])
 
-    def blend(self, logits):
-        """(N B, ...) -> (B, ...), or the logits as they are of a single view."""
+    def blend(self, logits, of_hits=False):
+        """(N B, ...) -> (B, ...), or the logits as they are of a single view. of_hits: of velocity or offset,
+        not of onsets."""
         if len(self.views) == 1:
             return logits
         *more, least = logits.chunk(len(self.views))
-        return sum((weight * (view - least) for weight, view in zip(self.weights.values(), more)), least)
+        weights = self.hit_weights if of_hits else self.weights
+        return sum((weight * (view - least) for weight, view in zip(weights.values(), more)), least)
 
     def came_from(self, earlier):
         """For each view the index of the same view in an earlier Guide, of the same strengths and fewer given
@@ -345,12 +350,12 @@ def draw_hits(voices, hidden, onset, here, guide):
         rows = guide.rows(some, B)
 
         logits, for_offset = voice.velocity_logits(of_rows(x, rows), of_rows(past, rows))
-        velocity_bin = pick(guide.blend(logits), of_rows(velocity_chance[v], some))
+        velocity_bin = pick(guide.blend(logits, of_hits=True), of_rows(velocity_chance[v], some))
         if known is not None:
             known_bin = of_rows(here["velocity_bin"][:, v], some)
             velocity_bin = torch.where(of_rows(known[:, v], some), known_bin, velocity_bin)
         bin_of_rows = guide.repeat_views(velocity_bin)
-        logits = guide.blend(voice.offset_logits(for_offset, bin_of_rows))
+        logits = guide.blend(voice.offset_logits(for_offset, bin_of_rows), of_hits=True)
         offset_bin = pick(logits, of_rows(offset_chance[v], some))
         if known is not None:
             known_bin = of_rows(here["offset_bin"][:, v], some)

@@ -110,6 +110,15 @@ def test_strengths_of_their_own_count_each_control_given_the_weaker_ones():
     assert guide.blend(logits).item() == 2.0 + 2.0 * (3.0 - 2.0) + 3.0 * (5.0 - 3.0)
 
 
+@pytest.mark.parametrize("follow, of_onsets, of_hits", [(1.5, 5.0, 4.0), (0.5, 3.0, 3.0)])
+def test_past_one_the_rhythm_counts_more_for_onsets_alone(follow, of_onsets, of_hits):
+    guide = Guide(1.0, follow, ())
+    by_view = {True: 4.0, False: 2.0}  # heard hit by hit, by its gist
+    logits = torch.tensor([[by_view[view.literal]] for view in guide.views])
+    assert guide.blend(logits).item() == of_onsets
+    assert guide.blend(logits, of_hits=True).item() == of_hits
+
+
 @pytest.mark.parametrize(
     "dials, names, views",
     [

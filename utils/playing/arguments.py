@@ -129,7 +129,7 @@ rhythm takes it from the rhythm; - leaves it as drawn (default: a rhythm that cl
 (default: those of the file, or 4/4)
 --pickup STEPS int | sixteenths of a short bar before the first whole one
 --seed N int | the same seed gives the same drums (default: a new one, which is printed)
---temperature X float | below 1 safer, above 1 wilder (default: 0.8 for onsets, 0.5 for velocity, 1 for \
+--temperature X float | below 1 safer, above 1 wilder (default: 0.8 for onsets, 0.6 for velocity, 1 for \
 timing)
 --guidance X|NAME=X guidance | how much the controls weigh, 1 as in training: one number for all, or by \
 name, as style=3 hits-per-bar=2 velocity=1 voice=2 (default: 1.5)

@@ -32,7 +32,7 @@ MOST_FOLLOW = 2
 # The default of temperature, of onsets, velocity and timing. Colder than trained, bars are as alike as a
 # drummer's, but rare voices are lost first; the lift, added to the log odds of each voice's onsets, brings
 # them back. Chosen on the validation split with the shipped weights, see docs/experiments.md
-TEMPERATURES = (0.8, 0.5, 1.0)
+TEMPERATURES = (0.8, 0.6, 1.0)
 LIFT = (0.08, 0.0, 0.0, 0.6, 0.6, 0.0, 0.45, 0.15, -0.15)  # voices in the order of utils/midi/drums.py
 # To what is no drummer's own rhythm a draw is less sure of itself. So the most typical of several takes is
 # kept, and hats and ride, which keep time, are lifted most; chosen on rhythms that people brought, see there

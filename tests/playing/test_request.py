@@ -20,7 +20,7 @@ from utils.checks import ArgumentError
 from utils.playing.arguments import FLAGS, JOBS, parse_arguments
 from utils.playing.command import request_of
 from utils.playing.jobs import LAYOUTS
-from utils.playing.request import LIFT, LOOSE_LIFT, TEMPERATURES, Dials, Request
+from utils.playing.request import LIFT, LOOSE_LIFT, LOOSE_TEMPERATURES, TEMPERATURES, Dials, Request
 
 UNSET = [None] * 5  # density, intensity, instrument, style, masks
 
@@ -147,14 +147,17 @@ def test_an_error_carries_argument_value_and_rule(tmp_path):
 )
 def test_how_warm_and_how_often_is_played_where_nothing_is_said(dials, bars, drawn_at, best_of):
     dials = Dials(**dials)
-    assert (dials.drawn_at, dials.usual_best_of(bars)) == (drawn_at, best_of)
+    assert (dials.drawn_at(), dials.usual_best_of(bars)) == (drawn_at, best_of)
     assert "best_of" not in dials.turned()
     told = dials.turned(bars)
     assert (told["temperature"], told["best_of"]) == (drawn_at, best_of)
     assert Dials(best_of=3).turned(bars)["best_of"] == 3
 
 
-@pytest.mark.parametrize("loose, lift", [(False, LIFT), (True, LOOSE_LIFT)])
-def test_onsets_are_lifted_by_what_the_rhythm_is_unless_a_temperature_is_given(loose, lift):
-    assert Dials().for_model("cpu", loose)["temperature"] == (*TEMPERATURES, lift)
+@pytest.mark.parametrize(
+    "loose, usual, lift", [(False, TEMPERATURES, LIFT), (True, LOOSE_TEMPERATURES, LOOSE_LIFT)]
+)
+def test_onsets_are_drawn_by_what_the_rhythm_is_unless_a_temperature_is_given(loose, usual, lift):
+    assert Dials().for_model("cpu", loose)["temperature"] == (*usual, lift)
+    assert Dials().turned(loose=loose)["temperature"] == usual
     assert Dials(temperature=1).for_model("cpu", loose)["temperature"] == 1.0

@@ -129,8 +129,8 @@ rhythm takes it from the rhythm; - leaves it as drawn (default: a rhythm that cl
 (default: those of the file, or 4/4)
 --pickup STEPS int | sixteenths of a short bar before the first whole one
 --seed N int | the same seed gives the same drums (default: a new one, which is printed)
---temperature X float | below 1 safer, above 1 wilder (default: 0.8 for onsets, 0.6 for velocity, 1 for \
-timing)
+--temperature X float | below 1 safer, above 1 wilder (default: 0.8 for onsets, to hands and \
+parts 0.85, 0.6 for velocity, 1 for timing)
 --guidance X|NAME=X guidance | how much the controls weigh, 1 as in training: one number for all, or by \
 name, as style=3 hits-per-bar=2 velocity=1 voice=2 (default: 1.5)
 --follow HOW number | how closely to follow the rhythm: literal or 1, hit by hit; loose or 0, only its gist; \

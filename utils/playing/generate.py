@@ -76,8 +76,8 @@ def generate(
         last one goes on to the end. A bar has 2 to 32 steps, and no more than the model's longest. All
         arguments count these bars. None: 4/4.
     model: default: the one built last by get_model. seed: same seed, same drums; None: new ones each time.
-    temperature: above 0; None: 0.8 for the onsets, with rare voices lifted, 0.6 for velocity, 1 for
-        timing. guidance: how much the
+    temperature: above 0; None: 0.8 for the onsets, to hands and parts 0.85, with rare voices lifted; 0.6
+        for velocity, 1 for timing. guidance: how much the
         controls weigh where any is set; 1 samples as trained; past 1 steady has four times as much.
         Or a dict with a strength for any control, the others having the default. num_samples: versions.
     follow: "literal" or 1 follows the rhythm hit by hit, "loose" or 0 its gist bar by bar; numbers between

@@ -97,7 +97,7 @@ def perform(request, model, say=lambda line: None):
     name = "take" if request.file is None else Path(request.file).stem
     about = {"asked": asked, "rhythm": heard.rhythm, "model": model, "seed": request.seed}
     more = {"job": request.job, "beat": request.beat, "shift": request.shift}
-    about["dials"] = request.turned(plan.grid.n_bars if plan.open else None)
+    about["dials"] = request.turned(plan.grid.n_bars if plan.open else None, plan.loose)
     about["dials"] |= {word: more[word] for word in filter(request.is_given, more)}
     if swing:
         about["dials"] |= {"swing": swing}

@@ -35,9 +35,9 @@ MOST_FOLLOW = 2
 TEMPERATURES = (0.8, 0.6, 1.0)
 LIFT = (0.08, 0.0, 0.0, 0.6, 0.6, 0.0, 0.45, 0.15, -0.15)  # voices in the order of utils/midi/drums.py
 # To what is no drummer's own rhythm a draw is less sure of itself. So the most typical of several takes is
-# kept, and hats and ride, which keep time, are lifted most; chosen on rhythms that people brought, see there
+# kept, and all voices are lifted alike; chosen on rhythms that people brought, see there
 LOOSE_KINDS = "hands", "part"
-LOOSE_LIFT = (0.12, 0.12, 0.22, 0.12, 0.12, 0.12, 0.12, 0.12, 0.22)
+LOOSE_TEMPERATURES, LOOSE_LIFT = (0.85, 0.6, 1.0), 0.15
 # A drummer's own hits count so many times as much as in training, as long as no numbers and no style are
 # asked, which they would outweigh; chosen on the validation split, see there
 OWN_FOLLOW = 1.5
@@ -82,7 +82,7 @@ def strengths_of(guidance):
 class Dials:
     """How drums are played, as `generate` takes it. Raises ArgumentError."""
 
-    temperature: float | None = None  # None: TEMPERATURES, with a lift
+    temperature: float | None = None  # None: by what the rhythm is
     guidance: float | dict = GUIDANCE
     follow: float | str = "literal"
     rhythm_is: str | None = None  # None: as the file tells
@@ -151,10 +151,10 @@ class Dials:
         """The voices of `lock` as a mask (9,), or None."""
         return None if self.lock is None or self.lock == () else voice_mask(self.lock, "lock")
 
-    @property
-    def drawn_at(self):
-        """The temperature, of all that is drawn or of onsets, velocity and timing."""
-        return TEMPERATURES if self.temperature is None else float(self.temperature)
+    def drawn_at(self, loose=False):
+        """The temperature, of all that is drawn or of onsets, velocity and timing. loose: as of for_model."""
+        usual = LOOSE_TEMPERATURES if loose else TEMPERATURES
+        return usual if self.temperature is None else float(self.temperature)
 
     def usual_best_of(self, n_bars):
         """How many takes of so many bars are played to a loose rhythm where best_of does not say."""
@@ -169,8 +169,8 @@ class Dials:
     def for_model(self, device, loose=False, own=False):
         """The dials as `sample` and `Stream` take them. loose: whether the rhythm is one of LOOSE_KINDS and
         the model is told; own: see follow_of."""
-        usual = (*TEMPERATURES, LOOSE_LIFT if loose else LIFT)
-        dials = {"temperature": usual if self.temperature is None else self.drawn_at}
+        temperature, lift = self.drawn_at(loose), LOOSE_LIFT if loose else LIFT
+        dials = {"temperature": (*temperature, lift) if self.temperature is None else temperature}
         dials |= {"guidance": self.strengths, "follow": self.follow_of(own)}
         return dials | {"generator": torch.Generator(device).manual_seed(self.seed)}
 
@@ -179,13 +179,13 @@ class Dials:
         drummer's own, and nothing is asked or known beside them."""
         return (1.0 if self.followed is None else self.followed) * (OWN_FOLLOW if own else 1)
 
-    def turned(self, n_bars=None):
+    def turned(self, n_bars=None, loose=False):
         """The dials, name -> value, without those that are off: for a receipt. n_bars: where best_of does not
-        say, usual_best_of of so many bars holds; None: one take."""
+        say, usual_best_of of so many bars holds; None: one take. loose: as of for_model."""
         off = {"num_samples": 1, "best_of": 1, "playable": False, "lock": (), "seed": self.seed}
         off |= {"feel": 1, "stops": False}
         dials = {field.name: getattr(self, field.name) for field in fields(Dials)}
-        dials["temperature"] = self.drawn_at
+        dials["temperature"] = self.drawn_at(loose)
         if n_bars and self.best_of is None:
             dials["best_of"] = self.usual_best_of(n_bars)
         return {name: value for name, value in dials.items() if value is not None and value != off.get(name)}

@@ -28,8 +28,9 @@ import torch
 from training import FULL, seconds
 
 from inference_bar_control import process_midi
+from model.decoding.guide import Guide
 from model.decoding.sampling import UNIFORMS_PER_VOICE, build_conditioning, encode_rhythm, sample
-from model.decoding.steps import Decoding, Guide, bar_steps, decoding_precision, draw_step
+from model.decoding.steps import Decoding, bar_steps, decoding_precision, draw_step
 from model.heads import StepHeads
 from utils.config.schema import load_config
 from utils.device import pick_device

@@ -21,8 +21,9 @@ from inference_bar_control import (
 )
 from model.controls import controls_of
 from model.decoding.capture import CapturedDecoding, begin
+from model.decoding.guide import Guide
 from model.decoding.sampling import build_conditioning, encode_rhythm, sample
-from model.decoding.steps import Decoding, Guide
+from model.decoding.steps import Decoding
 from tests.conftest import REPOSITORY, TINY
 from tests.helpers.midi_files import small_corpus
 from tests.helpers.model_batches import random_batch, sampling_inputs, small_model

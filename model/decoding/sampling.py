@@ -8,7 +8,8 @@ import torch
 from model.condition import bar_before_of_bar
 from model.controls import CONTROLS, N_VOICES, UNSET_KIND, UNSET_PHRASE
 from model.decoding.capture import begin
-from model.decoding.steps import Guide, encoding_autocast, inference
+from model.decoding.guide import Guide
+from model.decoding.steps import encoding_autocast, inference
 from model.heads import offset_to_bin, velocity_to_bin
 
 UNIFORMS_PER_VOICE = 5  # onset, velocity token, place in its bin, offset token, place in its bin

@@ -7,6 +7,7 @@ import torch
 
 from model.controls import CONTROLS, N_VOICES, PHRASE
 from model.decoding.capture import fresh
+from model.decoding.guide import Guide
 from model.decoding.sampling import (
     UNIFORMS_PER_VOICE,
     build_conditioning,
@@ -14,7 +15,7 @@ from model.decoding.sampling import (
     given_controls,
     with_history,
 )
-from model.decoding.steps import Guide, inference
+from model.decoding.steps import inference
 
 
 class Stream:

@@ -14,8 +14,9 @@ from model.bars import BarGrid
 from model.controls import controls_of
 from model.decoding import capture, steps
 from model.decoding.capture import KEPT, CapturedDecoding, begin, on_device
+from model.decoding.guide import Guide
 from model.decoding.sampling import UNIFORMS_PER_VOICE, build_conditioning, encode_rhythm, sample
-from model.decoding.steps import Decoding, Guide
+from model.decoding.steps import Decoding
 from tests.helpers.model_batches import random_batch, sampling_inputs, small_model
 
 

@@ -9,8 +9,9 @@ import torch
 
 from model.decoding import capture, cpu_kernels, cpu_steps
 from model.decoding.cpu_steps import CpuDecoding, matrix_of
+from model.decoding.guide import Guide
 from model.decoding.sampling import sample
-from model.decoding.steps import Guide, decoding_precision
+from model.decoding.steps import decoding_precision
 from tests.helpers.model_batches import random_batch, sampling_inputs, small_model
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from data_aug import unset_controls
+from model.decoding.guide import Guide
 from model.decoding.sampling import encode, sample
-from model.decoding.steps import Guide
 from model.heads import offset_to_bin, velocity_to_bin
 from tests.helpers.model_batches import (
     hidden_states,

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.decoding.cpu_steps import CpuVoiceHits
+from model.decoding.guide import Guide
 from model.decoding.steps import (
-    Guide,
     bar_steps,
     draw_hits,
     draw_onsets,

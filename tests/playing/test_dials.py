@@ -12,8 +12,8 @@ from inference_bar_control import Jam, generate
 from inference_bar_control import play as play_take
 from model.controls import CONTROLS, controls_of
 from model.decoding.cpu_steps import CpuDecoding
+from model.decoding.guide import Guide, View
 from model.decoding.sampling import build_conditioning, encode_rhythm, sample
-from model.decoding.steps import Guide, View
 from tests.helpers.inference_helpers import bars_of, build_tiny_model
 from tests.helpers.model_batches import (
     hidden_states,

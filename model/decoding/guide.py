@@ -36,18 +36,17 @@ class Guide:
         given = strengths if given is None else given
         # with s the strengths in rising order and l the logits with the k weakest controls set,
         # l[0] + sum of s[k] (l[k] - l[k - 1]) has the weights 1 - s[1], s[1] - s[2], ..., s[last]
-        weights, of_hits, unset, reached = {}, {}, frozenset(given), 1.0
+        weights, unset, reached = {}, frozenset(given), 1.0
         for level in (*sorted({strengths[name] for name in given}), None):
             weight = reached - (0.0 if level is None else level)
-            for kind, times in ((weights, follow), (of_hits, min(follow, 1))):
-                kind[View(unset, False)] = weight * (1 - times)
-                kind[View(unset, True)] = weight * times
+            weights[View(unset, False)] = weight * (1 - follow)
+            weights[View(unset, True)] = weight * follow
             unset, reached = frozenset(name for name in unset if strengths[name] != level), level
         # the view with the fewest controls comes last: the others are measured from it
         self.weights = {view: weight for view, weight in reversed(weights.items()) if weight != 0}
         self.views = tuple(self.weights)
-        self.hit_weights = {view: of_hits[view] for view in self.views}
         self.follow, self.given = follow, frozenset(given)
+        self.of_hits = Guide(strengths, 1.0, given) if follow > 1 else self  # that of velocity and offset
 
     def __eq__(self, other):
         return self.weights == other.weights
@@ -74,14 +73,19 @@ class Guide:
             return rows
         return torch.cat([rows + B * view for view in range(len(self.views))])
 
-    def blend(self, logits, of_hits=False):
-        """(N B, ...) -> (B, ...), or the logits as they are of a single view. of_hits: of velocity or offset,
-        not of onsets."""
+    def rows_of_hits(self, x):
+        """Of x (R, ...) the rows of the views of of_hits."""
+        if self.of_hits is self:
+            return x
+        by_view = dict(zip(self.views, x.chunk(len(self.views))))
+        return torch.cat([by_view[view] for view in self.of_hits.views])
+
+    def blend(self, logits):
+        """(N B, ...) -> (B, ...), or the logits as they are of a single view."""
         if len(self.views) == 1:
             return logits
         *more, least = logits.chunk(len(self.views))
-        weights = self.hit_weights if of_hits else self.weights
-        return sum((weight * (view - least) for weight, view in zip(weights.values(), more)), least)
+        return sum((weight * (view - least) for weight, view in zip(self.weights.values(), more)), least)
 
     def came_from(self, earlier):
         """For each view the index of the same view in an earlier Guide, of the same strengths and fewer given

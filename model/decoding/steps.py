@@ -253,7 +253,8 @@ def draw_hits(voices, hidden, onset, here, guide):
     velocity_chance, offset_chance = here["chance"].unbind()
     within = here["within"].unbind()
     known, past = here.get("known_vel"), None
-    x = torch.cat((hidden + here["tap_tokens"], guide.repeat_views(onset).to(hidden.dtype)), 1)
+    x, guide = guide.rows_of_hits(hidden + here["tap_tokens"]), guide.of_hits
+    x = torch.cat((x, guide.repeat_views(onset).to(x.dtype)), 1)
     velocity_bins, offset_bins = onset.new_zeros(2, B, V, dtype=torch.long).unbind()
     last = max(v for v in range(V) if hits[v])
     for v, voice in enumerate(voices):
@@ -263,12 +264,12 @@ def draw_hits(voices, hidden, onset, here, guide):
         rows = guide.rows(some, B)
 
         logits, for_offset = voice.velocity_logits(of_rows(x, rows), of_rows(past, rows))
-        velocity_bin = pick(guide.blend(logits, of_hits=True), of_rows(velocity_chance[v], some))
+        velocity_bin = pick(guide.blend(logits), of_rows(velocity_chance[v], some))
         if known is not None:
             known_bin = of_rows(here["velocity_bin"][:, v], some)
             velocity_bin = torch.where(of_rows(known[:, v], some), known_bin, velocity_bin)
         bin_of_rows = guide.repeat_views(velocity_bin)
-        logits = guide.blend(voice.offset_logits(for_offset, bin_of_rows), of_hits=True)
+        logits = guide.blend(voice.offset_logits(for_offset, bin_of_rows))
         offset_bin = pick(logits, of_rows(offset_chance[v], some))
         if known is not None:
             known_bin = of_rows(here["offset_bin"][:, v], some)

@@ -243,6 +243,21 @@ def test_hits_of_a_few_rows_are_drawn_as_each_row_alone(model):
     assert len(set(onset.sum(0).tolist())) > 3  # voices that few rows hit, and many
 
 
+def test_velocity_and_timing_come_from_the_rows_that_hear_the_rhythm_once(model):
+    torch.manual_seed(0)
+    B, guide = 5, Guide(1.0, 1.5, ())
+    hidden, onset = torch.randn(2 * B, model.decoder.d_model), torch.ones(B, 9)
+    tap = {"tap_vel": torch.zeros(B), "tap_timeoffset": torch.zeros(B)}
+    tap |= {"tap_velocity_bin": torch.full((B,), -1), "tap_offset_bin": torch.full((B,), -1)}
+    tokens, uniform = torch.randn(2 * B, model.decoder.d_model), torch.rand(B, 9, 5)
+    literal = torch.cat([torch.full((B,), view.literal) for view in guide.views])
+    with torch.no_grad():
+        drums = draw_values(model, hidden, onset, tap | {"tap_tokens": tokens}, uniform, guide)
+        once = tap | {"tap_tokens": tokens[literal]}
+        expected = draw_values(model, hidden[literal], onset, once, uniform, Guide(1.0))
+    assert all(torch.equal(mine, other) for mine, other in zip(drums, expected))
+
+
 def test_only_a_hit_with_both_tokens_of_the_tap_is_the_tap(model):
     torch.manual_seed(0)
     n, onset = 20000, torch.zeros(20000, 9).index_fill_(1, torch.tensor(2), 1.0)

@@ -116,7 +116,7 @@ def test_past_one_the_rhythm_counts_more_for_onsets_alone(follow, of_onsets, of_
     by_view = {True: 4.0, False: 2.0}  # heard hit by hit, by its gist
     logits = torch.tensor([[by_view[view.literal]] for view in guide.views])
     assert guide.blend(logits).item() == of_onsets
-    assert guide.blend(logits, of_hits=True).item() == of_hits
+    assert guide.of_hits.blend(guide.rows_of_hits(logits)).item() == of_hits
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from data_aug import RHYTHM_KEYS, swap_rhythm
 from evaluate import main
+from model.heads import AT_THE_TOP, velocity_to_bin
 from preprocessing import preprocess
 from tests.helpers.evaluation_windows import CLOSED, values
 from tests.helpers.inference_helpers import FACTOR, build_tiny_model
@@ -341,6 +342,8 @@ def test_real_drums_give_the_figures_that_others_measured(groove_zip, groove_cac
         windows_of("T4", cache, split, mine.Data, FACTOR) for split in ("test", "validation", "train")
     )
     assert len(real) == 525
+    loudest = train.rolls[1][velocity_to_bin(torch.from_numpy(train.rolls[1]), 32).numpy() == 31]
+    assert (loudest == 1).mean() == pytest.approx(AT_THE_TOP, abs=0.005)
     sums = [likeness_sums([roll[None] for roll in of.rolls], of.performance) for of in (real, validation)]
     own, floor = (values(LIKENESS, beside_real(of, sums[0])) for of in sums)
     assert (round(floor["velocity KL"], 3), round(floor["offset KL"], 3)) == (0.017, 0.005)
